@@ -1,0 +1,87 @@
+"""Errors that a user can act on.
+
+Every expected failure of the engine is a `SlimGPTError`: a stable `code` for
+programs, one sentence that says what is wrong and where, and a `hint` that says
+what to do next. Anything else that escapes the engine is a bug.
+"""
+
+from __future__ import annotations
+
+
+class SlimGPTError(Exception):
+    """An expected failure: bad input, a resource that is missing, numerics that gave out.
+
+    Args:
+        message: what is wrong and where, in one sentence.
+        hint: what the user can do about it.
+    """
+
+    code = "engine-error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class SpecError(SlimGPTError):
+    """The job's specification is not valid."""
+
+    code = "invalid-spec"
+
+
+class ModelNotFoundError(SlimGPTError):
+    """The model folder or hub repository does not exist or may not be read."""
+
+    code = "model-not-found"
+
+
+class UnsupportedModelError(SlimGPTError):
+    """The model is of a family, format or precision that cannot be pruned."""
+
+    code = "unsupported-model"
+
+
+class BrokenCheckpointError(SlimGPTError):
+    """The checkpoint folder is torn: files missing, truncated, or contradicting each other."""
+
+    code = "broken-checkpoint"
+
+
+class UnreachableTargetError(SlimGPTError):
+    """No plan meets the requested parameter target."""
+
+    code = "unreachable-target"
+
+
+class CalibrationError(SlimGPTError):
+    """The calibration or evaluation text cannot be had or is too short."""
+
+    code = "calibration-error"
+
+
+class NumericalError(SlimGPTError):
+    """A factorisation failed at every damping tried, or a value is not finite."""
+
+    code = "numerical-error"
+
+
+class StorageError(SlimGPTError):
+    """The disk is full or the output cannot be written."""
+
+    code = "storage-error"
+
+
+class ResumeError(SlimGPTError):
+    """The working folder belongs to another job or is not usable."""
+
+    code = "resume-error"
+
+
+class VerificationError(SlimGPTError):
+    """The written checkpoint does not load, or computes something else than the model in memory."""
+
+    code = "verification-failed"
