@@ -1,0 +1,203 @@
+"""`Leases`: the worker's side of the store. Every write is guarded by the epoch of its lease.
+
+A method that returns False or None has written nothing: the lease is lost (it ran out and
+someone else may hold the job now) or the job has left the state that the step starts from. A
+worker that hears so stops its engine and writes no more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Update, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from jobs.clock import from_now
+from jobs.job import Claim, Renewal
+from jobs.models import JOB_COLUMNS, JOBS, LAYERS, job_of
+from jobs.states import HELD, Status
+from slimgpt.events import Event, LayerFinished, Planned, Warned
+
+MAX_WARNINGS = 200
+FREED: dict[str, Any] = {"worker": None, "lease_expires_at": None}
+
+
+def plain(value: Mapping[str, Any] | Event) -> dict[str, Any]:
+    """As JSON that every database takes: infinite and undefined numbers become null."""
+    text = value.line() if isinstance(value, Event) else json.dumps(dict(value))
+    loaded: dict[str, Any] = json.loads(text, parse_constant=lambda _: None)
+    return loaded
+
+
+def touch(**values: Any) -> dict[str, Any]:
+    """Values of an update, with the time of it."""
+    return {"updated_at": from_now(), **values}
+
+
+class Leases:
+    """The transitions of a job that a worker holds.
+
+    Args:
+        engine: from `jobs.database.make_engine`, the schema at its newest version.
+        lease_seconds: how long a claim or a renewal lasts.
+        max_attempts: attempts given to jobs that are created here.
+    """
+
+    def __init__(
+        self, engine: Engine, *, lease_seconds: float = 60.0, max_attempts: int = 3
+    ) -> None:
+        self.engine = engine
+        self.lease_seconds = lease_seconds
+        self.max_attempts = max_attempts
+
+    def claim(self, job_id: str, worker: str) -> Claim | None:
+        """Take a queued job: a new epoch, one more attempt. None: a duplicate or late message."""
+        statement = (
+            update(JOBS)
+            .where(
+                JOBS.c.id == job_id,
+                JOBS.c.status == Status.QUEUED,
+                JOBS.c.attempt < JOBS.c.max_attempts,
+            )
+            .values(
+                touch(
+                    status=Status.RUNNING,
+                    stage=None,
+                    lease_epoch=JOBS.c.lease_epoch + 1,
+                    attempt=JOBS.c.attempt + 1,
+                    worker=worker,
+                    lease_expires_at=from_now(self.lease_seconds),
+                    layers_done=0,
+                    started_at=func.coalesce(JOBS.c.started_at, from_now()),
+                )
+            )
+            .returning(*JOB_COLUMNS)
+        )
+        with self.engine.begin() as connection:
+            row = connection.execute(statement).mappings().one_or_none()
+        if row is None:
+            return None
+        job = job_of(row)
+        assert job.lease_expires_at is not None
+        return Claim(job, job.lease_epoch, job.attempt, job.lease_expires_at)
+
+    def renew(self, job_id: str, epoch: int) -> Renewal | None:
+        """Prolong the lease. None: it is lost; stop the engine, write nothing more."""
+        statement = (
+            self._held(job_id, epoch)
+            .values(touch(lease_expires_at=from_now(self.lease_seconds)))
+            .returning(JOBS.c.lease_expires_at, JOBS.c.cancel_requested)
+        )
+        with self.engine.begin() as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else Renewal(row[0], row[1])
+
+    def stage(self, job_id: str, epoch: int, stage: str) -> bool:
+        """Say which stage the attempt has entered."""
+        return self._apply(self._held(job_id, epoch).values(touch(stage=stage)))
+
+    def planned(self, job_id: str, epoch: int, event: Planned) -> bool:
+        """Keep the plan: what will be left of the model, and in how many layers."""
+        values = touch(plan=plain(event), layers_total=event.layers)
+        return self._apply(self._held(job_id, epoch).values(values))
+
+    def layer_done(self, job_id: str, epoch: int, event: LayerFinished) -> bool:
+        """Write the layer's row, over that of an earlier attempt, and count this attempt's."""
+        others = (
+            select(func.count())
+            .select_from(LAYERS)
+            .where(
+                LAYERS.c.job_id == job_id, LAYERS.c.epoch == epoch, LAYERS.c.layer != event.layer
+            )
+            .scalar_subquery()
+        )
+        counted = self._held(job_id, epoch).values(
+            touch(layers_done=others + 1, layers_total=event.layers_total)
+        )
+        # One transaction: the guarded update locks the job's row until the layer's is in.
+        with self.engine.begin() as connection:
+            if connection.execute(counted).rowcount == 0:
+                return False
+            _upsert_layer(connection, job_id, epoch, event)
+        return True
+
+    def warn(self, job_id: str, epoch: int, event: Warned) -> bool:
+        """Add a warning, unless the job has it already (a resumed attempt repeats itself)."""
+        warning = {"message": event.message, "layer": event.layer}
+        locked = self._held(job_id, epoch).values(touch()).returning(JOBS.c.warnings)
+        with self.engine.begin() as connection:
+            row = connection.execute(locked).one_or_none()
+            if row is None:
+                return False
+            known: list[dict[str, Any]] = row[0]
+            if warning not in known and len(known) < MAX_WARNINGS:
+                added = update(JOBS).where(JOBS.c.id == job_id).values(warnings=[*known, warning])
+                connection.execute(added)
+        return True
+
+    def finish(
+        self,
+        job_id: str,
+        epoch: int,
+        *,
+        prefix: str,
+        result: Mapping[str, Any],
+        report: Mapping[str, Any],
+    ) -> bool:
+        """Point at the published files and succeed. False: lost, or a cancel came first."""
+        values = touch(
+            status=Status.SUCCEEDED,
+            artifacts_prefix=prefix,
+            result=plain(result),
+            report=plain(report),
+            finished_at=from_now(),
+            **FREED,
+        )
+        return self._apply(self._running(job_id, epoch).values(values))
+
+    def fail(self, job_id: str, epoch: int, error: Mapping[str, str]) -> bool:
+        """End the job for good with an error (`code`, `message`, `hint`)."""
+        values = touch(status=Status.FAILED, error=plain(error), finished_at=from_now(), **FREED)
+        return self._apply(self._running(job_id, epoch).values(values))
+
+    def cancelled(self, job_id: str, epoch: int) -> bool:
+        """The engine of a job that was to be cancelled has stopped."""
+        values = touch(status=Status.CANCELLED, finished_at=from_now(), **FREED)
+        guarded = self._guarded(job_id, epoch).where(JOBS.c.status == Status.CANCELLING)
+        return self._apply(guarded.values(values))
+
+    def release(self, job_id: str, epoch: int) -> bool:
+        """Give the job back on a planned shutdown; the attempt is not spent."""
+        values = touch(
+            status=Status.QUEUED,
+            stage=None,
+            attempt=JOBS.c.attempt - 1,
+            queued_at=from_now(),
+            dispatched_at=None,
+            **FREED,
+        )
+        return self._apply(self._running(job_id, epoch).values(values))
+
+    def _guarded(self, job_id: str, epoch: int) -> Update:
+        return update(JOBS).where(JOBS.c.id == job_id, JOBS.c.lease_epoch == epoch)
+
+    def _held(self, job_id: str, epoch: int) -> Update:
+        return self._guarded(job_id, epoch).where(JOBS.c.status.in_(HELD))
+
+    def _running(self, job_id: str, epoch: int) -> Update:
+        return self._guarded(job_id, epoch).where(JOBS.c.status == Status.RUNNING)
+
+    def _apply(self, statement: Update) -> bool:
+        with self.engine.begin() as connection:
+            return connection.execute(statement).rowcount == 1
+
+
+def _upsert_layer(connection: Connection, job_id: str, epoch: int, event: LayerFinished) -> None:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    values = event.model_dump(exclude={"type"}) | {"epoch": epoch, "finished_at": from_now()}
+    statement = dialect.insert(LAYERS).values(job_id=job_id, **values)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["job_id", "layer"], set_=values)
+    )

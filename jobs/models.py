@@ -1,0 +1,137 @@
+"""The tables `jobs` and `job_layers`. Read and written through `jobs.store` only."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    RowMapping,
+    String,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from jobs.clock import UtcDateTime
+from jobs.job import Job, Layer
+from jobs.states import Status
+from slimgpt.config import PruneSpec
+
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+class Base(DeclarativeBase):
+    # Named constraints: migrations on SQLite can only change what has a name.
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        datetime: UtcDateTime(),
+        float: Double(),
+        dict[str, Any]: Json,
+        dict[str, str]: Json,
+        list[dict[str, Any]]: Json,
+    }
+
+
+class JobRow(Base):
+    """One job: the truth about it. A message in the queue is only a hint to look here."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("owner", "idempotency_key"),
+        Index(None, "owner", "id"),
+        Index(None, "status", "id"),
+        Index(None, "status", "lease_expires_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(128))
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    spec: Mapped[dict[str, Any]]
+    labels: Mapped[dict[str, str]] = mapped_column("metadata")
+    status: Mapped[str] = mapped_column(String(16))
+    stage: Mapped[str | None] = mapped_column(String(16))
+
+    lease_epoch: Mapped[int]
+    attempt: Mapped[int]
+    max_attempts: Mapped[int]
+    worker: Mapped[str | None] = mapped_column(String(255))
+    lease_expires_at: Mapped[datetime | None]
+    cancel_requested: Mapped[bool]
+
+    layers_total: Mapped[int | None]
+    layers_done: Mapped[int]
+    plan: Mapped[dict[str, Any] | None]
+    result: Mapped[dict[str, Any] | None]
+    report: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    warnings: Mapped[list[dict[str, Any]]]
+    artifacts_prefix: Mapped[str | None] = mapped_column(String(255))
+
+    created_at: Mapped[datetime]
+    queued_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime]
+    dispatched_at: Mapped[datetime | None]
+
+
+class LayerRow(Base):
+    """One pruned decoder layer of a job; columns are the fields of `LayerFinished`."""
+
+    __tablename__ = "job_layers"
+
+    job_id: Mapped[str] = mapped_column(
+        String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    layer: Mapped[int] = mapped_column(primary_key=True)
+    epoch: Mapped[int]
+    layers_total: Mapped[int]
+    heads_before: Mapped[int]
+    heads: Mapped[int]
+    kv_heads_before: Mapped[int]
+    kv_heads: Mapped[int]
+    channels_before: Mapped[int]
+    channels: Mapped[int]
+    parameters_before: Mapped[int] = mapped_column(BigInteger)
+    parameters: Mapped[int] = mapped_column(BigInteger)
+    attention_error: Mapped[float]
+    ffn_error: Mapped[float]
+    attention_damping: Mapped[float]
+    ffn_damping: Mapped[float]
+    seconds: Mapped[float]
+    resumed: Mapped[bool]
+    finished_at: Mapped[datetime]
+
+
+JOBS = cast(Table, JobRow.__table__)
+LAYERS = cast(Table, LayerRow.__table__)
+JOB_COLUMNS = tuple(column for column in JOBS.c if column.name != "report")
+"""A job without its report, which can be as large as all the rest together."""
+
+
+def job_of(row: RowMapping) -> Job:
+    """The job in a row of `JOB_COLUMNS`."""
+    values = dict(row)
+    values["spec"] = PruneSpec.model_validate(values["spec"])
+    values["status"] = Status(values["status"])
+    return Job(**values)
+
+
+def layer_of(row: RowMapping) -> Layer:
+    """The layer in a row of `LAYERS`."""
+    return Layer(**row)

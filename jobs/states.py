@@ -1,0 +1,28 @@
+"""`Status`: the words for where a job is in its life.
+
+    queued → running → succeeded | failed | cancelled
+             running → cancelling → cancelled
+             running → queued          (the lease expired, or the worker shut down on purpose)
+
+The words may grow; clients treat one that they do not know as not terminal.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+"""A job in one of these never changes its state again."""
+
+HELD = frozenset({Status.RUNNING, Status.CANCELLING})
+"""A worker holds the job's lease."""

@@ -1,0 +1,1 @@
+"""Versions of the database schema, applied by `jobs.database.upgrade`."""

@@ -1,0 +1,16 @@
+"""Alembic's entry: migrations run on the connection that `jobs.database` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from jobs.models import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,
+    compare_server_default=True,
+)
+with context.begin_transaction():
+    context.run_migrations()
