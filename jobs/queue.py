@@ -1,0 +1,90 @@
+"""`Queue`: sends a job's id to the workers. The message is a hint; the row is the truth.
+
+Messages are acknowledged when they arrive. On Redis, Celery delivers a message again that
+stayed unacknowledged for the visibility timeout while its task still runs, and a job runs for
+hours; so nothing here waits for the end of a task. What gets lost is repaired by the store's
+leases and its outbox (`jobs.store`).
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+TASK = "slimgpt.prune_job"
+QUEUE = "slimgpt"
+CONNECT_SECONDS = 2.0
+SOFT_SHUTDOWN_SECONDS = 20.0
+
+
+class QueueUnavailable(Exception):  # noqa: N818 - says what is the case
+    """The broker can't be reached. The job stays queued and is sent when it is back."""
+
+
+def make_app(redis_url: str) -> Celery:
+    """The Celery application, the same for those who send and those who work."""
+    app = Celery("slimgpt", broker=redis_url, set_as_current=False)
+    app.conf.update(
+        # One long task at a time: take a message only when free to work on it.
+        worker_pool="prefork",
+        worker_concurrency=1,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        task_acks_late=False,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_default_queue=QUEUE,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_soft_shutdown_timeout=SOFT_SHUTDOWN_SECONDS,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # outlive any outage of the broker
+        broker_connection_timeout=CONNECT_SECONDS,
+        broker_transport_options={
+            "socket_connect_timeout": CONNECT_SECONDS,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+            # Messages of a worker that died between taking and acknowledging: back in seconds.
+            "unacked_restore_interval": 2,
+            "unacked_restore_throttle": 1,
+        },
+    )
+    return app
+
+
+class Queue:
+    """Where job ids wait for a worker.
+
+    Args:
+        redis_url: the broker, `redis://…` or `rediss://…`.
+    """
+
+    def __init__(self, redis_url: str) -> None:
+        self.app = make_app(redis_url)
+        # Whoever sends must hear of an outage in seconds, not wait for its end.
+        self.app.conf.broker_transport_options |= {
+            "socket_timeout": CONNECT_SECONDS,
+            "max_retries": 0,
+            "retry_on_timeout": False,
+        }
+
+    def publish(self, job_id: str) -> None:
+        """Send the job's message; at least one worker will try to claim it.
+
+        Raises:
+            QueueUnavailable: the broker did not take it within a few seconds.
+        """
+        try:
+            self.app.send_task(TASK, args=[job_id], queue=QUEUE, ignore_result=True, retry=False)
+        except (OperationalError, RedisError, OSError) as error:
+            raise QueueUnavailable(
+                f"job {job_id} is stored, but its message was not taken by the broker: {error}"
+            ) from error
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self.app.close()
