@@ -1,0 +1,52 @@
+"""Devices and number formats, decided here and nowhere else (ALGORITHM section 6, "Precision")."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from slimgpt.errors import SpecError
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def device_for(name: str) -> torch.device:
+    """The device that `name` stands for; `auto` is the GPU if there is one, else the CPU.
+
+    Raises:
+        SpecError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SpecError(
+            f"device {name!r} is not available here: {str(error).splitlines()[0]}",
+            hint="use cpu, cuda, cuda:N or auto",
+        ) from error
+    return device
+
+
+def factor_dtypes(device: torch.device) -> tuple[torch.dtype, ...]:
+    """Formats of factorisations, in the order in which they are tried."""
+    return (torch.float64,) if device.type == "cpu" else (torch.float32, torch.float64)
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """Format in which Gram matrices are summed over batches."""
+    return torch.float64 if device.type == "cpu" else torch.float32
+
+
+def gram(X: Tensor) -> Tensor:
+    """X Xᵀ of one batch in float32 or better, (d, d).
+
+    Args:
+        X: inputs (n_tokens, d), checkpoint dtype. On a GPU, 16-bit inputs are multiplied as they
+            are and accumulated in float32: the same products, ten times as fast.
+    """
+    if X.is_cuda and X.dtype != torch.float32:
+        return torch.mm(X.T, X, out_dtype=torch.float32)
+    X = X.float()
+    return X.T @ X

@@ -1,0 +1,49 @@
+"""What a linear layer's inputs looked like on the calibration tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slimgpt import precision
+
+
+@dataclass
+class Inputs:
+    """Running sums over the inputs of one linear layer.
+
+    Attributes:
+        gram: Σ_t x_t x_tᵀ, (d, d): the undamped Hessian H.
+        total: Σ_t x_t, (d,).
+        tokens: how many tokens were added.
+    """
+
+    gram: Tensor
+    total: Tensor
+    tokens: int = 0
+
+    @classmethod
+    def empty(cls, width: int, device: torch.device) -> Inputs:
+        """No tokens yet, `width` inputs."""
+        dtype = precision.sum_dtype(device)
+        zeros = torch.zeros(width, width, dtype=dtype, device=device)
+        return cls(zeros, torch.zeros(width, dtype=dtype, device=device))
+
+    def add_(self, X: Tensor) -> None:
+        """Add a batch of inputs (…, d) in the checkpoint's dtype."""
+        X = X.reshape(-1, X.shape[-1])
+        self.gram += precision.gram(X)
+        self.total += X.sum(0, dtype=self.total.dtype)
+        self.tokens += X.shape[0]
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean input, (d,)."""
+        return self.total / self.tokens
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance of every input over tokens, (d,)."""
+        return (self.gram.diagonal() / self.tokens - self.mean.square()).clamp_min(0)
