@@ -1,0 +1,58 @@
+"""The API's own description: every error declared as a problem document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.problems import KINDS, MEDIA_TYPE
+from api.schemas import ProblemView
+
+_REFERENCE = {"$ref": "#/components/schemas/Problem"}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Responses for a route's `responses`: problem documents of these statuses, and 500."""
+    return {status: _response(status) for status in (*statuses, 500)}
+
+
+def _response(status: int) -> dict[str, Any]:
+    kinds = [name for name, kind in KINDS.items() if kind.status == status]
+    said = "; ".join(f"{KINDS[name].title} (`{name}`)" for name in kinds)
+    return {"description": said, "content": {MEDIA_TYPE: {"schema": _REFERENCE}}}
+
+
+def install(app: FastAPI) -> None:
+    """Describe the application, with `Problem` in place of FastAPI's own error bodies."""
+
+    def describe() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+            )
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            document = ProblemView.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(document.pop("$defs", {}))
+            schemas["Problem"] = document
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            _replace_default_errors(schema)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = describe  # type: ignore[method-assign]
+
+
+def _replace_default_errors(schema: dict[str, Any]) -> None:
+    """FastAPI declares its own 422 for every route with parameters; ours are problems."""
+    for path in schema["paths"].values():
+        for operation in path.values():
+            default = operation["responses"].get("422", {}).get("content", {})
+            if "application/json" in default:
+                operation["responses"]["422"] = _response(422)

@@ -1,0 +1,177 @@
+"""Problem documents (RFC 9457): the one shape in which this API says no.
+
+Every error leaves as `application/problem+json`: raised here as `Problem`, or made from what
+Starlette, FastAPI and SQLAlchemy raise. A problem's `type` is a relative URI below `/problems/`
+where the API itself explains it. Details name what the client sent, never a path, a secret or a
+stack of the server.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from api.validation import FieldError, field_errors, summary
+
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger(__name__)
+
+
+class Kind(NamedTuple):
+    """A kind of problem: its HTTP status, its title, and what the client can do."""
+
+    status: int
+    title: str
+    remedy: str
+
+
+KINDS: dict[str, Kind] = {
+    "malformed-request": Kind(400, "The request cannot be read", "Send well-formed JSON in UTF-8."),
+    "not-found": Kind(404, "There is nothing at this address", "See /docs for the addresses."),
+    "job-not-found": Kind(404, "There is no such job", "List the jobs with GET /jobs."),
+    "artifact-not-found": Kind(
+        404, "The job has no such file", "List its files with GET /jobs/{id}/artifacts."
+    ),
+    "method-not-allowed": Kind(
+        405, "This address does not take that method", "The Allow header names those it takes."
+    ),
+    "job-not-finished": Kind(
+        409, "The job has not finished", "Poll GET /jobs/{id}/status until it has succeeded."
+    ),
+    "job-finished": Kind(409, "The job is over", "A job that is over cannot be changed."),
+    "job-without-result": Kind(
+        409, "The job ended without a result", "GET /jobs/{id} says why; submit a new job."
+    ),
+    "body-too-large": Kind(413, "The request body is too large", "Send a smaller body."),
+    "not-json": Kind(
+        415, "The request body is not declared as JSON", "Send Content-Type: application/json."
+    ),
+    "range-not-satisfiable": Kind(
+        416, "The range lies outside the file", "Ask for a range below the file's size."
+    ),
+    "invalid-request": Kind(
+        422, "The request is not valid", "Correct the fields that `errors` points to."
+    ),
+    "idempotency-conflict": Kind(
+        422,
+        "The idempotency key was used for another request",
+        "Use a new Idempotency-Key for a new request.",
+    ),
+    "internal-error": Kind(
+        500, "The service failed", "The service's log holds the reason under the reference."
+    ),
+    "unavailable": Kind(
+        503, "The service cannot answer now", "Try again later; GET /readyz names what is missing."
+    ),
+}
+KIND_OF_STATUS = {
+    400: "malformed-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    500: "internal-error",
+    503: "unavailable",
+}
+
+
+class Problem(HTTPException):
+    """An error of a known kind, to be raised anywhere below the application.
+
+    Args:
+        kind: a key of `KINDS`.
+        detail: what is wrong with this request, in a sentence.
+        errors: the fields at fault.
+        headers: further response headers.
+        extensions: further members of the document.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(KINDS[kind].status, detail, dict(headers or {}))
+        self.kind = kind
+        self.errors = errors
+        self.extensions = extensions or {}
+
+
+def document(request_path: str, problem: Problem) -> JSONResponse:
+    """The response that carries a problem."""
+    kind = KINDS[problem.kind]
+    body: dict[str, Any] = {
+        "type": f"/problems/{problem.kind}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        "instance": quote(request_path, safe="/:@!$&'()*+,;=~-._"),
+        **problem.extensions,
+    }
+    if problem.errors:
+        body["errors"] = [error.model_dump() for error in problem.errors]
+    return JSONResponse(body, kind.status, headers=problem.headers, media_type=MEDIA_TYPE)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if isinstance(error, Problem):
+        return document(request.url.path, error)
+    details = {
+        400: "the body cannot be read as JSON in UTF-8",
+        404: f"nothing is served at {request.url.path}; see /docs",
+        405: f"{request.url.path} does not take {request.method}",
+    }
+    kind = KIND_OF_STATUS.get(error.status_code)
+    detail = details.get(error.status_code, str(error.detail))
+    if kind is None:
+        body = {"type": "about:blank", "title": detail, "status": error.status_code}
+        return JSONResponse(body, error.status_code, error.headers, media_type=MEDIA_TYPE)
+    return document(request.url.path, Problem(kind, detail, headers=error.headers))
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        reason = f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"
+        return document(request.url.path, Problem("malformed-request", reason))
+    errors = field_errors(error.errors(), error.body)
+    return document(request.url.path, Problem("invalid-request", summary(errors), errors=errors))
+
+
+async def _on_database_error(request: Request, error: Exception) -> JSONResponse:
+    log.error("database unavailable", path=request.url.path, error=type(error).__name__)
+    problem = Problem(
+        "unavailable", "the database does not answer; try again", headers={"Retry-After": "5"}
+    )
+    return document(request.url.path, problem)
+
+
+async def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    reference = secrets.token_hex(6)
+    log.error("request failed", reference=reference, path=request.url.path, error=repr(error))
+    detail = f"the request failed inside the service; its log says why under {reference}"
+    problem = Problem("internal-error", detail, extensions={"reference": reference})
+    return document(request.url.path, problem)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the application a problem document."""
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(OperationalError, _on_database_error)
+    app.add_exception_handler(PoolTimeoutError, _on_database_error)
+    app.add_exception_handler(Exception, _on_bug)

@@ -1,0 +1,71 @@
+"""What a request works with: store, queue, progress and artifacts of one application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+from sqlalchemy import Engine
+
+from api.problems import Problem
+from jobs.artifacts import Artifacts
+from jobs.database import make_engine
+from jobs.job import Job
+from jobs.progress import Progress
+from jobs.queue import Queue
+from jobs.settings import Settings
+from jobs.store import Store
+
+
+@dataclass(frozen=True)
+class Services:
+    """Connections that live as long as the application. All open lazily."""
+
+    settings: Settings
+    engine: Engine
+    store: Store
+    progress: Progress
+    artifacts: Artifacts
+    queue: Queue
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Services:
+        """The services that the settings name; nothing is contacted yet."""
+        engine = make_engine(settings.database_url.get_secret_value())
+        return cls(
+            settings=settings,
+            engine=engine,
+            store=Store(
+                engine, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts
+            ),
+            progress=Progress.connect(settings.redis_url.get_secret_value()),
+            artifacts=Artifacts(settings.artifacts_url),
+            queue=Queue(settings.redis_url.get_secret_value()),
+        )
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.queue.close()
+        self.progress.close()
+        self.engine.dispose()
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Wired = Annotated[Services, Depends(_services)]
+
+
+def _job(services: Wired, job_id: Annotated[str, Path(description="The job's id.")]) -> Job:
+    # An id that no job can have never reaches the database, which might choke on it.
+    well_formed = job_id.isascii() and job_id.replace("_", "").isalnum() and len(job_id) <= 40
+    job = services.store.get(job_id) if well_formed else None
+    if job is None:
+        raise Problem("job-not-found", f"there is no job {job_id[:64]!r}")
+    return job
+
+
+FoundJob = Annotated[Job, Depends(_job)]

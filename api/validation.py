@@ -1,0 +1,72 @@
+"""What is wrong with a field, as a client can use it: where it is (RFC 6901) and what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+Location = Literal["body", "query", "path", "header", "cookie"]
+MAX_ERRORS = 20
+_PLAINER = {
+    "extra_forbidden": "unknown field",
+    "missing": "this field is required",
+    "model_attributes_type": "a JSON object is expected",
+}
+
+
+class FieldError(BaseModel):
+    """One fault in the request."""
+
+    location: Location = Field("body", description="Part of the request that is at fault.")
+    pointer: str = Field(
+        description="JSON pointer (RFC 6901) into the body, or `/name` of a parameter.",
+        examples=["/schedule/shape"],
+    )
+    message: str = Field(examples=["Input should be less than 1"])
+
+
+def pointer(parts: Iterable[str | int]) -> str:
+    """A JSON pointer from its unescaped parts."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def _parts_in(body: Any, location: Sequence[str | int], missing: bool) -> list[str | int]:
+    """The parts that exist in the body: pydantic's own names for union branches are left out."""
+    parts: list[str | int] = []
+    node = body
+    for part in location:
+        in_list = isinstance(node, list) and isinstance(part, int) and part < len(node)
+        if in_list or (isinstance(node, dict) and part in node):
+            node = node[part]
+        elif not (missing and part == location[-1]):
+            continue
+        parts.append(part)
+    return parts
+
+
+def field_errors(errors: Sequence[Mapping[str, Any]], body: Any) -> list[FieldError]:
+    """Faults from pydantic's errors, one a place, at most `MAX_ERRORS`; inputs are not echoed."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for error in errors:
+        source, *location = error["loc"]
+        missing = error["type"] == "missing"
+        parts = _parts_in(body, location, missing) if source == "body" else location
+        message = _PLAINER.get(error["type"], str(error["msg"]).removeprefix("Value error, "))
+        messages = found.setdefault((str(source), pointer(parts)), [])
+        if message not in messages:
+            messages.append(message)
+    return [
+        FieldError.model_validate(
+            {"location": source, "pointer": place, "message": "; or ".join(messages)}
+        )
+        for (source, place), messages in list(found.items())[:MAX_ERRORS]
+    ]
+
+
+def summary(errors: Sequence[FieldError]) -> str:
+    """The faults in a sentence, for people who read only `detail`."""
+    said = [f"{error.pointer.lstrip('/') or error.location}: {error.message}" for error in errors]
+    more = f"; and {len(said) - 3} more" if len(said) > 3 else ""
+    return "; ".join(said[:3]) + more
