@@ -92,15 +92,11 @@ def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
 
 
 def _unreachable(spec: PruneSpec, nearest: Plan) -> UnreachableTargetError:
-    reachable = nearest.ratio_achieved
-    if spec.ratio > reachable:
-        advice = "ask for less, or use schedule `uniform`, which reaches furthest"
-    else:
-        advice = "ask for that, or allow a smaller channel_multiple"
     return UnreachableTargetError(
         f"ratio {spec.ratio:g} cannot be met within {TOLERANCE:.1%} with schedule "
-        f"`{spec.schedule.shape}`: the nearest plan removes {reachable:.4f} of the parameters",
-        hint=advice,
+        f"`{spec.schedule.shape}`: the nearest plan removes {nearest.ratio_achieved:.4f} of the parameters",
+        hint="ask for that, for schedule `uniform`, which reaches furthest, or for a smaller "
+        "channel_multiple",
     )
 
 
