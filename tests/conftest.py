@@ -5,6 +5,7 @@ Nothing heavy is imported until a test asks for it.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,24 @@ if TYPE_CHECKING:
     from jobs.store import Store
     from tests.servers import PostgresServer, RedisServer
 
+# Before anything imports torch or transformers, and for the processes that tests start.
+for name, value in {
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}.items():
+    os.environ.setdefault(name, value)
+
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of public texts and models beside the checkout; skips where there is none."""
+    if not (SHARED / "models").is_dir():
+        pytest.skip("no shared data: the folder `shared` is not beside this checkout")
+    return SHARED
 
 
 @pytest.fixture(scope="session")
