@@ -6,7 +6,6 @@ Nothing heavy is imported until a test asks for it.
 from __future__ import annotations
 
 import os
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,10 +26,6 @@ for name, value in {
     "TOKENIZERS_PARALLELISM": "false",
 }.items():
     os.environ.setdefault(name, value)
-
-# For a bare `pytest` too, and before torch is imported: no network, no threads for tiny matrices.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
