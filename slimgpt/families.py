@@ -32,6 +32,9 @@ class Family:
     embedding: str = "model.embed_tokens"
     final_norm: str = "model.norm"
     head: str = "lm_head"
+    biased: tuple[str, ...] = ()  # projections that have a bias whatever the config says
+    bias_switches: tuple[str, ...] = ()  # config keys that turn further biases on
+    head_norms: tuple[str, ...] = ()  # norms over one head's queries or keys
 
     @property
     def module(self) -> str:
@@ -42,9 +45,18 @@ class Family:
 FAMILIES = {
     family.model_type: family
     for family in (
-        Family("llama", "Llama"),  # Llama 1, 2, 3.x, Vicuna
+        # Llama 1, 2, 3.x, Vicuna
+        Family("llama", "Llama", bias_switches=("attention_bias", "mlp_bias")),
         Family("mistral", "Mistral"),
-        Family("qwen2", "Qwen2"),  # Qwen2 and Qwen2.5
-        Family("qwen3", "Qwen3"),
+        # Qwen2 and Qwen2.5
+        Family(
+            "qwen2", "Qwen2", biased=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+        ),
+        Family(
+            "qwen3",
+            "Qwen3",
+            bias_switches=("attention_bias",),
+            head_norms=("self_attn.q_norm", "self_attn.k_norm"),
+        ),
     )
 }

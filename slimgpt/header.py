@@ -1,0 +1,135 @@
+"""The header of a safetensors file: what the file holds, without reading what it holds.
+
+A file is eight bytes (the header's length, little endian), the header (JSON: name → dtype, shape,
+offsets), and the tensors one after the other
+(https://github.com/huggingface/safetensors#format). The header is read here rather than by the
+library because a torn file must be named together with the sizes that give it away, for all
+shards and before torch is imported. The tensors themselves are read by the library.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, UnsupportedModelError
+
+LENGTH_BYTES = 8
+LARGEST_HEADER = 100_000_000  # the library's own limit
+FORMATS = {"F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2)}
+AGAIN = "download or copy this file again"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies and what it is.
+
+    Attributes:
+        name: full name in the checkpoint.
+        shape: sizes of its dimensions.
+        dtype: `float32`, `float16` or `bfloat16`.
+        file: the safetensors file that holds it.
+        offset: of its first byte in the file.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    file: Path
+    offset: int
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Size on disk."""
+        return self.count * next(size for name, size in FORMATS.values() if name == self.dtype)
+
+
+def read(file: Path) -> dict[str, TensorInfo]:
+    """What a safetensors file holds, by name.
+
+    Raises:
+        BrokenCheckpointError: the file is torn, or its header is not one.
+        UnsupportedModelError: a tensor is not float32, float16 or bfloat16.
+        ModelNotFoundError: the file may not be read.
+    """
+    header, data_start, data_bytes = _header(file)
+    infos, end = {}, 0
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        info, last = _tensor(file, name, entry, data_start)
+        infos[name] = info
+        end = max(end, last)
+    if end != data_bytes:
+        raise BrokenCheckpointError(
+            f"{file.name} is torn: its header describes {end} bytes of tensors and it holds "
+            f"{data_bytes}",
+            hint=AGAIN,
+        )
+    return infos
+
+
+def _header(file: Path) -> tuple[Mapping[str, Any], int, int]:
+    """The parsed header, the offset at which it ends, and the number of bytes that follow it."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(LENGTH_BYTES), "little")
+            follow = size - LENGTH_BYTES - length
+            if follow < 0 or length > LARGEST_HEADER:
+                raise BrokenCheckpointError(
+                    f"{file.name} is torn: its header should be {length} bytes long and the whole "
+                    f"file has {size}",
+                    hint=AGAIN,
+                )
+            text = stream.read(length)
+    except OSError as error:
+        raise ModelNotFoundError(
+            f"{file.name} cannot be read: {error.strerror}", hint="check the file's permissions"
+        ) from error
+    try:
+        header = json.loads(text)
+    except ValueError as error:
+        raise BrokenCheckpointError(
+            f"{file.name} is not a safetensors file: its header is not JSON", hint=AGAIN
+        ) from error
+    if not isinstance(header, dict):
+        raise BrokenCheckpointError(
+            f"{file.name} is not a safetensors file: its header is not an object", hint=AGAIN
+        )
+    return header, LENGTH_BYTES + length, follow
+
+
+def _tensor(file: Path, name: str, entry: Any, data_start: int) -> tuple[TensorInfo, int]:
+    """A tensor's entry in the header, and the offset among the tensors at which it ends."""
+    try:
+        code, shape = str(entry["dtype"]), tuple(int(size) for size in entry["shape"])
+        start, end = (int(offset) for offset in entry["data_offsets"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise BrokenCheckpointError(
+            f"{file.name}: the header's entry of {name} is not readable", hint=AGAIN
+        ) from error
+    if code not in FORMATS:
+        known = ", ".join(known for known, _ in FORMATS.values())
+        raise UnsupportedModelError(
+            f"{file.name}: {name} is stored as {code}, which cannot be pruned",
+            hint=f"prune a checkpoint in one of {known}, and quantise the result",
+        )
+    dtype, width = FORMATS[code]
+    info = TensorInfo(name, shape, dtype, file, data_start + start)
+    if min(shape, default=0) < 0 or start < 0 or end - start != info.count * width:
+        raise BrokenCheckpointError(
+            f"{file.name} is torn: {name} of shape {list(shape)} in {dtype} takes "
+            f"{info.count * width} bytes, the header gives it {end - start}",
+            hint=AGAIN,
+        )
+    return info, end

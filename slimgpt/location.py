@@ -1,0 +1,81 @@
+"""Files of a model folder, after following links: regular, and not outside where models may lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError
+
+
+@dataclass(frozen=True)
+class Location:
+    """A model folder, and the root that its links may not leave (a hub cache links to its blobs).
+
+    Attributes:
+        folder: with all links resolved.
+        root: None where links may lead anywhere.
+    """
+
+    folder: Path
+    root: Path | None = None
+
+    @classmethod
+    def of(cls, folder: Path, within: Path | None = None) -> Location:
+        """The location of a model folder.
+
+        Raises:
+            ModelNotFoundError: there is no such folder, or it lies outside `within`.
+        """
+        root = within.resolve() if within else None
+        try:
+            real = folder.resolve(strict=True)
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            raise _absent(folder) from error
+        if not real.is_dir():
+            raise _absent(folder)
+        if root and not real.is_relative_to(root):
+            raise ModelNotFoundError(
+                f"{folder.name} leads out of the folder that models are read from",
+                hint="copy the model there, or read from where it lies",
+            )
+        return cls(real, root)
+
+    def has(self, name: str) -> bool:
+        """Whether there is anything of that name."""
+        return (self.folder / name).exists() or (self.folder / name).is_symlink()
+
+    def file(self, name: str) -> Path:
+        """The regular file `name`, links resolved.
+
+        Raises:
+            BrokenCheckpointError: it is missing, a dangling link, or not a regular file.
+            ModelNotFoundError: a link leads out of the root.
+        """
+        if Path(name).name != name:
+            raise BrokenCheckpointError(
+                f"{name!r} is not the name of a file in the model folder",
+                hint="the index may only name files beside it",
+            )
+        try:
+            real = (self.folder / name).resolve(strict=True)
+        except (OSError, RuntimeError) as error:
+            raise BrokenCheckpointError(
+                f"{name} is missing from the model folder", hint="download the model again"
+            ) from error
+        if self.root and not real.is_relative_to(self.root):
+            raise ModelNotFoundError(
+                f"{name} is a link that leads out of the folder that models are read from",
+                hint="put the file itself into the model folder",
+            )
+        if not real.is_file():
+            raise BrokenCheckpointError(
+                f"{name} is not a regular file", hint="put the file itself into the model folder"
+            )
+        return real
+
+
+def _absent(folder: Path) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"there is no model folder {folder}", hint="check the path, or download the model first"
+    )
