@@ -1,0 +1,92 @@
+"""The model card: what the model is, what it read, what it measures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from examples.train.corpus import Part
+from examples.train.fitting import Recipe
+
+CARD = """\
+---
+language: en
+license: psf-2.0
+pipeline_tag: text-generation
+library_name: transformers
+---
+
+# A small Llama that has read Python's documentation
+
+{parameters:,} parameters in float32: 6 layers, hidden size 160, 8 query heads sharing 4 KV heads
+of size 32, FFN 640, 2048 byte-level BPE tokens, tied embeddings, positions up to 512. A stock
+`LlamaForCausalLM`; it is here to be pruned, as a real trained model that fits in a repository.
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained("examples/model")
+    model = AutoModelForCausalLM.from_pretrained("examples/model")
+
+It continues short English sentences of the kind found in docstrings. It knows nothing, follows
+no instruction, and is of no use but as an example.
+
+## Text
+
+English prose of the standard library of CPython {python}: help topics, docstrings and comments of
+`Lib/`, its tests included, code and signatures left out, every paragraph once. A document is one
+module or topic; a hash of its name decides which part it belongs to.
+
+| part | tokens | loss, nats a token | perplexity |
+|---|---|---|---|
+{table}
+
+Windows of 128 tokens, float32 weights, bfloat16 products. `calibration` chose the checkpoint,
+`evaluation` was never looked at. Both are in `texts/`, one document a line.
+
+## Training
+
+{steps} steps of {step_tokens} tokens, AdamW, peak rate {rate}, weight decay {decay}, cosine to
+zero, seed {seed}, one CPU core. Repeat it with
+
+    OMP_NUM_THREADS=1 python -m examples.train --out examples/model
+
+Another CPython version reads other text, another processor rounds otherwise: the numbers come
+close, the bytes do not.
+
+## Licence
+
+Text, and the weights and tokens learnt from it: PSF License Version 2, © 2001-2026 Python
+Software Foundation; see <https://docs.python.org/3/license.html>. The texts in `texts/` are
+excerpts with code and markup removed.
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the card states; `losses` in nats a token over windows of 128 tokens, by part."""
+
+    parameters: int
+    python: str
+    recipe: Recipe
+    tokens: dict[Part, int]
+    losses: dict[Part, float]
+
+
+def write_card(facts: Facts, path: Path) -> None:
+    """Write the card as Markdown."""
+    rows = (
+        f"| {part} | {count:,} | {facts.losses[part]:.3f} | {math.exp(facts.losses[part]):.2f} |"
+        for part, count in facts.tokens.items()
+    )
+    recipe = facts.recipe
+    text = CARD.format(
+        parameters=facts.parameters,
+        python=facts.python,
+        table="\n".join(rows),
+        steps=recipe.steps,
+        step_tokens=recipe.batch * recipe.window,
+        rate=recipe.peak_rate,
+        decay=recipe.weight_decay,
+        seed=recipe.seed,
+    )
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The example model, its training script and its demonstration."""
