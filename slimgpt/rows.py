@@ -1,0 +1,99 @@
+"""From a row of a data set to the text that a model would read.
+
+Instruction rows become the prompt of Stanford Alpaca with its answer, word for word, so that a
+local copy of Alpaca gives the same text as the hub's `text` field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+TEXT_FIELDS = ("text", "content")
+CHAT_FIELD = "messages"
+INSTRUCTION_FIELDS = ("instruction", "output")
+
+_WITH_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further "
+    "context. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n{output}"
+)
+_WITHOUT_INPUT = (
+    "Below is an instruction that describes a task. Write a response that appropriately "
+    "completes the request.\n\n### Instruction:\n{instruction}\n\n### Response:\n{output}"
+)
+
+
+def field_of(fields: Collection[str], asked: str | None) -> str:
+    """Which field of a row gives its text; `instruction` stands for the instruction row.
+
+    Raises:
+        ValueError: the field asked for is not there, or none is that could be text.
+    """
+    there = ", ".join(fields) or "none"
+    if asked is not None:
+        if asked not in fields:
+            raise ValueError(f"no field {asked!r}; the fields are: {there}")
+        return asked
+    for name in (*TEXT_FIELDS, CHAT_FIELD):
+        if name in fields:
+            return name
+    if all(name in fields for name in INSTRUCTION_FIELDS):
+        return INSTRUCTION_FIELDS[0]
+    raise ValueError(f"no field is known to hold text; the fields are: {there}")
+
+
+def text_of(row: object, asked: str | None) -> str:
+    """The text of a row: a string, or a mapping with a text, chat or instruction field.
+
+    Args:
+        row: one row, as JSON or `datasets` gives it.
+        asked: the field that holds the text; None finds it.
+
+    Raises:
+        ValueError: the row holds no text; the message says why, without saying which row.
+    """
+    if isinstance(row, str):
+        return row
+    if not isinstance(row, Mapping):
+        raise ValueError(f"a {type(row).__name__}, not an object with a text field")
+    name = field_of(row.keys(), asked)
+    if asked is None and name == INSTRUCTION_FIELDS[0]:
+        return _instruction(row)
+    value = row[name]
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return _turns(value, name)
+    raise ValueError(f"field {name!r} is a {type(value).__name__}, not a string")
+
+
+def _instruction(row: Mapping[str, Any]) -> str:
+    parts = {name: row.get(name) or "" for name in ("instruction", "input", "output")}
+    for name, value in parts.items():
+        if not isinstance(value, str):
+            raise ValueError(f"field {name!r} is a {type(value).__name__}, not a string")
+    return (_WITH_INPUT if parts["input"] else _WITHOUT_INPUT).format(**parts)
+
+
+def _turns(messages: list[Any], field: str) -> str:
+    """A conversation as plain turns: no chat template, which would tie it to one model."""
+    turns = []
+    for message in messages:
+        if not isinstance(message, Mapping) or "content" not in message:
+            raise ValueError(f"field {field!r} is a list, but not of messages with `content`")
+        turns.append(f"{message.get('role', 'user')}: {_content(message['content'], field)}")
+    return "\n\n".join(turns)
+
+
+def _content(content: object, field: str) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):  # parts: text beside images, of which the text is kept
+        parts = [part.get("text") for part in content if isinstance(part, Mapping)]
+        return "\n".join(part for part in parts if isinstance(part, str))
+    raise ValueError(f"field {field!r}: `content` is a {type(content).__name__}, not a string")

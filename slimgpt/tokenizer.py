@@ -1,0 +1,104 @@
+"""A model's own tokenizer, read from its folder, never by running code from there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from slimgpt.errors import BrokenCheckpointError, CalibrationError, UnsupportedModelError
+
+
+class Tokenizer:
+    """Text to token ids, as the model's authors meant it.
+
+    Attributes:
+        max_positions: longest sequence the model was made for, in tokens; None if it does not say.
+        vocabulary: number of rows of the embedding; None if the model does not say.
+    """
+
+    def __init__(self, inner: Any, max_positions: int | None, vocabulary: int | None) -> None:
+        self._inner = inner
+        self.max_positions = max_positions
+        self.vocabulary = vocabulary
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Read the tokenizer of a checkpoint folder.
+
+        Raises:
+            UnsupportedModelError: there is none, or it needs code from the model's folder.
+            BrokenCheckpointError: config.json is not readable.
+        """
+        from transformers import AutoTokenizer
+
+        config = _config(folder)
+        try:
+            inner = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+        # Any of ValueError, OSError, KeyError, TypeError, ImportError and what the converters
+        # raise: the folder is the user's, and whatever is wrong with it is one thing to him.
+        except Exception as error:
+            raise UnsupportedModelError(
+                f"the model's tokenizer cannot be loaded ({_reason(error)})", hint=_hint(folder)
+            ) from error
+        return cls(inner, config.get("max_position_embeddings"), config.get("vocab_size"))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of one text, with the tokenizer's own special tokens and nothing else.
+
+        Raises:
+            BrokenCheckpointError: an id lies outside the model's embedding.
+        """
+        # verbose: the text is cut into sequences later, so that its own length is no concern.
+        ids: list[int] = self._inner(text, verbose=False, return_attention_mask=False)["input_ids"]
+        if self.vocabulary is not None and ids and max(ids) >= self.vocabulary:
+            raise BrokenCheckpointError(
+                f"the tokenizer gives id {max(ids)}, but the embedding has {self.vocabulary} rows",
+                hint="the tokenizer belongs to another model, or the embedding was not resized",
+            )
+        return ids
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of token ids, special tokens left out."""
+        return str(self._inner.decode(ids, skip_special_tokens=True))
+
+    def check_length(self, length: int) -> None:
+        """Refuse sequences that the model was not made for.
+
+        Raises:
+            CalibrationError: `length` exceeds max_position_embeddings.
+        """
+        if self.max_positions is not None and length > self.max_positions:
+            raise CalibrationError(
+                f"sequences of {length} tokens are longer than the model's {self.max_positions} "
+                "positions (max_position_embeddings)",
+                hint=f"choose a sequence length of at most {self.max_positions}",
+            )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise BrokenCheckpointError(
+            f"config.json cannot be read ({type(error).__name__})",
+            hint="the model folder must hold the config.json of a Hugging Face checkpoint",
+        ) from error
+    return config if isinstance(config, dict) else {}
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in one short line, without the paths that libraries print."""
+    if "trust_remote_code" in str(error):
+        return "it needs code from the model's folder, which is never run"
+    return type(error).__name__
+
+
+def _hint(folder: Path) -> str:
+    if (folder / "tokenizer.json").is_file():
+        return "tokenizer.json is damaged or needs code: save it again with `save_pretrained`"
+    if (folder / "tokenizer.model").is_file():
+        return "save the tokenizer with `save_pretrained` to get a tokenizer.json"
+    return "the folder must hold a tokenizer.json (or tokenizer.model)"
