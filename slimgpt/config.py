@@ -71,7 +71,7 @@ def _text_source(value: str) -> str:
         return value
     if value.startswith("hf:") and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", value[3:]):
         return value
-    if LOCAL_NAME.fullmatch(value) and ".." not in value.split("/"):
+    if LOCAL_NAME.fullmatch(value) and ".." not in re.split("[:/]", value):
         return value
     known = ", ".join(NAMED_TEXTS)
     raise ValueError(f"unknown text source {value!r}: use {known}, hf:NAME or local:FILE")
@@ -133,7 +133,7 @@ class PruneSpec(Spec):
     schedule: ScheduleSpec = ScheduleSpec()
     calibration: CalibrationSpec = CalibrationSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
-    head_score: HeadScore = Field("grouped_cholesky", description="ALGORITHM section 3.")
+    head_score: HeadScore = Field("exact", description="ALGORITHM section 3.")
     head_unit: HeadUnit = Field(
         "kv_group",
         description="What leaves together: a KV head with its query heads, or the same number of "
@@ -154,7 +154,7 @@ class PruneSpec(Spec):
     @field_validator("model")
     @classmethod
     def _model_name(cls, value: str) -> str:
-        local = LOCAL_NAME.fullmatch(value) and ".." not in value.split("/")
+        local = LOCAL_NAME.fullmatch(value) and ".." not in re.split("[:/]", value)
         if not (local or (HUB_ID.fullmatch(value) and ".." not in value)):
             raise ValueError(
                 f"{value!r} is not a model: use org/name, org/name@revision or local:NAME"

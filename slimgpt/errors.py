@@ -85,3 +85,15 @@ class VerificationError(SlimGPTError):
     """The written checkpoint does not load, or computes something else than the model in memory."""
 
     code = "verification-failed"
+
+
+class MemoryExhaustedError(SlimGPTError):
+    """The device or the host has too little memory for the job."""
+
+    code = "out-of-memory"
+
+
+class HubUnreachableError(SlimGPTError):
+    """The hub cannot be reached or does not answer; trying again later may help."""
+
+    code = "hub-unreachable"

@@ -91,6 +91,7 @@ class Perplexity(Event):
 
     type: Literal["perplexity"] = "perplexity"
     text: str
+    protocol: str = ""
     sequence_length: int
     tokens: int
     dense: float
@@ -107,7 +108,11 @@ class Verified(Event):
 
 
 class Result(Event):
-    """The job is done. `checkpoint` is the folder, relative to the working folder."""
+    """The job is done. `checkpoint` is the folder, relative to the working folder.
+
+    `layers` holds the fields of `LayerFinished` and the indices that were kept; `perplexity` those
+    of `Perplexity`; `verified` those of `Verified`.
+    """
 
     type: Literal["result"] = "result"
     parameters_before: int
@@ -117,6 +122,7 @@ class Result(Event):
     peak_memory_bytes: int
     layers: list[dict[str, Any]]
     perplexity: list[dict[str, Any]] = []
+    verified: list[dict[str, Any]] = []
     checkpoint: str = "checkpoint"
 
 

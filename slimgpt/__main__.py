@@ -1,0 +1,90 @@
+"""`python -m slimgpt run SPEC.json WORKDIR`: the engine as a process.
+
+Writes one JSON event a line to standard output and nothing else; the last line is `result` (exit
+status 0) or `failed` (exit status 1). Whatever libraries print goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from pydantic import ValidationError
+
+from slimgpt.config import PruneSpec
+from slimgpt.errors import SlimGPTError, SpecError
+from slimgpt.events import Event, Failed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the engine; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    events = _claim_stdout()
+    try:
+        for event in _run(options):
+            _write(events, event)
+    except SlimGPTError as error:
+        _write(events, Failed(code=error.code, message=error.message, hint=error.hint))
+        return 1
+    except Exception as error:  # the supervisor needs a last line whatever happens
+        traceback.print_exc()
+        message = f"{type(error).__name__}: {error}"
+        hint = "this is a defect of the engine: report it with the log"
+        _write(events, Failed(code="internal-error", message=message, hint=hint))
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m slimgpt", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    run = commands.add_parser("run", help="prune a model as a specification says")
+    run.add_argument("spec", type=Path, help="a PruneSpec as JSON")
+    run.add_argument("workdir", type=Path, help="working folder; the result is in checkpoint/")
+    run.add_argument("--models-root", type=Path, default=Path(), help="where local:NAME models are")
+    run.add_argument("--texts-root", type=Path, default=Path(), help="where local:FILE texts are")
+    run.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
+    run.add_argument("--resume", action="store_true", help="go on from the last finished layer")
+    return parser
+
+
+def _claim_stdout() -> TextIO:
+    """Keep standard output for events; point everybody else's at standard error."""
+    sys.stdout.flush()
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    return events
+
+
+def _write(events: TextIO, event: Event) -> None:
+    events.write(event.line() + "\n")
+    events.flush()
+
+
+def _run(options: argparse.Namespace) -> Iterator[Event]:
+    spec = _spec(options.spec)
+    from slimgpt.roots import Roots
+    from slimgpt.run import run
+
+    roots = Roots(models=options.models_root, texts=options.texts_root)
+    yield from run(spec, options.workdir, roots, options.device, resume=options.resume)
+
+
+def _spec(path: Path) -> PruneSpec:
+    try:
+        return PruneSpec.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror}", hint="name a file that can be read") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        raise SpecError(f"{path.name}: {where}: {first['msg']}", hint="see PruneSpec") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""What a job works on: the model, the calibration tokens, the evaluation windows.
+
+Everything that can be wrong with them is found here, before any expensive work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from slimgpt import calibration, texts, windows
+from slimgpt.calibration import Calibration
+from slimgpt.checkpoint import Checkpoint
+from slimgpt.config import HELD_OUT, PruneSpec
+from slimgpt.events import Event, Progress, Warned
+from slimgpt.resolve import ResolvedModel, resolve_model
+from slimgpt.roots import Roots
+
+HELD_OUT_WINDOWS = 32
+HELD_OUT_TOKENS = 16384
+
+
+@dataclass(frozen=True)
+class Exam:
+    """One text under one protocol.
+
+    Attributes:
+        windows: token ids (n, length) int64.
+    """
+
+    text: str
+    protocol: str
+    windows: Tensor
+
+    @property
+    def length(self) -> int:
+        """Tokens in a window."""
+        return int(self.windows.shape[1])
+
+
+@dataclass(frozen=True)
+class Intake:
+    """A job's inputs, checked."""
+
+    model: ResolvedModel
+    checkpoint: Checkpoint
+    calibration: Calibration
+    exams: tuple[Exam, ...]
+
+
+def take_in(spec: PruneSpec, roots: Roots) -> Generator[Event, None, Intake]:
+    """Resolve the model, draw the calibration tokens, cut the evaluation windows.
+
+    Raises:
+        ModelNotFoundError, UnsupportedModelError, BrokenCheckpointError, CalibrationError.
+    """
+    yield Progress(stage="resolve", done=0, total=3, what="model")
+    model = resolve_model(spec.model, roots)
+    checkpoint = Checkpoint.open(model.folder, within=model.within)
+    yield Progress(stage="resolve", done=1, total=3, what="calibration text")
+    drawn = draw(spec, model.folder, roots)
+    yield Progress(stage="resolve", done=2, total=3, what="evaluation text")
+    exams = yield from examine(spec, model.folder, drawn, roots)
+    yield Progress(stage="resolve", done=3, total=3)
+    return Intake(model, checkpoint, drawn, tuple(exams))
+
+
+def draw(spec: PruneSpec, folder: Path, roots: Roots) -> Calibration:
+    """The job's calibration tokens, and held-out windows if the evaluation asks for them."""
+    wanted = spec.calibration
+    held_out = 0
+    if HELD_OUT in spec.evaluation.texts:
+        held_out = max(HELD_OUT_WINDOWS, HELD_OUT_TOKENS // wanted.sequence_length)
+    documents = texts.documents(
+        wanted.source,
+        config=wanted.config,
+        split=wanted.split,
+        text_field=wanted.text_field,
+        roots=roots,
+    )
+    return calibration.sample(
+        documents,
+        calibration.tokenizer(folder),
+        samples=wanted.samples,
+        sequence_length=wanted.sequence_length,
+        seed=wanted.seed,
+        held_out=held_out,
+    )
+
+
+def examine(
+    spec: PruneSpec, folder: Path, drawn: Calibration, roots: Roots
+) -> Generator[Event, None, list[Exam]]:
+    """The evaluation windows of every text at every length."""
+    exams: list[Exam] = []
+    for text in spec.evaluation.texts:
+        if text == HELD_OUT and not len(drawn.held_out):
+            message = (
+                "no held-out text: calibration used all of its source, perplexity not measured"
+            )
+            yield Warned(message=message)
+            continue
+        content = None if text == HELD_OUT else windows.evaluation_text(text, roots)
+        for length in spec.evaluation.sequence_lengths:
+            if content is None:
+                exam = _held_out(drawn.held_out, length)
+                if exam.length < length:
+                    message = f"held-out windows have {exam.length} tokens, not {length}"
+                    yield Warned(message=message)
+            else:
+                cut = windows.windows(
+                    content, calibration.tokenizer(folder), length, spec.evaluation.max_tokens
+                )
+                exam = Exam(text, windows.protocol(text, length), cut)
+            exams.append(exam)
+    return exams
+
+
+def _held_out(held_out: Tensor, length: int) -> Exam:
+    """Held-out calibration windows (n, seq) cut to `length` tokens, or left as long as they are."""
+    length = min(length, held_out.shape[1])
+    pieces = held_out.shape[1] // length
+    cut = held_out[:, : pieces * length].reshape(-1, length)
+    protocol = f"windows of {length} tokens from the calibration source that calibration left out"
+    return Exam(HELD_OUT, protocol, cut)

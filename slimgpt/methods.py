@@ -1,0 +1,25 @@
+"""The pruning methods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from slimgpt import baselines, surgeon
+from slimgpt.config import Method, PruneSpec
+from slimgpt.sequence import Prune
+from slimgpt.solution import Problem, Settings, Solution
+
+METHODS: dict[Method, Callable[[Problem, Settings], Solution]] = {
+    "slimgpt": surgeon.prune,
+    "magnitude": baselines.magnitude,
+    "wanda-sp": baselines.wanda_sp,
+    "flap": baselines.flap,
+}
+SURVEYING: frozenset[Method] = frozenset({"flap"})  # need a pass over the dense model before
+
+
+def of(spec: PruneSpec) -> Prune:
+    """The specification's method with its settings."""
+    settings = Settings(spec.head_score, spec.group_size, spec.damping)
+    return partial(METHODS[spec.method], settings=settings)

@@ -1,0 +1,130 @@
+"""The `plan` and `prune` stages: from a checkpoint to finished layers on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+
+from slimgpt import forecast, methods, plan, survey
+from slimgpt.config import PruneSpec
+from slimgpt.events import Event, LayerFinished, Planned, Progress
+from slimgpt.intake import Intake
+from slimgpt.plan import Plan
+from slimgpt.sequence import DenseVariances, PrunedLayer, prune_layer
+from slimgpt.shards import PartialCheckpoint
+from slimgpt.stack import Stack
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The plan, and what the survey of the dense model gave for methods that need one."""
+
+    plan: Plan
+    variances: tuple[DenseVariances, ...] | None
+    layer_parameters: tuple[tuple[int, int], ...]
+
+
+def decide(
+    spec: PruneSpec, intake: Intake, device: torch.device
+) -> Generator[Event, None, Decided]:
+    """Make the plan; survey the dense model first where the method chooses by scores.
+
+    Raises:
+        UnreachableTargetError, SpecError: no legal plan meets the target.
+    """
+    costs = forecast.costs_of(intake.checkpoint, spec)
+    made = plan.make(spec, costs)
+    variances = None
+    if spec.method in methods.SURVEYING:
+        surveyed = []
+        stack = Stack(intake.checkpoint, device)
+        for layer in survey.dense_pass(stack, intake.calibration.input_ids, costs):
+            surveyed.append(layer)
+            done, total = len(surveyed), len(costs.layers)
+            yield Progress(stage="plan", done=done, total=total, what="survey of the dense model")
+        variances = tuple(layer.variances for layer in surveyed)
+        if spec.schedule.shape == "global":
+            made = plan.fit(survey.wishes(surveyed, costs), spec, costs)
+    yield Planned(
+        parameters_before=made.parameters_before,
+        parameters_after=made.parameters_after,
+        ratio_achieved=made.ratio_achieved,
+        layers=len(made.after),
+        channel_multiple=made.channel_multiple,
+    )
+    return Decided(made, variances, forecast.layer_parameters(intake.checkpoint, made, spec))
+
+
+@torch.no_grad()
+def prune(
+    spec: PruneSpec,
+    intake: Intake,
+    decided: Decided,
+    partial: PartialCheckpoint,
+    device: torch.device,
+) -> Generator[Event, None, list[dict[str, object]]]:
+    """Prune every layer that is not on disk yet; each is on disk before its event is yielded.
+
+    Returns:
+        the records of all layers: the event's fields, and the indices that were kept.
+
+    Raises:
+        NumericalError: a layer cannot be solved; finished layers stay for a resume.
+    """
+    records: list[dict[str, object]] = list(partial.finished())
+    dense = Stack(intake.checkpoint, device)
+    done = Stack(
+        intake.checkpoint,
+        device,
+        sizes=decided.plan.after,
+        read_layer=lambda index: partial.layer(index, device=str(device)),
+    )
+    batches = dense.embed(intake.calibration.input_ids)
+    method = methods.of(spec)
+    for index, target in enumerate(decided.plan.after):
+        if index < len(records):
+            done.advance(index, done.layer(index), batches)
+            yield LayerFinished.model_validate({**records[index], "resumed": True})
+            continue
+        began = time.monotonic()
+        variances = decided.variances[index] if decided.variances else None
+        layer = prune_layer(dense, index, target, batches, method, variances)
+        event = _event(index, decided, layer, time.monotonic() - began)
+        record = event.model_dump() | _kept(layer)
+        partial.write_layer(index, layer.tensors, record)
+        records.append(record)
+        yield event
+    return records
+
+
+def _event(index: int, decided: Decided, layer: PrunedLayer, seconds: float) -> LayerFinished:
+    before, after = decided.plan.before[index], decided.plan.after[index]
+    parameters_before, parameters = decided.layer_parameters[index]
+    return LayerFinished(
+        layer=index,
+        layers_total=len(decided.plan.after),
+        heads_before=before.heads,
+        heads=after.heads,
+        kv_heads_before=before.kv_heads,
+        kv_heads=after.kv_heads,
+        channels_before=before.channels,
+        channels=after.channels,
+        parameters_before=parameters_before,
+        parameters=parameters,
+        attention_error=layer.attention_error,
+        ffn_error=layer.ffn_error,
+        attention_damping=layer.attention_damping,
+        ffn_damping=layer.ffn_damping,
+        seconds=seconds,
+    )
+
+
+def _kept(layer: PrunedLayer) -> dict[str, object]:
+    return {
+        "kept_heads": layer.heads,
+        "kept_kv_heads": layer.kv_heads,
+        "kept_channels": layer.channels,
+    }
