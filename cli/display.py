@@ -1,0 +1,192 @@
+"""What a run says: bars in a terminal, plain lines in a pipe, JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from cli.layer_row import HEADER, layer_row
+from cli.lines import Write, json_lines
+from slimgpt import events
+from slimgpt.events import AnyEvent, Event
+
+LABELS = {
+    "resolve": "finding the model",
+    "plan": "planning",
+    "prune": "pruning layers",
+    "recover": "recovering",
+    "evaluate": "measuring perplexity",
+    "verify": "proving that it loads",
+    "publish": "publishing",
+}
+
+
+class Display(Protocol):
+    """Shows events as they come; used as a context manager."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+
+
+@contextmanager
+def display_on(console: Console, *, as_json: bool) -> Iterator[Display]:
+    """Where a command shows its events: JSON lines, bars where they can be drawn, else lines."""
+    if as_json:
+        with json_lines() as write:
+            yield Programs(write)
+    elif console.is_terminal and not console.is_dumb_terminal:
+        yield Bars(console)
+    else:
+        yield Lines(console)
+
+
+class Still:
+    """A display that needs no beginning and no end."""
+
+    def __enter__(self) -> Still:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is left to close."""
+
+
+class Programs(Still):
+    """One JSON object an event."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+
+    def show(self, event: Event) -> None:
+        """Write the event's line."""
+        self._write(event.line())
+
+
+class Lines(Still):
+    """One line an event worth keeping; nothing is drawn over."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._errors = Console(stderr=True)
+        self._header_shown = False
+
+    def show(self, event: Event) -> None:
+        """Print what the event says, if it says something to people."""
+        if isinstance(event, events.Failed):
+            said = "; ".join(filter(None, (event.message, event.hint)))
+            self._errors.print(
+                Text(f"error: {said}", style="bold red"), soft_wrap=True, highlight=False
+            )
+            return
+        if isinstance(event, events.LayerFinished) and not self._header_shown:
+            self._header_shown = True
+            self._print(Text(HEADER, style="bold"))
+        text = describe(event)
+        if text is not None:
+            self._print(text)
+
+    def _print(self, text: Text) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False)
+
+
+class Bars(Lines):
+    """The lines, and below them one bar a stage with the time that is left."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, event: Event) -> None:
+        """Print what the event says and move the bars."""
+        super().show(event)
+        if isinstance(event, events.StageStarted):
+            self._tasks[event.stage] = self._progress.add_task(LABELS[event.stage], total=None)
+        elif isinstance(event, events.StageFinished):
+            self._progress.remove_task(self._tasks.pop(event.stage))
+        elif isinstance(event, events.LayerFinished):
+            self._move("prune", event.layer + 1, event.layers_total)
+        elif isinstance(event, events.Progress):
+            self._move(event.stage, event.done, event.total, event.what)
+
+    def _move(self, stage: str, done: int, total: int, what: str = "") -> None:
+        if stage in self._tasks:
+            label = f"{LABELS[stage]}: {what}" if what else LABELS[stage]
+            self._progress.update(
+                self._tasks[stage], completed=done, total=total, description=label
+            )
+
+
+def describe(event: AnyEvent | Event) -> Text | None:
+    """One line for people about an event; None where there is nothing to keep."""
+    match event:
+        case events.Planned():
+            return Text(
+                f"plan: {event.parameters_before:,} → {event.parameters_after:,} parameters "
+                f"({event.ratio_achieved:.2%} less) in {event.layers} layers; FFN widths are "
+                f"multiples of {event.channel_multiple}"
+            )
+        case events.LayerFinished():
+            return layer_row(event)
+        case events.Warned():
+            place = "" if event.layer is None else f"layer {event.layer}: "
+            return Text(f"warning: {place}{event.message}", style="yellow")
+        case events.Perplexity():
+            return Text(
+                f"perplexity on {event.text}, {event.sequence_length} tokens a window: "
+                f"{event.dense:.2f} → {event.pruned:.2f}"
+            )
+        case events.Verified():
+            return Text(
+                f"verified: {event.loader} loads it; logits of {event.tokens} tokens differ by "
+                f"at most {event.max_difference:g}"
+            )
+    return None

@@ -1,0 +1,163 @@
+"""From the options of a command to the engine's specification and the folders it may read.
+
+The engine's vocabulary names local things `local:NAME` below a root; people write paths. A path's
+parent becomes the root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import ValidationError
+
+from slimgpt.config import DEFAULT_SHAPES, HUB_ID, NAMED_TEXTS, PruneSpec
+from slimgpt.errors import CalibrationError, ModelNotFoundError
+
+NO_TEXT = "none"
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+OPTIONS = {
+    ("model",): "MODEL",
+    ("calibration", "source"): "--calibration",
+    ("calibration", "sequence_length"): "--seq-len",
+    ("calibration", "config"): "--calibration-config",
+    ("calibration", "split"): "--calibration-split",
+    ("evaluation", "texts"): "--eval-text",
+    ("evaluation", "sequence_lengths"): "--eval-seq-len",
+    ("schedule", "ratios"): "--schedule",
+    ("schedule", "shape"): "--schedule",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something lies: its name in the engine's vocabulary and the root of that name."""
+
+    name: str
+    root: Path
+
+
+def model_place(model: str) -> Place:
+    """What the user calls a model: a folder, or a hub id where no such folder exists.
+
+    Raises:
+        ModelNotFoundError: neither.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return _local(path)
+    if HUB_ID.fullmatch(model) and not path.exists():
+        return Place(model, Path.cwd())
+    what = "is a file, not a folder" if path.exists() else "does not exist"
+    raise ModelNotFoundError(
+        f"model {model}: the folder {what}",
+        hint="name a folder with config.json and safetensors files, or a hub id such as org/name",
+    )
+
+
+def text_places(texts: Sequence[str]) -> tuple[tuple[str, ...], Path]:
+    """Names of texts in the engine's vocabulary, and the one root that their files share.
+
+    Raises:
+        CalibrationError: a file does not exist.
+    """
+    files = {text: _text_file(text) for text in texts if not _is_named(text)}
+    root = Path.cwd()
+    if files:
+        root = Path(os.path.commonpath([file.parent for file in files.values()]))
+    names = [
+        f"local:{files[text].relative_to(root).as_posix()}" if text in files else text
+        for text in texts
+    ]
+    return tuple(names), root
+
+
+def schedule_fields(
+    schedule: str | None, method: str, ends: Mapping[str, float | None]
+) -> dict[str, Any] | None:
+    """The schedule's part of a specification: a shape with its ends, or a file's ratios.
+
+    Raises:
+        typer.BadParameter: the file cannot be read or holds something else than numbers.
+    """
+    given = {name: value for name, value in ends.items() if value is not None}
+    if schedule is None and not given:
+        return None
+    shape = schedule or DEFAULT_SHAPES[method]
+    if Path(shape).is_file():
+        return {"shape": "explicit", "ratios": _ratios(Path(shape)), **given}
+    return {"shape": shape, **given}
+
+
+def make_spec(fields: Mapping[str, Any]) -> PruneSpec:
+    """The specification.
+
+    Raises:
+        typer.BadParameter: a value is out of range or contradicts another; names the option.
+    """
+    try:
+        return PruneSpec.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = tuple(str(part) for part in first["loc"] if not isinstance(part, int))
+        message = first["msg"].removeprefix("Value error, ")
+        if isinstance(first["input"], str | int | float):
+            message = f"{first['input']!r}: {message}"
+        raise typer.BadParameter(message, param_hint=_option(place)) from None
+
+
+def device_name(value: str) -> str:
+    """A device that the engine knows by name.
+
+    Raises:
+        typer.BadParameter: it does not.
+    """
+    if not DEVICE.fullmatch(value):
+        raise typer.BadParameter(f"{value!r} is none of auto, cpu, mps, cuda, cuda:N")
+    return value
+
+
+def _local(path: Path) -> Place:
+    # Not resolved: a folder of links, as the hub's cache makes them, keeps the name it was given.
+    absolute = Path(os.path.abspath(path))
+    return Place(f"local:{absolute.name}", absolute.parent)
+
+
+def _is_named(text: str) -> bool:
+    return text in NAMED_TEXTS or text.startswith("hf:")
+
+
+def _text_file(text: str) -> Path:
+    path = Path(os.path.abspath(Path(text).expanduser()))
+    if not path.is_file():
+        raise CalibrationError(
+            f"text {text}: there is no such file",
+            hint=f"name a .jsonl, .json or .txt file, hf:NAME, or one of {', '.join(NAMED_TEXTS)}",
+        )
+    return path
+
+
+def _ratios(path: Path) -> list[float]:
+    text = path.read_text(encoding="utf-8").strip()
+    try:
+        values = json.loads(text) if text.startswith("[") else text.split()
+        return [float(value) for value in values]
+    except (TypeError, ValueError) as error:
+        raise typer.BadParameter(
+            f"{path}: {error}; write a JSON list of ratios, or one number a line",
+            param_hint="--schedule",
+        ) from None
+
+
+def _option(place: tuple[str, ...]) -> str:
+    """The option that set a field; the last part names it unless the table knows better."""
+    for length in range(len(place), 0, -1):
+        if place[:length] in OPTIONS:
+            return OPTIONS[place[:length]]
+    return f"--{place[-1].replace('_', '-')}" if place else "options"

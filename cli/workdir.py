@@ -1,0 +1,71 @@
+"""Where `prune` works: a folder beside the result, kept only while it is worth something."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from slimgpt.errors import ResumeError, StorageError
+
+
+class Workdir:
+    """`OUT.work`, on the same disk as OUT, so that publishing is one rename.
+
+    Args:
+        out: where the checkpoint will lie.
+        resume: go on with what an earlier run left.
+
+    Raises:
+        StorageError: OUT exists, or the folder cannot be made.
+        ResumeError: an earlier run left its work and `resume` was not asked for.
+    """
+
+    def __init__(self, out: Path, *, resume: bool) -> None:
+        self.out = out
+        self.path = out.with_name(out.name + ".work")
+        if os.path.lexists(out):
+            raise StorageError(f"{out} exists", hint="remove it or name another folder")
+        self.resumed = self.path.exists()
+        self._kept = self.resumed
+        if self.resumed and not resume:
+            raise ResumeError(
+                f"{self.path} holds the work of an earlier run",
+                hint="go on with --resume, or remove that folder to start again",
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{self.path} cannot be made: {error.strerror}", hint="name another folder"
+            ) from error
+
+    def keep(self) -> None:
+        """A layer is finished: from now on a failure leaves the folder."""
+        self._kept = True
+
+    def publish(self, checkpoint: str) -> None:
+        """Move the finished checkpoint to OUT in one step; the rest may go.
+
+        Raises:
+            StorageError: OUT appeared meanwhile.
+        """
+        try:
+            (self.path / checkpoint).rename(self.out)
+        except OSError as error:
+            raise StorageError(
+                f"{self.path / checkpoint} cannot be renamed to {self.out}: {error.strerror}",
+                hint="the finished checkpoint is where it was: move it by hand",
+            ) from error
+        self._kept = False
+
+    def left_behind(self) -> str:
+        """What a user can do with what an unfinished run leaves."""
+        if not self._kept:
+            return ""
+        return f"finished layers are kept in {self.path}: the same command with --resume goes on"
+
+    def discard_unless_kept(self) -> None:
+        """Leave no folder behind that nothing can be resumed from."""
+        if not self._kept:
+            shutil.rmtree(self.path, ignore_errors=True)
