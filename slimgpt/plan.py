@@ -94,7 +94,8 @@ def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
 def _unreachable(spec: PruneSpec, nearest: Plan) -> UnreachableTargetError:
     return UnreachableTargetError(
         f"ratio {spec.ratio:g} cannot be met within {TOLERANCE:.1%} with schedule "
-        f"`{spec.schedule.shape}`: the nearest plan removes {nearest.ratio_achieved:.4f} of the parameters",
+        f"`{spec.schedule.shape}`: the nearest plan removes {nearest.ratio_achieved:.4f} of the "
+        "parameters",
         hint="ask for that, for schedule `uniform`, which reaches furthest, or for a smaller "
         "channel_multiple",
     )

@@ -112,7 +112,7 @@ def test_removed_heads_are_zero_and_never_leave_twice(
 
 
 def test_the_diagonal_score_keeps_the_first_inverse() -> None:
-    """Of two heads with equal inputs one has left: the first inverse still finds the other cheap."""
+    """Two heads have equal inputs: one leaves, the first inverse still finds the other cheap."""
     generator = torch.Generator().manual_seed(0)
     shared = torch.randn(WIDTH, 400, dtype=torch.float64, generator=generator)
     other = torch.randn(WIDTH, 400, dtype=torch.float64, generator=generator)
