@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import artifacts, health, jobs, openapi, problems
 from api.body_size import BodySizeLimit
 from api.services import Services
+from jobs import logs
 from jobs.settings import Settings
 
 MAX_BODY_BYTES = 1 << 20
@@ -65,5 +66,11 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def from_environment() -> FastAPI:
-    """The application as the `SLIMGPT_*` variables describe it."""
-    return create_app(Settings())
+    """The application as the `SLIMGPT_*` variables describe it.
+
+    Raises:
+        pydantic.ValidationError: a variable cannot be read; the message names it.
+    """
+    settings = Settings()
+    logs.configure(settings.log_level, as_json=settings.log_json)
+    return create_app(settings)

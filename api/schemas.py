@@ -125,6 +125,8 @@ class JobView(BaseModel):
         here = f"/jobs/{job.id}"
         names = ("status", "layers", "report", "artifacts")
         given = {name: getattr(job, name) for name in cls.model_fields if name not in ("links",)}
+        if job.result is not None:  # its layers are at /layers: a list of jobs stays small
+            given["result"] = {k: v for k, v in job.result.items() if k != "layers"}
         links = {"self": here} | {name: f"{here}/{name}" for name in names}
         return cls.model_validate({**given, "links": links})
 

@@ -1,0 +1,141 @@
+"""One process of the embedded stack: started to die with its parent, stopped with its children."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from worker.launch import command
+
+LOG_BYTES = 10 << 20
+TAIL_BYTES = 8192
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run, and how.
+
+    Args:
+        name: one word, for messages and the log's file name.
+        argv: command line.
+        env: the whole environment.
+        grace: seconds between asking it to stop and killing it.
+        stdin: text that it reads, for a configuration with secrets.
+        cwd: working folder.
+    """
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    grace: float
+    stdin: str = ""
+    cwd: Path | None = None
+
+
+class Child:
+    """A running program, its output in `NAME.log` of the folder `logs`.
+
+    It is in a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone,
+    which stops the children in order. Start it from the main thread: it dies with that.
+    """
+
+    def __init__(self, program: Program, logs: Path) -> None:
+        self.program = program
+        self.log = logs / f"{program.name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._start_of_log = 0
+
+    @property
+    def name(self) -> str:
+        """The program's name."""
+        return self.program.name
+
+    def start(self) -> None:
+        """Run the program.
+
+        Raises:
+            OSError: the log cannot be written or the program cannot be started.
+        """
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        with self.log.open("ab") as log:
+            self._start_of_log = log.tell()
+            self.process = subprocess.Popen(
+                command(self.program.argv),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=dict(self.program.env),
+                cwd=self.program.cwd,
+                start_new_session=True,
+            )
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError), self.process.stdin as stdin:
+            stdin.write(self.program.stdin.encode())
+
+    def exit_status(self) -> int | None:
+        """What the program ended with, negative for a signal; None while it runs."""
+        return None if self.process is None else self.process.poll()
+
+    def ending(self) -> str:
+        """How the program ended and the last line that it wrote."""
+        status = self.exit_status() or 0
+        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit {status}"
+        words = self._last_line()
+        return f"{how}: {words}" if words else how
+
+    def _last_line(self) -> str:
+        try:
+            with self.log.open("rb") as log:
+                end = log.seek(0, os.SEEK_END)
+                log.seek(max(self._start_of_log, end - TAIL_BYTES))
+                lines = log.read().decode(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+
+
+def stop(children: Sequence[Child], hurry: Callable[[], bool]) -> None:
+    """End these children and all that descends from them: asked first, killed after their grace.
+
+    Args:
+        children: any of them may have ended already.
+        hurry: true when there is no time for grace any more.
+    """
+    families = [(child, _family(child)) for child in children if child.process is not None]
+    for child, _ in families:
+        if child.process is not None and child.exit_status() is None:
+            child.process.terminate()
+    began = time.monotonic()
+    for child, family in families:
+        while child.exit_status() is None and not hurry():
+            if time.monotonic() - began > child.program.grace:
+                break
+            time.sleep(0.02)
+        _kill(family)
+        if child.process is not None:
+            child.process.wait()
+
+
+def _family(child: Child) -> list[psutil.Process]:
+    assert child.process is not None
+    with suppress(psutil.NoSuchProcess):
+        top = psutil.Process(child.process.pid)
+        return [top, *top.children(recursive=True)]
+    return []
+
+
+def _kill(family: Sequence[psutil.Process]) -> None:
+    """Kill who is left; psutil knows a process from another that got its number."""
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(family[1:], timeout=5)

@@ -1,0 +1,128 @@
+"""The service as the client commands see it: JSON in and out, every refusal one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import Annotated, Any, NoReturn
+
+import httpx
+import typer
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+TIMEOUT_SECONDS = 30.0
+
+Url = Annotated[str, typer.Option("--url", envvar="SLIMGPT_URL", help="Address of the service.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON and nothing else to stdout.")]
+
+
+class ServiceError(Exception):
+    """The service refused, or cannot be reached; the message is one line for people."""
+
+
+class UnreachableError(ServiceError):
+    """Nothing answered; the same request may do better later."""
+
+
+class Service:
+    """Requests to one service.
+
+    Raises (all methods):
+        UnreachableError: nothing answers, or the service says that it is unavailable.
+        ServiceError: the service answered with a problem document.
+    """
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    @property
+    def url(self) -> str:
+        """Address of the service, without a slash at the end."""
+        return str(self._http.base_url).rstrip("/")
+
+    def get(self, path: str, **params: Any) -> Any:
+        """The JSON document at `path`; parameters that are None are left out."""
+        given = {name: value for name, value in params.items() if value is not None}
+        with self.stream(path, params=given) as response:
+            return _json(response)
+
+    def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> Any:
+        """Post `body` as JSON; the JSON answer."""
+        with _reachable(self.url):
+            response = self._http.post(path, json=body, headers=headers)
+        _refuse_problem(response)
+        return _json(response)
+
+    @contextmanager
+    def stream(self, path: str, **options: Any) -> Iterator[httpx.Response]:
+        """The answer to GET `path`, its body not read yet."""
+        with _reachable(self.url), self._http.stream("GET", path, **options) as response:
+            if response.is_error:
+                response.read()
+                _refuse_problem(response)
+            yield response
+
+
+@contextmanager
+def connect(url: str) -> Iterator[Service]:
+    """A service for the length of a command; its errors end the command with status 1."""
+    try:
+        # Proxies of the environment are for the world outside, not for this machine.
+        transport = httpx.HTTPTransport(retries=1) if _is_loopback(url) else None
+        with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, transport=transport) as http:
+            yield Service(http)
+    except ServiceError as error:
+        fail(str(error))
+    except httpx.InvalidURL as error:
+        fail(f"{url!r} is not an address: {error}")
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """End the command: one line on stderr, exit status `status`."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(status)
+
+
+def _is_loopback(url: str) -> bool:
+    host = httpx.URL(url).host
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@contextmanager
+def _reachable(url: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx.UnsupportedProtocol as error:
+        raise ServiceError(f"{url!r} is not an http address: {error}") from error
+    except httpx.ConnectError as error:
+        hint = "start one with `slimgpt up`, or name another with --url"
+        raise UnreachableError(f"no service answers at {url} ({error}); {hint}") from error
+    except httpx.TransportError as error:
+        reason = str(error) or type(error).__name__
+        raise UnreachableError(f"the connection to {url} broke: {reason}") from error
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        response.read()
+        return response.json()
+    except ValueError as error:
+        message = f"{response.request.url} did not answer with JSON; is it a SlimGPT service?"
+        raise ServiceError(message) from error
+
+
+def _refuse_problem(response: httpx.Response) -> None:
+    """Raise what an error response says, as one line."""
+    if not response.is_error:
+        return
+    try:
+        problem = response.json()
+        said = str(problem.get("detail") or problem["title"])
+    except (ValueError, AttributeError, KeyError, TypeError):
+        said = f"{response.request.url} answered {response.status_code} {response.reason_phrase}"
+    error = UnreachableError if response.status_code in (502, 503, 504) else ServiceError
+    raise error(" ".join(said.split()))

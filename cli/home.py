@@ -1,0 +1,89 @@
+"""The folder that holds a whole service on one machine, and the lock that says who runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+
+class HomeError(Exception):
+    """The folder cannot be used; the message is one line for people."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Places below a home folder, and the two that users fill with models and texts."""
+
+    root: Path
+    models: Path
+    texts: Path
+
+    @classmethod
+    def at(cls, root: Path | None, models: Path | None, texts: Path | None) -> Home:
+        """The home as the command line names it; defaults are the platform's and below it."""
+        chosen = root or platformdirs.user_data_path("slimgpt", appauthor=False)
+        base = chosen.expanduser().absolute()
+        return cls(
+            base,
+            (models or base / "models").expanduser().absolute(),
+            (texts or base / "texts").expanduser().absolute(),
+        )
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the processes' logs."""
+        return self.root / "logs"
+
+    @property
+    def redis(self) -> Path:
+        """Folder of the embedded Redis."""
+        return self.root / "redis"
+
+    def prepare(self) -> None:
+        """Create what is missing; the home itself is for its owner only.
+
+        Raises:
+            HomeError: a folder cannot be created.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.logs, self.redis, self.models, self.texts):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HomeError(f"{error.filename} cannot be created: {error.strerror}") from error
+
+    @contextmanager
+    def locked(self, url: str) -> Iterator[None]:
+        """Hold the home: one service at a time works in it. The kernel frees it, come what may.
+
+        Raises:
+            HomeError: another service holds it; the message says which.
+        """
+        note = self.root / "up.json"
+        lock = FileLock(self.root / "up.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise HomeError(f"{_holder(note)} runs on {self.root} already; use it, stop it, or "
+                            "name another folder with --home") from error  # fmt: skip
+        try:
+            note.write_text(json.dumps({"pid": os.getpid(), "url": url}), encoding="utf-8")
+            yield
+        finally:
+            note.unlink(missing_ok=True)
+            lock.release()
+
+
+def _holder(note: Path) -> str:
+    try:
+        told = json.loads(note.read_text(encoding="utf-8"))
+        return f"a service ({told['url']}, process {told['pid']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "a service"

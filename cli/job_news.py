@@ -1,0 +1,46 @@
+"""What happens to jobs, a line each, for the terminal of `slimgpt up`."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs.job import Job
+from jobs.states import TERMINAL, Status
+from jobs.store import Store
+
+NEWEST = 50
+
+
+class JobNews:
+    """Tells each change of a job's status once. Jobs that were over before are no news."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, Status] | None = None
+
+    def read(self) -> list[str]:
+        """The changes since the last call, a line each; none while the database is away."""
+        try:
+            jobs = self._look()
+        except SQLAlchemyError:
+            return []
+        known = self._known
+        if known is None:
+            known = {job.id: job.status for job in jobs if job.terminal}
+        news = [_line(job) for job in jobs if known.get(job.id) != job.status]
+        self._known = {job.id: job.status for job in jobs}
+        return news
+
+    def _look(self) -> list[Job]:
+        """The newest jobs and those that were under way, oldest first."""
+        jobs = {job.id: job for job in self._store.list(limit=NEWEST).items}
+        for job_id, status in (self._known or {}).items():
+            if status not in TERMINAL and job_id not in jobs and (job := self._store.get(job_id)):
+                jobs[job_id] = job
+        return [jobs[job_id] for job_id in sorted(jobs)]
+
+
+def _line(job: Job) -> str:
+    what = f"{job.spec.model} at ratio {job.spec.ratio:g}"
+    reason = f": {job.error.get('message', '')}" if job.error else ""
+    return f"{job.id} {job.status} ({what}){reason}"

@@ -1,0 +1,121 @@
+"""`slimgpt submit`: post a job to the service."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.client import DEFAULT_URL, Json, Url, connect, fail
+from cli.watch import follow
+
+
+def submit(  # noqa: PLR0913 - one parameter an option
+    *,
+    model: Annotated[
+        str | None, typer.Option(help="local:NAME, org/name or org/name@revision.")
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option(help="Share of all parameters to remove, 0 ≤ ratio < 1.")
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="log, linear, uniform, log-decrease, linear-decrease, global, "
+            "or a JSON file with one ratio a layer."
+        ),
+    ] = None,
+    first_ratio: Annotated[float | None, typer.Option(help="Ratio of the first layer.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="slimgpt, magnitude, wanda-sp or flap.")
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(help="c4, alpaca, gpt4-alpaca, wikitext2, hf:NAME or local:FILE."),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Number of calibration sequences.")] = None,
+    seq_len: Annotated[int | None, typer.Option(help="Tokens in a calibration sequence.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the calibration samples.")] = None,
+    eval_text: Annotated[
+        list[str] | None, typer.Option(help="Text to evaluate on; may be given several times.")
+    ] = None,
+    eval_seq_len: Annotated[
+        list[int] | None, typer.Option(help="Tokens in an evaluation window; several allowed.")
+    ] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE kept with the job; several allowed.")
+    ] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="JSON file of a job; the other options override it.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job until it ends.")] = False,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """Post a pruning job and print its id."""
+    body = _read_spec(spec) if spec else {}
+    _override(body, {"model": model, "ratio": ratio, "method": method})
+    _override(body, {"schedule": _schedule(schedule, first_ratio)})
+    sampling = {"source": calibration, "samples": samples, "sequence_length": seq_len, "seed": seed}
+    _override(body, {"calibration": _merged(body.get("calibration"), sampling)})
+    windows = {"texts": eval_text, "sequence_lengths": eval_seq_len}
+    _override(body, {"evaluation": _merged(body.get("evaluation"), windows)})
+    _override(body, {"metadata": _merged(body.get("metadata"), _pairs(metadata or []))})
+    with connect(url) as service:
+        job = service.post("/jobs", body, {"Idempotency-Key": str(uuid.uuid4())})
+        if as_json:
+            typer.echo(json.dumps(job))
+        else:
+            typer.echo(job["id"])
+        if watch:
+            follow(service, job["id"], as_json=as_json)
+
+
+def _read_spec(path: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        fail(f"{path} cannot be read: {error.strerror}")
+    except ValueError as error:
+        fail(f"{path} is not JSON: {error}")
+    if not isinstance(body, dict):
+        fail(f"{path} does not hold a JSON object")
+    return dict(body)
+
+
+def _schedule(schedule: str | None, first_ratio: float | None) -> dict[str, Any] | None:
+    """The schedule's part of the body: a shape, or the ratios that a file lists."""
+    if schedule is None:
+        return None if first_ratio is None else {"shape": "log", "first_ratio": first_ratio}
+    if schedule.endswith(".json"):
+        try:
+            ratios = json.loads(Path(schedule).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            fail(f"schedule {schedule} cannot be read: {error}")
+        return {"shape": "explicit", "ratios": ratios}
+    ends = {} if first_ratio is None else {"first_ratio": first_ratio}
+    return {"shape": schedule, **ends}
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            fail(f"--metadata {text!r} is not KEY=VALUE", status=2)
+        pairs[key] = value
+    return pairs
+
+
+def _merged(base: Any, changes: dict[str, Any]) -> dict[str, Any] | None:
+    """`base` with the changes that were given; None when there is nothing to say."""
+    merged = dict(base) if isinstance(base, dict) else {}
+    _override(merged, changes)
+    return merged or None
+
+
+def _override(body: dict[str, Any], changes: dict[str, Any]) -> None:
+    body.update({name: value for name, value in changes.items() if value not in (None, [])})

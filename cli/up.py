@@ -1,0 +1,183 @@
+"""`slimgpt up`: the whole service on this machine, with nothing else installed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from cli.client import DEFAULT_URL, fail
+from cli.home import Home, HomeError
+
+if TYPE_CHECKING:
+    from jobs.store import Store
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NEWS_SECONDS = 1.0
+
+
+def up(
+    home: Annotated[
+        Path | None,
+        typer.Option(envvar="SLIMGPT_HOME", help="Folder of the database, results and logs."),
+    ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SLIMGPT_MODELS_ROOT", help="Folder of local: models. Default: HOME/models."
+        ),
+    ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SLIMGPT_TEXTS_ROOT", help="Folder of local: texts. Default: HOME/texts."
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
+    ] = 8000,
+) -> None:
+    """Run the whole service on this machine until Ctrl-C."""
+    from cli.embedded_redis import RedisNotStartedError, free_port
+    from cli.stack import StackError
+
+    place = Home.at(home, models, texts)
+    chosen = port or free_port()
+    try:
+        place.prepare()
+        with place.locked(f"http://127.0.0.1:{chosen}"):
+            _require_free(chosen)
+            _run(place, chosen)
+    except (HomeError, StackError, RedisNotStartedError) as error:
+        fail(str(error))
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            fail(f"port {port} cannot be used ({error.strerror}); choose another with --port")
+
+
+def _run(home: Home, port: int) -> None:
+    """Start, serve until a signal comes, stop; a second signal stops without grace."""
+    from cli.embedded_redis import EmbeddedRedis
+    from cli.job_news import JobNews
+    from cli.stack import Stack
+
+    console = Console(highlight=False, soft_wrap=True)
+    with _signals() as (stopping, hurry):
+        redis = None if os.environ.get("SLIMGPT_REDIS_URL") else EmbeddedRedis(home.redis)
+        env = _environment(home, redis.url if redis else None)
+        store = _open_store(home)
+        stack = Stack(env, port, home.logs, redis, lambda who, what: _say(console, who, what))
+        news = JobNews(store)
+        try:
+            stack.start(stopping.is_set)
+            _announce(console, home, stack.url)
+            next_news = 0.0
+            while not stopping.wait(0.2):
+                stack.supervise()
+                if time.monotonic() >= next_news:
+                    next_news = time.monotonic() + NEWS_SECONDS
+                    for line in news.read():
+                        _say(console, "job", line)
+        finally:
+            _say(console, "up", "stopping; jobs under way go on at the next start")
+            stack.stop(hurry.is_set)
+            store.engine.dispose()
+            _say(console, "up", "stopped")
+
+
+@contextmanager
+def _signals() -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Events set by the first and by the second signal that asks to stop."""
+    stopping, hurry = threading.Event(), threading.Event()
+
+    def asked(_number: int, _frame: object) -> None:
+        (hurry if stopping.is_set() else stopping).set()
+
+    before = {number: signal.signal(number, asked) for number in STOP_SIGNALS}
+    try:
+        yield stopping, hurry
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _environment(home: Home, redis_url: str | None) -> dict[str, str]:
+    """The environment of the service's processes: this one's, and the places of the home."""
+    places = {
+        "SLIMGPT_HOME": str(home.root),
+        "SLIMGPT_MODELS_ROOT": str(home.models),
+        "SLIMGPT_TEXTS_ROOT": str(home.texts),
+    }
+    if redis_url:
+        places["SLIMGPT_REDIS_URL"] = redis_url
+    return {**os.environ, **places}
+
+
+def _open_store(home: Home) -> Store:
+    """The store at its newest schema, the jobs of an `up` that was killed queued again.
+
+    Raises:
+        HomeError: a setting or the database is not usable.
+    """
+    from alembic.util import CommandError
+    from pydantic import ValidationError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from jobs.database import make_engine, upgrade
+    from jobs.settings import Settings
+    from jobs.store import Store
+
+    try:
+        settings = Settings(home=home.root)
+        url = settings.database_url.get_secret_value()
+        upgrade(url)
+        store = Store(make_engine(url), lease_seconds=settings.lease_seconds)
+        if "database_url" not in settings.model_fields_set:
+            # The home's own database, and we hold the home: no worker of an earlier run is
+            # left that could hold a lease, so nobody needs to wait until it expires.
+            store.reap(datetime.now(UTC) + timedelta(days=1))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "SLIMGPT_" + "_".join(map(str, first["loc"])).upper()
+        raise HomeError(f"the variable {name} is not usable: {first['msg']}") from error
+    except (SQLAlchemyError, CommandError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise HomeError(f"the database of {home.root} cannot be opened: {reason}") from error
+    return store
+
+
+def _announce(console: Console, home: Home, url: str) -> None:
+    option = "" if url == DEFAULT_URL else f" --url {url}"
+    rows = {
+        "docs": f"{url}/docs",
+        "models": f"{home.models}  (a folder NAME in it is local:NAME)",
+        "texts": f"{home.texts}  (a file NAME in it is local:NAME)",
+        "home": f"{home.root}  (database, results, logs)",
+        "submit": f"slimgpt submit --model local:NAME --ratio 0.25 --watch{option}",
+        "stop": "Ctrl-C",
+    }
+    console.print(f"\n[bold]SlimGPT is ready at {url}[/bold]\n")
+    for name, what in rows.items():
+        console.print(f"  [cyan]{name:<8}[/cyan] {escape(what)}")
+    console.print()
+
+
+def _say(console: Console, who: str, what: str) -> None:
+    console.print(f"{datetime.now():%H:%M:%S} {who:<7} {escape(what)}")

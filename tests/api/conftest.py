@@ -1,0 +1,89 @@
+"""A real uvicorn on loopback, and jobs in states that only workers bring about."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from api.app import create_app
+from jobs.artifacts import Artifacts
+from jobs.database import make_engine
+from jobs.settings import Settings
+from jobs.store import Store
+from slimgpt.events import Result
+from tests.servers import free_port, wait_until
+
+BODY: dict[str, Any] = {"model": "local:tiny", "ratio": 0.25, "calibration": {"source": "c4"}}
+
+
+@pytest.fixture
+def base_url(settings: Settings) -> Iterator[str]:
+    """Address of the API over the test's own store, with one model folder and one text."""
+    model = settings.models_root / "tiny"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (settings.texts_root / "notes.txt").write_text("Once upon a time.")
+    port = free_port()
+    config = uvicorn.Config(create_app(settings), port=port, log_level="error", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started, "uvicorn listens")
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def api(base_url: str) -> Iterator[httpx.Client]:
+    """A client of the running API."""
+    with httpx.Client(base_url=base_url, trust_env=False, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def own_store(settings: Settings) -> Iterator[Store]:
+    """The store that the API works on."""
+    engine = make_engine(settings.database_url.get_secret_value())
+    yield Store(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def finished(
+    api: httpx.Client, own_store: Store, settings: Settings, tmp_path: Path
+) -> dict[str, Any]:
+    """A succeeded job with three files, as `id` and `files`."""
+    files = {
+        "config.json": b'{"model_type": "llama"}',
+        "model.safetensors": bytes(range(256)) * 8192,  # 2 MiB: several chunks
+        "nested/grüße & more.bin": b"",
+    }
+    folder = tmp_path / "checkpoint"
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    job_id = api.post("/jobs", json=BODY).json()["id"]
+    claim = own_store.claim(job_id, "tester")
+    assert claim is not None
+    prefix = f"jobs/{job_id}/{claim.epoch}"
+    Artifacts(settings.artifacts_url).put(prefix, folder)
+    result = Result(
+        parameters_before=100,
+        parameters_after=75,
+        ratio_achieved=0.25,
+        seconds=1.5,
+        peak_memory_bytes=1000,
+        layers=[],
+    )
+    report = {"ratio": 0.25, "by": "test"}
+    assert own_store.finish(
+        job_id, claim.epoch, prefix=prefix, result=result.model_dump(), report=report
+    )
+    return {"id": job_id, "files": files, "folder": Path(settings.artifacts_url) / prefix}
