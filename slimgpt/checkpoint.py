@@ -103,9 +103,6 @@ class Checkpoint:
     def load(self, names: Iterable[str], device: str = "cpu") -> dict[str, Tensor]:
         """Read tensors, and nothing else, in the dtype in which they are stored.
 
-        Tensors are copied out of the file's memory map, which is closed again: a map that stays
-        open keeps every page that was ever read in the resident set.
-
         Args:
             names: full names.
             device: where the tensors go.
@@ -113,16 +110,14 @@ class Checkpoint:
         Raises:
             KeyError: the checkpoint has no such tensor.
         """
-        from safetensors import safe_open
+        from slimgpt import tensorfile
 
         by_file: dict[Path, list[str]] = defaultdict(list)
         for name in names:
             by_file[self.tensors[name].file].append(name)
         tensors: dict[str, Tensor] = {}
         for file, wanted in by_file.items():
-            with safe_open(file, framework="pt", device=device) as stored:
-                for name in wanted:
-                    tensors[name] = stored.get_tensor(name).clone()
+            tensors |= tensorfile.load(file, wanted, device)
         return tensors
 
     def layer(self, index: int, device: str = "cpu") -> dict[str, Tensor]:
