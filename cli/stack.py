@@ -69,8 +69,8 @@ class Stack:
         self.children = {name: Child(p, logs) for name, p in programs(env, port).items()}
         self._restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
 
-    def start(self, stopping: Callable[[], bool]) -> None:
-        """Start everything and wait until the API is ready.
+    def start(self, stopping: Callable[[], bool]) -> bool:
+        """Start everything and wait until the API is ready; False if told to stop before.
 
         Raises:
             StackError: a process ended at its start, or the API does not get ready.
@@ -78,11 +78,13 @@ class Stack:
         """
         if self.redis and self.redis_child:
             self.redis.start(self.redis_child, lambda what: self.say("redis", what))
-        for child in self.children.values():
-            child.start()
+        for name in ("api", "worker"):
+            self.children[name].start()
         deadline = time.monotonic() + START_SECONDS
         with httpx.Client(trust_env=False, timeout=5.0) as http:
-            while not stopping() and not self._ready(http):
+            while not self._ready(http):
+                if stopping():
+                    return False
                 for child in self._ended():
                     raise StackError(f"{child.name} did not start ({child.ending()}); see "
                                      f"{child.log}")  # fmt: skip
@@ -90,6 +92,8 @@ class Stack:
                     raise StackError(f"the API is not ready after {START_SECONDS:.0f} s; see "
                                      f"{self.children['api'].log}")  # fmt: skip
                 time.sleep(POLL_SECONDS / 2)
+        self.children["reaper"].start()  # not needed in the first seconds, when all compete
+        return True
 
     def supervise(self) -> None:
         """Start again what has ended by itself.

@@ -86,8 +86,8 @@ def _run(home: Home, port: int) -> None:
         stack = Stack(env, port, home.logs, redis, lambda who, what: _say(console, who, what))
         news = JobNews(store)
         try:
-            stack.start(stopping.is_set)
-            _announce(console, home, stack.url)
+            if stack.start(stopping.is_set):
+                _announce(console, home, stack.url)
             next_news = 0.0
             while not stopping.wait(0.2):
                 stack.supervise()

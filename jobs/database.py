@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
@@ -57,15 +55,19 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the schema to `revision`, creating the database file if it is SQLite's."""
-    _migrate(url, lambda config: command.upgrade(config, revision))
+    _migrate(url, "upgrade", revision)
 
 
 def downgrade(url: str, revision: str = "base") -> None:
     """Take the schema back to `revision`; data of dropped columns is lost."""
-    _migrate(url, lambda config: command.downgrade(config, revision))
+    _migrate(url, "downgrade", revision)
 
 
-def _migrate(url: str, step: Any) -> None:
+def _migrate(url: str, direction: Literal["upgrade", "downgrade"], revision: str) -> None:
+    # Half a second that the processes of the service, which never migrate, need not spend.
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("path_separator", "os")
@@ -73,6 +75,6 @@ def _migrate(url: str, step: Any) -> None:
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
-            step(config)
+            getattr(command, direction)(config, revision)
     finally:
         engine.dispose()
