@@ -24,6 +24,7 @@ from cli.lines import Write, json_lines
 from slimgpt import events
 from slimgpt.events import AnyEvent, Event
 
+STARTING = "starting"
 LABELS = {
     "resolve": "finding the model",
     "plan": "planning",
@@ -134,6 +135,8 @@ class Bars(Lines):
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Bars:
+        # The first event comes when torch is imported, which takes seconds.
+        self._tasks[STARTING] = self._progress.add_task(STARTING, total=None)
         self._progress.start()
         return self
 
@@ -148,6 +151,8 @@ class Bars(Lines):
     def show(self, event: Event) -> None:
         """Print what the event says and move the bars."""
         super().show(event)
+        if STARTING in self._tasks:
+            self._progress.remove_task(self._tasks.pop(STARTING))
         if isinstance(event, events.StageStarted):
             self._tasks[event.stage] = self._progress.add_task(LABELS[event.stage], total=None)
         elif isinstance(event, events.StageFinished):

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from cli import options
 from cli.client import Json
 from cli.display import display_on
 from cli.ending import ending
@@ -20,7 +21,7 @@ from slimgpt.events import Event, Progress, StageFinished, StageStarted
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Folder of the model, or org/name[@revision].")],
+    model: options.Model,
     *,
     text: Annotated[
         str, typer.Option(help="wikitext2, c4, hf:NAME, or a file (.jsonl, .json, .txt).")
@@ -31,7 +32,7 @@ def evaluate(
     max_tokens: Annotated[
         int | None, typer.Option(min=8, help="Use only so many tokens from the start.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: options.Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Measure the perplexity of MODEL on a text."""

@@ -9,7 +9,7 @@ from rich.text import Text
 from slimgpt.events import LayerFinished
 
 # Fixed widths: rows are printed as layers finish, before the later ones are known.
-SIZES = (("layer", 5), ("heads", 7), ("kv", 7), ("channels", 11), ("parameters", 13))
+SIZES = (("layer", 5), ("heads", 6), ("kv", 5), ("channels", 11), ("parameters", 13))
 MEASURES = (("attn err", 8), ("ffn err", 8), ("damping", 9), ("seconds", 7))
 WIDTHS = tuple(width for _, width in SIZES + MEASURES)
 

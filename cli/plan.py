@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import typer
 from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
+from cli import options
 from cli.client import Json
 from cli.display import display_on
 from cli.ending import ending
 from cli.layer_row import PLAN_HEADER, aligned, sizes
+from cli.options import DEFAULTS
 from cli.specification import Place, make_spec, model_place, schedule_fields
 from cli.summary import show_facts, size
-from slimgpt.config import HeadUnit, Method, PruneSpec
+from slimgpt.config import PruneSpec
 from slimgpt.events import Event
 
 if TYPE_CHECKING:
     from slimgpt.forecast import Forecast
 
+CALIBRATION = DEFAULTS.calibration
+
 
 def plan(  # noqa: PLR0913 - one parameter an option
-    model: Annotated[str, typer.Argument(help="Folder of the model, or org/name[@revision].")],
+    model: options.Model,
     *,
-    ratio: Annotated[float, typer.Option(help="Share of all parameters to remove, 0 ≤ ratio < 1.")],
-    schedule: Annotated[
-        str | None,
-        typer.Option(help="Shape of the ratio over depth, or a file; as for `prune`."),
-    ] = None,
-    first_ratio: Annotated[float | None, typer.Option(help="Ratio of the first layer.")] = None,
-    last_ratio: Annotated[float | None, typer.Option(help="Ratio of the last layer.")] = None,
-    method: Annotated[Method, typer.Option(help="What chooses and repairs.")] = "slimgpt",
-    head_unit: Annotated[HeadUnit, typer.Option(help="What leaves together.")] = "kv_group",
-    channel_multiple: Annotated[
-        int | None, typer.Option(help="FFN widths are multiples of this.")
-    ] = None,
-    samples: Annotated[int, typer.Option(help="Number of calibration sequences.")] = 256,
-    seq_len: Annotated[int, typer.Option(help="Tokens in a calibration sequence.")] = 2048,
+    ratio: options.Ratio,
+    schedule: options.Schedule = None,
+    first_ratio: options.FirstRatio = None,
+    last_ratio: options.LastRatio = None,
+    method: options.PruningMethod = DEFAULTS.method,
+    head_unit: options.Unit = DEFAULTS.head_unit,
+    channel_multiple: options.ChannelMultiple = None,
+    samples: options.Samples = CALIBRATION.samples,
+    seq_len: options.SequenceLength = CALIBRATION.sequence_length,
     as_json: Json = False,
 ) -> None:
     """Say what pruning MODEL would leave of every layer, and cost, without reading weights."""

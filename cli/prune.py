@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cli import options
 from cli.client import Json
 from cli.display import Display, display_on
 from cli.ending import ending
+from cli.options import DEFAULTS
 from cli.specification import (
     NO_TEXT,
     device_name,
@@ -23,88 +25,38 @@ from cli.specification import (
 )
 from cli.summary import show_summary
 from cli.workdir import Workdir
-from slimgpt.config import HELD_OUT, HeadScore, HeadUnit, Method, PruneSpec
+from slimgpt.config import HELD_OUT, PruneSpec
 from slimgpt.errors import SlimGPTError, StorageError
 from slimgpt.events import Event, LayerFinished, Perplexity, Result, Verified
 
-WINDOW_TOKENS = 128  # the paper's protocol
+CALIBRATION = DEFAULTS.calibration
 
 
 def prune(  # noqa: PLR0913 - one parameter an option
-    model: Annotated[str, typer.Argument(help="Folder of the model, or org/name[@revision].")],
-    out: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
+    model: options.Model,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not exist.")],
     *,
-    ratio: Annotated[float, typer.Option(help="Share of all parameters to remove, 0 ≤ ratio < 1.")],
-    schedule: Annotated[
-        str | None,
-        typer.Option(
-            help="How the ratio grows with depth: log, linear, uniform, log-decrease, "
-            "linear-decrease, global (FLAP's), or a file with one ratio a layer, as a JSON list "
-            "or one a line. Default: the method's own, log for slimgpt."
-        ),
-    ] = None,
-    first_ratio: Annotated[
-        float | None, typer.Option(help="Ratio of the first layer; default a quarter of the last.")
-    ] = None,
-    last_ratio: Annotated[
-        float | None, typer.Option(help="Ratio of the last layer; instead of --first-ratio.")
-    ] = None,
-    calibration: Annotated[
-        str,
-        typer.Option(
-            help="Text to calibrate on: c4, alpaca, gpt4-alpaca, wikitext2, hf:NAME, or a file "
-            "(.jsonl, .json, .txt)."
-        ),
-    ] = "c4",
-    calibration_config: Annotated[
-        str | None, typer.Option(help="Configuration of an hf: data set.")
-    ] = None,
-    calibration_split: Annotated[str, typer.Option(help="Split of an hf: data set.")] = "train",
-    text_field: Annotated[
-        str | None, typer.Option(help="Field that holds the text; found by itself if not said.")
-    ] = None,
-    samples: Annotated[int, typer.Option(help="Number of calibration sequences.")] = 256,
-    seq_len: Annotated[int, typer.Option(help="Tokens in a calibration sequence.")] = 2048,
-    seed: Annotated[int, typer.Option(help="Seed of the calibration samples.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    method: Annotated[Method, typer.Option(help="What chooses and repairs.")] = "slimgpt",
-    head_score: Annotated[
-        HeadScore, typer.Option(help="Score by which heads leave.")
-    ] = "grouped_cholesky",
-    head_unit: Annotated[
-        HeadUnit,
-        typer.Option(
-            help="What leaves together: a KV head with its query heads, or the same number of "
-            "query heads in every group."
-        ),
-    ] = "kv_group",
-    group_size: Annotated[
-        str, typer.Option(help="Channels removed between two scorings: dynamic or a number.")
-    ] = "dynamic",
-    channel_multiple: Annotated[
-        int | None,
-        typer.Option(
-            help="FFN widths are multiples of this; default the largest of 32, 16, 8, 4, 2, 1 "
-            "that meets the ratio."
-        ),
-    ] = None,
-    damping: Annotated[
-        float, typer.Option(help="Added to the Hessian's diagonal, as a share of its mean.")
-    ] = 0.01,
-    eval_text: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Text to measure perplexity on: wikitext2, c4, hf:NAME, a file, held-out (what "
-            "calibration did not use), or none; may be given several times.  [default: held-out]"
-        ),
-    ] = None,
-    eval_seq_len: Annotated[
-        list[int] | None,
-        typer.Option(help="Tokens in a window of it; several allowed.  [default: 128]"),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last finished layer in OUT.work.")
-    ] = False,
+    ratio: options.Ratio,
+    schedule: options.Schedule = None,
+    first_ratio: options.FirstRatio = None,
+    last_ratio: options.LastRatio = None,
+    calibration: options.Calibration = CALIBRATION.source,
+    calibration_config: options.CalibrationConfig = None,
+    calibration_split: options.CalibrationSplit = CALIBRATION.split,
+    text_field: options.TextField = None,
+    samples: options.Samples = CALIBRATION.samples,
+    seq_len: options.SequenceLength = CALIBRATION.sequence_length,
+    seed: options.Seed = CALIBRATION.seed,
+    device: options.Device = "auto",
+    method: options.PruningMethod = DEFAULTS.method,
+    head_score: options.Score = DEFAULTS.head_score,
+    head_unit: options.Unit = DEFAULTS.head_unit,
+    group_size: options.GroupSize = str(DEFAULTS.group_size),
+    channel_multiple: options.ChannelMultiple = None,
+    damping: options.Damping = DEFAULTS.damping,
+    eval_text: options.EvaluationTexts = None,
+    eval_seq_len: options.EvaluationLengths = None,
+    resume: options.Resume = False,
     as_json: Json = False,
 ) -> None:
     """Prune MODEL and write a smaller checkpoint to OUT."""
@@ -131,7 +83,7 @@ def prune(  # noqa: PLR0913 - one parameter an option
                 },
                 "evaluation": {
                     "texts": names[1:],
-                    "sequence_lengths": eval_seq_len or [WINDOW_TOKENS],
+                    "sequence_lengths": eval_seq_len or DEFAULTS.evaluation.sequence_lengths,
                 },
                 "head_score": head_score,
                 "head_unit": head_unit,
@@ -192,9 +144,8 @@ class Run:
         return result.model_copy(update={"checkpoint": str(workdir.out)}), measured
 
     def _events(self, workdir: Workdir) -> Iterator[Event]:
-        from slimgpt.run import run
-
         from slimgpt.roots import Roots
+        from slimgpt.run import run
 
         roots = Roots(models=self.models_root, texts=self.texts_root, confined=False)
         yield from run(self.spec, workdir.path, roots, self.device, resume=workdir.resumed)

@@ -17,11 +17,12 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from slimgpt.config import DEFAULT_SHAPES, HUB_ID, NAMED_TEXTS, PruneSpec
+from slimgpt.config import DEFAULT_SHAPES, HELD_OUT, HUB_ID, NAMED_TEXTS, PruneSpec
 from slimgpt.errors import CalibrationError, ModelNotFoundError
 
 NO_TEXT = "none"
-DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+PARTS = ("schedule", "calibration", "evaluation")
 OPTIONS = {
     ("model",): "MODEL",
     ("calibration", "source"): "--calibration",
@@ -32,6 +33,7 @@ OPTIONS = {
     ("evaluation", "sequence_lengths"): "--eval-seq-len",
     ("schedule", "ratios"): "--schedule",
     ("schedule", "shape"): "--schedule",
+    ("schedule",): "--schedule",
 }
 
 
@@ -50,11 +52,11 @@ def model_place(model: str) -> Place:
         ModelNotFoundError: neither.
     """
     path = Path(model).expanduser()
-    if path.is_dir():
+    if model and path.is_dir():
         return _local(path)
     if HUB_ID.fullmatch(model) and not path.exists():
         return Place(model, Path.cwd())
-    what = "is a file, not a folder" if path.exists() else "does not exist"
+    what = "is a file, not a folder" if path.is_file() else "does not exist"
     raise ModelNotFoundError(
         f"model {model}: the folder {what}",
         hint="name a folder with config.json and safetensors files, or a hub id such as org/name",
@@ -119,7 +121,7 @@ def device_name(value: str) -> str:
         typer.BadParameter: it does not.
     """
     if not DEVICE.fullmatch(value):
-        raise typer.BadParameter(f"{value!r} is none of auto, cpu, mps, cuda, cuda:N")
+        raise typer.BadParameter(f"{value!r} is none of auto, cpu, cuda, cuda:N")
     return value
 
 
@@ -130,7 +132,7 @@ def _local(path: Path) -> Place:
 
 
 def _is_named(text: str) -> bool:
-    return text in NAMED_TEXTS or text.startswith("hf:")
+    return text in (*NAMED_TEXTS, HELD_OUT) or text.startswith("hf:")
 
 
 def _text_file(text: str) -> Path:
@@ -156,8 +158,9 @@ def _ratios(path: Path) -> list[float]:
 
 
 def _option(place: tuple[str, ...]) -> str:
-    """The option that set a field; the last part names it unless the table knows better."""
-    for length in range(len(place), 0, -1):
-        if place[:length] in OPTIONS:
-            return OPTIONS[place[:length]]
-    return f"--{place[-1].replace('_', '-')}" if place else "options"
+    """The option that set a field of the specification."""
+    if not place:
+        return "options"
+    # Below the fields come the parts of their types, which say nothing to a user.
+    field = place[: 2 if place[0] in PARTS else 1]
+    return OPTIONS.get(field, f"--{field[-1].replace('_', '-')}")

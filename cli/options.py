@@ -1,0 +1,83 @@
+"""Options that engine commands share, and the specification's own defaults for them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from slimgpt.config import HeadScore, HeadUnit, Method, PruneSpec
+
+# An option that is not given means what a job means that does not say it.
+DEFAULTS = PruneSpec.model_construct(model="", ratio=0.0)
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Folder of the model, or org/name[@revision].")
+]
+Ratio = Annotated[float, typer.Option(help="Share of all parameters to remove, 0 ≤ ratio < 1.")]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        help="How the ratio grows with depth: log, linear, uniform, log-decrease, "
+        "linear-decrease, global (FLAP's), or a file with one ratio a layer, as a JSON list or "
+        "one a line.  [default: the method's own, log for slimgpt]"
+    ),
+]
+FirstRatio = Annotated[
+    float | None, typer.Option(help="Ratio of the first layer.  [default: a quarter of the last]")
+]
+LastRatio = Annotated[
+    float | None, typer.Option(help="Ratio of the last layer; instead of --first-ratio.")
+]
+Calibration = Annotated[
+    str,
+    typer.Option(
+        help="Text to calibrate on: c4, alpaca, gpt4-alpaca, wikitext2, hf:NAME, or a file "
+        "(.jsonl, .json, .txt)."
+    ),
+]
+CalibrationConfig = Annotated[str | None, typer.Option(help="Configuration of an hf: data set.")]
+CalibrationSplit = Annotated[str, typer.Option(help="Split of an hf: data set.")]
+TextField = Annotated[
+    str | None, typer.Option(help="Field that holds the text; found by itself if not said.")
+]
+Samples = Annotated[int, typer.Option(help="Number of calibration sequences.")]
+SequenceLength = Annotated[int, typer.Option(help="Tokens in a calibration sequence.")]
+Seed = Annotated[int, typer.Option(help="Seed of the calibration samples.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+PruningMethod = Annotated[Method, typer.Option(help="What chooses and repairs.")]
+Score = Annotated[HeadScore, typer.Option(help="Score by which heads leave.")]
+Unit = Annotated[
+    HeadUnit,
+    typer.Option(
+        help="What leaves together: a KV head with its query heads, or the same number of query "
+        "heads in every group."
+    ),
+]
+GroupSize = Annotated[
+    str, typer.Option(help="Channels removed between two scorings: dynamic or a number.")
+]
+ChannelMultiple = Annotated[
+    int | None,
+    typer.Option(
+        help="FFN widths are multiples of this.  [default: the largest of 32, 16, 8, 4, 2, 1 that "
+        "meets the ratio]"
+    ),
+]
+Damping = Annotated[
+    float, typer.Option(help="Added to the Hessian's diagonal, as a share of its mean.")
+]
+EvaluationTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Text to measure perplexity on: wikitext2, c4, hf:NAME, a file, held-out (what "
+        "calibration did not use), or none; may be given several times.  [default: held-out]"
+    ),
+]
+EvaluationLengths = Annotated[
+    list[int] | None,
+    typer.Option(help="Tokens in a window of it; may be given several times.  [default: 128]"),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the last finished layer in OUT.work.")
+]

@@ -1,0 +1,44 @@
+"""The command as a whole: help and version are there, complete, and load nothing heavy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from slimgpt import __version__
+from tests.cli.conftest import Slimgpt
+
+COMMANDS = ("prune", "plan", "eval", "up", "submit", "jobs", "watch", "download")
+HEAVY = ("torch", "transformers", "datasets", "fastapi", "celery", "sqlalchemy", "redis", "numpy")
+
+
+def test_version(slimgpt: Slimgpt) -> None:
+    done = slimgpt("--version")
+    assert (done.returncode, done.stdout) == (0, f"slimgpt {__version__}\n")
+
+
+def test_help_names_every_command(slimgpt: Slimgpt) -> None:
+    text = slimgpt("--help").stdout
+    assert [name for name in COMMANDS if f"\n  {name} " not in text] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help(slimgpt: Slimgpt, name: str) -> None:
+    done = slimgpt(name, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: python -m cli.main {name}")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    probe = f"import sys, cli.main; print(*set({HEAVY!r}) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == ""
+
+
+def test_an_unknown_option_is_a_usage_error(slimgpt: Slimgpt) -> None:
+    done = slimgpt("plan", "somewhere", "--ratio", "0.2", "--speed", "high")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "--speed" in done.stderr
