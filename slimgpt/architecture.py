@@ -86,8 +86,15 @@ def _family(config: Mapping[str, Any]) -> Family:
 
 
 def _layer_size(config: Mapping[str, Any], index: int, dense: LayerSize) -> LayerSize:
-    """The layer's own sizes from `per_layer_config`, else the global ones."""
-    own = (config.get("per_layer_config") or {}).get(str(index), {})
+    """The layer's own sizes from `per_layer_config`, else the global ones.
+
+    transformers pads the keys with zeros when it saves a config, and leaves out what equals the
+    global value.
+    """
+    overrides = config.get("per_layer_config") or {}
+    own: Mapping[str, Any] = next(
+        (values for key, values in overrides.items() if int(key) == index), {}
+    )
     size = LayerSize(
         heads=_size(own, "num_attention_heads", default=dense.heads),
         kv_heads=_size(own, "num_key_value_heads", default=dense.kv_heads),

@@ -22,7 +22,7 @@ from typing import Any
 
 from torch import Tensor
 
-from slimgpt import header, tensorfile
+from slimgpt import disk, header, tensorfile
 from slimgpt.architecture import Architecture
 from slimgpt.checkpoint import INDEX, Checkpoint
 from slimgpt.errors import ResumeError, StorageError
@@ -70,7 +70,7 @@ class PartialCheckpoint:
         self._record(index).unlink(missing_ok=True)  # of an older file of the same name
         tensorfile.save(file, {prefix + name: tensor for name, tensor in tensors.items()})
         seal = {"size": file.stat().st_size, "sha256": _digest(file), "record": record}
-        _write_text(self._record(index), json.dumps(seal, allow_nan=False))
+        disk.write_text(self._record(index), json.dumps(seal, allow_nan=False))
 
     def finished(self) -> list[dict[str, Any]]:
         """Records of the complete layers from the first on; a torn or missing layer ends the run.
@@ -120,14 +120,14 @@ class PartialCheckpoint:
         aside = destination.with_name(f".{destination.name}.{os.getpid()}")
         shutil.rmtree(aside, ignore_errors=True)
         try:
-            with tensorfile.storage_errors(destination, 0):
+            with disk.storage_errors(destination, 0):
                 aside.mkdir(parents=True)
             self._place(aside)
             complete(aside)
-            with tensorfile.storage_errors(destination, 0):
+            with disk.storage_errors(destination, 0):
                 _sync_all(aside)
                 aside.rename(destination)
-                tensorfile.sync(destination.parent)
+                disk.sync(destination.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -148,7 +148,7 @@ class PartialCheckpoint:
             shard = aside / f"model-{number:05d}-of-{len(sources):05d}.safetensors"
             _link(source, shard)
             stored |= header.read(shard)
-        _write_text(aside / INDEX, _index(stored))
+        disk.write_text(aside / INDEX, _index(stored))
 
     def _bind(self, fingerprint: str) -> None:
         job = self.folder / JOB
@@ -164,7 +164,7 @@ class PartialCheckpoint:
                 f"{self.folder} is not empty and holds no job", hint="choose another working folder"
             )
         else:
-            _write_text(job, fingerprint + "\n")
+            disk.write_text(job, fingerprint + "\n")
 
     def _seal(self, index: int) -> dict[str, Any] | None:
         """Size, hash and record of a layer whose file is there in full size."""
@@ -199,26 +199,13 @@ def _index(stored: dict[str, TensorInfo]) -> str:
 
 def _link(source: Path, target: Path) -> None:
     """The same file under a second name, or a copy where the file system has no such thing."""
-    with tensorfile.storage_errors(target, 0):
+    with disk.storage_errors(target, 0):
         try:
             target.hardlink_to(source)
             return
         except OSError:
             pass
-    needed = source.stat().st_size
-    tensorfile.write_aside(target, needed, lambda aside: _copy(source, aside))
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-
-
-def _write_text(file: Path, text: str) -> None:
-    tensorfile.write_aside(file, len(text), lambda aside: _write(aside, text))
-
-
-def _write(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8")
+    disk.copy(source, target)
 
 
 def _digest(file: Path) -> str:
@@ -228,5 +215,5 @@ def _digest(file: Path) -> str:
 
 def _sync_all(folder: Path) -> None:
     for entry in folder.iterdir():
-        tensorfile.sync(entry)
-    tensorfile.sync(folder)
+        disk.sync(entry)
+    disk.sync(folder)
