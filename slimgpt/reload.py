@@ -1,0 +1,57 @@
+"""Load a published folder as a user would, and write down its logits.
+
+    python -m slimgpt.reload FOLDER PROBE OUT DEVICE THREADS
+
+PROBE holds `tokens` (batch, seq) int64; OUT will hold `logits` (batch, seq, vocab). A process of
+its own, started by `slimgpt.verify`: nothing of the model in memory can leak into the proof.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+ROOM = 1.25  # weights, and the activations of a short probe
+
+
+def main(arguments: list[str]) -> None:
+    """Run the probe through the folder's model."""
+    folder, probe, out, device, threads = arguments
+    torch.set_num_threads(int(threads))
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    tokens = load_file(probe)["tokens"]
+    model = load(Path(folder), torch.device(device))
+    with torch.no_grad():
+        logits = model(tokens.to(device), use_cache=False).logits
+    save_file({"logits": logits.cpu().contiguous()}, out)
+
+
+def load(folder: Path, device: torch.device) -> Any:
+    """The model by plain `from_pretrained`, on the device, in evaluation mode.
+
+    A model that the GPU cannot hold is kept in host memory and visits the GPU layer by layer
+    (accelerate): the same products in the same place.
+    """
+    options: dict[str, Any] = {}
+    if device.type == "cuda":
+        options["device_map"] = {"": device} if _fits(folder, device) else "auto"
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, trust_remote_code=True, dtype="auto", **options
+    )
+    return model.eval()
+
+
+def _fits(folder: Path, device: torch.device) -> bool:
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    free, _ = torch.cuda.mem_get_info(device)
+    return weights * ROOM < free
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,106 @@
+"""Proof that what was written loads elsewhere, and computes what the model in memory computed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from slimgpt.errors import VerificationError
+from slimgpt.events import Verified
+
+LOADER = f"transformers {transformers.__version__}, AutoModelForCausalLM.from_pretrained"
+STDERR_LINES = 12
+# Units in the last place of the largest logit. On one device the same kernels give the same bits,
+# and float32 must be equal. In 16 bits a library may choose a kernel by how memory is aligned;
+# that rounds sums in another order, which costs a unit or two in each of the last layers.
+ULPS = {torch.float32: 0, torch.float16: 16, torch.bfloat16: 16}
+
+
+def verify(folder: Path, tokens: Tensor, expected: Tensor, device: torch.device) -> Verified:
+    """Load the folder in a fresh process by plain `from_pretrained` and compare logits.
+
+    Args:
+        folder: a whole checkpoint, as it will be shipped.
+        tokens: (batch, seq) int64.
+        expected: logits of the model in memory on these tokens (batch, seq, vocab), computed on
+            `device` as one batch.
+        device: where the fresh process computes.
+
+    Raises:
+        VerificationError: the folder does not load, or the logits differ by more than `bound`.
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # the other process needs the room
+    logits = _reload(folder, tokens, device)
+    if logits.shape != expected.shape or logits.dtype != expected.dtype:
+        raise VerificationError(
+            f"the reloaded model gives logits {list(logits.shape)} in {logits.dtype}, the model "
+            f"in memory {list(expected.shape)} in {expected.dtype}",
+            hint="the written config does not describe the weights; please report this",
+        )
+    difference = _largest(logits, expected)
+    if not difference <= bound(expected):
+        raise VerificationError(
+            f"the reloaded model differs from the model in memory: logits by up to {difference:g}, "
+            f"at most {bound(expected):g} is allowed in {expected.dtype}",
+            hint="nothing was published; run the job again, and report it if it happens twice",
+        )
+    return Verified(loader=LOADER, max_difference=difference, tokens=tokens.numel())
+
+
+def bound(expected: Tensor) -> float:
+    """The largest difference that rounding explains: 0 in float32, a few last places in 16 bits.
+
+    Args:
+        expected: logits, in the model's dtype.
+    """
+    return ULPS[expected.dtype] * torch.finfo(expected.dtype).eps * float(expected.abs().max())
+
+
+def _largest(logits: Tensor, expected: Tensor) -> float:
+    """The largest absolute difference, sequence by sequence; NaN if there is one."""
+    pairs = zip(logits, expected, strict=True)
+    differences = [(one.double() - two.double()).abs().max() for one, two in pairs]
+    return float(torch.stack(differences).max())
+
+
+def _reload(folder: Path, tokens: Tensor, device: torch.device) -> Tensor:
+    with tempfile.TemporaryDirectory(prefix="slimgpt-verify-") as name:
+        scratch = Path(name)
+        probe, out = scratch / "probe.safetensors", scratch / "out.safetensors"
+        save_file({"tokens": tokens.cpu().contiguous()}, probe)
+        threads = str(torch.get_num_threads())
+        finished = subprocess.run(
+            [sys.executable, "-m", "slimgpt.reload", folder, probe, out, str(device), threads],
+            env=_environment(scratch),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if finished.returncode or not out.exists():
+            raise VerificationError(
+                f"the written checkpoint does not load (exit status {finished.returncode}): "
+                + "\n".join(finished.stderr.strip().splitlines()[-STDERR_LINES:]),
+                hint="nothing was published; exit status -9 means that memory ran out",
+            )
+        return load_file(out)["logits"]
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """The caller's, without the network, and with the copy of the modelling file kept apart."""
+    return os.environ | {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_MODULES_CACHE": str(scratch / "modules"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
