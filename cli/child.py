@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -89,7 +90,7 @@ class Child:
         """How the program ended and the last line that it wrote."""
         status = self.exit_status() or 0
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit {status}"
-        words = self._last_line()
+        words = "" if status < 0 else _plain(self._last_line())
         return f"{how}: {words}" if words else how
 
     def _last_line(self) -> str:
@@ -100,7 +101,16 @@ class Child:
                 lines = log.read().decode(errors="replace").split("\n")
         except OSError:
             return ""
-        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+        return next((line.strip()[:2000] for line in reversed(lines) if line.strip()), "")
+
+
+def _plain(line: str) -> str:
+    """What a line of a log says, if it is one of structured JSON."""
+    try:
+        entry = json.loads(line)
+        return ": ".join(str(entry[key]) for key in ("event", "error") if key in entry)
+    except (ValueError, TypeError):
+        return line
 
 
 def stop(children: Sequence[Child], hurry: Callable[[], bool]) -> None:

@@ -1,14 +1,18 @@
-"""What happens to jobs, a line each, for the terminal of `slimgpt up`."""
+"""What `slimgpt up` sees of its jobs: a line for each change, and whether any is under way."""
 
 from __future__ import annotations
+
+import time
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.job import Job
-from jobs.states import TERMINAL, Status
+from jobs.states import HELD, TERMINAL, Status
 from jobs.store import Store
 
 NEWEST = 50
+LOOK_SECONDS = 0.25
+LINGER_SECONDS = 2.0
 
 
 class JobNews:
@@ -38,6 +42,28 @@ class JobNews:
             if status not in TERMINAL and job_id not in jobs and (job := self._store.get(job_id)):
                 jobs[job_id] = job
         return [jobs[job_id] for job_id in sorted(jobs)]
+
+
+class Settled:
+    """Whether no job has been held by a worker for a little while; asks the store sparingly."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._next_look = 0.0
+        self._free_since: float | None = None
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            self._free_since = (self._free_since or now) if self._free() else None
+        return self._free_since is not None and now - self._free_since > LINGER_SECONDS
+
+    def _free(self) -> bool:
+        try:
+            return not self._store.list(status=HELD, limit=1).items
+        except SQLAlchemyError:
+            return False
 
 
 def _line(job: Job) -> str:

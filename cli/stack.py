@@ -111,13 +111,18 @@ class Stack:
             self.say(child.name, f"ended by itself ({how}); started again, log: {child.log}")
             child.start()
 
-    def stop(self, hurry: Callable[[], bool]) -> None:
-        """End all processes: no new requests, then the work, then what the work needs."""
-        phases = [[self.children["api"]], [self.children["worker"], self.children["reaper"]]]
+    def stop(self, hurry: Callable[[], bool], settled: Callable[[], bool]) -> None:
+        """End all processes: no new requests, then the work, then what the work needs.
+
+        Args:
+            hurry: true when there is no time for grace any more.
+            settled: true when no job is held by a worker. Celery sleeps through its whole
+                shutdown time even if its task ended at once, so it is not waited for then.
+        """
+        stop([self.children["api"]], hurry)
+        stop([self.children["worker"], self.children["reaper"]], lambda: hurry() or settled())
         if self.redis_child:
-            phases.append([self.redis_child])
-        for phase in phases:
-            stop(phase, hurry)
+            stop([self.redis_child], hurry)
 
     def _all(self) -> list[Child]:
         return [*([self.redis_child] if self.redis_child else []), *self.children.values()]

@@ -75,7 +75,7 @@ def _require_free(port: int) -> None:
 def _run(home: Home, port: int) -> None:
     """Start, serve until a signal comes, stop; a second signal stops without grace."""
     from cli.embedded_redis import EmbeddedRedis
-    from cli.job_news import JobNews
+    from cli.job_news import JobNews, Settled
     from cli.stack import Stack
 
     console = Console(highlight=False, soft_wrap=True)
@@ -97,7 +97,7 @@ def _run(home: Home, port: int) -> None:
                         _say(console, "job", line)
         finally:
             _say(console, "up", "stopping; jobs under way go on at the next start")
-            stack.stop(hurry.is_set)
+            stack.stop(hurry.is_set, Settled(store))
             store.engine.dispose()
             _say(console, "up", "stopped")
 
