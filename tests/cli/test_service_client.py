@@ -1,0 +1,231 @@
+"""The client commands against a real API: what they send, show, save, and how they fail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+from typer.testing import Result as Outcome
+
+from cli.client import ServiceError
+from cli.download import _safe
+from cli.service import register
+from jobs.store import Store
+from slimgpt.config import PruneSpec
+from tests.api.conftest import BODY, api, base_url, finished, own_store
+from tests.api.test_jobs import layer
+from tests.servers import free_port
+
+__all__ = ["api", "base_url", "finished", "own_store"]
+app = Typer()
+register(app)
+
+
+@pytest.fixture
+def client(base_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs a command as `slimgpt` in a pipe."""
+    monkeypatch.setenv("SLIMGPT_URL", base_url)
+    runner = CliRunner()
+
+    def run(*arguments: str) -> Outcome:
+        outcome = runner.invoke(app, list(arguments))
+        assert outcome.exception is None or isinstance(outcome.exception, SystemExit)
+        assert "\x1b" not in outcome.output  # no colours in a pipe
+        return outcome
+
+    return run
+
+
+def refused(outcome: Outcome) -> str:
+    """The one line that a failed command writes, on stderr."""
+    assert outcome.exit_code == 1
+    assert outcome.stderr.startswith("error: ")
+    assert outcome.stderr.count("\n") == 1
+    return str(outcome.stderr)
+
+
+def test_submit_prints_the_id_of_a_job_with_all_that_was_asked(
+    client: Any, own_store: Store
+) -> None:
+    outcome = client(
+        *("submit", "--model", "local:tiny", "--ratio", "0.25", "--method", "wanda-sp"),
+        *("--schedule", "linear", "--first-ratio", "0.1", "--calibration", "local:notes.txt"),
+        *("--samples", "8", "--seq-len", "64", "--seed", "7", "--eval-text", "local:notes.txt"),
+        *("--eval-text", "held-out", "--eval-seq-len", "32", "--metadata", "team=a=b"),
+    )
+    assert outcome.exit_code == 0
+    assert outcome.stderr == ""
+    job = own_store.get(outcome.stdout.strip())
+    assert job is not None
+    assert job.spec == PruneSpec.model_validate(
+        {
+            "model": "local:tiny",
+            "ratio": 0.25,
+            "method": "wanda-sp",
+            "schedule": {"shape": "linear", "first_ratio": 0.1},
+            "calibration": {
+                "source": "local:notes.txt",
+                "samples": 8,
+                "sequence_length": 64,
+                "seed": 7,
+            },
+            "evaluation": {"texts": ["local:notes.txt", "held-out"], "sequence_lengths": [32]},
+        }
+    )
+    assert job.metadata == {"team": "a=b"}
+
+
+def test_submit_takes_a_file_that_options_override(
+    client: Any, own_store: Store, tmp_path: Path
+) -> None:
+    spec, ratios = tmp_path / "job.json", tmp_path / "ratios.json"
+    spec.write_text(json.dumps({**BODY, "metadata": {"a": "1"}, "damping": 0.05}))
+    ratios.write_text("[0.1, 0.2, 0.3]")
+    arguments = ("--spec", str(spec), "--ratio", "0.4", "--metadata", "b=2", "--json")
+    outcome = client("submit", *arguments, "--schedule", str(ratios))
+    job = own_store.get(json.loads(outcome.stdout)["id"])
+    assert job is not None
+    assert (job.spec.ratio, job.spec.damping) == (0.4, 0.05)
+    assert job.spec.schedule.ratios == (0.1, 0.2, 0.3)
+    assert job.metadata == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "local:none", "--ratio", "0.2"], "model: there is no model folder 'none'"),
+        (["--model", "local:tiny", "--ratio", "1.5"], "ratio: Input should be less than 1"),
+        (["--model", "local:tiny"], "ratio: this field is required"),
+        (["--spec", "none.json"], "none.json cannot be read"),
+    ],
+)
+def test_submit_refused_is_one_line_and_no_id(
+    client: Any, arguments: list[str], words: str
+) -> None:
+    outcome = client("submit", *arguments)
+    assert words in refused(outcome)
+    assert outcome.stdout == ""
+
+
+def test_jobs_in_a_pipe_loses_no_column(client: Any, api: httpx.Client) -> None:
+    long = {**BODY, "model": "organisation-with-a-long-name/" + "m" * 90}
+    ids = [api.post("/jobs", json=body).json()["id"] for body in (BODY, BODY, long)]
+    table = client("jobs").stdout
+    assert all(job_id in table for job_id in ids)
+    assert long["model"] in table
+    page = json.loads(client("jobs", "--limit", "2", "--json").stdout)
+    assert [job["id"] for job in page["items"]] == sorted(ids, reverse=True)[:2]
+    rest = client("jobs", "--cursor", page["next_cursor"]).stdout
+    assert [job_id in rest for job_id in sorted(ids)] == [True, False, False]
+
+
+def test_watch_ends_well_only_with_a_job_that_did(
+    client: Any, finished: dict[str, Any], api: httpx.Client, own_store: Store
+) -> None:
+    outcome = client("watch", finished["id"])
+    assert outcome.exit_code == 0
+    assert "100 → 75 (25.00% removed)" in outcome.stdout
+    failing = api.post("/jobs", json=BODY).json()["id"]
+    claim = own_store.claim(failing, "tester")
+    assert claim is not None
+    own_store.layer_done(failing, claim.epoch, layer(0))
+    error = {"code": "numerical-error", "message": "layer 1: not finite", "hint": "raise damping"}
+    own_store.fail(failing, claim.epoch, error)
+    outcome = client("watch", failing)
+    assert refused(outcome) == "error: the job failed: layer 1: not finite; raise damping\n"
+    assert "6/8" in outcome.stdout  # the layer that was done
+    cancelled = api.post("/jobs", json=BODY).json()["id"]
+    api.post(f"/jobs/{cancelled}/cancel")
+    assert "the job cancelled" in refused(client("watch", cancelled))
+
+
+def test_watch_in_json_is_json_only_with_the_job_last(
+    client: Any, finished: dict[str, Any]
+) -> None:
+    written = client("watch", finished["id"], "--json").stdout
+    lines = [json.loads(line) for line in written.splitlines()]
+    assert lines[0]["percent"] == 100.0
+    assert lines[-1]["result"]["parameters_after"] == 75
+
+
+def test_download_brings_every_file_and_leaves_nothing_else(
+    client: Any, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    target = tmp_path / "new" / "folder"
+    outcome = client("download", finished["id"], str(target), "--json")
+    assert outcome.exit_code == 0
+    assert json.loads(outcome.stdout)["size"] == sum(map(len, finished["files"].values()))
+    for path, content in finished["files"].items():
+        assert (target / path).read_bytes() == content
+    assert [entry.name for entry in target.parent.iterdir()] == ["folder"]
+
+
+def test_download_goes_on_where_it_was_interrupted(
+    client: Any, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    partial = tmp_path / "out.partial"
+    partial.mkdir()
+    content = finished["files"]["model.safetensors"]
+    (partial / "model.safetensors").write_bytes(content[:1_000_003])
+    (partial / "config.json").write_bytes(finished["files"]["config.json"])
+    assert client("download", finished["id"], str(tmp_path / "out")).exit_code == 0
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == content
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_download_refuses_wrong_bytes(
+    client: Any, finished: dict[str, Any], tmp_path: Path, where: str
+) -> None:
+    """Damage of an earlier part here is repaired by trying again, damage there is not hidden."""
+    content = finished["files"]["model.safetensors"]
+    if where == "here":
+        (tmp_path / "out.partial").mkdir()
+        (tmp_path / "out.partial" / "model.safetensors").write_bytes(b"x" * 1000)
+    else:
+        (finished["folder"] / "model.safetensors").write_bytes(content[:-1] + b"\0")
+    words = refused(client("download", finished["id"], str(tmp_path / "out")))
+    assert "model.safetensors does not have the sha256" in words
+    assert not (tmp_path / "out").exists()
+    again = client("download", finished["id"], str(tmp_path / "out"))
+    assert again.exit_code == (0 if where == "here" else 1)
+    if where == "here":
+        found = (tmp_path / "out" / "model.safetensors").read_bytes()
+        assert hashlib.sha256(found).digest() == hashlib.sha256(content).digest()
+
+
+def test_download_does_not_touch_a_folder_that_holds_something(
+    client: Any, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    assert "not an empty folder" in refused(client("download", finished["id"], str(tmp_path)))
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", ["../up", "/etc/passwd", "a/../../b", "", "a\\b"])
+def test_a_service_cannot_make_us_write_elsewhere(path: str) -> None:
+    with pytest.raises(ServiceError):
+        _safe(path)
+
+
+@pytest.mark.parametrize("command", [["jobs"], ["watch", "job_x"], ["download", "job_x", "out"]])
+def test_where_no_service_is_the_line_says_how_to_start_one(command: list[str]) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    outcome = CliRunner().invoke(app, [*command, "--url", url])
+    words = refused(outcome)
+    assert url in words
+    assert "slimgpt up" in words
+
+
+@pytest.mark.parametrize("url", ["nonsense", "ftp://host", "http://"])
+def test_what_is_no_address_is_said(url: str) -> None:
+    refused(CliRunner().invoke(app, ["jobs", "--url", url]))
+
+
+def test_an_unknown_job_is_said(client: Any) -> None:
+    assert refused(client("watch", "job_x")) == "error: there is no job 'job_x'\n"
