@@ -1,0 +1,41 @@
+"""Which licence a model folder says it is under."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+LONGEST = 100
+_FRONT_MATTER = re.compile(r"\A\s*---\r?\n(.*?)\r?\n---", re.DOTALL)
+
+
+def of_folder(folder: Path) -> str | None:
+    """The licence named in the model card, else the first line of the LICENSE file, else None."""
+    return _of_card(folder / "README.md") or _of_files(folder)
+
+
+def _of_card(card: Path) -> str | None:
+    try:
+        front = _FRONT_MATTER.match(card.read_text("utf-8", errors="replace"))
+        data = yaml.safe_load(front[1]) if front else None
+    except (OSError, yaml.YAMLError):
+        return None
+    if not isinstance(data, dict):
+        return None
+    licence = data.get("license")
+    if licence == "other":  # the hub's way to say that the name stands elsewhere
+        licence = data.get("license_name") or licence
+    names = licence if isinstance(licence, list) else [licence]
+    return ", ".join(str(name) for name in names if name)[:LONGEST] or None
+
+
+def _of_files(folder: Path) -> str | None:
+    for path in sorted(folder.glob("LICEN[SC]E*")):
+        if path.is_file():
+            with path.open(encoding="utf-8", errors="replace") as file:
+                title = next((line.strip() for line in file if line.strip()), "")
+            if title:
+                return title[:LONGEST]
+    return None
