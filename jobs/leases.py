@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, Update, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.clock import from_now
+from jobs.database import READ_ONLY
 from jobs.job import Claim, Renewal
 from jobs.models import JOB_COLUMNS, JOBS, LAYERS, job_of
 from jobs.states import HELD, Status
@@ -91,6 +92,15 @@ class Leases:
             .returning(JOBS.c.lease_expires_at, JOBS.c.cancel_requested)
         )
         with self.engine.begin() as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else Renewal(row[0], row[1])
+
+    def look(self, job_id: str, epoch: int) -> Renewal | None:
+        """Whether the lease holds and a cancel is wanted, without writing; None: lost."""
+        statement = select(JOBS.c.lease_expires_at, JOBS.c.cancel_requested).where(
+            JOBS.c.id == job_id, JOBS.c.lease_epoch == epoch, JOBS.c.status.in_(HELD)
+        )
+        with self.engine.execution_options(**READ_ONLY).connect() as connection:
             row = connection.execute(statement).one_or_none()
         return None if row is None else Renewal(row[0], row[1])
 

@@ -120,6 +120,7 @@ class Progress:
         redis = Redis.from_url(
             redis_url,
             decode_responses=True,
+            protocol=2,
             socket_timeout=SOCKET_SECONDS,
             socket_connect_timeout=1.0,
             retry=Retry(NoBackoff(), 1),
@@ -224,8 +225,6 @@ def _fields(snapshot: Snapshot) -> dict[Any, Any]:
 
 
 def _entries(answer: Any, stream: str) -> list[Entry]:
-    """XREAD's answer: pairs of stream and entries in protocol 2, a mapping in protocol 3."""
-    found = dict(answer or {}).get(stream, [])
-    if found and isinstance(found[0], list) and found[0] and isinstance(found[0][0], (list, tuple)):
-        found = found[0]
-    return [Entry(entry_id, fields["event"]) for entry_id, fields in found if fields]
+    """XREAD's answer: pairs of a stream and its entries, or nothing."""
+    found = dict(answer or []).get(stream, [])
+    return [Entry(entry_id, fields["event"]) for entry_id, fields in found]

@@ -18,11 +18,12 @@ import sys
 from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
+NOT_STARTED = 127
 
 
 def command(argv: Sequence[str]) -> list[str]:
     """The command line that runs `argv` so that it dies with this process."""
-    return [sys.executable, "-S", __file__, str(os.getpid()), *argv]
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *argv]
 
 
 def die_with(parent: int) -> None:
@@ -35,12 +36,28 @@ def die_with(parent: int) -> None:
         raise SystemExit(f"process {parent}, which started this one, is gone")
 
 
+def forget_signals() -> None:
+    """Take every signal as a program expects to find it.
+
+    What is ignored or blocked stays so over exec, and Celery's children ignore TERM: an engine
+    started by one would not hear that it is asked to stop.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def main(argv: Sequence[str]) -> None:
     """Die with the parent named first, become the command named after it."""
     if len(argv) < 2 or not argv[0].isdigit():
         raise SystemExit("usage: python -m worker.launch PARENT_PID COMMAND …")
     die_with(int(argv[0]))
-    os.execvp(argv[1], list(argv[1:]))
+    forget_signals()
+    try:
+        os.execvp(argv[1], list(argv[1:]))
+    except OSError as error:
+        sys.stderr.write(f"cannot start {argv[1]}: {error.strerror}\n")
+        sys.exit(NOT_STARTED)
 
 
 if __name__ == "__main__":

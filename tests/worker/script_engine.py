@@ -1,0 +1,129 @@
+"""An engine for tests: speaks the protocol, prunes nothing, misbehaves as told.
+
+    python script_engine.py BEHAVIOUR [GATE] run SPEC WORKDIR …
+
+Between two layers it waits for the file GATE, if one is named.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+LAYERS = 3
+
+
+def say(kind: str, **values: object) -> None:
+    sys.stdout.write(json.dumps({"type": kind, **values}) + "\n")
+    sys.stdout.flush()
+
+
+def layer(number: int, *, resumed: bool = False) -> None:
+    counts = {"heads_before": 4, "heads": 2, "kv_heads_before": 2, "kv_heads": 1}
+    sizes = {"channels_before": 64, "channels": 32, "parameters_before": 900, "parameters": 450}
+    errors = {"attention_error": 0.1, "ffn_error": 0.2}
+    damping = {"attention_damping": 0.01, "ffn_damping": 0.01}
+    place = {"layer": number, "layers_total": LAYERS, "seconds": 0.5, "resumed": resumed}
+    say("layer_finished", **counts, **sizes, **errors, **damping, **place)
+
+
+def prune(work: Path, behaviour: str, gate: Path | None) -> None:
+    say("stage_started", stage="prune")
+    for number in range(LAYERS):
+        if (work / f"layer-{number}").exists():
+            layer(number, resumed=True)
+            continue
+        misbehave(behaviour, number)
+        while number > 0 and gate is not None and not gate.exists():
+            time.sleep(0.01)
+        (work / f"layer-{number}").write_text(str(number))
+        layer(number)
+    say("stage_finished", stage="prune", seconds=1.5)
+
+
+def write_garbage() -> None:
+    sys.stdout.write('Downloading: 100%\n{"type": "no such event"}\n{"half": \n\n')
+    sys.stdout.buffer.write(b"\xff\xfe\x00\n")
+
+
+def write_a_lot() -> None:
+    sys.stderr.write("a line of a progress bar\r" * 100_000)
+
+
+def crash() -> None:
+    raise RuntimeError("boom in layer 1")
+
+
+def fail() -> None:
+    say("failed", code="calibration-error", message="the text is too short", hint="add more")
+    sys.exit(1)
+
+
+def turn_deaf() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    say("warning", message="deaf", layer=None)
+    time.sleep(1000)
+
+
+def start_a_family() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+    say("warning", message=f"child {child.pid}", layer=None)
+    time.sleep(1000)
+
+
+ALWAYS: dict[str, Callable[[], object]] = {"garbage": write_garbage, "chatty": write_a_lot}
+IN_LAYER_1: dict[str, Callable[[], object]] = {
+    "crash": crash,
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "silent-exit": lambda: sys.exit(0),
+    "fail": fail,
+    "hang": lambda: time.sleep(1000),
+    "stubborn": turn_deaf,
+    "family": start_a_family,
+}
+
+
+def misbehave(behaviour: str, number: int) -> None:
+    ALWAYS.get(behaviour, lambda: None)()
+    if number == 1:
+        IN_LAYER_1.get(behaviour, lambda: None)()
+
+
+def write_checkpoint(work: Path, behaviour: str) -> None:
+    checkpoint = work / "checkpoint"
+    checkpoint.mkdir(exist_ok=True)
+    layers = "".join((work / f"layer-{n}").read_text() for n in range(LAYERS))
+    (checkpoint / "model.safetensors").write_text(layers)
+    (checkpoint / "environment.json").write_text(json.dumps(dict(os.environ)))
+    (checkpoint / "argv.json").write_text(json.dumps(sys.argv))
+    if behaviour != "no-report":
+        (checkpoint / "report.json").write_text('{"verdict": "smaller", "perplexity": NaN}')
+    if behaviour == "link":
+        (checkpoint / "passwords").symlink_to("/etc/passwd")
+
+
+def main() -> None:
+    cut = sys.argv.index("run")
+    behaviour, gate = sys.argv[1], Path(sys.argv[2]) if cut == 3 else None
+    spec, work = Path(sys.argv[cut + 1]), Path(sys.argv[cut + 2])
+    assert json.loads(spec.read_text())["model"].startswith("local:")
+    say("stage_started", stage="plan")
+    sizes = {"parameters_before": 9000, "parameters_after": 4500, "ratio_achieved": 0.5}
+    say("planned", **sizes, layers=LAYERS, channel_multiple=32)
+    say("warning", message="mind the gap", layer=2)
+    prune(work, behaviour, gate)
+    write_checkpoint(work, behaviour)
+    where = "../../.." if behaviour == "escape" else "checkpoint"
+    say("result", **sizes, seconds=2.0, peak_memory_bytes=1, layers=[], checkpoint=where)
+    if behaviour == "late-crash":
+        sys.exit(7)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""`python -m worker`: a worker for one device, until TERM or INT.
+
+The first signal gives the running job back and ends the worker when that is done.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from pydantic import ValidationError
+
+
+def main() -> None:
+    """Start Celery with the settings of `jobs.queue`; explain settings that can't be read."""
+    try:
+        from worker.app import app, settings
+    except ValidationError as error:
+        sys.exit(str(error))
+    name = f"slimgpt-{os.getpid()}@{socket.gethostname()}"
+    chatter = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    app.worker_main(["worker", "--hostname", name, "--loglevel", settings.log_level, *chatter])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What the engine may know of the worker's environment: an allowlist, nothing else.
+
+The engine opens models that strangers name. It needs paths, devices, proxies and the hub's
+settings; database, broker and API secrets stay here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+NAMES = frozenset(
+    {
+        "HOME",
+        "LANG",
+        "LANGUAGE",
+        "LD_LIBRARY_PATH",
+        "LOGNAME",
+        "PATH",
+        "PYTHONPATH",
+        "TEMP",
+        "TMP",
+        "TMPDIR",
+        "TZ",
+        "USER",
+        "VIRTUAL_ENV",
+        "XDG_CACHE_HOME",
+        # Networks: how the hub is reached.
+        "ALL_PROXY",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "NO_PROXY",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        # Numbers: threads, allocators, determinism.
+        "TOKENIZERS_PARALLELISM",
+    }
+)
+PREFIXES = (
+    "LC_",
+    "CUBLAS_",
+    "CUDA_",
+    "HF_",  # with the token that opens gated models: the engine downloads them
+    "HUGGINGFACE_",
+    "KMP_",
+    "MALLOC_",
+    "MKL_",
+    "NCCL_",
+    "NVIDIA_",
+    "OMP_",
+    "OPENBLAS_",
+    "PYTORCH_",
+    "TORCH_",
+    "TRANSFORMERS_",
+)
+
+
+def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
+    """The engine's environment, taken from the worker's."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if name.upper() in NAMES or name.startswith(PREFIXES)
+    }
+    # Events must leave at once, and a file named `json.py` in the working folder must not load.
+    return kept | {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}

@@ -1,0 +1,115 @@
+"""`Lease`: keeps a job ours while we work on it, and says when it no longer is.
+
+A thread renews every third of the lease and looks every second whether the job is to be
+cancelled. While the database is away it keeps trying; when the lease would have run out by our
+own clock it counts as lost, because another worker may have been given the job by then.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeVar
+
+import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from tenacity import RetryError, Retrying, retry_if_exception_type, wait_exponential
+from tenacity.stop import stop_when_event_set
+
+from jobs.job import Claim, Renewal
+from jobs.store import Store
+
+LOOK_SECONDS = 1.0
+AWAY = (OperationalError, InterfaceError)
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class LeaseLost(Exception):  # noqa: N818 - says what is the case
+    """The job is no longer ours; nothing more may be written about it."""
+
+
+class Lease:
+    """The lease of a claim; a context manager that runs the renewing thread.
+
+    Args:
+        store: renews and looks, with `lease_seconds` of its own.
+        claim: what was claimed.
+    """
+
+    def __init__(self, store: Store, claim: Claim) -> None:
+        self._store = store
+        self._claim = claim
+        self._renewed = time.monotonic()
+        self._over = threading.Event()
+        self.lost = threading.Event()
+        self.cancel = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    def __enter__(self) -> Lease:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def write(self, step: Callable[[], bool]) -> None:
+        """Do a guarded write, again and again while the database is away.
+
+        Raises:
+            LeaseLost: the guard refused it, or the lease ran out meanwhile.
+        """
+        if not self.persist(step):
+            self.lost.set()
+            raise LeaseLost
+
+    def persist(self, step: Callable[[], T]) -> T:
+        """Do something with the store, again and again while the database is away.
+
+        Raises:
+            LeaseLost: the lease ran out before the database came back.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception_type(AWAY),
+            wait=wait_exponential(0.2, max=3.0),
+            stop=stop_when_event_set(self.lost),
+        )
+        try:
+            return retrying(step)
+        except RetryError as error:
+            raise LeaseLost from error
+
+    def _keep(self) -> None:
+        pause = min(LOOK_SECONDS, self._store.lease_seconds / 6)
+        while not self._over.wait(pause):
+            try:
+                self._look()
+            except SQLAlchemyError as error:
+                log.warning("the store is away", error=str(error))
+            if time.monotonic() - self._renewed > self._store.lease_seconds:
+                log.warning("the lease ran out before it could be renewed")
+                self.lost.set()
+            if self.lost.is_set():
+                return
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        job_id, epoch = self._claim.job.id, self._claim.epoch
+        due = now - self._renewed >= self._store.lease_seconds / 3
+        seen: Renewal | None
+        seen = self._store.renew(job_id, epoch) if due else self._store.look(job_id, epoch)
+        if seen is None:
+            self.lost.set()
+            return
+        if due:
+            self._renewed = now
+        if seen.cancel_requested:
+            self.cancel.set()

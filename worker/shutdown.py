@@ -1,0 +1,52 @@
+"""`ShutdownFlag`: tells a forked child that its parent was asked to stop.
+
+Celery's parent process gets the signal; the child that runs the task never hears of it. The
+flag is a pipe made before the fork: the parent's signal handler writes a byte that nobody reads
+away, so every child sees it, at any time, without a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+class ShutdownFlag:
+    """Clear until `set` is called, here or in the process that forked this one."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+
+    def set(self) -> None:
+        """Raise the flag; safe in a signal handler."""
+        with contextlib.suppress(BlockingIOError):  # full: raised long ago
+            os.write(self._write, b"!")
+
+    def is_set(self) -> bool:
+        """Whether somebody raised it."""
+        return bool(select.select([self._read], [], [], 0)[0])
+
+    def raise_on_signals(self) -> None:
+        """Raise it on TERM, INT and QUIT, then do what the process did on them before."""
+        for number in SIGNALS:
+            self._chain(number, signal.getsignal(number))
+
+    def _chain(self, number: signal.Signals, before: Any) -> None:
+        def handle(received: int, frame: FrameType | None) -> None:
+            self.set()
+            if callable(before):
+                before(received, frame)
+
+        signal.signal(number, handle)
+
+    def close(self) -> None:
+        """Give the pipe back."""
+        os.close(self._read)
+        os.close(self._write)
