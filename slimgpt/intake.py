@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor
 
@@ -17,7 +16,8 @@ from slimgpt.checkpoint import Checkpoint
 from slimgpt.config import HELD_OUT, PruneSpec
 from slimgpt.events import Event, Progress, Warned
 from slimgpt.resolve import ResolvedModel, resolve_model
-from slimgpt.roots import Roots
+from slimgpt.roots import PREFIX, Roots
+from slimgpt.tokenizer import Tokenizer
 
 HELD_OUT_WINDOWS = 32
 HELD_OUT_TOKENS = 16384
@@ -58,17 +58,21 @@ def take_in(spec: PruneSpec, roots: Roots) -> Generator[Event, None, Intake]:
         ModelNotFoundError, UnsupportedModelError, BrokenCheckpointError, CalibrationError.
     """
     yield Progress(stage="resolve", done=0, total=3, what="model")
-    model = resolve_model(spec.model, roots)
-    checkpoint = Checkpoint.open(model.folder, within=model.within)
+    model = resolve_model(spec.model, roots, cache=None)
+    local = spec.model.startswith(PREFIX)
+    checkpoint = Checkpoint.open(
+        model.folder, within=roots.models if local and roots.confined else None
+    )
+    tokenizer = Tokenizer.load(model.folder)
     yield Progress(stage="resolve", done=1, total=3, what="calibration text")
-    drawn = draw(spec, model.folder, roots)
+    drawn = draw(spec, tokenizer, roots)
     yield Progress(stage="resolve", done=2, total=3, what="evaluation text")
-    exams = yield from examine(spec, model.folder, drawn, roots)
+    exams = yield from examine(spec, tokenizer, drawn, roots)
     yield Progress(stage="resolve", done=3, total=3)
     return Intake(model, checkpoint, drawn, tuple(exams))
 
 
-def draw(spec: PruneSpec, folder: Path, roots: Roots) -> Calibration:
+def draw(spec: PruneSpec, tokenizer: Tokenizer, roots: Roots) -> Calibration:
     """The job's calibration tokens, and held-out windows if the evaluation asks for them."""
     wanted = spec.calibration
     held_out = 0
@@ -83,7 +87,7 @@ def draw(spec: PruneSpec, folder: Path, roots: Roots) -> Calibration:
     )
     return calibration.sample(
         documents,
-        calibration.tokenizer(folder),
+        tokenizer,
         samples=wanted.samples,
         sequence_length=wanted.sequence_length,
         seed=wanted.seed,
@@ -92,7 +96,7 @@ def draw(spec: PruneSpec, folder: Path, roots: Roots) -> Calibration:
 
 
 def examine(
-    spec: PruneSpec, folder: Path, drawn: Calibration, roots: Roots
+    spec: PruneSpec, tokenizer: Tokenizer, drawn: Calibration, roots: Roots
 ) -> Generator[Event, None, list[Exam]]:
     """The evaluation windows of every text at every length."""
     exams: list[Exam] = []
@@ -103,7 +107,7 @@ def examine(
             )
             yield Warned(message=message)
             continue
-        content = None if text == HELD_OUT else windows.evaluation_text(text, roots)
+        content = None if text == HELD_OUT else texts.evaluation_text(text, roots)
         for length in spec.evaluation.sequence_lengths:
             if content is None:
                 exam = _held_out(drawn.held_out, length)
@@ -111,10 +115,9 @@ def examine(
                     message = f"held-out windows have {exam.length} tokens, not {length}"
                     yield Warned(message=message)
             else:
-                cut = windows.windows(
-                    content, calibration.tokenizer(folder), length, spec.evaluation.max_tokens
-                )
-                exam = Exam(text, windows.protocol(text, length), cut)
+                most = spec.evaluation.max_tokens
+                cut = windows.windows(content, tokenizer, length, most)
+                exam = Exam(text, windows.protocol(text, length, most), cut)
             exams.append(exam)
     return exams
 

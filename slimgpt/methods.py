@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from slimgpt import baselines, surgeon
 from slimgpt.config import Method, PruneSpec
@@ -21,5 +20,6 @@ SURVEYING: frozenset[Method] = frozenset({"flap"})  # need a pass over the dense
 
 def of(spec: PruneSpec) -> Prune:
     """The specification's method with its settings."""
+    method = METHODS[spec.method]
     settings = Settings(spec.head_score, spec.group_size, spec.damping)
-    return partial(METHODS[spec.method], settings=settings)
+    return lambda problem: method(problem, settings)

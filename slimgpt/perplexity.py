@@ -41,7 +41,7 @@ def measure(
     head, total, start = stack.head(), 0.0, 0
     step = max(1, LOGIT_TOKENS // windows.shape[1])
     for batch in batches:
-        for hidden in batch.split(step):
+        for hidden in torch.split(batch, step):
             ids = windows[start : start + len(hidden)].to(stack.device)
             start += len(hidden)
             logits = head(hidden.to(stack.device))[:, :-1].float()

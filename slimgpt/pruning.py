@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from slimgpt import forecast, methods, plan, survey
+from slimgpt.checkpoint import Checkpoint
 from slimgpt.config import PruneSpec
 from slimgpt.events import Event, LayerFinished, Planned, Progress
 from slimgpt.intake import Intake
@@ -65,7 +67,7 @@ def prune(
     decided: Decided,
     partial: PartialCheckpoint,
     device: torch.device,
-) -> Generator[Event, None, list[dict[str, object]]]:
+) -> Generator[Event, None, list[dict[str, Any]]]:
     """Prune every layer that is not on disk yet; each is on disk before its event is yielded.
 
     Returns:
@@ -74,14 +76,9 @@ def prune(
     Raises:
         NumericalError: a layer cannot be solved; finished layers stay for a resume.
     """
-    records: list[dict[str, object]] = list(partial.finished())
+    records: list[dict[str, Any]] = list(partial.finished())
     dense = Stack(intake.checkpoint, device)
-    done = Stack(
-        intake.checkpoint,
-        device,
-        sizes=decided.plan.after,
-        read_layer=lambda index: partial.layer(index, device=str(device)),
-    )
+    done = pruned_stack(intake.checkpoint, decided.plan, partial, device)
     batches = dense.embed(intake.calibration.input_ids)
     method = methods.of(spec)
     for index, target in enumerate(decided.plan.after):
@@ -98,6 +95,18 @@ def prune(
         records.append(record)
         yield event
     return records
+
+
+def pruned_stack(
+    checkpoint: Checkpoint, made: Plan, partial: PartialCheckpoint, device: torch.device
+) -> Stack:
+    """The pruned model, its layers read back from the disk."""
+    return Stack(
+        checkpoint,
+        device,
+        sizes=made.after,
+        read_layer=lambda index: partial.layer(index, device=str(device)),
+    )
 
 
 def _event(index: int, decided: Decided, layer: PrunedLayer, seconds: float) -> LayerFinished:
@@ -122,7 +131,7 @@ def _event(index: int, decided: Decided, layer: PrunedLayer, seconds: float) -> 
     )
 
 
-def _kept(layer: PrunedLayer) -> dict[str, object]:
+def _kept(layer: PrunedLayer) -> dict[str, Any]:
     return {
         "kept_heads": layer.heads,
         "kept_kv_heads": layer.kv_heads,

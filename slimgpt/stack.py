@@ -94,7 +94,7 @@ class Stack:
         name = f"{self.architecture.family.embedding}.weight"
         weight = self.checkpoint.load([name])[name]
         size = max(1, BATCH_TOKENS // token_ids.shape[1])
-        return [nn.functional.embedding(batch, weight) for batch in token_ids.split(size)]
+        return [nn.functional.embedding(batch, weight) for batch in torch.split(token_ids, size)]
 
     def advance(self, index: int, block: Block, batches: list[Tensor]) -> None:
         """Run a layer over all batches, each replaced by the layer's output."""

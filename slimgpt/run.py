@@ -1,0 +1,142 @@
+"""A job from specification to checkpoint, as an iterator of events.
+
+Stages: resolve → plan → prune → evaluate → verify. The working folder holds
+
+    layers/      finished layers, from which an interrupted job goes on
+    checkpoint/  the result; it appears only when a fresh process has loaded it
+
+and every exception leaves `layers/` as it was and no `checkpoint/`.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from slimgpt import evaluation, fingerprint, intake, memory, precision, pruning
+from slimgpt.config import PruneSpec
+from slimgpt.errors import MemoryExhaustedError, ResumeError, StorageError
+from slimgpt.events import Event, Result, Stage, StageFinished, StageStarted, Warned
+from slimgpt.publication import Findings, publish
+from slimgpt.roots import Roots
+from slimgpt.shards import PartialCheckpoint
+from slimgpt.stack import Stack
+
+T = TypeVar("T")
+LAYERS = "layers"
+CHECKPOINT = "checkpoint"
+
+
+def run(
+    spec: PruneSpec,
+    workdir: Path,
+    roots: Roots,
+    device: str = "auto",
+    resume: bool = False,
+) -> Iterator[Event]:
+    """Run a pruning job.
+
+    Args:
+        workdir: made if absent; the result is in its folder `checkpoint`.
+        roots: where `local:` models and texts lie.
+        device: cpu, cuda, cuda:N or auto.
+        resume: go on from the layers that an interrupted run of the same job left in `workdir`;
+            without it they must not be there.
+
+    Yields:
+        events; the last one is `Result`.
+
+    Raises:
+        SlimGPTError: any expected failure. Finished layers stay in `workdir`.
+    """
+    began = time.monotonic()
+    with _expected_failures(workdir):
+        _check(workdir, resume)
+        chosen = precision.device_for(device)
+        findings = Findings(spec, chosen)
+        for event in _stages(findings, workdir, roots):
+            if isinstance(event, Warned):
+                findings.warnings.append(event.message)
+            yield event
+        yield Result(
+            parameters_before=findings.plan.parameters_before,
+            parameters_after=findings.plan.parameters_after,
+            ratio_achieved=findings.plan.ratio_achieved,
+            seconds=time.monotonic() - began,
+            peak_memory_bytes=memory.peak_bytes(chosen),
+            layers=findings.records,
+            perplexity=[one.model_dump() for one in findings.perplexity],
+            verified=[one.model_dump() for one in findings.verified],
+            checkpoint=CHECKPOINT,
+        )
+
+
+def _stages(findings: Findings, workdir: Path, roots: Roots) -> Iterator[Event]:
+    spec, device = findings.spec, findings.device
+    taken = yield from _stage("resolve", intake.take_in(spec, roots), findings)
+    findings.intake = taken
+    decided = yield from _stage("plan", pruning.decide(spec, taken, device), findings)
+    findings.plan = decided.plan
+    mark = fingerprint.of(taken.checkpoint, spec, taken.calibration.sha256)
+    partial = PartialCheckpoint(workdir / LAYERS, mark, taken.checkpoint.architecture)
+    pruned = pruning.prune(spec, taken, decided, partial, device)
+    findings.records = yield from _stage("prune", pruned, findings)
+    stack = pruning.pruned_stack(taken.checkpoint, decided.plan, partial, device)
+    measured = evaluation.evaluate(taken.exams, Stack(taken.checkpoint, device), stack)
+    findings.perplexity = yield from _stage("evaluate", measured, findings)
+    written = publish(findings, partial, stack, workdir / CHECKPOINT)
+    yield from _stage("verify", written, findings)
+    partial.discard()
+
+
+def _stage(
+    stage: Stage, work: Generator[Event, None, T], findings: Findings
+) -> Generator[Event, None, T]:
+    yield StageStarted(stage=stage)
+    began = time.monotonic()
+    result = yield from work
+    findings.seconds[stage] = time.monotonic() - began
+    yield StageFinished(stage=stage, seconds=findings.seconds[stage])
+    return result
+
+
+def _check(workdir: Path, resume: bool) -> None:
+    """Refuse a working folder in use, unless it is to be resumed; clear an older result then."""
+    checkpoint, layers = workdir / CHECKPOINT, workdir / LAYERS
+    if resume:
+        shutil.rmtree(checkpoint, ignore_errors=True)  # whole, but nobody was told of it
+    elif checkpoint.exists() or layers.exists():
+        raise ResumeError(
+            f"{workdir} holds the work of an earlier run",
+            hint="resume it, choose another working folder, or remove this one",
+        )
+
+
+@contextmanager
+def _expected_failures(workdir: Path) -> Iterator[None]:
+    """Say in the engine's own errors what the system says in its."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise StorageError(
+            f"{error.filename or workdir}: {error.strerror}", hint="free space and resume"
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise MemoryExhaustedError(
+            f"the device is out of memory: {str(error).splitlines()[0]}",
+            hint="use a larger device; what needs most is the FFN's Hessian, width² × 4 bytes × 4",
+        ) from error
+    except MemoryError as error:
+        raise MemoryExhaustedError(
+            "the host is out of memory",
+            hint="use fewer calibration samples: the activation cache grows with them",
+        ) from error
