@@ -121,7 +121,9 @@ def device_name(value: str) -> str:
         typer.BadParameter: it does not.
     """
     if not DEVICE.fullmatch(value):
-        raise typer.BadParameter(f"{value!r} is none of auto, cpu, cuda, cuda:N")
+        raise typer.BadParameter(
+            f"{value!r} is none of auto, cpu, cuda, cuda:N", param_hint="--device"
+        )
     return value
 
 
