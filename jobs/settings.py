@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+PREFIX = "SLIMGPT_"
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -34,7 +35,7 @@ class Settings(BaseSettings):
         pydantic.ValidationError: a variable cannot be read; the message names it.
     """
 
-    model_config = SettingsConfigDict(env_prefix="SLIMGPT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     home: Path = Field(
         default_factory=lambda: Path.home() / ".slimgpt",
@@ -99,7 +100,8 @@ class Settings(BaseSettings):
         min_length=1,
         description="Command of the engine, as a JSON list; `run SPEC WORKDIR …` is appended.",
     )
-    log_level: LogLevel = Field("info", description="Least severe log line that is written.")
+    log_level: PREFIX = "SLIMGPT_"
+LogLevel = Field("info", description="Least severe log line that is written.")
     log_json: bool = Field(True, description="Logs as one JSON object a line, else for people.")
 
     @model_validator(mode="before")
@@ -114,3 +116,25 @@ class Settings(BaseSettings):
             if name not in self.model_fields_set:
                 object.__setattr__(self, name, place)
         return self
+
+
+class BadSettings(ValueError):  # noqa: N818 - says what is the case
+    """The environment can't be read as settings; one line a variable."""
+
+
+def load() -> Settings:
+    """The settings of this process, for programs that explain what is wrong with them.
+
+    Raises:
+        BadSettings: a variable can't be read; the message names each one.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = [
+            f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)
+        ]
+        raise BadSettings("\n".join(faults)) from error
+    except SettingsError as error:
+        raise BadSettings(f"{error}; lists are written as JSON") from error

@@ -9,14 +9,14 @@ import os
 import socket
 import sys
 
-from pydantic import ValidationError
+from jobs.settings import BadSettings
 
 
 def main() -> None:
     """Start Celery with the settings of `jobs.queue`; explain settings that can't be read."""
     try:
         from worker.app import app, settings
-    except ValidationError as error:
+    except BadSettings as error:
         sys.exit(str(error))
     name = f"slimgpt-{os.getpid()}@{socket.gethostname()}"
     chatter = ["--without-gossip", "--without-mingle", "--without-heartbeat"]

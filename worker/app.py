@@ -17,12 +17,12 @@ from jobs.artifacts import Artifacts
 from jobs.database import make_engine
 from jobs.progress import Progress
 from jobs.queue import TASK, make_app
-from jobs.settings import Settings
+from jobs.settings import load
 from jobs.store import Store
 from worker.shutdown import ShutdownFlag
 from worker.supervisor import Supervisor
 
-settings = Settings()
+settings = load()
 shutdown = ShutdownFlag()  # before the fork
 app: Celery = make_app(settings.redis_url.get_secret_value())
 

@@ -12,13 +12,12 @@ import sys
 import threading
 
 import structlog
-from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import logs
 from jobs.database import make_engine
 from jobs.queue import Queue, QueueUnavailable
-from jobs.settings import Settings
+from jobs.settings import BadSettings, Settings, load
 from jobs.store import Reaped, Store
 
 NEVER_SENT_SECONDS = 5.0
@@ -84,8 +83,8 @@ def main() -> None:
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # in every thread; `sigwait` takes them
     try:
-        settings = Settings()
-    except ValidationError as error:
+        settings = load()
+    except BadSettings as error:
         sys.exit(str(error))
     logs.configure(settings.log_level, as_json=settings.log_json)
     engine = make_engine(settings.database_url.get_secret_value())
