@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
 from huggingface_hub.utils.tqdm import tqdm
 
@@ -93,9 +94,7 @@ class TerminalBar(tqdm):
 
 def is_offline() -> bool:
     """Whether HF_HUB_OFFLINE forbids asking the hub, so that its cache has to do."""
-    from huggingface_hub.constants import is_offline_mode
-
-    return is_offline_mode()
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
