@@ -100,8 +100,7 @@ class Settings(BaseSettings):
         min_length=1,
         description="Command of the engine, as a JSON list; `run SPEC WORKDIR …` is appended.",
     )
-    log_level: PREFIX = "SLIMGPT_"
-LogLevel = Field("info", description="Least severe log line that is written.")
+    log_level: LogLevel = Field("info", description="Least severe log line that is written.")
     log_json: bool = Field(True, description="Logs as one JSON object a line, else for people.")
 
     @model_validator(mode="before")
