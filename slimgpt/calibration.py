@@ -181,9 +181,9 @@ def _too_little(
     documents: Documents, tokens: int, used: int, samples: int, length: int
 ) -> CalibrationError:
     fits = tokens // length
-    remedy = f"ask for at most {fits} samples, " if fits else f"use at most {tokens} tokens each, "
+    remedy = f"ask for at most {fits} samples, or " if fits else ""
     return CalibrationError(
         f"{documents.description}: found {tokens:,} tokens in {used:,} documents, but {samples} "
         f"samples of {length} tokens ask for {samples * length:,}",
-        hint=f"{remedy}or give more text",
+        hint=f"{remedy}give more text",
     )

@@ -189,7 +189,7 @@ def _lines(content: mmap.mmap, source: str, text_field: str | None) -> Documents
 
 def _row_text(line: bytes, source: str, number: int, text_field: str | None) -> str:
     try:
-        return text_of(_parsed(line), text_field)
+        return text_of(_parsed(line.rstrip()), text_field)
     except json.JSONDecodeError as error:
         raise CalibrationError(
             f"{source}: line {number} is not JSON ({error.msg} at column {error.colno})",
