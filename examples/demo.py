@@ -42,20 +42,21 @@ class DemoError(Exception):
 
 def demo(
     ratio: Annotated[float, typer.Option(help="Share of the parameters to remove.")] = 0.3,
+    samples: Annotated[int, typer.Option(help="Calibration windows of 256 tokens.")] = 128,
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = OUTPUT,
 ) -> None:
     """Prune the model that ships with the project and compare it with what it was."""
     try:
         _clear(out)
         with service(out / "service", out / "service.log") as url:
-            job = submit(url, ratio)
+            job = submit(url, ratio, samples)
             watch(url, job)
             download(url, job, out / "pruned")
     except (DemoError, KeyboardInterrupt) as error:
         console.print(str(error) or "interrupted", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     report = json.loads((out / "pruned" / "report.json").read_text(encoding="utf-8"))
-    show_numbers(report, out / "pruned")
+    show_numbers(report)
     show_samples(out / "pruned")
     show_places(out)
 
@@ -88,10 +89,11 @@ def service(home: Path, log: Path) -> Iterator[str]:
     console.print("\nservice stopped")
 
 
-def submit(url: str, ratio: float) -> str:
+def submit(url: str, ratio: float, samples: int) -> str:
     """Post the job; its id."""
     command = ["submit", "--model", "local:model", "--ratio", str(ratio)]
-    command += ["--calibration", "local:calibration.jsonl", "--samples", "128", "--seq-len", "256"]
+    command += ["--calibration", "local:calibration.jsonl"]
+    command += ["--samples", str(samples), "--seq-len", "256"]
     command += ["--eval-text", "local:evaluation.jsonl", "--url", url]
     _show(f"Ask for a model with {ratio:.0%} of its parameters removed", command)
     answer = _run([*command, "--json"], capture=True)
@@ -114,16 +116,14 @@ def download(url: str, job: str, folder: Path) -> None:
     _run(command)
 
 
-def show_numbers(report: dict[str, Any], pruned: Path) -> None:
+def show_numbers(report: dict[str, Any]) -> None:
     """Dense and pruned side by side, as the service's report says."""
     table = Table(title=f"\n{MODEL.name}: dense and pruned", title_justify="left")
     for name in ("", "dense", "pruned", "change"):
         table.add_column(name, justify="left" if not name else "right")
-    before, after = report["parameters_before"], report["parameters_after"]
-    table.add_row("parameters", f"{before:,}", f"{after:,}", f"{after / before - 1:+.1%}")
-    bytes_before, bytes_after = _weight_bytes(MODEL), _weight_bytes(pruned)
-    change = f"{bytes_after / bytes_before - 1:+.1%}"
-    table.add_row("bytes of weights", f"{bytes_before:,}", f"{bytes_after:,}", change)
+    for name, unit in (("parameters", "parameters"), ("bytes of weights", "bytes")):
+        before, after = (report["model"][f"{unit}_{when}"] for when in ("before", "after"))
+        table.add_row(name, f"{before:,}", f"{after:,}", f"{after / before - 1:+.1%}")
     for row in report["perplexity"]:
         name = f"perplexity, {row['tokens']:,} tokens of {row['text']}"
         change = f"{row['pruned'] / row['dense'] - 1:+.1%}"
@@ -132,8 +132,8 @@ def show_numbers(report: dict[str, Any], pruned: Path) -> None:
 
 
 def show_samples(pruned: Path) -> None:
-    """The same beginnings continued by both models, the likeliest token each time."""
-    console.print("\n[bold]What they write[/bold] (loaded by plain from_pretrained, greedy)\n")
+    """The same beginnings continued by both models, with the same luck."""
+    console.print("\n[bold]What they write[/bold], loaded by plain transformers, seed 0\n")
     for name, folder in (("dense", MODEL), ("pruned", pruned)):
         for prompt, continuation in _continuations(folder):
             console.print(f"[cyan]{name:<7}[/cyan] {prompt}[green]{escape(continuation)}[/green]")
@@ -152,15 +152,18 @@ def show_places(out: Path) -> None:
 
 
 def _continuations(folder: Path) -> Iterator[tuple[str, str]]:
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
     for prompt in PROMPTS:
         inputs = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
-        ids = model.generate(**inputs, max_new_tokens=32, do_sample=False)
+        torch.manual_seed(0)
+        ids = model.generate(**inputs, max_new_tokens=32, do_sample=True, temperature=0.7, top_k=20)
         written = tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         yield prompt, " ".join(written.split("\n")).rstrip()
 
@@ -197,10 +200,6 @@ def _show(what: str, arguments: list[str]) -> None:
 def _short(path: Path | str) -> str:
     """A path, or any other argument, as one would type it here."""
     return str(path).removeprefix(f"{Path.cwd()}/")
-
-
-def _weight_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
 def _clear(out: Path) -> None:

@@ -50,7 +50,7 @@ def architecture(vocabulary: int) -> LlamaConfig:
 
 def train(
     out: Annotated[Path, typer.Option(help="Folder to write the model into.")],
-    steps: Annotated[int, typer.Option(help="Optimiser steps of 4096 tokens.")] = 1800,
+    steps: Annotated[int, typer.Option(help="Optimiser steps of 4096 tokens.")] = 1300,
     seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 0,
     library: Annotated[
         Path | None, typer.Option(help="Standard library to read; default: the running one.")
@@ -81,7 +81,7 @@ def train(
     losses = {part: held_out_loss(model.eval(), streams[part][:MEASURED], 128) for part in PARTS}
     tokens = {part: len(stream) for part, stream in streams.items()}
     facts = Facts(model.num_parameters(), platform.python_version(), recipe, tokens, losses)
-    write_card(facts, out / "README.md")
+    write_card(facts, out)
     checkpoint.unlink(missing_ok=True)
 
 

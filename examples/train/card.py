@@ -1,14 +1,16 @@
-"""The model card: what the model is, what it read, what it measures."""
+"""The model card: what the model is, what it read, what it measures; and the licence."""
 
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from examples.train.corpus import Part
 from examples.train.fitting import Recipe
 
+LICENCE = Path(__file__).with_name("PSF-LICENSE.txt")
 CARD = """\
 ---
 language: en
@@ -56,8 +58,8 @@ close, the bytes do not.
 ## Licence
 
 Text, and the weights and tokens learnt from it: PSF License Version 2, © 2001-2026 Python
-Software Foundation; see <https://docs.python.org/3/license.html>. The texts in `texts/` are
-excerpts with code and markup removed.
+Software Foundation, all rights reserved; see `LICENSE`. The texts in `texts/` are excerpts with
+code and markup removed.
 """
 
 
@@ -72,8 +74,8 @@ class Facts:
     losses: dict[Part, float]
 
 
-def write_card(facts: Facts, path: Path) -> None:
-    """Write the card as Markdown."""
+def write_card(facts: Facts, folder: Path) -> None:
+    """Write `README.md` and `LICENSE`."""
     rows = (
         f"| {part} | {count:,} | {facts.losses[part]:.3f} | {math.exp(facts.losses[part]):.2f} |"
         for part, count in facts.tokens.items()
@@ -89,4 +91,5 @@ def write_card(facts: Facts, path: Path) -> None:
         decay=recipe.weight_decay,
         seed=recipe.seed,
     )
-    path.write_text(text, encoding="utf-8")
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    shutil.copyfile(LICENCE, folder / "LICENSE")

@@ -26,6 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_folder_is_complete(made: Path) -> None:
     assert {path.name for path in made.iterdir()} == {
+        "LICENSE",
         "README.md",
         "config.json",
         "generation_config.json",

@@ -1,0 +1,1 @@
+"""What measures quality and memory, side by side with the published methods."""

@@ -1,0 +1,42 @@
+"""Where measurements are written: one JSON file for programs, one Markdown table for people."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent / "results"
+
+
+def write(name: str, settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write `NAME.json` and `NAME.md`; returns the latter. All rows have the keys of the first."""
+    FOLDER.mkdir(exist_ok=True)
+    day = datetime.now(UTC).date().isoformat()
+    versions = {"python": platform.python_version()}
+    versions |= {package: version(package) for package in ("torch", "transformers")}
+    document = {"date": day, "versions": versions, "settings": {**settings}, "rows": [*rows]}
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    said = ", ".join(f"{key} {value}" for key, value in {**versions, **settings}.items())
+    path = path.with_suffix(".md")
+    text = f"# {name.capitalize()}, {day}\n\n{said}\n\n{table(rows)}"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a Markdown table, numbers rounded for the eye."""
+    lines = [list(rows[0]), ["---"] * len(rows[0])]
+    lines += [[_cell(value) for value in row.values()] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
