@@ -1,0 +1,237 @@
+"""A real Celery worker over real servers: delivered, stopped, killed, delivered again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobs.artifacts import Artifacts
+from jobs.database import make_engine
+from jobs.job import Job
+from jobs.queue import Queue
+from jobs.settings import Settings
+from jobs.states import Status
+from jobs.store import Store
+from tests.servers import RedisServer, wait_until
+from tests.worker.conftest import SPEC, engine_command
+from worker import launch
+from worker.reaper import Reaper
+
+
+class Service:
+    """A store, a queue, a reaper, and workers as processes of their own."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.folder = folder
+        self.gate = folder / "gate"
+        self.settings = settings.model_copy(
+            update={"lease_seconds": 2.0, "redispatch_seconds": 2.0, "engine_stop_seconds": 1.0}
+        )
+        self.engine = make_engine(settings.database_url.get_secret_value())
+        self.store = Store(self.engine, lease_seconds=2.0)
+        self.queue = Queue(settings.redis_url.get_secret_value())
+        self.reaper = Reaper(self.settings, self.store, self.queue)
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def environment(self, behaviour: str) -> dict[str, str]:
+        command = engine_command(behaviour, self.gate)
+        settings = self.settings
+        return os.environ | {
+            "SLIMGPT_HOME": str(settings.home),
+            "SLIMGPT_DATABASE_URL": settings.database_url.get_secret_value(),
+            "SLIMGPT_REDIS_URL": settings.redis_url.get_secret_value(),
+            "SLIMGPT_LEASE_SECONDS": "2",
+            "SLIMGPT_ENGINE_STOP_SECONDS": "1",
+            "SLIMGPT_DEVICE": "cpu",
+            "SLIMGPT_ENGINE_COMMAND": "[" + ",".join(f'"{word}"' for word in command) + "]",
+        }
+
+    def start_worker(self, behaviour: str = "good") -> psutil.Process:
+        """Start `python -m worker`; returns when it takes messages."""
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                launch.command([sys.executable, "-m", "worker"]),
+                env=self.environment(behaviour),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.workers.append(process)
+
+        def ready() -> bool:
+            assert process.poll() is None, log.read_text()
+            return " ready." in log.read_text()
+
+        wait_until(ready, "the worker is ready", 60)
+        return psutil.Process(process.pid)
+
+    def submit(self) -> Job:
+        """A job whose message is in the queue."""
+        job = self.store.create(SPEC)
+        self.queue.publish(job.id)
+        self.store.dispatched(job.id)
+        return job
+
+    def now(self, job: Job) -> Job:
+        found = self.store.get(job.id)
+        assert found is not None
+        return found
+
+    def await_layer(self, job: Job, count: int = 1) -> None:
+        wait_until(lambda: self.now(job).layers_done == count, f"{count} layers", 60)
+
+    def await_status(self, job: Job, status: Status) -> Job:
+        """Wait, with a reaper at work."""
+
+        def there() -> bool:
+            self.reaper.look()
+            return self.now(job).status is status
+
+        wait_until(there, f"job {status}", 60)
+        return self.now(job)
+
+    def check_published_once(self, job: Job) -> None:
+        """The result is whole, is that of the last epoch, and is the only one."""
+        done = self.now(job)
+        artifacts = Artifacts(self.settings.artifacts_url)
+        assert done.artifacts_prefix == f"jobs/{job.id}/{done.lease_epoch}"
+        with artifacts.open(done.artifacts_prefix, "model.safetensors") as file:
+            assert file.read() == b"012"
+        prefixes = sorted(path.name for path in Path(artifacts.root, "jobs", job.id).iterdir())
+        assert prefixes == [str(done.lease_epoch)]
+
+    def close(self) -> None:
+        for process in self.workers:
+            if process.poll() is None:
+                process.kill()
+            process.wait(30)
+        self.queue.close()
+        self.engine.dispose()
+
+
+@pytest.fixture
+def service(settings: Settings, tmp_path: Path) -> Iterator[Service]:
+    made = Service(settings, tmp_path)
+    yield made
+    made.close()
+
+
+def family(worker: psutil.Process) -> list[psutil.Process]:
+    """All that the worker started, engine included."""
+    return worker.children(recursive=True)
+
+
+def engines(worker: psutil.Process) -> list[psutil.Process]:
+    return [process for process in family(worker) if "script_engine.py" in str(process.cmdline())]
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return not [
+        process
+        for process in processes
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+def test_a_job_goes_from_message_to_result(service: Service) -> None:
+    service.gate.touch()
+    service.start_worker()
+    jobs = [service.submit() for _ in range(3)]
+    service.queue.publish(jobs[0].id)  # twice does no harm
+    for job in jobs:
+        done = service.await_status(job, Status.SUCCEEDED)
+        assert (done.attempt, done.lease_epoch) == (1, 1)
+        service.check_published_once(job)
+
+
+def test_a_worker_asked_to_stop_gives_its_job_back(service: Service) -> None:
+    worker = service.start_worker()
+    job = service.submit()
+    service.await_layer(job)
+    started = family(worker)
+    worker.send_signal(signal.SIGTERM)
+    assert service.workers[0].wait(30) == 0
+    assert all_gone(started)
+    back = service.now(job)
+    assert (back.status, back.attempt) == (Status.QUEUED, 0)
+
+    service.gate.touch()
+    service.start_worker()
+    done = service.await_status(job, Status.SUCCEEDED)
+    assert (done.attempt, done.lease_epoch) == (1, 2)
+    assert [layer.resumed for layer in service.store.layers(job.id)] == [True, False, False]
+    service.check_published_once(job)
+
+
+@pytest.mark.parametrize("victim", ["parent", "child", "engine"])
+def test_kill_9_leaves_nothing_behind(service: Service, victim: str) -> None:
+    worker = service.start_worker()
+    job = service.submit()
+    service.await_layer(job)
+    started = family(worker)
+    (engine,) = engines(worker)
+    target = {"parent": worker, "child": engine.parent(), "engine": engine}[victim]
+    assert target is not None
+    target.kill()
+    wait_until(lambda: all_gone([engine]), "the engine is gone")
+    service.gate.touch()
+    if victim == "engine":
+        failed = service.await_status(job, Status.FAILED)
+        assert failed.error is not None
+        assert failed.error["code"] == "engine-killed"
+        return
+    if victim == "parent":
+        wait_until(lambda: all_gone(started), "all that the worker started is gone")
+        service.start_worker()
+    service.await_status(job, Status.SUCCEEDED)
+    service.check_published_once(job)
+
+
+def test_a_stalled_worker_loses_its_job_and_does_no_harm(service: Service) -> None:
+    first = service.start_worker()
+    job = service.submit()
+    service.await_layer(job)
+    stalled = [first, *[process for process in family(first) if process not in engines(first)]]
+    for process in stalled:
+        process.suspend()
+    service.gate.touch()
+    service.start_worker()
+    done = service.await_status(job, Status.SUCCEEDED)
+    assert (done.lease_epoch, done.attempt) == (2, 2)
+    for process in reversed(stalled):
+        process.resume()
+    another = service.submit()  # the first worker is of use again
+    service.await_status(another, Status.SUCCEEDED)
+    service.check_published_once(another)
+    assert service.now(job) == done
+    service.check_published_once(job)
+
+
+def test_the_broker_may_forget_everything(service: Service, redis_server: RedisServer) -> None:
+    service.gate.touch()
+    jobs = [service.submit() for _ in range(2)]
+    redis_server.flush()
+    service.start_worker()
+    for job in jobs:
+        service.await_status(job, Status.SUCCEEDED)
+        service.check_published_once(job)
+
+
+def test_a_cancelled_job_frees_the_worker(service: Service) -> None:
+    worker = service.start_worker()
+    job = service.submit()
+    service.await_layer(job)
+    (engine,) = engines(worker)
+    service.store.request_cancel(job.id)
+    service.await_status(job, Status.CANCELLED)
+    assert all_gone([engine])
+    service.gate.touch()
+    service.await_status(service.submit(), Status.SUCCEEDED)
