@@ -110,7 +110,7 @@ def examine(
         content = None if text == HELD_OUT else texts.evaluation_text(text, roots)
         for length in spec.evaluation.sequence_lengths:
             if content is None:
-                exam = _held_out(drawn.held_out, length)
+                exam = _held_out(drawn.held_out, length, spec.evaluation.max_tokens)
                 if exam.length < length:
                     message = f"held-out windows have {exam.length} tokens, not {length}"
                     yield Warned(message=message)
@@ -122,10 +122,16 @@ def examine(
     return exams
 
 
-def _held_out(held_out: Tensor, length: int) -> Exam:
-    """Held-out calibration windows (n, seq) cut to `length` tokens, or left as long as they are."""
+def _held_out(held_out: Tensor, length: int, most: int | None) -> Exam:
+    """Held-out calibration windows (n, seq) cut to `length` tokens, or left as long as they are.
+
+    Args:
+        most: use only so many tokens, one window at least; None uses all.
+    """
     length = min(length, held_out.shape[1])
     pieces = held_out.shape[1] // length
     cut = held_out[:, : pieces * length].reshape(-1, length)
+    if most is not None:
+        cut = cut[: max(1, most // length)]
     protocol = f"windows of {length} tokens from the calibration source that calibration left out"
     return Exam(HELD_OUT, protocol, cut)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import slimgpt
-from slimgpt import memory, published
+from slimgpt import disk, memory, provenance, published
 from slimgpt.config import PruneSpec
 from slimgpt.events import Event, Perplexity, Progress, Verified
 from slimgpt.intake import Intake
 from slimgpt.plan import Plan
+from slimgpt.provenance import Origin
 from slimgpt.report import CalibrationReport, ModelReport, Report
 from slimgpt.shards import PartialCheckpoint
 from slimgpt.stack import Stack
@@ -23,7 +25,6 @@ from slimgpt.verify import verify
 PROBE_SEQUENCES = 4
 PROBE_TOKENS = 128
 REPORT = "report.json"
-PROVENANCE = "provenance.json"
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Findings:
     verified: list[Verified] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 def publish(
@@ -58,12 +60,24 @@ def publish(
     def complete(folder: Path) -> None:
         published.write(findings.intake.checkpoint, findings.plan.after, folder)
         findings.verified.append(verify(folder, probe, expected, findings.device))
-        report = _report(findings, folder).model_dump_json(indent=2)
-        (folder / REPORT).write_text(report + "\n", encoding="utf-8")
+        provenance.write(folder, _provenance(findings))
+        disk.write_text(folder / REPORT, _report(findings, folder).model_dump_json(indent=2) + "\n")
 
     yield Progress(stage="verify", done=1, total=2, what="loading in a fresh process")
     partial.finalise(destination, complete)
     yield from findings.verified
+
+
+def _provenance(findings: Findings) -> dict[str, Any]:
+    taken = findings.intake
+    origin = Origin(
+        model=taken.model.model,
+        revision=taken.model.revision,
+        licence=taken.model.licence,
+        calibration_sha256=taken.calibration.sha256,
+        started=findings.started,
+    )
+    return provenance.build(taken.checkpoint, origin, findings.spec, findings.records)
 
 
 def _report(findings: Findings, folder: Path) -> Report:
