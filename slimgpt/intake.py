@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from slimgpt import calibration, texts, windows
+from slimgpt import calibration, forecast, texts, windows
 from slimgpt.calibration import Calibration
 from slimgpt.checkpoint import Checkpoint
 from slimgpt.config import HELD_OUT, PruneSpec
@@ -55,7 +55,9 @@ def take_in(spec: PruneSpec, roots: Roots) -> Generator[Event, None, Intake]:
     """Resolve the model, draw the calibration tokens, cut the evaluation windows.
 
     Raises:
-        ModelNotFoundError, UnsupportedModelError, BrokenCheckpointError, CalibrationError.
+        ModelNotFoundError, UnsupportedModelError, BrokenCheckpointError: the model.
+        UnreachableTargetError, SpecError: no legal plan meets the target.
+        CalibrationError: the texts.
     """
     yield Progress(stage="resolve", done=0, total=3, what="model")
     model = resolve_model(spec.model, roots, cache=None)
@@ -63,6 +65,7 @@ def take_in(spec: PruneSpec, roots: Roots) -> Generator[Event, None, Intake]:
     checkpoint = Checkpoint.open(
         model.folder, within=roots.models if local and roots.confined else None
     )
+    forecast.make(checkpoint, spec)  # a target out of reach is refused before any text is read
     tokenizer = Tokenizer.load(model.folder)
     yield Progress(stage="resolve", done=1, total=3, what="calibration text")
     drawn = draw(spec, tokenizer, roots)
