@@ -1,0 +1,130 @@
+"""Do other versions of transformers compute the same from a published folder?
+
+    python -m tests.compatibility.old_transformers [VERSION | PYTHON ...]
+
+For each version (4.57.* by default; or an interpreter that has one) a virtual environment is made
+in a temporary folder, with the installed torch (found through PIP_FIND_LINKS where that is set).
+Tiny models of every family are pruned and published here, some with llama3 rope, and pruned once
+more; they are loaded there by plain `from_pretrained`, and logits on the same tokens are compared.
+Exits with 1 if any differ. Not part of the default test run: it installs packages.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import transformers
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import slimgpt
+from slimgpt.checkpoint import Checkpoint
+from slimgpt.stack import Stack
+from tests.slimgpt.pruned import lots, publish
+from tests.slimgpt.tiny import FAMILIES, Tiny, tokens
+
+DEFAULT = "4.57.*"
+RELOAD = Path(slimgpt.__file__).parent / "reload.py"
+CPU = torch.device("cpu")
+DRIVER = """
+import importlib.util, sys, transformers
+spec = importlib.util.spec_from_file_location("reload", sys.argv[1])
+reload = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(reload)
+for line in sys.stdin:
+    reload.main(line.strip().split("\\t"))
+print("transformers", transformers.__version__)
+"""
+MODELS = {
+    **{family: Tiny(family) for family in FAMILIES},
+    **{f"{family}-llama3-rope": Tiny(family, llama3_rope=True) for family in FAMILIES},
+    "llama-biases-tied": Tiny(biases=True, tied=True, head_dim=16),
+    "qwen2-tied": Tiny("qwen2", tied=True, kv_heads=4),
+    "llama-12-layers": Tiny(layers=12, dtype="bfloat16"),
+}
+console = Console(highlight=False, soft_wrap=True)
+
+
+def main(versions: list[str]) -> int:
+    """Compare under each version; the exit status."""
+    transformers.logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="slimgpt-old-") as name:
+        home = Path(name)
+        folders = _publish(home)
+        differ = [
+            version
+            for number, version in enumerate(versions)
+            if not _same(folders, _environment(home / f"venv-{number}", version), home)
+        ]
+    return 1 if differ else 0
+
+
+def _publish(home: Path) -> dict[Path, tuple[Tensor, Tensor]]:
+    """Published folders, each with its tokens and the logits that the engine computes."""
+    folders = {}
+    for name, tiny in MODELS.items():
+        dense = Checkpoint.open(tiny.save(home / f"{name}-dense"))
+        once = publish(dense, lots(dense.architecture), home / name)
+        pruned = Checkpoint.open(once)
+        twice = publish(pruned, lots(pruned.architecture, seed=9), home / f"{name}-twice")
+        ids = tokens(tiny, length=60)
+        for folder in (once, twice):
+            folders[folder] = ids, Stack(Checkpoint.open(folder), CPU).logits(ids)
+    return folders
+
+
+def _environment(folder: Path, version: str) -> Path:
+    """The interpreter of a new virtual environment with a version of transformers."""
+    if Path(version).is_file():
+        return Path(version)
+    environment = dict(os.environ)
+    if "PIP_FIND_LINKS" in environment:
+        environment.setdefault("UV_FIND_LINKS", environment["PIP_FIND_LINKS"])
+    uv = [sys.executable, "-m", "uv"]
+    python = folder / "bin" / "python"
+    release = torch.__version__.partition("+")[0]
+    install = ["pip", "install", "-q", "-p", str(python)]
+    packages = [f"transformers=={version}", f"torch=={release}", "numpy"]
+    subprocess.run([*uv, "venv", "-q", folder], env=environment, check=True)
+    subprocess.run([*uv, *install, *packages], env=environment, check=True)
+    return python
+
+
+def _same(folders: dict[Path, tuple[Tensor, Tensor]], python: Path, home: Path) -> bool:
+    """Load every folder with that interpreter and print how far its logits are from ours."""
+    printed = _reload(folders, python, home)
+    differences = [
+        float((load_file(home / f"{folder.name}.out")["logits"].double() - expected).abs().max())
+        for folder, (_, expected) in folders.items()
+    ]
+    for folder, difference in zip(folders, differences, strict=True):
+        console.print(f"{printed}  {folder.name:28} max |difference| {difference:g}")
+    return max(differences) == 0.0
+
+
+def _reload(folders: dict[Path, tuple[Tensor, Tensor]], python: Path, home: Path) -> str:
+    """Run `slimgpt.reload` on every folder in one process; names the version that ran it."""
+    lines = []
+    for folder, (ids, _) in folders.items():
+        probe, out = home / f"{folder.name}.probe", home / f"{folder.name}.out"
+        save_file({"tokens": ids}, probe)
+        lines.append(f"{folder}\t{probe}\t{out}\tcpu\t1")
+    return subprocess.run(
+        [str(python), "-c", DRIVER, str(RELOAD)],
+        input="\n".join(lines),
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(home / "modules")},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:] or [DEFAULT]))
