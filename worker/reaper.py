@@ -18,6 +18,7 @@ from jobs import logs
 from jobs.database import make_engine
 from jobs.queue import Queue, QueueUnavailable
 from jobs.settings import BadSettings, Settings, load
+from jobs.states import Status
 from jobs.store import Reaped, Store
 
 NEVER_SENT_SECONDS = 5.0
@@ -51,7 +52,8 @@ class Reaper:
         for job in reaped:
             log.warning("worker lost", job=job.id, attempt=job.attempt, status=str(job.status))
         lost_after = self._settings.redispatch_seconds
-        for job_id in self._store.undispatched(NEVER_SENT_SECONDS, lost_after):
+        back = [job.id for job in reaped if job.status is Status.QUEUED]
+        for job_id in back + self._store.undispatched(NEVER_SENT_SECONDS, lost_after):
             self._queue.publish(job_id)
             self._store.dispatched(job_id)
             log.info("sent again", job=job_id)

@@ -2,7 +2,8 @@
 
     python script_engine.py BEHAVIOUR [GATE] run SPEC WORKDIR …
 
-Between two layers it waits for the file GATE, if one is named.
+Between two layers it waits for the file GATE (or, if that is a folder, for the file in it that
+has the job's id as its name), if one is named.
 """
 
 from __future__ import annotations
@@ -112,6 +113,8 @@ def main() -> None:
     cut = sys.argv.index("run")
     behaviour, gate = sys.argv[1], Path(sys.argv[2]) if cut == 3 else None
     spec, work = Path(sys.argv[cut + 1]), Path(sys.argv[cut + 2])
+    if gate is not None and gate.is_dir():
+        gate /= spec.parent.name.split(".")[0]
     assert json.loads(spec.read_text())["model"].startswith("local:")
     say("stage_started", stage="plan")
     sizes = {"parameters_before": 9000, "parameters_after": 4500, "ratio_achieved": 0.5}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,38 +30,42 @@ from worker.reaper import Reaper
 class Service:
     """A store, a queue, a reaper, and workers as processes of their own."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, redis: RedisServer) -> None:
         self.folder = folder
-        self.gate = folder / "gate"
-        self.settings = settings.model_copy(
-            update={"lease_seconds": 2.0, "redispatch_seconds": 2.0, "engine_stop_seconds": 1.0}
-        )
+        self.gates = folder / "gates"
+        self.gates.mkdir()
+        self.settings = settings
         self.engine = make_engine(settings.database_url.get_secret_value())
         self.store = Store(self.engine, lease_seconds=2.0)
         self.queue = Queue(settings.redis_url.get_secret_value())
         self.reaper = Reaper(self.settings, self.store, self.queue)
         self.workers: list[subprocess.Popen[bytes]] = []
+        self.redis = redis
 
-    def environment(self, behaviour: str) -> dict[str, str]:
-        command = engine_command(behaviour, self.gate)
+    def environment(self) -> dict[str, str]:
         settings = self.settings
         return os.environ | {
             "SLIMGPT_HOME": str(settings.home),
             "SLIMGPT_DATABASE_URL": settings.database_url.get_secret_value(),
             "SLIMGPT_REDIS_URL": settings.redis_url.get_secret_value(),
-            "SLIMGPT_LEASE_SECONDS": "2",
-            "SLIMGPT_ENGINE_STOP_SECONDS": "1",
-            "SLIMGPT_DEVICE": "cpu",
-            "SLIMGPT_ENGINE_COMMAND": "[" + ",".join(f'"{word}"' for word in command) + "]",
+            "SLIMGPT_LEASE_SECONDS": str(settings.lease_seconds),
+            "SLIMGPT_ENGINE_STOP_SECONDS": str(settings.engine_stop_seconds),
+            "SLIMGPT_DEVICE": settings.device,
+            "SLIMGPT_ENGINE_COMMAND": json.dumps(engine_command("good", self.gates)),
         }
 
-    def start_worker(self, behaviour: str = "good") -> psutil.Process:
+    def worker(self) -> psutil.Process:
+        """The worker that runs, or a new one if none does."""
+        alive = [process for process in self.workers if process.poll() is None]
+        return psutil.Process(alive[-1].pid) if alive else self.start_worker()
+
+    def start_worker(self) -> psutil.Process:
         """Start `python -m worker`; returns when it takes messages."""
         log = self.folder / f"worker-{len(self.workers)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 launch.command([sys.executable, "-m", "worker"]),
-                env=self.environment(behaviour),
+                env=self.environment(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -73,9 +79,15 @@ class Service:
         wait_until(ready, "the worker is ready", 60)
         return psutil.Process(process.pid)
 
-    def submit(self) -> Job:
+    def open_gate(self, job: Job) -> None:
+        """Let the job's engine go on after its first layer."""
+        (self.gates / job.id).touch()
+
+    def submit(self, *, gate_open: bool = False) -> Job:
         """A job whose message is in the queue."""
         job = self.store.create(SPEC)
+        if gate_open:
+            self.open_gate(job)
         self.queue.publish(job.id)
         self.store.dispatched(job.id)
         return job
@@ -117,11 +129,25 @@ class Service:
         self.engine.dispose()
 
 
-@pytest.fixture
-def service(settings: Settings, tmp_path: Path) -> Iterator[Service]:
-    made = Service(settings, tmp_path)
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Iterator[Service]:
+    """One for all tests here: a worker takes seconds to start on a busy machine."""
+    folder = tmp_path_factory.mktemp("service")
+    shutil.copyfile(migrated_sqlite, folder / "slimgpt.db")
+    redis = RedisServer()
+    redis.start()
+    settings = Settings(
+        home=folder,
+        redis_url=redis.url,
+        device="cpu",
+        lease_seconds=2.0,
+        redispatch_seconds=2.0,
+        engine_stop_seconds=1.0,
+    )
+    made = Service(settings, folder, redis)
     yield made
     made.close()
+    redis.close()
 
 
 def family(worker: psutil.Process) -> list[psutil.Process]:
@@ -142,9 +168,8 @@ def all_gone(processes: list[psutil.Process]) -> bool:
 
 
 def test_a_job_goes_from_message_to_result(service: Service) -> None:
-    service.gate.touch()
-    service.start_worker()
-    jobs = [service.submit() for _ in range(3)]
+    service.worker()
+    jobs = [service.submit(gate_open=True) for _ in range(3)]
     service.queue.publish(jobs[0].id)  # twice does no harm
     for job in jobs:
         done = service.await_status(job, Status.SUCCEEDED)
@@ -152,86 +177,93 @@ def test_a_job_goes_from_message_to_result(service: Service) -> None:
         service.check_published_once(job)
 
 
-def test_a_worker_asked_to_stop_gives_its_job_back(service: Service) -> None:
-    worker = service.start_worker()
-    job = service.submit()
-    service.await_layer(job)
-    started = family(worker)
-    worker.send_signal(signal.SIGTERM)
-    assert service.workers[0].wait(30) == 0
-    assert all_gone(started)
-    back = service.now(job)
-    assert (back.status, back.attempt) == (Status.QUEUED, 0)
-
-    service.gate.touch()
-    service.start_worker()
-    done = service.await_status(job, Status.SUCCEEDED)
-    assert (done.attempt, done.lease_epoch) == (1, 2)
-    assert [layer.resumed for layer in service.store.layers(job.id)] == [True, False, False]
-    service.check_published_once(job)
-
-
-@pytest.mark.parametrize("victim", ["parent", "child", "engine"])
-def test_kill_9_leaves_nothing_behind(service: Service, victim: str) -> None:
-    worker = service.start_worker()
-    job = service.submit()
-    service.await_layer(job)
-    started = family(worker)
-    (engine,) = engines(worker)
-    target = {"parent": worker, "child": engine.parent(), "engine": engine}[victim]
-    assert target is not None
-    target.kill()
-    wait_until(lambda: all_gone([engine]), "the engine is gone")
-    service.gate.touch()
-    if victim == "engine":
-        failed = service.await_status(job, Status.FAILED)
-        assert failed.error is not None
-        assert failed.error["code"] == "engine-killed"
-        return
-    if victim == "parent":
-        wait_until(lambda: all_gone(started), "all that the worker started is gone")
-        service.start_worker()
-    service.await_status(job, Status.SUCCEEDED)
-    service.check_published_once(job)
-
-
-def test_a_stalled_worker_loses_its_job_and_does_no_harm(service: Service) -> None:
-    first = service.start_worker()
-    job = service.submit()
-    service.await_layer(job)
-    stalled = [first, *[process for process in family(first) if process not in engines(first)]]
-    for process in stalled:
-        process.suspend()
-    service.gate.touch()
-    service.start_worker()
-    done = service.await_status(job, Status.SUCCEEDED)
-    assert (done.lease_epoch, done.attempt) == (2, 2)
-    for process in reversed(stalled):
-        process.resume()
-    another = service.submit()  # the first worker is of use again
-    service.await_status(another, Status.SUCCEEDED)
-    service.check_published_once(another)
-    assert service.now(job) == done
-    service.check_published_once(job)
-
-
-def test_the_broker_may_forget_everything(service: Service, redis_server: RedisServer) -> None:
-    service.gate.touch()
-    jobs = [service.submit() for _ in range(2)]
-    redis_server.flush()
-    service.start_worker()
-    for job in jobs:
-        service.await_status(job, Status.SUCCEEDED)
-        service.check_published_once(job)
-
-
 def test_a_cancelled_job_frees_the_worker(service: Service) -> None:
-    worker = service.start_worker()
+    worker = service.worker()
     job = service.submit()
     service.await_layer(job)
     (engine,) = engines(worker)
     service.store.request_cancel(job.id)
     service.await_status(job, Status.CANCELLED)
     assert all_gone([engine])
-    service.gate.touch()
-    service.await_status(service.submit(), Status.SUCCEEDED)
+    service.await_status(service.submit(gate_open=True), Status.SUCCEEDED)
+
+
+def test_a_killed_engine_fails_its_job(service: Service) -> None:
+    worker = service.worker()
+    job = service.submit()
+    service.await_layer(job)
+    engines(worker)[0].kill()
+    failed = service.await_status(job, Status.FAILED)
+    assert failed.error is not None
+    assert failed.error["code"] == "engine-killed"
+
+
+def test_the_broker_may_forget_everything(service: Service) -> None:
+    worker = service.worker()
+    worker.suspend()
+    job = service.submit(gate_open=True)
+    service.redis.flush()
+    worker.resume()
+    service.await_status(job, Status.SUCCEEDED)
+    service.check_published_once(job)
+
+
+@pytest.mark.parametrize("victim", ["child", "parent"])
+def test_kill_9_leaves_nothing_behind(service: Service, victim: str) -> None:
+    worker = service.worker()
+    job = service.submit()
+    service.await_layer(job)
+    started = family(worker)
+    (engine,) = engines(worker)
+    target = worker if victim == "parent" else engine.parent()
+    assert target is not None
+    target.kill()
+    wait_until(lambda: all_gone([engine]), "the engine is gone")
+    service.open_gate(job)
+    if victim == "parent":
+        wait_until(lambda: all_gone(started), "all that the worker started is gone")
+        service.workers[-1].wait(30)
+        service.worker()
+    service.await_status(job, Status.SUCCEEDED)
+    service.check_published_once(job)
+
+
+def test_a_worker_asked_to_stop_gives_its_job_back(service: Service) -> None:
+    worker = service.worker()
+    job = service.submit()
+    service.await_layer(job)
+    started = family(worker)
+    worker.send_signal(signal.SIGTERM)
+    assert service.workers[-1].wait(30) == 0
+    assert all_gone(started)
+    back = service.now(job)
+    assert (back.status, back.attempt) == (Status.QUEUED, 0)
+
+    service.open_gate(job)
+    service.worker()
+    done = service.await_status(job, Status.SUCCEEDED)
+    assert (done.attempt, done.lease_epoch) == (1, 2)
+    assert [layer.resumed for layer in service.store.layers(job.id)] == [True, False, False]
+    service.check_published_once(job)
+
+
+def test_a_stalled_worker_loses_its_job_and_does_no_harm(service: Service) -> None:
+    first = service.worker()
+    job = service.submit()
+    service.await_layer(job)
+    stalled = [first, *[process for process in family(first) if process not in engines(first)]]
+    for process in stalled:
+        process.suspend()
+    service.open_gate(job)
+    second = service.start_worker()
+    done = service.await_status(job, Status.SUCCEEDED)
+    assert (done.lease_epoch, done.attempt) == (2, 2)
+    second.suspend()
+    for process in reversed(stalled):
+        process.resume()
+    another = service.submit(gate_open=True)  # the first worker is of use again
+    service.await_status(another, Status.SUCCEEDED)
+    service.check_published_once(another)
+    assert service.now(job) == done
+    service.check_published_once(job)
+    second.resume()
