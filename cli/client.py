@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import httpx
 import typer
+
+if TYPE_CHECKING:
+    import httpx  # takes as long as all the rest of the command line: imported where it is used
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT_SECONDS = 30.0
@@ -67,6 +69,8 @@ class Service:
 @contextmanager
 def connect(url: str) -> Iterator[Service]:
     """A service for the length of a command; its errors end the command with status 1."""
+    import httpx
+
     try:
         # Proxies of the environment are for the world outside, not for this machine.
         transport = httpx.HTTPTransport(retries=1) if _is_loopback(url) else None
@@ -85,6 +89,8 @@ def fail(message: str, status: int = 1) -> NoReturn:
 
 
 def _is_loopback(url: str) -> bool:
+    import httpx
+
     host = httpx.URL(url).host
     try:
         return host == "localhost" or ip_address(host).is_loopback
@@ -94,6 +100,8 @@ def _is_loopback(url: str) -> bool:
 
 @contextmanager
 def _reachable(url: str) -> Iterator[None]:
+    import httpx
+
     try:
         yield
     except httpx.UnsupportedProtocol as error:

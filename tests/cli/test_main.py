@@ -11,7 +11,7 @@ from slimgpt import __version__
 from tests.cli.conftest import Slimgpt
 
 COMMANDS = ("prune", "plan", "eval", "up", "submit", "jobs", "watch", "download")
-HEAVY = ("torch", "transformers", "datasets", "fastapi", "celery", "sqlalchemy", "redis", "numpy")
+HEAVY = ("torch", "transformers", "datasets", "fastapi", "celery", "sqlalchemy", "redis", "httpx")
 
 
 def test_version(slimgpt: Slimgpt) -> None:
