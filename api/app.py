@@ -15,7 +15,7 @@ from api import artifacts, health, jobs, openapi, problems
 from api.body_size import BodySizeLimit
 from api.services import Services
 from jobs import logs
-from jobs.settings import Settings
+from jobs.settings import Settings, load
 
 MAX_BODY_BYTES = 1 << 20
 DESCRIPTION = """Pruning as a service for large language models, after SlimGPT.
@@ -69,8 +69,8 @@ def from_environment() -> FastAPI:
     """The application as the `SLIMGPT_*` variables describe it.
 
     Raises:
-        pydantic.ValidationError: a variable cannot be read; the message names it.
+        jobs.settings.BadSettings: a variable cannot be read; the message names it.
     """
-    settings = Settings()
+    settings = load()
     logs.configure(settings.log_level, as_json=settings.log_json)
     return create_app(settings)

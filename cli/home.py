@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock, Timeout
 
 
@@ -27,9 +26,11 @@ class Home:
 
     @classmethod
     def at(cls, root: Path | None, models: Path | None, texts: Path | None) -> Home:
-        """The home as the command line names it; defaults are the platform's and below it."""
-        chosen = root or platformdirs.user_data_path("slimgpt", appauthor=False)
-        base = chosen.expanduser().absolute()
+        """The home as the command line names it; without a name, where the settings put it."""
+        from jobs.settings import Settings
+
+        default = Settings.model_fields["home"].get_default(call_default_factory=True)
+        base = Path(root or default).expanduser().absolute()
         return cls(
             base,
             (models or base / "models").expanduser().absolute(),

@@ -67,6 +67,7 @@ class Stack:
         self.redis = redis
         self.redis_child = Child(redis.program(), logs) if redis else None
         self.children = {name: Child(p, logs) for name, p in programs(env, port).items()}
+        self._missing = "the API does not answer"
         self._restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
 
     def start(self, stopping: Callable[[], bool]) -> bool:
@@ -89,8 +90,8 @@ class Stack:
                     raise StackError(f"{child.name} did not start ({child.ending()}); see "
                                      f"{child.log}")  # fmt: skip
                 if time.monotonic() > deadline:
-                    raise StackError(f"the API is not ready after {START_SECONDS:.0f} s; see "
-                                     f"{self.children['api'].log}")  # fmt: skip
+                    log = self.children["api"].log
+                    raise StackError(f"after {START_SECONDS:.0f} s {self._missing}; see {log}")
                 time.sleep(POLL_SECONDS / 2)
         self.children["reaper"].start()  # not needed in the first seconds, when all compete
         return True
@@ -132,5 +133,7 @@ class Stack:
 
     def _ready(self, http: httpx.Client) -> bool:
         with suppress(httpx.TransportError):
-            return http.get(f"{self.url}/readyz").is_success
+            answer = http.get(f"{self.url}/readyz")
+            self._missing = "" if answer.is_success else answer.json().get("detail", "")
+            return answer.is_success
         return False

@@ -81,9 +81,11 @@ def _run(home: Home, port: int) -> None:
     console = Console(highlight=False, soft_wrap=True)
     with _signals() as (stopping, hurry):
         redis = None if os.environ.get("SLIMGPT_REDIS_URL") else EmbeddedRedis(home.redis)
-        env = _environment(home, redis.url if redis else None)
+        os.environ |= _places(home, redis.url if redis else None)
         store = _open_store(home)
-        stack = Stack(env, port, home.logs, redis, lambda who, what: _say(console, who, what))
+        stack = Stack(
+            os.environ, port, home.logs, redis, lambda who, what: _say(console, who, what)
+        )
         news = JobNews(store)
         try:
             if stack.start(stopping.is_set):
@@ -118,8 +120,8 @@ def _signals() -> Iterator[tuple[threading.Event, threading.Event]]:
             signal.signal(number, handler)
 
 
-def _environment(home: Home, redis_url: str | None) -> dict[str, str]:
-    """The environment of the service's processes: this one's, and the places of the home."""
+def _places(home: Home, redis_url: str | None) -> dict[str, str]:
+    """The settings that the command line decides, for this process and its children."""
     places = {
         "SLIMGPT_HOME": str(home.root),
         "SLIMGPT_MODELS_ROOT": str(home.models),
@@ -127,7 +129,7 @@ def _environment(home: Home, redis_url: str | None) -> dict[str, str]:
     }
     if redis_url:
         places["SLIMGPT_REDIS_URL"] = redis_url
-    return {**os.environ, **places}
+    return places
 
 
 def _open_store(home: Home) -> Store:
@@ -137,15 +139,14 @@ def _open_store(home: Home) -> Store:
         HomeError: a setting or the database is not usable.
     """
     from alembic.util import CommandError
-    from pydantic import ValidationError
     from sqlalchemy.exc import SQLAlchemyError
 
     from jobs.database import make_engine, upgrade
-    from jobs.settings import Settings
+    from jobs.settings import BadSettings, load
     from jobs.store import Store
 
     try:
-        settings = Settings(home=home.root)
+        settings = load()
         url = settings.database_url.get_secret_value()
         upgrade(url)
         store = Store(make_engine(url), lease_seconds=settings.lease_seconds)
@@ -153,10 +154,8 @@ def _open_store(home: Home) -> Store:
             # The home's own database, and we hold the home: no worker of an earlier run is
             # left that could hold a lease, so nobody needs to wait until it expires.
             store.reap(datetime.now(UTC) + timedelta(days=1))
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "SLIMGPT_" + "_".join(map(str, first["loc"])).upper()
-        raise HomeError(f"the variable {name} is not usable: {first['msg']}") from error
+    except BadSettings as error:
+        raise HomeError("; ".join(str(error).splitlines())) from error
     except (SQLAlchemyError, CommandError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise HomeError(f"the database of {home.root} cannot be opened: {reason}") from error
