@@ -24,13 +24,13 @@ def write(name: str, settings: Mapping[str, Any], rows: Sequence[Mapping[str, An
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     said = ", ".join(f"{key} {value}" for key, value in {**versions, **settings}.items())
     path = path.with_suffix(".md")
-    text = f"# {name.capitalize()}, {day}\n\n{said}\n\n{table(rows)}"
+    text = f"# {name}, {day}\n\n{said}\n\n{table(rows)}"
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a Markdown table, numbers rounded for the eye."""
+    """The rows as a Markdown table, numbers to four digits."""
     lines = [list(rows[0]), ["---"] * len(rows[0])]
     lines += [[_cell(value) for value in row.values()] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -38,5 +38,5 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}"
+        return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
