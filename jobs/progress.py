@@ -37,7 +37,7 @@ class Snapshot:
     """The latest state of a job's attempt.
 
     `percent` runs over all stages, 0 to 100; `eta_seconds` is None until a layer is done;
-    `layer_seconds` is the mean time of a layer.
+    `layer_seconds` is the mean time of a layer, `started_at` the attempt's first event.
     """
 
     stage: str | None = None
@@ -48,6 +48,7 @@ class Snapshot:
     updated_at: datetime | None = None
     layer_seconds: float | None = None
     layers_timed: int = 0
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,9 @@ def advance(before: Snapshot, event: Event) -> Snapshot:
         after = _at(before, event.stage, event.done / max(event.total, 1))
     elif isinstance(event, LayerFinished):
         after = _with_layer(before, event)
-    return replace(after, eta_seconds=_eta(after), updated_at=datetime.now(UTC))
+    now = datetime.now(UTC)
+    after = replace(after, started_at=before.started_at or now, updated_at=now)
+    return replace(after, eta_seconds=_eta(after))
 
 
 def _at(snapshot: Snapshot, stage: str, share: float) -> Snapshot:
@@ -96,10 +99,16 @@ def _with_layer(before: Snapshot, event: LayerFinished) -> Snapshot:
 
 
 def _eta(snapshot: Snapshot) -> float | None:
-    """Seconds left, if every percent takes as long as those of the layers took."""
+    """Seconds left, if a percent takes as long as those of the layers, or those so far, took.
+
+    The longer of both: a small model's layers pass in no time, its other stages do not.
+    """
     if snapshot.layer_seconds is None or snapshot.layers_total is None:
         return None
     per_percent = snapshot.layer_seconds * snapshot.layers_total / WEIGHTS["prune"]
+    if snapshot.started_at is not None and snapshot.updated_at is not None:
+        so_far = (snapshot.updated_at - snapshot.started_at).total_seconds()
+        per_percent = max(per_percent, so_far / max(snapshot.percent, 1.0))
     return round(per_percent * (100.0 - snapshot.percent), 1)
 
 
@@ -182,8 +191,8 @@ class Progress:
         if "snapshot" not in raw:
             return None
         values = json.loads(raw["snapshot"])
-        if values["updated_at"] is not None:
-            values["updated_at"] = datetime.fromisoformat(values["updated_at"])
+        for name in ("started_at", "updated_at"):
+            values[name] = values[name] and datetime.fromisoformat(values[name])
         return Snapshot(**values)
 
     def _write(self, job_id: str, data: str, snapshot: Snapshot | None) -> None:
@@ -218,8 +227,8 @@ def _stream(job_id: str) -> str:
 def _fields(snapshot: Snapshot) -> dict[Any, Any]:
     """Fields for people and dashboards, and the whole as JSON for `read`."""
     values = asdict(snapshot)
-    if snapshot.updated_at is not None:
-        values["updated_at"] = snapshot.updated_at.isoformat()
+    for name in ("started_at", "updated_at"):
+        values[name] = values[name] and values[name].isoformat()
     plain = {name: "" if value is None else str(value) for name, value in values.items()}
     return plain | {"snapshot": json.dumps(values)}
 

@@ -23,7 +23,9 @@ def main() -> None:
         sys.exit(str(error))
     name = f"slimgpt-{os.getpid()}@{socket.gethostname()}"
     chatter = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    app.worker_main(["worker", "--hostname", name, "--loglevel", settings.log_level, *chatter])
+    app.worker_main(
+        ["--quiet", "worker", "--hostname", name, "--loglevel", settings.log_level, *chatter]
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -35,7 +36,7 @@ from jobs.progress import Progress
 from jobs.settings import Settings
 from jobs.states import Status
 from jobs.store import Store
-from slimgpt.events import Result
+from slimgpt.events import Result, StageFinished, StageStarted
 from worker.attempt import Attempt
 from worker.ending import Broken, Completed, Ending, Stopped
 from worker.lease import AWAY, Lease, LeaseLost
@@ -158,6 +159,9 @@ class Supervisor:
         except (OSError, ValueError) as error:
             words = f"the engine reported success, but its checkpoint is not usable: {error}"
             return self._fail(claim, lease, Broken("engine-protocol", words, ""))
+        lease.write(lambda: self.store.stage(claim.job.id, claim.epoch, "publish"))
+        self.progress.record(claim.job.id, StageStarted(stage="publish"))
+        began = time.monotonic()
         try:
             self._publish(prefix, checkpoint)
         except Exception as error:
@@ -166,6 +170,8 @@ class Supervisor:
             words = f"the result could not be published: {type(error).__name__}: {error}"
             hint = "look at the space and the settings of the artifact store, then submit it again"
             return self._fail(claim, lease, Broken("publish-failed", words, hint))
+        seconds = time.monotonic() - began
+        self.progress.record(claim.job.id, StageFinished(stage="publish", seconds=seconds))
         return self._point(claim, lease, prefix, result, report)
 
     def _publish(self, prefix: str, checkpoint: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis.exceptions import ConnectionError as RedisAway
@@ -62,6 +63,14 @@ def test_time_left_follows_the_layers() -> None:
     # 4 layers of 8 s are 80 percent of the job: 0.4 s a percent, 57 percent left.
     assert (snapshot.percent, snapshot.layer_seconds) == (43.0, 8.0)
     assert snapshot.eta_seconds == pytest.approx(0.4 * 57)
+
+
+def test_time_left_of_a_tiny_model_follows_the_time_so_far() -> None:
+    minute = datetime.now(UTC) - timedelta(seconds=60)
+    before = Snapshot(percent=74.0, layers_total=4, layer_seconds=0.01, started_at=minute)
+    after = advance(before, StageFinished(stage="prune", seconds=0.04))
+    assert after.percent == 83.0
+    assert after.eta_seconds == pytest.approx(60 / 83 * 17, rel=0.1)
 
 
 def test_what_is_recorded_is_read(progress: Progress) -> None:

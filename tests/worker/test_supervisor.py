@@ -66,7 +66,7 @@ def test_progress_tells_the_whole_story(bench: Bench) -> None:
     assert [k["layer"] for k in kinds if k["type"] == "layer_finished"] == [0, 1, 2]
     snapshot = bench.progress.read(job.id)
     assert snapshot is not None
-    assert (snapshot.stage, snapshot.layers_done, snapshot.percent) == ("prune", 3, 83.0)
+    assert (snapshot.stage, snapshot.layers_done, snapshot.percent) == ("publish", 3, 100.0)
 
 
 def test_a_second_message_does_nothing(bench: Bench) -> None:
