@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,3 +52,21 @@ def test_every_decision_says_what_was_decided_and_what_follows() -> None:
     for page in (ROOT / "docs" / "decisions").glob("*.md"):
         headings = re.findall(r"^## (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
         assert {"Context", "Decision"} <= set(headings), page.name
+
+
+QUALITY_ROW = re.compile(
+    r"^\| (\S+) \| (\d+)% \| ([\d.]+) \| \*\*([\d.]+)\*\* \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$",
+    re.MULTILINE,
+)
+
+
+def test_the_readme_says_what_was_measured() -> None:
+    rows = QUALITY_ROW.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert rows
+    for model, percent, dense, *pruned in rows:
+        file = ROOT / "benchmarks" / "results" / f"quality-{model}.json"
+        measured = json.loads(file.read_text(encoding="utf-8"))["rows"]
+        of_ratio = {r["method"]: r for r in measured if r["ratio"] == int(percent) / 100}
+        methods = ("slimgpt", "wanda-sp", "flap", "magnitude")
+        assert dense == f"{of_ratio['slimgpt']['dense']:.4g}"
+        assert pruned == [f"{of_ratio[method]['pruned']:.4g}" for method in methods]
