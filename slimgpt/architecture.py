@@ -12,6 +12,8 @@ from typing import Any
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
 from slimgpt.families import FAMILIES, Family
 
+MOST_LAYERS = 4096
+
 
 @dataclass(frozen=True)
 class LayerSize:
@@ -48,8 +50,10 @@ def read(config: Mapping[str, Any]) -> Architecture:
         BrokenCheckpointError: a size is missing or not a positive integer.
     """
     family = _family(config)
-    if "quantization_config" in config:
-        method = dict(config["quantization_config"] or {}).get("quant_method", "unknown method")
+    quantised = config.get("quantization_config")
+    if quantised:
+        known = isinstance(quantised, Mapping)
+        method = quantised.get("quant_method", "unknown method") if known else quantised
         raise UnsupportedModelError(
             f"config.json: the checkpoint is quantised ({method})",
             hint="prune the full-precision checkpoint (float32, bfloat16, float16) and quantise "
@@ -63,6 +67,12 @@ def read(config: Mapping[str, Any]) -> Architecture:
         channels=_size(config, "intermediate_size"),
     )
     count = _size(config, "num_hidden_layers")
+    if count > MOST_LAYERS:
+        raise UnsupportedModelError(
+            f"config.json: {count} layers are more than any model has",
+            hint="download the model's config.json again",
+        )
+    overrides = _overrides(config)
     return Architecture(
         family=family,
         hidden=hidden,
@@ -70,7 +80,7 @@ def read(config: Mapping[str, Any]) -> Architecture:
         vocabulary=_size(config, "vocab_size"),
         tied=bool(config.get("tie_word_embeddings", False)),
         dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32"),
-        sizes=tuple(_layer_size(config, index, dense) for index in range(count)),
+        sizes=tuple(_layer_size(overrides, index, dense) for index in range(count)),
     )
 
 
@@ -85,16 +95,23 @@ def _family(config: Mapping[str, Any]) -> Family:
     return FAMILIES[model_type]
 
 
-def _layer_size(config: Mapping[str, Any], index: int, dense: LayerSize) -> LayerSize:
-    """The layer's own sizes from `per_layer_config`, else the global ones.
-
-    transformers pads the keys with zeros when it saves a config, and leaves out what equals the
-    global value.
-    """
+def _overrides(config: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
+    """The content of `per_layer_config` by layer; transformers pads its keys with zeros."""
     overrides = config.get("per_layer_config") or {}
-    own: Mapping[str, Any] = next(
-        (values for key, values in overrides.items() if int(key) == index), {}
-    )
+    try:
+        return {int(key): dict(values) for key, values in overrides.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise BrokenCheckpointError(
+            "config.json: per_layer_config is not a mapping of layer numbers to sizes",
+            hint="download the model's config.json again",
+        ) from error
+
+
+def _layer_size(
+    overrides: Mapping[int, Mapping[str, Any]], index: int, dense: LayerSize
+) -> LayerSize:
+    """The layer's own sizes where it has some, else the global ones."""
+    own = overrides.get(index, {})
     size = LayerSize(
         heads=_size(own, "num_attention_heads", default=dense.heads),
         kv_heads=_size(own, "num_key_value_heads", default=dense.kv_heads),

@@ -149,7 +149,7 @@ def _object(location: Location, name: str) -> dict[str, Any]:
         raise BrokenCheckpointError(f"{name} is larger than 64 MiB", hint=header.AGAIN)
     try:
         content = json.loads(file.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BrokenCheckpointError(f"{name} is not JSON: {error}", hint=header.AGAIN) from error
     if not isinstance(content, dict):
         raise BrokenCheckpointError(f"{name} is not a JSON object", hint=header.AGAIN)

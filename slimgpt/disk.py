@@ -51,7 +51,10 @@ def write_aside(file: Path, needed: int, write: Callable[[Path], None]) -> None:
     aside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with storage_errors(file, needed):
+            aside.touch()
+            mode = aside.stat().st_mode
             write(aside)
+            aside.chmod(mode)  # safetensors makes files that only their owner reads
             sync(aside)
             aside.replace(file)
             sync(file.parent)

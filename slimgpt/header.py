@@ -62,17 +62,23 @@ def read(file: Path) -> dict[str, TensorInfo]:
         ModelNotFoundError: the file may not be read.
     """
     header, data_start, data_bytes = _header(file)
-    infos, end = {}, 0
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        info, last = _tensor(file, name, entry, data_start)
-        infos[name] = info
-        end = max(end, last)
-    if end != data_bytes:
+    infos = {
+        name: _tensor(file, name, entry, data_start)
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+    end = data_start
+    for info in sorted(infos.values(), key=lambda info: (info.offset, info.bytes)):
+        if info.offset != end:
+            raise BrokenCheckpointError(
+                f"{file.name}: {info.name} does not begin where the tensor before it ends",
+                hint=AGAIN,
+            )
+        end += info.bytes
+    if end - data_start != data_bytes:
         raise BrokenCheckpointError(
-            f"{file.name} is torn: its header describes {end} bytes of tensors and it holds "
-            f"{data_bytes}",
+            f"{file.name} is torn: its header describes {end - data_start} bytes of tensors and it "
+            f"holds {data_bytes}",
             hint=AGAIN,
         )
     return infos
@@ -98,7 +104,7 @@ def _header(file: Path) -> tuple[Mapping[str, Any], int, int]:
         ) from error
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BrokenCheckpointError(
             f"{file.name} is not a safetensors file: its header is not JSON", hint=AGAIN
         ) from error
@@ -109,12 +115,12 @@ def _header(file: Path) -> tuple[Mapping[str, Any], int, int]:
     return header, LENGTH_BYTES + length, follow
 
 
-def _tensor(file: Path, name: str, entry: Any, data_start: int) -> tuple[TensorInfo, int]:
-    """A tensor's entry in the header, and the offset among the tensors at which it ends."""
+def _tensor(file: Path, name: str, entry: Any, data_start: int) -> TensorInfo:
+    """What a tensor's entry in the header says."""
     try:
         code, shape = str(entry["dtype"]), tuple(int(size) for size in entry["shape"])
         start, end = (int(offset) for offset in entry["data_offsets"])
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise BrokenCheckpointError(
             f"{file.name}: the header's entry of {name} is not readable", hint=AGAIN
         ) from error
@@ -132,4 +138,4 @@ def _tensor(file: Path, name: str, entry: Any, data_start: int) -> tuple[TensorI
             f"{info.count * width} bytes, the header gives it {end - start}",
             hint=AGAIN,
         )
-    return info, end
+    return info

@@ -56,7 +56,9 @@ def lots(architecture: Architecture, seed: int = 0) -> list[Kept]:
 
 def publish(checkpoint: Checkpoint, kept: list[Kept], folder: Path) -> Path:
     """Cut the pieces out and write the folder as a job does."""
-    work = PartialCheckpoint(folder.with_name(folder.name + "-work"), "job", checkpoint.architecture)
+    work = PartialCheckpoint(
+        folder.with_name(folder.name + "-work"), "job", checkpoint.architecture
+    )
     for index, layer in enumerate(kept):
         work.write_layer(index, cut(checkpoint, index, layer), {"layer": index})
     work.write_outer(checkpoint)

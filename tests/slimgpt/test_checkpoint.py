@@ -7,11 +7,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from slimgpt.checkpoint import Checkpoint
@@ -56,6 +59,24 @@ def test_tensors_read_do_not_hang_on_the_file(tmp_path: Path) -> None:
     with (folder / "model.safetensors").open("r+b") as file:
         file.truncate(0)
     assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+def test_reading_a_deep_model_layer_by_layer_keeps_one_layer(tmp_path: Path) -> None:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("no /proc: the resident set cannot be read here")
+
+    def resident() -> int:
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
+
+    checkpoint = Checkpoint.open(Tiny(layers=16, hidden=256, channels=2048).save(tmp_path / "deep"))
+    size = sum(tensor.nbytes for tensor in checkpoint.layer(0).values())
+    before, after = resident(), []
+    for index in range(16):
+        checkpoint.layer(index)
+        after.append(resident())
+    assert max(after) - before < 4 * size < checkpoint.bytes / 3
 
 
 def test_opening_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:
@@ -153,6 +174,16 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], type[SlimGPTError], str]] = {
         "there are no weights",
     ),
     "pickles": (pickle_only, UnsupportedModelError, r"pickled \(pytorch_model.bin\).*save_pretr"),
+    "too many layers": (
+        lambda f: edit_config(f, num_hidden_layers=10**9),
+        UnsupportedModelError,
+        "1000000000 layers are more than any model has",
+    ),
+    "odd sizes of layers": (
+        lambda f: edit_config(f, per_layer_config=[1]),
+        BrokenCheckpointError,
+        "per_layer_config is not a mapping",
+    ),
     "torn at the end": (
         lambda f: truncate(f / WEIGHTS, -10),
         BrokenCheckpointError,
@@ -288,3 +319,53 @@ def test_weights_must_be_regular_files(tmp_path: Path) -> None:
     (folder / WEIGHTS).symlink_to("nowhere")
     with pytest.raises(BrokenCheckpointError, match=f"{WEIGHTS} is missing"):
         Checkpoint.open(folder)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model to be broken again and again."""
+    return Tiny(layers=1).save(tmp_path_factory.mktemp("victim") / "model")
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_a_config_says_it_is_read_or_refused(data: st.DataObject, victim: Path) -> None:
+    file = victim / "config.json"
+    good = file.read_bytes()
+    config = json.loads(good)
+    key = data.draw(st.sampled_from([*config, "per_layer_config", "quantization_config"]))
+    file.write_text(json.dumps(config | {key: data.draw(JSON)}))
+    try:
+        with suppress(SlimGPTError):
+            assert Checkpoint.open(victim).parameters
+    finally:
+        file.write_bytes(good)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_a_header_says_it_is_read_or_refused(data: st.DataObject, victim: Path) -> None:
+    file = victim / WEIGHTS
+    good = file.read_bytes()
+    length = int.from_bytes(good[:8], "little")
+    entries = json.loads(good[8 : 8 + length])
+    name = data.draw(st.sampled_from(sorted(set(entries) - {"__metadata__"})))
+    key = data.draw(st.sampled_from(["dtype", "shape", "data_offsets"]))
+    number = st.integers(-5, 5000) | JSON
+    entries[name][key] = data.draw(JSON | st.lists(number, min_size=1, max_size=2))
+    header = json.dumps(entries).encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header + good[8 + length :])
+    try:
+        with suppress(SlimGPTError):
+            assert Checkpoint.open(victim).load([name])[name].isfinite().all()
+    finally:
+        file.write_bytes(good)

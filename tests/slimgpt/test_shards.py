@@ -74,6 +74,11 @@ def test_what_is_written_is_read_back_bit_for_bit(
     assert Checkpoint.open(tmp_path / "out").parameters == checkpoint.parameters
 
 
+def test_weights_may_be_read_by_whom_other_files_may(partial: PartialCheckpoint) -> None:
+    modes = {path.stat().st_mode for path in partial.folder.iterdir()}
+    assert len(modes) == 1
+
+
 def test_two_runs_write_the_same_bytes(
     partial: PartialCheckpoint, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
