@@ -75,7 +75,7 @@ def cut(checkpoint: Checkpoint, index: int, kept: Kept) -> dict[str, Tensor]:
         family.query: columns(kept.heads, width),
         family.key: columns(kept.groups, width),
         family.value: columns(kept.groups, width),
-        **dict.fromkeys(family.wide, list(kept.channels)),
+        **{name: list(kept.channels) for name in family.wide},
     }
     inputs = {family.output: columns(kept.heads, width), family.down: list(kept.channels)}
     tensors = {}
