@@ -10,11 +10,8 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 SET_UP := .venv/.set-up
 
-# Small matrices run slower on several threads than on one, above all beside other tests; and
-# glibc gives freed tensors back to the kernel, only to ask for zeroed pages again.
-QUIET_MACHINE := OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=2 \
-	MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=1073741824 \
-	HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+# Small matrices run slower on several threads than on one, above all beside other tests.
+QUIET_MACHINE := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|'
