@@ -208,6 +208,19 @@ def test_the_broker_may_forget_everything(service: Service) -> None:
     service.check_published_once(job)
 
 
+def test_the_broker_may_be_killed_under_a_running_job(service: Service) -> None:
+    service.worker()
+    job = service.submit()
+    service.await_layer(job)
+    service.redis.kill()
+    service.open_gate(job)
+    wait_until(lambda: service.now(job).status is Status.SUCCEEDED, "the job succeeds")
+    service.redis.start()
+    service.check_published_once(job)
+    after = service.submit(gate_open=True)
+    service.await_status(after, Status.SUCCEEDED)
+
+
 @pytest.mark.parametrize("victim", ["child", "parent"])
 def test_kill_9_leaves_nothing_behind(service: Service, victim: str) -> None:
     worker = service.worker()
