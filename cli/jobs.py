@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +14,8 @@ from rich.table import Table
 from cli.client import DEFAULT_URL, Json, Url, connect
 
 COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan", "cancelled": "yellow"}
-PIPE_WIDTH = 200
+PIPE_WIDTH = 400
+COLUMNS = {"id": 30, "status": 10, "ratio": 5, "layers": 6, "age": 6}
 
 
 def jobs(
@@ -36,24 +38,35 @@ def jobs(
     if not page["items"]:
         console.print("no jobs yet; post one: slimgpt submit --model local:NAME --ratio 0.25")
         return
-    console.print(job_table(page["items"]))
+    console.print(job_table(page["items"], console.width))
     if page["next_cursor"]:
         typer.echo(f"more: slimgpt jobs --cursor {page['next_cursor']}")
 
 
-def job_table(items: list[dict[str, Any]]) -> Table:
-    """One row a job."""
-    table = Table(box=None, header_style="bold")
-    for name in ("id", "status", "model", "ratio", "layers", "created"):
-        table.add_column(name, no_wrap=True)
+def job_table(items: list[dict[str, Any]], width: int) -> Table:
+    """One row a job, at most `width` characters wide: the model's name gives way, no id does."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, fixed in COLUMNS.items():
+        table.add_column(name, no_wrap=True, width=fixed)
+    taken = sum(fixed + 2 for fixed in COLUMNS.values())
+    table.add_column("model", no_wrap=True, max_width=max(8, width - taken))
     for job in items:
         total = job.get("layers_total")
         table.add_row(
             job["id"],
             f"[{COLOURS.get(job['status'], 'default')}]{job['status']}[/]",
-            escape(job["spec"]["model"]),
             f"{job['spec']['ratio']:g}",
             f"{job['layers_done']}/{total}" if total else "",
-            job["created_at"][:19].replace("T", " "),
+            _age(job["created_at"]),
+            escape(job["spec"]["model"]),
         )
     return table
+
+
+def _age(created: str) -> str:
+    """How long ago, in the largest unit that is not less than one."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(created)).total_seconds()
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
