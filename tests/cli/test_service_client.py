@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 from typer import Typer
 from typer.testing import CliRunner
 from typer.testing import Result as Outcome
 
 from cli.client import ServiceError
 from cli.download import _safe
+from cli.jobs import job_table
 from cli.service import register
 from jobs.store import Store
 from slimgpt.config import PruneSpec
@@ -123,6 +126,15 @@ def test_jobs_in_a_pipe_loses_no_column(client: Any, api: httpx.Client) -> None:
     assert [job["id"] for job in page["items"]] == sorted(ids, reverse=True)[:2]
     rest = client("jobs", "--cursor", page["next_cursor"]).stdout
     assert [job_id in rest for job_id in sorted(ids)] == [True, False, False]
+
+
+def test_a_narrow_terminal_shows_whole_ids(api: httpx.Client) -> None:
+    ids = [api.post("/jobs", json=BODY).json()["id"] for _ in range(2)]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(job_table(api.get("/jobs").json()["items"], console.width))
+    lines = console.export_text().splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [[i, "queued"] for i in reversed(ids)]
+    assert max(map(len, lines)) <= 80
 
 
 def test_watch_ends_well_only_with_a_job_that_did(
