@@ -115,22 +115,20 @@ class Leases:
 
     def layer_done(self, job_id: str, epoch: int, event: LayerFinished) -> bool:
         """Write the layer's row, over that of an earlier attempt, and count this attempt's."""
-        others = (
+        locked = self._held(job_id, epoch).values(touch(layers_total=event.layers_total))
+        count = (
             select(func.count())
             .select_from(LAYERS)
-            .where(
-                LAYERS.c.job_id == job_id, LAYERS.c.epoch == epoch, LAYERS.c.layer != event.layer
-            )
+            .where(LAYERS.c.job_id == job_id, LAYERS.c.epoch == epoch)
             .scalar_subquery()
         )
-        counted = self._held(job_id, epoch).values(
-            touch(layers_done=others + 1, layers_total=event.layers_total)
-        )
-        # One transaction: the guarded update locks the job's row until the layer's is in.
+        # The guarded update locks the job's row to the end of the transaction; it can't count as
+        # well, because a statement that waits for a lock still sees the rows from before.
         with self.engine.begin() as connection:
-            if connection.execute(counted).rowcount == 0:
+            if connection.execute(locked).rowcount == 0:
                 return False
             _upsert_layer(connection, job_id, epoch, event)
+            connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(layers_done=count))
         return True
 
     def warn(self, job_id: str, epoch: int, event: Warned) -> bool:
