@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 
@@ -120,19 +121,19 @@ class Lines(Still):
 class Bars(Lines):
     """The lines, and below them one bar a stage with the time that is left."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, progress: Progress | None = None) -> None:
         super().__init__(console)
-        self._progress = Progress(
+        self._progress = progress or Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            Count(),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeLeft(),
             console=console,
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._paces: dict[str, tuple[float, int]] = {}  # from when, and how many were done then
 
     def __enter__(self) -> Bars:
         # The first event comes when torch is imported, which takes seconds.
@@ -158,16 +159,51 @@ class Bars(Lines):
         elif isinstance(event, events.StageFinished):
             self._progress.remove_task(self._tasks.pop(event.stage))
         elif isinstance(event, events.LayerFinished):
+            if event.resumed:  # read, not pruned: says nothing about the pace
+                self._paces["prune"] = (self._progress.get_time(), event.layer + 1)
             self._move("prune", event.layer + 1, event.layers_total)
         elif isinstance(event, events.Progress):
             self._move(event.stage, event.done, event.total, event.what)
 
     def _move(self, stage: str, done: int, total: int, what: str = "") -> None:
-        if stage in self._tasks:
-            label = f"{LABELS[stage]}: {what}" if what else LABELS[stage]
-            self._progress.update(
-                self._tasks[stage], completed=done, total=total, description=label
-            )
+        if stage not in self._tasks:
+            return
+        label = f"{LABELS[stage]}: {what}" if what else LABELS[stage]
+        began, before = self._paces.get(stage, (self._task(stage).start_time or 0.0, 0))
+        now, end = self._progress.get_time(), None
+        if done > before:
+            end = now + (now - began) * (total - done) / (done - before)
+        self._progress.update(
+            self._tasks[stage], completed=done, total=total, description=label, end=end
+        )
+
+    def _task(self, stage: str) -> Task:
+        return self._progress.tasks[self._progress.task_ids.index(self._tasks[stage])]
+
+
+class Count(ProgressColumn):
+    """How many are done of how many; nothing while that is not known."""
+
+    def render(self, task: Task) -> Text:
+        """`3/32`."""
+        return Text(f"{task.completed:g}/{task.total:g}" if task.total else "")
+
+
+class TimeLeft(ProgressColumn):
+    """Time left at the mean pace so far.
+
+    Rich's own column looks back 30 seconds, which is less than one large layer takes.
+    """
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """`0:01:30 left`, counting down between two updates."""
+        end = task.fields.get("end")
+        if end is None or task.finished:
+            return Text("")
+        left = timedelta(seconds=max(0, round(end - task.get_time())))
+        return Text(f"{left} left", style="progress.remaining")
 
 
 def describe(event: AnyEvent | Event) -> Text | None:

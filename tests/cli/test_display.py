@@ -6,8 +6,9 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress as BarProgress
 
-from cli.display import Bars, Lines, display_on
+from cli.display import Bars, Count, Lines, TimeLeft, display_on
 from cli.layer_row import HEADER, layer_row, short
 from cli.summary import size
 from slimgpt.events import (
@@ -125,3 +126,33 @@ def test_counts_are_short(count: int, text: str) -> None:
 )
 def test_sizes_are_for_people(count: int, text: str) -> None:
     assert size(count) == text
+
+
+def test_the_time_left_follows_the_mean_pace_however_slow_the_layers() -> None:
+    now = 0.0
+    progress = BarProgress(Count(), TimeLeft(), get_time=lambda: now, disable=True)
+    bars = Bars(Console(file=io.StringIO()), progress)
+    bars.show(StageStarted(stage="prune"))
+    (task,) = progress.tasks
+    assert TimeLeft().render(task).plain == ""
+    now = 100.0
+    bars.show(layer(0))  # one of two layers took 100 seconds
+    assert (Count().render(task).plain, TimeLeft().render(task).plain) == ("1/2", "0:01:40 left")
+    now = 160.0
+    assert TimeLeft().render(task).plain == "0:00:40 left"
+    now = 300.0
+    assert TimeLeft().render(task).plain == "0:00:00 left"
+
+
+def test_layers_that_were_there_do_not_count_for_the_pace() -> None:
+    now = 0.0
+    progress = BarProgress(get_time=lambda: now, disable=True)
+    bars = Bars(Console(file=io.StringIO()), progress)
+    bars.show(StageStarted(stage="prune"))
+    (task,) = progress.tasks
+    now = 1.0
+    bars.show(layer(0, resumed=True).model_copy(update={"layers_total": 3}))
+    assert TimeLeft().render(task).plain == ""
+    now = 61.0
+    bars.show(layer(1).model_copy(update={"layers_total": 3}))
+    assert TimeLeft().render(task).plain == "0:01:00 left"
