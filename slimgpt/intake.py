@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from slimgpt import calibration, forecast, texts, windows
@@ -17,6 +18,7 @@ from slimgpt.config import HELD_OUT, PruneSpec
 from slimgpt.events import Event, Progress, Warned
 from slimgpt.resolve import ResolvedModel, resolve_model
 from slimgpt.roots import PREFIX, Roots
+from slimgpt.stack import Stack
 from slimgpt.tokenizer import Tokenizer
 
 HELD_OUT_WINDOWS = 32
@@ -65,6 +67,7 @@ def take_in(spec: PruneSpec, roots: Roots) -> Generator[Event, None, Intake]:
     checkpoint = Checkpoint.open(
         model.folder, within=roots.models if local and roots.confined else None
     )
+    Stack(checkpoint, torch.device("cpu"))  # a config that builds no model is refused here
     forecast.make(checkpoint, spec)  # a target out of reach is refused before any text is read
     tokenizer = Tokenizer.load(model.folder)
     yield Progress(stage="resolve", done=1, total=3, what="calibration text")

@@ -20,6 +20,7 @@ from transformers import AutoConfig, PretrainedConfig
 from slimgpt.architecture import LayerSize
 from slimgpt.block import Block
 from slimgpt.checkpoint import Checkpoint
+from slimgpt.errors import UnsupportedModelError
 from slimgpt.precision import DTYPES
 
 ReadLayer = Callable[[int], dict[str, Tensor]]
@@ -35,6 +36,9 @@ class Stack:
         device: where layers run.
         sizes: of the layers, where they are not the checkpoint's own (half-pruned models).
         read_layer: layer index → its tensors on the device; the checkpoint's own by default.
+
+    Raises:
+        UnsupportedModelError: transformers cannot build a layer from the config.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class Stack:
         self._sizes = tuple(sizes or checkpoint.architecture.sizes)
         self._read = read_layer or (lambda index: checkpoint.layer(index, device=str(device)))
         self._classes = importlib.import_module(self.architecture.family.module)
-        self._config = _stock_config(checkpoint)
+        self._config = self._checked_config()
         self._calls: dict[tuple[str, torch.Size], dict[str, Any]] = {}
 
     def read_layer(self, index: int) -> dict[str, Tensor]:
@@ -124,6 +128,21 @@ class Stack:
             block = self.layer(index)
             hidden = block.feed_forward(block.attend(hidden, self.call(index, hidden)))
         return self.head()(hidden).cpu()
+
+    def _checked_config(self) -> PretrainedConfig:
+        """The stock config, once transformers has built a layer from it without complaint."""
+        try:
+            self._config = _stock_config(self.checkpoint)
+            with torch.device("meta"):
+                config = self._layer_config(0, self.architecture.sizes[0])
+                self._class("DecoderLayer")(config, 0)
+        except Exception as error:  # whatever transformers says of values it does not know
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise UnsupportedModelError(
+                f"config.json: transformers cannot build the model: {reason[-1]}",
+                hint="check the config against the model's own; a newer transformers may know it",
+            ) from error
+        return self._config
 
     def _class(self, suffix: str) -> Any:
         return getattr(self._classes, self.architecture.family.prefix + suffix)

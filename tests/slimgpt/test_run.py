@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def finish(job: PruneSpec, workdir: Path, roots: Roots, **options: Any) -> list[
     return list(run(job, workdir, roots, "cpu", **options))
 
 
-def of_type(events: list[Event], kind: type[Event]) -> list[Any]:
+def of_type(events: Sequence[Event], kind: type[Event]) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
 
 
@@ -160,6 +160,11 @@ def foreign(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "mamba"}))
 
 
+def odd(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "wobble"}))
+
+
 def poisoned(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -178,6 +183,7 @@ BAD: list[tuple[Any, dict[str, Any], type[SlimGPTError], str]] = [
     (None, {"schedule": {"shape": "explicit", "ratios": [0.1]}}, SpecError, "3 layers"),
     (pickled, {}, UnsupportedModelError, "pickle"),
     (torn, {}, BrokenCheckpointError, "model.safetensors"),
+    (odd, {}, UnsupportedModelError, "transformers cannot build"),
     (foreign, {}, UnsupportedModelError, "mamba"),
     (poisoned, {}, NumericalError, "layer 1 mlp.down_proj"),
     (empty_text, {}, CalibrationError, "text.txt"),
