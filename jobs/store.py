@@ -270,6 +270,7 @@ def _read_cursor(cursor: str) -> str:
         job_id = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
         raise InvalidCursor(f"cursor {cursor!r} was not given by this list") from error
-    if not job_id.startswith("job_"):
+    # PostgreSQL takes no NUL in a text.
+    if not (job_id.startswith("job_") and job_id.isprintable()):
         raise InvalidCursor(f"cursor {cursor!r} was not given by this list")
     return job_id

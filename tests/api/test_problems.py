@@ -58,6 +58,7 @@ REQUESTS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("invalid-request", "GET", "/jobs?limit=many", {}),
     ("invalid-request", "GET", "/jobs?status=asleep", {}),
     ("invalid-request", "GET", "/jobs?cursor=%22", {}),
+    ("invalid-request", "GET", "/jobs?cursor=am9iXwA", {}),  # "job_" and a NUL
 ]
 
 
