@@ -16,6 +16,7 @@ from slimgpt.errors import NumericalError
 from slimgpt.stack import Stack
 
 LOGIT_TOKENS = 1024
+LARGEST_LOG = 700.0  # e^700 still is a number
 
 
 @torch.no_grad()
@@ -29,7 +30,7 @@ def measure(
         how many layers are done.
 
     Returns:
-        the perplexity.
+        the perplexity, e^700 at most.
 
     Raises:
         NumericalError: the likelihood is not finite.
@@ -55,4 +56,4 @@ def measure(
             "the likelihood of the evaluation text is not finite",
             hint="the checkpoint overflows or holds NaN: try the model in bfloat16 or float32",
         )
-    return math.exp(mean)
+    return math.exp(min(mean, LARGEST_LOG))

@@ -1,6 +1,6 @@
 """Load a published folder as a user would, and write down its logits.
 
-    python -m slimgpt.reload FOLDER PROBE OUT DEVICE THREADS
+    python -m slimgpt.reload PARENT_PID FOLDER PROBE OUT DEVICE THREADS
 
 PROBE holds `tokens` (batch, seq) int64; OUT will hold `logits` (batch, seq, vocab). A process of
 its own, started by `slimgpt.verify`: nothing of the model in memory can leak into the proof.
@@ -54,4 +54,7 @@ def _fits(folder: Path, device: torch.device) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    from slimgpt.parent import die_with  # not above: other environments run this file's `main`
+
+    die_with(int(sys.argv[1]))
+    main(sys.argv[2:])

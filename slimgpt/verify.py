@@ -17,6 +17,7 @@ from slimgpt.errors import VerificationError
 from slimgpt.events import Verified
 
 LOADER = f"transformers {transformers.__version__}, AutoModelForCausalLM.from_pretrained"
+COMMAND = (sys.executable, "-m", "slimgpt.reload")
 STDERR_LINES = 12
 # Units in the last place of the largest logit. On one device the same kernels give the same bits:
 # float32 must be equal, and on CPUs 16 bits were too. Yet a GPU's library may choose its 16-bit
@@ -81,7 +82,7 @@ def _reload(folder: Path, tokens: Tensor, device: torch.device) -> Tensor:
         save_file({"tokens": tokens.cpu().contiguous()}, probe)
         threads = str(torch.get_num_threads())
         finished = subprocess.run(
-            [sys.executable, "-m", "slimgpt.reload", folder, probe, out, str(device), threads],
+            [*COMMAND, str(os.getpid()), folder, probe, out, str(device), threads],
             env=_environment(scratch),
             stdin=subprocess.DEVNULL,
             capture_output=True,
