@@ -30,7 +30,7 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "model"
 WIDTH = {"hidden_size": 512, "intermediate_size": 1408, "num_attention_heads": 8}
 MIB = 1 << 20
 ALLOWED_GROWTH = 0.1
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def memory(
@@ -92,9 +92,9 @@ def _spec() -> PruneSpec:
         model="local:random",
         ratio=0.25,
         calibration=CalibrationSpec(
-            source="local:calibration.jsonl", samples=32, sequence_length=256
+            source="local:calibration.jsonl", samples=16, sequence_length=256
         ),
-        evaluation=EvaluationSpec(texts=("local:evaluation.jsonl",), max_tokens=8192),
+        evaluation=EvaluationSpec(texts=("local:evaluation.jsonl",), max_tokens=2048),
     )
 
 

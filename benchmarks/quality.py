@@ -20,13 +20,13 @@ from rich.console import Console
 from benchmarks import results
 from slimgpt.config import CalibrationSpec, EvaluationSpec, Method, PruneSpec
 from slimgpt.events import Result
-from slimgpt.roots import Roots
+from slimgpt.origins.roots import Roots
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 RATIOS = (0.2, 0.3, 0.5)
 TOLERANCE = 0.002  # of the dense parameters
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def quality(
         for row in measure(subject, samples, seed):
             console.print("  ".join(str(value) for value in row.values()))
             rows.append(row)
-        console.print(f"written: {results.write(f'quality-{subject.model}', settings, rows)}")
+            path = results.write(f"quality-{subject.model}", settings, rows)  # as far as it got
+        console.print(f"written: {path}")
 
 
 def measure(subject: Subject, samples: int, seed: int) -> Iterator[dict[str, Any]]:
