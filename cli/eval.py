@@ -93,14 +93,16 @@ class Sitting:
         Raises:
             SlimGPTError: model, text or device cannot be had, or the likelihood is not finite.
         """
-        from slimgpt import memory, perplexity, windows
-        from slimgpt.checkpoint import Checkpoint
+        from slimgpt import memory
+        from slimgpt.checkpoints.checkpoint import Checkpoint
+        from slimgpt.layers import perplexity
+        from slimgpt.layers.stack import Stack
+        from slimgpt.origins.resolve import resolve_model
+        from slimgpt.origins.roots import Roots
         from slimgpt.precision import device_for
-        from slimgpt.resolve import resolve_model
-        from slimgpt.roots import Roots
-        from slimgpt.stack import Stack
-        from slimgpt.texts import evaluation_text
-        from slimgpt.tokenizer import Tokenizer
+        from slimgpt.texts import windows
+        from slimgpt.texts.sources import evaluation_text
+        from slimgpt.texts.tokenizer import Tokenizer
 
         began = time.monotonic()
         chosen = device_for(device)

@@ -20,7 +20,7 @@ from slimgpt.config import PruneSpec
 from slimgpt.events import Event
 
 if TYPE_CHECKING:
-    from slimgpt.forecast import Forecast
+    from slimgpt.planning.forecast import Forecast
 
 CALIBRATION = DEFAULTS.calibration
 
@@ -101,10 +101,10 @@ def look_ahead(spec: PruneSpec, place: Place) -> Outlook:
     Raises:
         SlimGPTError: the model cannot be pruned, or not so far.
     """
-    from slimgpt import forecast
-    from slimgpt.checkpoint import Checkpoint
-    from slimgpt.resolve import resolve_model
-    from slimgpt.roots import Roots
+    from slimgpt.checkpoints.checkpoint import Checkpoint
+    from slimgpt.origins.resolve import resolve_model
+    from slimgpt.origins.roots import Roots
+    from slimgpt.planning import forecast
 
     model = resolve_model(spec.model, Roots(place.root, place.root, confined=False), None)
     made = forecast.make(Checkpoint.open(model.folder), spec)

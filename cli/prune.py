@@ -144,7 +144,7 @@ class Run:
         return result.model_copy(update={"checkpoint": str(workdir.out)}), measured
 
     def _events(self, workdir: Workdir) -> Iterator[Event]:
-        from slimgpt.roots import Roots
+        from slimgpt.origins.roots import Roots
         from slimgpt.run import run
 
         roots = Roots(models=self.models_root, texts=self.texts_root, confined=False)

@@ -68,7 +68,7 @@ def _write(events: TextIO, event: Event) -> None:
 
 def _run(options: argparse.Namespace) -> Iterator[Event]:
     spec = _spec(options.spec)
-    from slimgpt.roots import Roots
+    from slimgpt.origins.roots import Roots
     from slimgpt.run import run
 
     roots = Roots(models=options.models_root, texts=options.texts_root)

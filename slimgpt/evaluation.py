@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from slimgpt import perplexity
 from slimgpt.events import Event, Perplexity, Progress
 from slimgpt.intake import Exam
-from slimgpt.stack import Stack
+from slimgpt.layers import perplexity
+from slimgpt.layers.stack import Stack
 
 
 def evaluate(

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slimgpt import calibration, forecast, texts, windows
-from slimgpt.calibration import Calibration
-from slimgpt.checkpoint import Checkpoint
+from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import HELD_OUT, PruneSpec
 from slimgpt.events import Event, Progress, Warned
-from slimgpt.resolve import ResolvedModel, resolve_model
-from slimgpt.roots import PREFIX, Roots
-from slimgpt.stack import Stack
-from slimgpt.tokenizer import Tokenizer
+from slimgpt.layers.stack import Stack
+from slimgpt.origins.resolve import ResolvedModel, resolve_model
+from slimgpt.origins.roots import PREFIX, Roots
+from slimgpt.planning import forecast
+from slimgpt.texts import calibration, windows
+from slimgpt.texts import sources as texts
+from slimgpt.texts.calibration import Calibration
+from slimgpt.texts.tokenizer import Tokenizer
 
 HELD_OUT_WINDOWS = 32
 HELD_OUT_TOKENS = 16384

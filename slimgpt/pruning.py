@@ -9,15 +9,17 @@ from typing import Any
 
 import torch
 
-from slimgpt import forecast, methods, plan, survey
-from slimgpt.checkpoint import Checkpoint
+from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.shards import PartialCheckpoint
 from slimgpt.config import PruneSpec
 from slimgpt.events import Event, LayerFinished, Planned, Progress
 from slimgpt.intake import Intake
-from slimgpt.plan import Plan
-from slimgpt.sequence import DenseVariances, PrunedLayer, prune_layer
-from slimgpt.shards import PartialCheckpoint
-from slimgpt.stack import Stack
+from slimgpt.layers import survey
+from slimgpt.layers.sequence import DenseVariances, PrunedLayer, prune_layer
+from slimgpt.layers.stack import Stack
+from slimgpt.methods import registry as methods
+from slimgpt.planning import forecast, plan
+from slimgpt.planning.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,16 @@ from typing import Any
 import torch
 
 import slimgpt
-from slimgpt import disk, memory, provenance, published
+from slimgpt import disk, memory
+from slimgpt.checkpoints import provenance, published
+from slimgpt.checkpoints.provenance import Origin
+from slimgpt.checkpoints.shards import PartialCheckpoint
 from slimgpt.config import PruneSpec
 from slimgpt.events import Event, Perplexity, Progress, Verified
 from slimgpt.intake import Intake
-from slimgpt.plan import Plan
-from slimgpt.provenance import Origin
+from slimgpt.layers.stack import Stack
+from slimgpt.planning.plan import Plan
 from slimgpt.report import CalibrationReport, ModelReport, Report
-from slimgpt.shards import PartialCheckpoint
-from slimgpt.stack import Stack
 from slimgpt.verify import verify
 
 PROBE_SEQUENCES = 4

@@ -20,14 +20,15 @@ from typing import TypeVar
 
 import torch
 
-from slimgpt import evaluation, fingerprint, intake, memory, precision, pruning
+from slimgpt import evaluation, intake, memory, precision, pruning
+from slimgpt.checkpoints import fingerprint
+from slimgpt.checkpoints.shards import PartialCheckpoint
 from slimgpt.config import PruneSpec
 from slimgpt.errors import MemoryExhaustedError, ResumeError, StorageError
 from slimgpt.events import Event, Result, Stage, StageFinished, StageStarted, Warned
+from slimgpt.layers.stack import Stack
+from slimgpt.origins.roots import Roots
 from slimgpt.publication import Findings, publish
-from slimgpt.roots import Roots
-from slimgpt.shards import PartialCheckpoint
-from slimgpt.stack import Stack
 
 T = TypeVar("T")
 LAYERS = "layers"

@@ -9,7 +9,7 @@ import typer
 
 from cli.specification import device_name, make_spec, model_place, schedule_fields, text_places
 from slimgpt.errors import CalibrationError, ModelNotFoundError
-from slimgpt.roots import Roots
+from slimgpt.origins.roots import Roots
 
 
 def test_a_folder_becomes_a_name_below_its_parent(

@@ -24,8 +24,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import slimgpt
-from slimgpt.checkpoint import Checkpoint
-from slimgpt.stack import Stack
+from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.layers.stack import Stack
 from tests.slimgpt.pruned import lots, publish
 from tests.slimgpt.tiny import FAMILIES, Tiny, tokens
 

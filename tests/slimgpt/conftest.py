@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slimgpt.roots import Roots
+from slimgpt.origins.roots import Roots
 from tests.hub import Hub, serve
 
 WIKITEXT = "datasets/Salesforce/wikitext"
@@ -64,7 +64,7 @@ def _c4(folder: Path, source: Path) -> None:
 def _alpaca(root: Path, source: Path) -> None:
     import datasets
 
-    from slimgpt.rows import text_of
+    from slimgpt.texts.rows import text_of
 
     rows = json.loads(source.read_text())
     with_text = [{**row, "text": text_of(row, None)} for row in rows]

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slimgpt import published
-from slimgpt.architecture import Architecture, LayerSize
-from slimgpt.checkpoint import Checkpoint
-from slimgpt.shards import PartialCheckpoint
+from slimgpt.checkpoints import published
+from slimgpt.checkpoints.architecture import Architecture, LayerSize
+from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.shards import PartialCheckpoint
 
 
 @dataclass(frozen=True)

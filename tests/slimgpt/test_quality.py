@@ -8,7 +8,7 @@ import pytest
 
 from slimgpt.config import PruneSpec
 from slimgpt.events import Perplexity
-from slimgpt.roots import Roots
+from slimgpt.origins.roots import Roots
 from slimgpt.run import run
 
 

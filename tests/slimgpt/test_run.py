@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from slimgpt.checkpoint import Checkpoint
+from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import PruneSpec
 from slimgpt.errors import (
     BrokenCheckpointError,
@@ -27,7 +27,7 @@ from slimgpt.errors import (
     UnsupportedModelError,
 )
 from slimgpt.events import Event, LayerFinished, Perplexity, Result, Verified, parse
-from slimgpt.roots import Roots
+from slimgpt.origins.roots import Roots
 from slimgpt.run import run
 from tests.slimgpt.tiny import FAMILIES, Tiny
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from slimgpt.checkpoint import Checkpoint
+from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import VerificationError
-from slimgpt.stack import Stack
+from slimgpt.layers.stack import Stack
 from slimgpt.verify import bound, verify
 from tests.slimgpt.pruned import lots, publish
 from tests.slimgpt.tiny import Tiny, tokens

@@ -1,0 +1,1 @@
+"""Checkpoint folders: checked, read, written a layer at a time, published."""

@@ -1,0 +1,266 @@
+"""A Hugging Face checkpoint folder, checked as a whole when opened and read a layer at a time.
+
+`Checkpoint.open` finds out everything that can be known from the config and the headers, so that
+a torn file or a foreign architecture is refused in milliseconds and not in the third hour. Only
+safetensors are read: pickles run code. Importing this module imports neither torch nor
+transformers; torch is imported when tensors are read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slimgpt.checkpoints import architecture as architectures
+from slimgpt.checkpoints import header, layout
+from slimgpt.checkpoints.architecture import Architecture
+from slimgpt.checkpoints.header import TensorInfo
+from slimgpt.checkpoints.location import Location
+from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Checkpoint", "TensorInfo"]
+
+CONFIG = "config.json"
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+LARGEST_JSON = 64 * 2**20
+BLOCK_BYTES = 2**24
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A dense or pruned model on disk.
+
+    Attributes:
+        location: the folder, and where its links may lead.
+        config: the content of `config.json` as it is.
+        architecture: what the config says about sizes; its dtype is that of the stored tensors.
+        tensors: the model's tensors by full name; of tied tensors only the embedding.
+    """
+
+    location: Location
+    config: dict[str, Any]
+    architecture: Architecture
+    tensors: dict[str, TensorInfo]
+
+    @classmethod
+    def open(cls, folder: Path, *, within: Path | None = None) -> Checkpoint:
+        """Open a model folder and check all that can be checked without reading weights.
+
+        Args:
+            folder: holds `config.json` and safetensors, one file or shards with their index.
+            within: a root that the folder and its links may not leave.
+
+        Raises:
+            ModelNotFoundError: no such folder, or something in it leads out of `within`.
+            UnsupportedModelError: another family, quantised, pickled, or of mixed precision.
+            BrokenCheckpointError: a file is missing or torn, or tensors are not what the config
+                says.
+        """
+        location = Location.of(folder, within)
+        config = _config(location)
+        read = architectures.read(config)
+        stored = _stored(_weight_files(location))
+        wanted = layout.whole(read, config)
+        _check_tied(stored, read)
+        _check_shapes(stored, wanted)
+        _check_known(stored, wanted, read)
+        tensors = {name: stored[name] for name in wanted}
+        return cls(location, config, replace(read, dtype=_dtype(tensors.values())), tensors)
+
+    @property
+    def folder(self) -> Path:
+        """The folder, links resolved."""
+        return self.location.folder
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters; tied tensors count once."""
+        return sum(info.count for info in self.tensors.values())
+
+    @property
+    def bytes(self) -> int:
+        """Size of the tensors on disk; tied tensors count once."""
+        return sum(info.bytes for info in self.tensors.values())
+
+    def layer_names(self, index: int) -> list[str]:
+        """Full names of one decoder layer's tensors."""
+        prefix = self._prefix(index)
+        return [name for name in self.tensors if name.startswith(prefix)]
+
+    def outer_names(self) -> list[str]:
+        """Full names of all tensors outside the decoder layers; a tied head is not among them."""
+        return list(layout.outer(self.architecture))
+
+    def load(self, names: Iterable[str], device: str = "cpu") -> dict[str, Tensor]:
+        """Read tensors, and nothing else, in the dtype in which they are stored.
+
+        Args:
+            names: full names.
+            device: where the tensors go.
+
+        Raises:
+            KeyError: the checkpoint has no such tensor.
+        """
+        from slimgpt.checkpoints import tensorfile
+
+        by_file: dict[Path, list[str]] = defaultdict(list)
+        for name in names:
+            by_file[self.tensors[name].file].append(name)
+        tensors: dict[str, Tensor] = {}
+        for file, wanted in by_file.items():
+            tensors |= tensorfile.load(file, wanted, device)
+        return tensors
+
+    def layer(self, index: int, device: str = "cpu") -> dict[str, Tensor]:
+        """One decoder layer's tensors by their names within the layer, in the stored dtype."""
+        start = len(self._prefix(index))
+        loaded = self.load(self.layer_names(index), device)
+        return {name[start:]: tensor for name, tensor in loaded.items()}
+
+    def _prefix(self, index: int) -> str:
+        return f"{self.architecture.family.layers}.{index}."
+
+
+def _config(location: Location) -> dict[str, Any]:
+    if not location.has(CONFIG):
+        adapter = location.has("adapter_config.json")
+        raise BrokenCheckpointError(
+            "the folder holds a LoRA adapter, not a model" if adapter else f"{CONFIG} is missing",
+            hint="merge the adapter into its base model and prune the result"
+            if adapter
+            else "name the folder that holds the model's config.json",
+        )
+    return _object(location, CONFIG)
+
+
+def _object(location: Location, name: str) -> dict[str, Any]:
+    """The JSON object in a file of the folder."""
+    file = location.file(name)
+    if file.stat().st_size > LARGEST_JSON:
+        raise BrokenCheckpointError(f"{name} is larger than 64 MiB", hint=header.AGAIN)
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise BrokenCheckpointError(f"{name} is not JSON: {error}", hint=header.AGAIN) from error
+    if not isinstance(content, dict):
+        raise BrokenCheckpointError(f"{name} is not a JSON object", hint=header.AGAIN)
+    return content
+
+
+def _weight_files(location: Location) -> list[Path]:
+    """The files that transformers would read; one file goes before shards."""
+    if location.has(SINGLE):
+        return [location.file(SINGLE)]
+    if location.has(INDEX):
+        weight_map = _object(location, INDEX).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise BrokenCheckpointError(f"{INDEX} holds no weight_map", hint=header.AGAIN)
+        return [location.file(name) for name in sorted({str(v) for v in weight_map.values()})]
+    pickled = [entry.name for entry in location.folder.iterdir() if entry.suffix in PICKLES]
+    if pickled:
+        raise UnsupportedModelError(
+            f"the weights are pickled ({min(pickled)}), and reading a pickle can run any code",
+            hint="use the model's safetensors; or convert where you trust the file: "
+            "AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)",
+        )
+    raise BrokenCheckpointError(
+        f"there are no weights: neither {SINGLE} nor {INDEX}", hint="download the model again"
+    )
+
+
+def _stored(files: Iterable[Path]) -> dict[str, TensorInfo]:
+    """All tensors of all files but for the buffers that transformers computes by itself."""
+    stored: dict[str, TensorInfo] = {}
+    for file in files:
+        for name, info in header.read(file).items():
+            if name.endswith(layout.BUFFERS):
+                continue
+            if name in stored:
+                raise BrokenCheckpointError(
+                    f"{name} is stored twice, in {stored[name].file.name} and {file.name}",
+                    hint="files of two downloads may be mixed: download the model again",
+                )
+            stored[name] = info
+    return stored
+
+
+def _check_tied(stored: Mapping[str, TensorInfo], read: Architecture) -> None:
+    """A head that is stored although it is tied must be the embedding, bit for bit."""
+    head = stored.get(f"{read.family.head}.weight")
+    embedding = stored.get(f"{read.family.embedding}.weight")
+    if not read.tied or head is None or embedding is None:
+        return
+    if head.shape != embedding.shape or head.dtype != embedding.dtype or _differ(head, embedding):
+        raise BrokenCheckpointError(
+            f"{CONFIG} ties {head.name} to {embedding.name}, and the stored tensors differ",
+            hint="set tie_word_embeddings to false in config.json if the head is its own",
+        )
+
+
+def _differ(first: TensorInfo, second: TensorInfo) -> bool:
+    """Whether two tensors of one shape and dtype differ; reads 16 MiB at a time."""
+    left = first.bytes
+    with first.file.open("rb") as one, second.file.open("rb") as two:
+        one.seek(first.offset)
+        two.seek(second.offset)
+        while left > 0:
+            size = min(left, BLOCK_BYTES)
+            if one.read(size) != two.read(size):
+                return True
+            left -= size
+    return False
+
+
+def _check_shapes(stored: Mapping[str, TensorInfo], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    missing = [name for name in wanted if name not in stored]
+    if missing:
+        more = f" and {len(missing) - 1} more tensors" if len(missing) > 1 else ""
+        raise BrokenCheckpointError(
+            f"the weights lack {missing[0]}{more}",
+            hint="download the model again, or correct its config.json",
+        )
+    for name, shape in wanted.items():
+        if stored[name].shape != shape:
+            raise BrokenCheckpointError(
+                f"{name} in {stored[name].file.name} has shape {list(stored[name].shape)}, "
+                f"{CONFIG} says {list(shape)}",
+                hint="config and weights may be of two different models: download both again",
+            )
+
+
+def _check_known(
+    stored: Mapping[str, TensorInfo],
+    wanted: Mapping[str, tuple[int, ...]],
+    read: Architecture,
+) -> None:
+    tied = {f"{read.family.head}.weight"} if read.tied else set()
+    unknown = [name for name in stored if name not in wanted and name not in tied]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise UnsupportedModelError(
+            f"{unknown[0]} in {stored[unknown[0]].file.name}{more}: {read.family.prefix} models "
+            "have no such tensor",
+            hint="the model is not a plain one of its family; pruning would drop the tensor",
+        )
+
+
+def _dtype(tensors: Iterable[TensorInfo]) -> str:
+    """The one dtype in which the tensors are stored."""
+    counts = Counter(info.dtype for info in tensors)
+    if len(counts) > 1:
+        found = ", ".join(f"{count} in {dtype}" for dtype, count in counts.most_common())
+        raise UnsupportedModelError(
+            f"the tensors are stored in more than one precision: {found}",
+            hint="save the model in one: AutoModelForCausalLM.from_pretrained(FOLDER, "
+            f"dtype={counts.most_common(1)[0][0]!r}).save_pretrained(NEW_FOLDER)",
+        )
+    return next(iter(counts))

@@ -1,0 +1,46 @@
+"""What a job's output depends on, as one hash: layers of one job are never mixed with another's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import slimgpt
+from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.config import PruneSpec
+
+SAMPLE_BYTES = 2**16
+
+
+def of(checkpoint: Checkpoint, spec: PruneSpec, calibration_hash: str) -> str:
+    """Fingerprint of a job, 64 hexadecimal digits.
+
+    Evaluation is left out: it changes no weight. Of the weights, the headers and both ends of each
+    file are hashed, which tells two fine-tunes of one model apart without reading them whole.
+
+    Args:
+        calibration_hash: of the calibration token ids.
+    """
+    told = {
+        "engine": slimgpt.__version__,
+        "spec": spec.model_dump(mode="json", exclude={"evaluation"}),
+        "calibration": calibration_hash,
+        "config": checkpoint.config,
+        "tensors": {
+            name: [info.dtype, *info.shape] for name, info in sorted(checkpoint.tensors.items())
+        },
+    }
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for file in sorted({info.file for info in checkpoint.tensors.values()}):
+        _add_ends(digest, file)
+    return digest.hexdigest()
+
+
+def _add_ends(digest: hashlib._Hash, file: Path) -> None:
+    size = file.stat().st_size
+    digest.update(str(size).encode())
+    with file.open("rb") as stream:
+        digest.update(stream.read(SAMPLE_BYTES))
+        stream.seek(max(0, size - SAMPLE_BYTES))
+        digest.update(stream.read(SAMPLE_BYTES))

@@ -1,0 +1,1 @@
+"""The modelling file that is published beside pruned weights (see `published`)."""

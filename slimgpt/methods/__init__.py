@@ -1,0 +1,1 @@
+"""What decides which heads and channels leave: OBS, SlimGPT, and the baselines."""

@@ -1,0 +1,57 @@
+"""Pruning of FFN channels with dynamic group size (paper section 4.2, ALGORITHM section 4).
+
+The g channels with the least scores ‖W_:p‖² / V_pp leave together, then all are scored again. The
+arithmetic does not depend on g, only the number of passes over V does.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from slimgpt.methods import obs
+
+LARGEST_GROUP = 1024
+SMALLEST_GROUP = 8
+
+
+def group_size(
+    remaining: int,  # channels still to be removed
+    rule: Literal["dynamic"] | int,
+) -> int:
+    """How many channels leave next: half of what remains, as a power of two in 8…1024, or fixed."""
+    if rule == "dynamic":
+        half = 1 << max(remaining // 2, 1).bit_length() - 1
+        size = min(max(half, SMALLEST_GROUP), LARGEST_GROUP)
+    else:
+        size = rule
+    return min(size, remaining)
+
+
+def prune_(
+    W: Tensor,  # (d_out, d), changed in place
+    V: Tensor,  # (d, d), changed in place
+    remove: int,
+    *,
+    rule: Literal["dynamic"] | int,
+) -> list[int]:
+    """Remove `remove` channels.
+
+    Returns:
+        the channels in the order in which they left.
+
+    Raises:
+        torch.linalg.LinAlgError: a block of V is not positive definite.
+    """
+    gone = torch.zeros(V.shape[0], dtype=torch.bool, device=V.device)
+    order: list[int] = []
+    while len(order) < remove:
+        g = group_size(remove - len(order), rule)
+        scores = W.square().sum(0) / V.diagonal()
+        columns = scores.masked_fill(gone, torch.inf).argsort(stable=True)[:g]
+        obs.remove_(W, V, columns)
+        gone[columns] = True
+        order += columns.tolist()
+    return order

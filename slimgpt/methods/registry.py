@@ -1,0 +1,24 @@
+"""The pruning methods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from slimgpt.config import Method, PruneSpec
+from slimgpt.methods import baselines, surgeon
+from slimgpt.methods.solution import Problem, Prune, Settings, Solution
+
+METHODS: dict[Method, Callable[[Problem, Settings], Solution]] = {
+    "slimgpt": surgeon.prune,
+    "magnitude": baselines.magnitude,
+    "wanda-sp": baselines.wanda_sp,
+    "flap": baselines.flap,
+}
+SURVEYING: frozenset[Method] = frozenset({"flap"})  # need a pass over the dense model before
+
+
+def of(spec: PruneSpec) -> Prune:
+    """The specification's method with its settings."""
+    method = METHODS[spec.method]
+    settings = Settings(spec.head_score, spec.group_size, spec.damping)
+    return lambda problem: method(problem, settings)

@@ -1,0 +1,75 @@
+"""The question put to a pruning method about one linear layer, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from slimgpt.config import HeadScore
+from slimgpt.methods.statistics import Inputs
+
+
+@dataclass(frozen=True)
+class Units:
+    """Which columns leave together and how many such units leave.
+
+    Attributes:
+        width: columns of a unit: a head's or KV group's width, 1 for FFN channels.
+        groups: equal groups of consecutive units, each of which loses the same number.
+        quota: units that leave each group.
+    """
+
+    width: int
+    groups: int
+    quota: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One linear layer to prune.
+
+    Attributes:
+        weight: W, (d_out, d_in), checkpoint dtype.
+        inputs: Gram matrix and mean of the layer's inputs on the calibration tokens.
+        units: what leaves.
+        kind: `attention` for o_proj, `ffn` for down_proj.
+        dense_variance: variance of the inputs in the dense model (d_in,), for methods that survey.
+    """
+
+    weight: Tensor
+    inputs: Inputs
+    units: Units
+    kind: Literal["attention", "ffn"]
+    dense_variance: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parts of a specification that methods look at."""
+
+    head_score: HeadScore
+    group_size: Literal["dynamic"] | int
+    damping: float
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a method decided.
+
+    Attributes:
+        kept: columns that stay, ascending, (k,) int64.
+        weight: their new weights (d_out, k), float.
+        damping: the λ with which factorisations succeeded; 0 where there was none.
+        bias: to be added to the layer's bias (d_out,), where the method compensates by it.
+    """
+
+    kept: Tensor
+    weight: Tensor
+    damping: float = 0.0
+    bias: Tensor | None = None
+
+
+Prune = Callable[[Problem], Solution]

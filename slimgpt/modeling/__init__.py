@@ -1,1 +1,0 @@
-"""The modelling file that is published beside pruned weights (see `slimgpt.published`)."""

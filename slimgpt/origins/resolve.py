@@ -1,0 +1,190 @@
+"""A model's name to a folder on this machine that holds safetensors, and nothing that runs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
+
+from slimgpt.errors import (
+    HubUnreachableError,
+    ModelNotFoundError,
+    StorageError,
+    UnsupportedModelError,
+)
+from slimgpt.origins import licence
+from slimgpt.origins.hub import TerminalBar, Wanted, asking, is_offline
+from slimgpt.origins.roots import PREFIX, Roots
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+INDEX = "model.safetensors.index.json"
+# Beside the weights: what configures, tokenises and explains. Never code, never pickles.
+COMPANIONS = (
+    "*.json",
+    "*.jinja",
+    "tokenizer.model",
+    "*.tiktoken",
+    "merges.txt",
+    "vocab.txt",
+    "README.md",
+    "LICENSE*",
+    "LICENCE*",
+    "NOTICE*",
+    "USE_POLICY*",
+)
+_NUMBERED = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+_OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx")
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model that lies on this machine.
+
+    Attributes:
+        folder: the checkpoint folder; below a hub cache its files are links to blobs.
+        model: `org/name` or `local:NAME`.
+        revision: the commit on the hub; None for a local folder.
+        licence: what the model says about it; None if it says nothing.
+        bytes: size of the weights and the files beside them.
+    """
+
+    folder: Path
+    model: str
+    revision: str | None
+    licence: str | None
+    bytes: int
+
+
+def resolve_model(model: str, roots: Roots, cache: Path | None) -> ResolvedModel:
+    """Find a model, downloading it from the hub where need be.
+
+    Args:
+        model: `local:NAME`, `org/name` or `org/name@revision`.
+        roots: where `local:` names lie.
+        cache: folder of the hub's cache; None is the library's own (HF_HUB_CACHE).
+
+    Raises:
+        ModelNotFoundError: it does not exist, is private or gated, or has no such revision.
+        UnsupportedModelError: it has no safetensors.
+        HubUnreachableError: the hub does not answer.
+        StorageError: the cache has no room for it.
+    """
+    if model.startswith(PREFIX):
+        folder = roots.model(model)
+        return _resolved(folder, model, None)
+    repository, _, revision = model.partition("@")
+    store = cache or Path(constants.HF_HUB_CACHE)
+    try:
+        folder = _download(repository, revision or None, store)
+    except HubUnreachableError:
+        # A commit never changes, and whoever switched the hub off asked for what the cache has.
+        if not (COMMIT.fullmatch(revision) or is_offline()):
+            raise
+        cached = _cached(repository, revision or None, store)
+        if cached is None:
+            raise
+        folder = cached
+    return _resolved(folder, repository, folder.name)
+
+
+def _resolved(folder: Path, model: str, revision: str | None) -> ResolvedModel:
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    files = needed(sizes, model)
+    return ResolvedModel(
+        folder=folder,
+        model=model,
+        revision=revision,
+        licence=licence.of_folder(folder),
+        bytes=sum(sizes[name] for name in files),
+    )
+
+
+def needed(names: Iterable[str], model: str) -> list[str]:
+    """The files of a repository that pruning needs: the weights once, and what goes with them.
+
+    Some repositories hold the weights twice (`consolidated.safetensors`), in folders
+    (`original/`), or as pickles beside the safetensors: those are left out.
+
+    Raises:
+        UnsupportedModelError: there are no safetensors in the layout of transformers.
+    """
+    top = sorted(name for name in names if "/" not in name)
+    weights = [name for name in top if _NUMBERED.fullmatch(name)]
+    if not weights and INDEX in top:
+        weights = [name for name in top if name.endswith(".safetensors")]
+    if not weights:
+        others = [name for name in top if name.endswith((*_OTHER_WEIGHTS, ".safetensors"))]
+        there = f"it has {', '.join(others[:4])}" if others else "it has no weights at all"
+        raise UnsupportedModelError(
+            f"model {model!r} has no model.safetensors (nor numbered shards): {there}",
+            hint="choose a revision with safetensors, or convert it with transformers' "
+            "`save_pretrained`; pickled weights are never read, because they can run code",
+        )
+    return weights + [name for name in top if any(fnmatch(name, p) for p in COMPANIONS)]
+
+
+def _download(repository: str, revision: str | None, cache: Path) -> Path:
+    named = f"{repository}@{revision}" if revision else repository
+    with asking(Wanted(f"model {named!r}", ModelNotFoundError)):
+        info = HfApi().model_info(repository, revision=revision, files_metadata=True)
+        sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+        files = needed(sizes, named)
+        missing = {
+            name: sizes[name]
+            for name in files
+            if not isinstance(
+                try_to_load_from_cache(repository, name, cache_dir=cache, revision=info.sha), str
+            )
+        }
+        check_room(missing, cache, f"model {named!r}")
+        return Path(
+            snapshot_download(
+                repository,
+                revision=info.sha,
+                cache_dir=cache,
+                allow_patterns=files,
+                tqdm_class=TerminalBar,
+            )
+        )
+
+
+def _cached(repository: str, revision: str | None, cache: Path) -> Path | None:
+    try:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                cache_dir=cache,
+                local_files_only=True,
+                allow_patterns=["config.json"],
+            )
+        )
+    except FileNotFoundError:
+        return None
+
+
+def check_room(sizes: Mapping[str, int], folder: Path, what: str) -> None:
+    """Refuse a download that cannot fit, before it begins.
+
+    Args:
+        sizes: bytes of each file that is still to come.
+        folder: where they go; it may not exist yet.
+        what: what is to be downloaded, for the message.
+
+    Raises:
+        StorageError: the disk has less room than that.
+    """
+    wanted = sum(sizes.values())
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if wanted > free:
+        raise StorageError(
+            f"{what} needs {wanted / 2**30:.1f} GiB more on disk, but {free / 2**30:.1f} GiB are "
+            "free in the hub's cache",
+            hint="free space, or point HF_HUB_CACHE to a larger disk",
+        )

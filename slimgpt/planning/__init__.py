@@ -1,0 +1,1 @@
+"""How much every layer keeps, and what a job will cost; nothing here imports torch."""

@@ -1,0 +1,221 @@
+"""The plan: how many heads and channels every layer keeps, before any weight is read.
+
+The user gives the share of all the model's parameters to remove. The schedule's free number is
+solved for so that the share is met on paper, heads are rounded so that their total is right, FFN
+widths take up what the heads left over, and single widths move until the rest is gone
+(ALGORITHM section 5). Imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from slimgpt.checkpoints.architecture import LayerSize
+from slimgpt.config import HeadUnit, PruneSpec
+from slimgpt.errors import UnreachableTargetError
+from slimgpt.planning import schedule
+from slimgpt.planning.costs import Costs
+
+TOLERANCE = 0.002  # of the parameters that should be left
+MULTIPLES = (32, 16, 8, 4, 2, 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is left of every layer, and what that makes of the model.
+
+    Attributes:
+        before, after: sizes of the layers, dense and pruned.
+        parameters_before, parameters_after: of the whole model, tied tensors counted once.
+        channel_multiple: FFN widths that were cut are multiples of this.
+    """
+
+    before: tuple[LayerSize, ...]
+    after: tuple[LayerSize, ...]
+    parameters_before: int
+    parameters_after: int
+    channel_multiple: int
+
+    @property
+    def ratio_achieved(self) -> float:
+        """Share of all parameters that leaves."""
+        return 1 - self.parameters_after / self.parameters_before
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a schedule or a method would remove of every layer if nothing had to be whole.
+
+    Attributes:
+        heads: removal units of attention (KV groups, or query heads a group) a layer, real.
+        channels: FFN channels a layer, real.
+    """
+
+    heads: tuple[float, ...]
+    channels: tuple[float, ...]
+
+
+def make(spec: PruneSpec, costs: Costs) -> Plan:
+    """The plan of a schedule.
+
+    For schedule `global` this is the uniform plan: the layers' own shares are known only once the
+    dense model has been surveyed.
+
+    Raises:
+        UnreachableTargetError: no x meets the target; says what is reachable.
+        SpecError: an explicit list of ratios does not fit the model.
+    """
+    curve = schedule.curve(spec.schedule, len(costs.layers))
+    return fit(lambda x: _wish(curve(x), costs), spec, costs)
+
+
+def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
+    """The whole-numbered plan nearest to a family of wishes that meets the parameter target.
+
+    Args:
+        wish: what to remove as a function of a number in [0, 1] that removes more as it grows.
+    """
+    target = round(costs.parameters * (1 - spec.ratio))
+    multiples = MULTIPLES if spec.channel_multiple is None else (spec.channel_multiple,)
+    nearest: Plan | None = None
+    for multiple in multiples:
+        plan = _rounded(wish, target, multiple, costs)
+        if nearest is None or abs(plan.parameters_after - target) < abs(
+            nearest.parameters_after - target
+        ):
+            nearest = plan
+        if abs(plan.parameters_after - target) <= TOLERANCE * target:
+            return plan
+    assert nearest is not None
+    raise _unreachable(spec, nearest)
+
+
+def _unreachable(spec: PruneSpec, nearest: Plan) -> UnreachableTargetError:
+    return UnreachableTargetError(
+        f"ratio {spec.ratio:g} cannot be met within {TOLERANCE:.1%} with schedule "
+        f"`{spec.schedule.shape}`: the nearest plan removes {nearest.ratio_achieved:.4f} of the "
+        "parameters",
+        hint="ask for that, for schedule `uniform`, which reaches furthest, or for a smaller "
+        "channel_multiple",
+    )
+
+
+def _wish(ratios: Sequence[float], costs: Costs) -> Wish:
+    heads = tuple(r * layer.units for r, layer in zip(ratios, costs.layers, strict=True))
+    channels = tuple(r * layer.size.channels for r, layer in zip(ratios, costs.layers, strict=True))
+    return Wish(heads, channels)
+
+
+def _rounded(wish: Callable[[float], Wish], target: int, multiple: int, costs: Costs) -> Plan:
+    remove = costs.parameters - target
+    if remove == 0:
+        return _plan([0] * len(costs.layers), [x.size.channels for x in costs.layers], 1, costs)
+    x = _bisect(lambda x: _continuous(wish(x), multiple, costs) - remove)
+    wanted = wish(x)
+    heads = _whole_heads(wanted.heads, costs)
+    left = remove - sum(n * layer.unit for n, layer in zip(heads, costs.layers, strict=True))
+
+    def cut(scale: float) -> list[float]:
+        return [
+            min(scale * c, layer.size.channels - layer.least_width(multiple))
+            for c, layer in zip(wanted.channels, costs.layers, strict=True)
+        ]
+
+    def removed(scale: float) -> float:
+        return sum(c * layer.channel for c, layer in zip(cut(scale), costs.layers, strict=True))
+
+    scale = _bisect(lambda s: removed(s) - left, high=1e3)
+    widths = _whole_widths(cut(scale), left, multiple, costs)
+    return _plan(heads, widths, multiple, costs)
+
+
+def _continuous(wish: Wish, multiple: int, costs: Costs) -> float:
+    """Parameters that a wish removes, with every layer keeping what it must."""
+    total = 0.0
+    for heads, channels, layer in zip(wish.heads, wish.channels, costs.layers, strict=True):
+        total += min(heads, layer.units - 1) * layer.unit
+        total += min(channels, layer.size.channels - layer.least_width(multiple)) * layer.channel
+    return total
+
+
+def _bisect(excess: Callable[[float], float], low: float = 0.0, high: float = 1.0) -> float:
+    """Where a growing function changes sign in [low, high], to double precision; else an end."""
+    for _ in range(200):
+        middle = (low + high) / 2
+        if excess(middle) < 0:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _whole_heads(wanted: Sequence[float], costs: Costs) -> list[int]:
+    """Whole units to remove: rounded down, then up where the fraction is largest."""
+    capped = [min(w, layer.units - 1) for w, layer in zip(wanted, costs.layers, strict=True)]
+    whole = [int(w) for w in capped]
+    missing = round(sum(capped)) - sum(whole)
+    by_fraction = sorted(range(len(whole)), key=lambda i: (whole[i] - capped[i], -i))
+    for index in by_fraction[:missing]:
+        whole[index] += 1
+    return [min(n, layer.units - 1) for n, layer in zip(whole, costs.layers, strict=True)]
+
+
+def _whole_widths(cut: Sequence[float], left: float, multiple: int, costs: Costs) -> list[int]:
+    """Legal FFN widths near the wanted ones that together remove `left` parameters, or nearly.
+
+    All start at the legal width above the wanted one; layers step down in the order of how far
+    above they are, while that brings the total nearer; then single steps take up the rest.
+    """
+    wanted = [layer.size.channels - c for c, layer in zip(cut, costs.layers, strict=True)]
+    widths = [layer.width_above(w, multiple) for w, layer in zip(wanted, costs.layers, strict=True)]
+    order = sorted(range(len(widths)), key=lambda i: (wanted[i] - widths[i], -i))
+    for index in order:
+        _step(widths, [(index, -1)], left, multiple, costs)
+    moves = [(index, direction) for direction in (-1, 1) for index in reversed(range(len(widths)))]
+    while _step(widths, moves, left, multiple, costs):
+        pass
+    return widths
+
+
+def _step(
+    widths: list[int],
+    moves: Sequence[tuple[int, int]],
+    left: float,
+    multiple: int,
+    costs: Costs,
+) -> bool:
+    """Make the one move that brings the removed parameters nearest to `left`, if any does."""
+    removed = sum(
+        (layer.size.channels - w) * layer.channel
+        for w, layer in zip(widths, costs.layers, strict=True)
+    )
+    best, gap = None, abs(removed - left)
+    for index, direction in moves:
+        layer = costs.layers[index]
+        width = layer.next_width(widths[index], direction, multiple)
+        moved = abs(removed + (widths[index] - width) * layer.channel - left)
+        if moved < gap:
+            best, gap = (index, width), moved
+    if best is None:
+        return False
+    widths[best[0]] = best[1]
+    return True
+
+
+def _plan(heads: Sequence[int], widths: Sequence[int], multiple: int, costs: Costs) -> Plan:
+    after = tuple(layer.left(n, w) for n, w, layer in zip(heads, widths, costs.layers, strict=True))
+    removed = sum(
+        n * layer.unit + (layer.size.channels - w) * layer.channel
+        for n, w, layer in zip(heads, widths, costs.layers, strict=True)
+    )
+    return Plan(
+        before=tuple(layer.size for layer in costs.layers),
+        after=after,
+        parameters_before=costs.parameters,
+        parameters_after=costs.parameters - removed,
+        channel_multiple=multiple,
+    )
+
+
+__all__ = ["TOLERANCE", "HeadUnit", "Plan", "Wish", "fit", "make"]

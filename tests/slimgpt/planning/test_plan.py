@@ -1,0 +1,140 @@
+"""The plan: the parameter target is met, and every layer stays legal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slimgpt.checkpoints import architecture
+from slimgpt.config import PruneSpec
+from slimgpt.errors import SpecError, UnreachableTargetError
+from slimgpt.planning import costs, plan
+
+SHAPES = ["log", "linear", "uniform", "log-decrease", "linear-decrease"]
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """LLaMA-7B's sizes, or others."""
+    llama_7b = {
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "num_attention_heads": 32,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "vocab_size": 32000,
+    }
+    return llama_7b | changes
+
+
+def count(sizes: tuple[architecture.LayerSize, ...], of: architecture.Architecture) -> int:
+    """Parameters of a Llama without biases, from first principles."""
+    d, b = of.hidden, of.head_dim
+    layers = sum(
+        2 * d + 2 * s.heads * b * d + 2 * s.kv_heads * b * d + 3 * s.channels * d for s in sizes
+    )
+    return layers + of.vocabulary * d * (1 if of.tied else 2) + d
+
+
+def planned(spec: PruneSpec, **changes: Any) -> tuple[plan.Plan, architecture.Architecture]:
+    of = architecture.read(config(**changes))
+    made = plan.make(spec, costs.of(of, {}, count(of.sizes, of), spec.head_unit))
+    return made, of
+
+
+@pytest.mark.parametrize(("ratio", "billions"), [(0.2, 5.4), (0.25, 5.0), (0.33, 4.5), (0.5, 3.4)])
+def test_llama_7b_has_the_published_parameter_counts(ratio: float, billions: float) -> None:
+    """Table 1 of the paper."""
+    made, _ = planned(PruneSpec(model="local:x", ratio=ratio))
+    assert made.parameters_before == 6_738_415_616
+    assert made.parameters_after / 1e9 == pytest.approx(billions, rel=0.012)
+    assert made.channel_multiple == 32
+
+
+@given(
+    ratio=st.floats(0.0, 0.6),
+    shape=st.sampled_from(SHAPES),
+    layers=st.integers(1, 12),
+    kv_heads=st.sampled_from([1, 2, 4, 8]),
+    channels=st.integers(64, 700),
+    tied=st.booleans(),
+    head_unit=st.sampled_from(["kv_group", "query_head"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_every_plan_meets_its_target_or_is_refused(
+    ratio: float, shape: str, layers: int, kv_heads: int, channels: int, tied: bool, head_unit: str
+) -> None:
+    spec = PruneSpec.model_validate(
+        {"model": "local:x", "ratio": ratio, "schedule": {"shape": shape}, "head_unit": head_unit}
+    )
+    sizes = {
+        "hidden_size": 256,
+        "num_attention_heads": 16,
+        "num_key_value_heads": kv_heads,
+        "intermediate_size": channels,
+        "num_hidden_layers": layers,
+        "vocab_size": 512,
+        "tie_word_embeddings": tied,
+    }
+    try:
+        made, of = planned(spec, **sizes)
+    except UnreachableTargetError:
+        return
+    target = made.parameters_before * (1 - ratio)
+    assert abs(made.parameters_after - target) <= 0.002 * target + 1
+    assert made.parameters_after == count(made.after, of)
+    for size in made.after:
+        assert 1 <= size.kv_heads <= kv_heads
+        assert size.heads % size.kv_heads == 0
+        assert size.channels == channels or size.channels % made.channel_multiple == 0
+        assert size.channels >= 1
+        if head_unit == "kv_group":
+            assert size.heads == size.kv_heads * (16 // kv_heads)
+        else:
+            assert size.kv_heads == kv_heads
+
+
+def test_ratio_0_leaves_every_layer_as_it_is() -> None:
+    made, of = planned(PruneSpec(model="local:x", ratio=0.0))
+    assert made.after == made.before == of.sizes
+
+
+def test_ratio_099_is_unreachable_and_says_what_is() -> None:
+    with pytest.raises(UnreachableTargetError, match=r"removes 0\.[78]\d+ of the parameters"):
+        planned(PruneSpec(model="local:x", ratio=0.99))
+
+
+def test_a_multiple_that_is_too_coarse_is_refused() -> None:
+    spec = PruneSpec(model="local:x", ratio=0.3, channel_multiple=256)
+    small = {"hidden_size": 64, "num_attention_heads": 8, "intermediate_size": 512}
+    with pytest.raises(
+        UnreachableTargetError, match=r"removes 0\.2\d+ .* smaller channel_multiple"
+    ):
+        planned(spec, **small, num_hidden_layers=2, vocab_size=64)
+
+
+def test_a_log_schedule_keeps_more_of_early_layers() -> None:
+    made, _ = planned(PruneSpec(model="local:x", ratio=0.3))
+    channels = [size.channels for size in made.after]
+    heads = [size.heads for size in made.after]
+    assert channels == sorted(channels, reverse=True)
+    assert heads == sorted(heads, reverse=True)
+
+
+def test_single_query_heads_need_grouped_attention() -> None:
+    with pytest.raises(SpecError, match="grouped-query attention"):
+        planned(PruneSpec(model="local:x", ratio=0.3, head_unit="query_head"))
+
+
+def test_biases_count() -> None:
+    of = architecture.read(config(num_key_value_heads=8))
+    shapes = {
+        f"model.layers.0.{name}.bias": (1,)
+        for name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.up_proj")
+    }
+    made = costs.of(of, shapes, 10**9, "kv_group")
+    with_bias, without = made.layers[0], made.layers[1]
+    assert with_bias.unit - without.unit == 128 * (4 + 1 + 1)
+    assert with_bias.channel - without.channel == 1

@@ -1,0 +1,89 @@
+"""Windows of evaluation text, against transformers' own loss on a real model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from slimgpt.errors import CalibrationError
+from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.windows import protocol, windows
+
+
+@pytest.fixture(scope="module")
+def stories(shared: Path) -> Tokenizer:
+    """The tokenizer of a real model."""
+    return Tokenizer.load(shared / "models/stories260K")
+
+
+@pytest.fixture(scope="module")
+def text(shared: Path) -> str:
+    """Some real stories."""
+    content = (shared / "data/tinystories/stories-1MiB.txt").read_text("utf-8")
+    return content[:20_000].replace("<|endoftext|>", "")
+
+
+def test_windows_are_the_ids_in_a_row_without_the_tail(stories: Tokenizer, text: str) -> None:
+    ids = stories.encode(text)
+    found = windows(text, stories, 128)
+    assert found.dtype == torch.int64
+    assert found.shape == (len(ids) // 128, 128)
+    assert found.flatten().tolist() == ids[: len(ids) // 128 * 128]
+    assert found[0, 0] == 1
+    assert int((found == 1).sum()) == 1  # one start, not one for each window
+
+
+def test_tokens_beyond_the_limit_are_not_used(stories: Tokenizer, text: str) -> None:
+    assert windows(text, stories, 128, max_tokens=300).shape == (2, 128)
+    assert torch.equal(windows(text, stories, 128, 300), windows(text, stories, 128)[:2])
+
+
+def test_a_window_that_just_fits(stories: Tokenizer, text: str) -> None:
+    ids = stories.encode(text[:400])
+    assert windows(text[:400], stories, len(ids)).shape == (1, len(ids))
+
+
+@pytest.mark.parametrize(
+    ("content", "length", "max_tokens", "message"),
+    [
+        ("Once", 128, None, r"has \d tokens, less than one window of 128"),
+        ("", 128, None, "less than one window of 128"),
+        ("Once upon a time " * 99, 128, 100, "has 100 tokens, less than one window of 128"),
+        ("Once upon a time " * 999, 513, None, "longer than the model's 512 positions"),
+        ("Once upon a time", 1, None, "predicts nothing"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_before_any_work(
+    stories: Tokenizer, content: str, length: int, max_tokens: int | None, message: str
+) -> None:
+    with pytest.raises(CalibrationError, match=message):
+        windows(content, stories, length, max_tokens)
+
+
+def test_the_protocol_is_said_in_a_sentence() -> None:
+    assert protocol("wikitext2", 128).startswith("wikitext2: the whole text, tokenised once")
+    assert "its first 4,096 tokens" in protocol("c4", 128, 4096)
+
+
+def test_perplexity_is_that_of_transformers_own_loss(
+    shared: Path, stories: Tokenizer, text: str
+) -> None:
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    folder = shared / "models/stories260K"
+    model = LlamaForCausalLM.from_pretrained(folder).eval()
+    ids = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt", verbose=False)
+    stream, length, losses = ids["input_ids"], 128, []
+    found = windows(text, stories, length)
+    with torch.no_grad():
+        for start in range(0, stream.shape[1] - length + 1, length):
+            part = stream[:, start : start + length]
+            losses.append(float(model(part, labels=part).loss))
+        logits = model(found).logits[:, :-1]
+    mine = torch.nn.functional.cross_entropy(logits.flatten(0, 1), found[:, 1:].flatten())
+    assert len(losses) == len(found)
+    assert math.exp(mine) == pytest.approx(math.exp(sum(losses) / len(losses)), rel=1e-5)
+    assert 3 < math.exp(mine) < 10  # a model of stories reads stories
