@@ -1,4 +1,5 @@
-"""The tables `jobs` and `job_layers`. Read and written through `jobs.store` only."""
+"""The tables. `jobs` and `job_layers` are read and written through `jobs.store` only, `api_keys`
+through `jobs.keys`."""
 
 from __future__ import annotations
 
@@ -118,8 +119,24 @@ class LayerRow(Base):
     finished_at: Mapped[datetime]
 
 
+class ApiKeyRow(Base):
+    """One API key: whose it is, and the keyed hash by which it is known again."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(24), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(128))
+    name: Mapped[str] = mapped_column(String(128))
+    admin: Mapped[bool]
+    digest: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
 JOBS = cast(Table, JobRow.__table__)
 LAYERS = cast(Table, LayerRow.__table__)
+API_KEYS = cast(Table, ApiKeyRow.__table__)
 JOB_COLUMNS = tuple(column for column in JOBS.c if column.name != "report")
 """A job without its report, which can be as large as all the rest together."""
 

@@ -35,12 +35,20 @@ def tables(url: str) -> set[str]:
 
 def test_up_and_down(bare_url: str) -> None:
     upgrade(bare_url)
-    assert tables(bare_url) == {"alembic_version", "jobs", "job_layers"}
+    assert tables(bare_url) == {"alembic_version", "api_keys", "jobs", "job_layers"}
     upgrade(bare_url)  # again: nothing to do
     downgrade(bare_url)
     assert tables(bare_url) == {"alembic_version"}
     upgrade(bare_url)
     assert "jobs" in tables(bare_url)
+
+
+def test_each_step_back_leaves_what_was_before(bare_url: str) -> None:
+    upgrade(bare_url)
+    downgrade(bare_url, "0001")
+    assert tables(bare_url) == {"alembic_version", "jobs", "job_layers"}
+    upgrade(bare_url, "0002")
+    assert "api_keys" in tables(bare_url)
 
 
 def test_no_drift(database_url: str) -> None:
