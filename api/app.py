@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import artifacts, health, jobs, openapi, problems
+from api import artifacts, events, health, jobs, openapi, problems
 from api.body_size import BodySizeLimit
 from api.services import Services
 from jobs import logs
@@ -60,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     openapi.install(app)
     app.add_middleware(BodySizeLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(NoSniff)
-    for module in (jobs, artifacts, health):
+    for module in (jobs, events, artifacts, health):
         app.include_router(module.router)
     return app
 

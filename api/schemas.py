@@ -94,6 +94,7 @@ class Links(BaseModel):
 
     self: str
     status: str
+    events: str
     layers: str
     report: str
     artifacts: str
@@ -103,6 +104,7 @@ class JobView(BaseModel):
     """A job: what was asked and what became of it. Times are in UTC."""
 
     id: str = Field(examples=[JOB_ID])
+    owner: str = Field(description="Owner of the API key that posted it.", examples=["ada"])
     status: str = Field(examples=["succeeded"])
     stage: str | None
     spec: PruneSpec
@@ -123,7 +125,7 @@ class JobView(BaseModel):
     def of(cls, job: Job) -> JobView:
         """The view of a job of the store."""
         here = f"/jobs/{job.id}"
-        names = ("status", "layers", "report", "artifacts")
+        names = ("status", "events", "layers", "report", "artifacts")
         given = {name: getattr(job, name) for name in cls.model_fields if name not in ("links",)}
         if job.result is not None:  # its layers are at /layers: a list of jobs stays small
             given["result"] = {k: v for k, v in job.result.items() if k != "layers"}

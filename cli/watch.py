@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from cli.client import DEFAULT_URL, Json, Service, UnreachableError, Url, connect, fail
+from cli.event_stream import states
 from cli.outcome import show_outcome
 
 TERMINAL = ("succeeded", "failed", "cancelled")  # any other word means: not over yet
-POLL_SECONDS = 1.0
+PAUSE_SECONDS = 1.0  # before the stream is asked for again
 PATIENCE_SECONDS = 120.0
 
 
@@ -58,24 +59,23 @@ def follow(service: Service, job_id: str, *, as_json: bool) -> None:
 
 
 def _changes(service: Service, job_id: str) -> Iterator[dict[str, Any]]:
-    """Each status that differs from the one before, the last one terminal."""
+    """Each state that differs from the one before, the last one terminal."""
     last: dict[str, Any] = {}
     silent_since: float | None = None
     while last.get("status") not in TERMINAL:
         try:
-            status = dict(service.get(f"/jobs/{job_id}/status"))
+            for state in states(service, job_id):
+                silent_since = None
+                if _seen(state) != _seen(last):
+                    last = state
+                    yield state
         except UnreachableError:
             # A service that restarts keeps its jobs, so a watcher waits for it.
             silent_since = silent_since or time.monotonic()
             if not last or time.monotonic() - silent_since > PATIENCE_SECONDS:
                 raise
-        else:
-            silent_since = None
-            if _seen(status) != _seen(last):
-                last = status
-                yield status
         if last.get("status") not in TERMINAL:
-            time.sleep(POLL_SECONDS)
+            time.sleep(PAUSE_SECONDS)
 
 
 def _seen(status: dict[str, Any]) -> tuple[Any, ...]:

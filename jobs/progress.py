@@ -178,6 +178,15 @@ class Progress:
                 after_id = entry.id
                 yield entry
 
+    def after(self, job_id: str, after_id: str = "0", most: int = 500) -> list[Entry]:
+        """The next events after the one with id `after_id`, without waiting.
+
+        Empty when there are none, they have expired, or Redis is away.
+        """
+        found = self._try(lambda: self.redis.xrange(_stream(job_id), f"({after_id}", "+", most))
+        pairs = cast("list[tuple[str, dict[str, str]]]", found or [])
+        return [Entry(entry_id, fields["event"]) for entry_id, fields in pairs]
+
     def forget(self, job_id: str) -> None:
         """Remove what is known of a job."""
         self._try(lambda: self.redis.delete(_hash(job_id), _stream(job_id)))
