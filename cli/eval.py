@@ -93,6 +93,12 @@ class Sitting:
         Raises:
             SlimGPTError: model, text or device cannot be had, or the likelihood is not finite.
         """
+        from slimgpt import failures
+
+        with failures.expected(self.texts_root):
+            yield from self._measure(device)
+
+    def _measure(self, device: str) -> Iterator[Event]:
         from slimgpt import memory
         from slimgpt.checkpoints.checkpoint import Checkpoint
         from slimgpt.layers import perplexity

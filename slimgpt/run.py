@@ -10,21 +10,17 @@ and every exception leaves `layers/` as it was and no `checkpoint/`.
 
 from __future__ import annotations
 
-import errno
 import shutil
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
-from slimgpt import evaluation, intake, memory, precision, pruning
+from slimgpt import evaluation, failures, intake, memory, precision, pruning
 from slimgpt.checkpoints import fingerprint
 from slimgpt.checkpoints.shards import PartialCheckpoint
 from slimgpt.config import PruneSpec
-from slimgpt.errors import MemoryExhaustedError, ResumeError, StorageError
+from slimgpt.errors import ResumeError
 from slimgpt.events import Event, Result, Stage, StageFinished, StageStarted, Warned
 from slimgpt.layers.stack import Stack
 from slimgpt.origins.roots import Roots
@@ -58,7 +54,7 @@ def run(
         SlimGPTError: any expected failure. Finished layers stay in `workdir`.
     """
     began = time.monotonic()
-    with _expected_failures(workdir):
+    with failures.expected(workdir):
         _check(workdir, resume)
         chosen = precision.device_for(device)
         findings = Findings(spec, chosen)
@@ -118,26 +114,3 @@ def _check(workdir: Path, resume: bool) -> None:
             f"{workdir} holds the work of an earlier run",
             hint="resume it, choose another working folder, or remove this one",
         )
-
-
-@contextmanager
-def _expected_failures(workdir: Path) -> Iterator[None]:
-    """Say in the engine's own errors what the system says in its."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise
-        raise StorageError(
-            f"{error.filename or workdir}: {error.strerror}", hint="free space and resume"
-        ) from error
-    except torch.OutOfMemoryError as error:
-        raise MemoryExhaustedError(
-            f"the device is out of memory: {str(error).splitlines()[0]}",
-            hint="use a larger device; what needs most is the FFN's Hessian, width² × 4 bytes × 4",
-        ) from error
-    except MemoryError as error:
-        raise MemoryExhaustedError(
-            "the host is out of memory",
-            hint="use fewer calibration samples: the activation cache grows with them",
-        ) from error
