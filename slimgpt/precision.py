@@ -13,9 +13,12 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 def device_for(name: str) -> torch.device:
     """The device that `name` stands for; `auto` is the GPU if there is one, else the CPU.
 
+    From here on float32 products are float32 products: see `refuse_tf32`.
+
     Raises:
         SpecError: there is no such device.
     """
+    refuse_tf32()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -27,6 +30,15 @@ def device_for(name: str) -> torch.device:
             hint="use cpu, cuda, cuda:N or auto",
         ) from error
     return device
+
+
+def refuse_tf32() -> None:
+    """Multiply float32 as float32, whatever the environment asks for.
+
+    Containers with CUDA switch TF32 on by a variable (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE); its ten
+    bits of mantissa are too few for Hessians and their inverses.
+    """
+    torch.set_float32_matmul_precision("highest")
 
 
 def factor_dtypes(device: torch.device) -> tuple[torch.dtype, ...]:

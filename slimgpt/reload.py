@@ -23,6 +23,7 @@ def main(arguments: list[str]) -> None:
     """Run the probe through the folder's model."""
     folder, probe, out, device, threads = arguments
     torch.set_num_threads(int(threads))
+    torch.set_float32_matmul_precision("highest")  # as `slimgpt.precision` has it
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     tokens = load_file(probe)["tokens"]
