@@ -133,6 +133,7 @@ def _head_units(size: LayerSize, target: LayerSize, columns: int) -> Units:
 
 def _solved(problem: Problem, prune: Prune, where: str) -> tuple[Solution, _Outcome]:
     try:
+        problem.inputs.check_finite()
         solution = prune(problem)
     except NumericalError as error:
         raise NumericalError(f"{where}: {error.message}", hint=error.hint) from error

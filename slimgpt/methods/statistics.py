@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from slimgpt import precision
+from slimgpt.errors import NumericalError
 
 
 @dataclass
@@ -37,6 +38,18 @@ class Inputs:
         self.gram += precision.gram(X)
         self.total += X.sum(0, dtype=self.total.dtype)
         self.tokens += X.shape[0]
+
+    def check_finite(self) -> None:
+        """Refuse inputs that no method can weigh.
+
+        Raises:
+            NumericalError: an input was infinite or NaN.
+        """
+        if not bool(torch.isfinite(self.gram).all()):
+            raise NumericalError(
+                "the layer's inputs are not finite on the calibration tokens",
+                hint="the checkpoint overflows or holds NaN: try the model in bfloat16 or float32",
+            )
 
     @property
     def mean(self) -> Tensor:

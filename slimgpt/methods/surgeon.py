@@ -24,15 +24,9 @@ def prune(problem: Problem, settings: Settings) -> Solution:
     """Remove the layer's units by OBS.
 
     Raises:
-        NumericalError: no factorisation succeeded at any damping, or a value is not finite.
+        NumericalError: no factorisation succeeded at any damping.
     """
-    H = problem.inputs.gram
-    if not bool(torch.isfinite(H).all()):
-        raise NumericalError(
-            "the layer's inputs are not finite on the calibration tokens",
-            hint="the checkpoint overflows or holds NaN: try the model in bfloat16 or float32",
-        )
-    for damping, dtype in _attempts(settings.damping, H.device):
+    for damping, dtype in _attempts(settings.damping, problem.weight.device):
         try:
             return _solve(problem, settings, damping, dtype)
         except LinAlgError:

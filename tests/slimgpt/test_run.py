@@ -186,6 +186,7 @@ BAD: list[tuple[Any, dict[str, Any], type[SlimGPTError], str]] = [
     (odd, {}, UnsupportedModelError, "transformers cannot build"),
     (foreign, {}, UnsupportedModelError, "mamba"),
     (poisoned, {}, NumericalError, "layer 1 mlp.down_proj"),
+    (poisoned, {"method": "wanda-sp"}, NumericalError, "layer 1 mlp.down_proj"),
     (empty_text, {}, CalibrationError, "text.txt"),
 ]
 
