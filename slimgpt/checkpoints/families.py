@@ -27,7 +27,6 @@ class Family:
     attention_norm: str = "input_layernorm"
     ffn: str = "mlp"
     ffn_norm: str = "post_attention_layernorm"
-    body: str = "model"
     layers: str = "model.layers"
     embedding: str = "model.embed_tokens"
     final_norm: str = "model.norm"

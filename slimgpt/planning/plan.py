@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from slimgpt.checkpoints.architecture import LayerSize
-from slimgpt.config import HeadUnit, PruneSpec
+from slimgpt.config import PruneSpec
 from slimgpt.errors import UnreachableTargetError
 from slimgpt.planning import schedule
 from slimgpt.planning.costs import Costs
@@ -216,6 +216,3 @@ def _plan(heads: Sequence[int], widths: Sequence[int], multiple: int, costs: Cos
         parameters_after=costs.parameters - removed,
         channel_multiple=multiple,
     )
-
-
-__all__ = ["TOLERANCE", "HeadUnit", "Plan", "Wish", "fit", "make"]
