@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import artifacts, events, health, jobs, openapi, problems
+from api import artifacts, auth, events, health, jobs, openapi, problems
 from api.body_size import BodySizeLimit
 from api.services import Services
 from jobs import logs
@@ -40,7 +40,12 @@ class NoSniff:
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application over the store, queue and files that the settings name."""
+    """The application over the store, queue and files that the settings name.
+
+    Raises:
+        jobs.settings.BadSettings: it would serve strangers without keys, or can't check keys.
+    """
+    auth.check(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -57,9 +62,12 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     problems.install(app)
-    openapi.install(app)
+    openapi.install(app, with_keys=settings.auth == "keys")
     app.add_middleware(BodySizeLimit, max_bytes=MAX_BODY_BYTES)
-    app.add_middleware(NoSniff)
+    app.add_middleware(auth.Gate)
+    if settings.loopback_only:
+        app.add_middleware(auth.LoopbackOnly)
+    app.add_middleware(NoSniff)  # the outermost
     for module in (jobs, events, artifacts, health):
         app.include_router(module.router)
     return app
@@ -69,7 +77,8 @@ def from_environment() -> FastAPI:
     """The application as the `SLIMGPT_*` variables describe it.
 
     Raises:
-        jobs.settings.BadSettings: a variable cannot be read; the message names it.
+        jobs.settings.BadSettings: a variable cannot be read, or as `create_app`; the message
+            names it.
     """
     settings = load()
     logs.configure(settings.log_level, as_json=settings.log_json)

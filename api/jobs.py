@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import structlog
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
 
+from api.auth import Caller
 from api.openapi import problems
 from api.problems import Problem
 from api.schemas import JobPage, JobRequest, JobView, LayerList, StatusView
@@ -16,6 +17,7 @@ from api.sources import missing_sources
 from api.standing import standing
 from api.validation import FieldError, summary
 from jobs.job import Job
+from jobs.keys import OWNER
 from jobs.queue import QueueUnavailable
 from jobs.states import Status
 from jobs.store import MAX_PAGE, IdempotencyConflict, InvalidCursor
@@ -42,6 +44,7 @@ def _declared_json(request: Request) -> None:
 def post_job(
     body: JobRequest,
     services: Wired,
+    caller: Caller,
     response: Response,
     later: BackgroundTasks,
     idempotency_key: Annotated[
@@ -61,17 +64,19 @@ def post_job(
     if faults := missing_sources(spec, settings.models_root, settings.texts_root):
         raise Problem("invalid-request", summary(faults), errors=faults)
     try:
-        job = services.store.create(spec, metadata=body.metadata, idempotency_key=idempotency_key)
+        job = services.store.create(
+            spec, metadata=body.metadata, owner=caller.owner, idempotency_key=idempotency_key
+        )
     except IdempotencyConflict as error:
         raise Problem("idempotency-conflict", str(error)) from error
     if job.status == Status.QUEUED and job.dispatched_at is None:
-        later.add_task(_dispatch, services, job)
+        later.add_task(dispatch, services, job)
     response.headers["Location"] = f"/jobs/{job.id}"
     response.headers["Retry-After"] = str(POLL_SECONDS)
     return JobView.of(job)
 
 
-def _dispatch(services: Services, job: Job) -> None:
+def dispatch(services: Services, job: Job) -> None:
     """Tell the workers. If that fails, the reaper will: the row is the outbox."""
     try:
         services.queue.publish(job.id)
@@ -83,6 +88,11 @@ def _dispatch(services: Services, job: Job) -> None:
 @router.get("", responses=problems(422, 503))
 def list_jobs(
     services: Wired,
+    caller: Caller,
+    owner: Annotated[
+        str | None,
+        Query(pattern=OWNER, description="Only this owner's jobs; others' show to admins alone."),
+    ] = None,
     status: Annotated[
         list[Status] | None, Query(description="Only jobs of this status; may be repeated.")
     ] = None,
@@ -91,9 +101,13 @@ def list_jobs(
         str | None, Query(max_length=128, description="`next_cursor` of the page before.")
     ] = None,
 ) -> JobPage:
-    """Jobs, newest first."""
+    """Jobs, newest first: the caller's own, and everybody's for an admin."""
+    if owner is not None and not caller.sees(owner):
+        return JobPage(items=[], next_cursor=None)
     try:
-        page = services.store.list(status=status or None, limit=limit, cursor=cursor)
+        page = services.store.list(
+            owner=owner or caller.scope, status=status or None, limit=limit, cursor=cursor
+        )
     except InvalidCursor as error:
         fault = FieldError(location="query", pointer="/cursor", message=str(error))
         raise Problem("invalid-request", summary([fault]), errors=[fault]) from error

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.auth import is_open
 from api.problems import KINDS, MEDIA_TYPE
 from api.schemas import ProblemView
 
@@ -24,8 +25,13 @@ def _response(status: int) -> dict[str, Any]:
     return {"description": said, "content": {MEDIA_TYPE: {"schema": _REFERENCE}}}
 
 
-def install(app: FastAPI) -> None:
-    """Describe the application, with `Problem` in place of FastAPI's own error bodies."""
+def install(app: FastAPI, *, with_keys: bool) -> None:
+    """Describe the application, with `Problem` in place of FastAPI's own error bodies.
+
+    Args:
+        app: the application, whose routes may be added later.
+        with_keys: whether it asks for API keys.
+    """
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -43,6 +49,8 @@ def install(app: FastAPI) -> None:
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             _replace_default_errors(schema)
+            if with_keys:
+                _require_keys(schema)
             app.openapi_schema = schema
         return app.openapi_schema
 
@@ -56,3 +64,21 @@ def _replace_default_errors(schema: dict[str, Any]) -> None:
             default = operation["responses"].get("422", {}).get("content", {})
             if "application/json" in default:
                 operation["responses"]["422"] = _response(422)
+
+
+def _require_keys(schema: dict[str, Any]) -> None:
+    """Every operation needs a key, save those on what anyone may read."""
+    schema["components"]["securitySchemes"] = {
+        "apiKey": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key: `slimgpt keys create --owner NAME` makes one.",
+        }
+    }
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            if is_open(path):
+                operation["security"] = []
+                continue
+            operation["security"] = [{"apiKey": []}]
+            operation["responses"]["401"] = _response(401)

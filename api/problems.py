@@ -37,6 +37,14 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "malformed-request": Kind(400, "The request cannot be read", "Send well-formed JSON in UTF-8."),
+    "unauthorized": Kind(
+        401, "The request needs a valid API key", "Send Authorization: Bearer and an API key."
+    ),
+    "not-local": Kind(
+        403,
+        "The service answers its own machine only",
+        "Ask it on that machine, as localhost or 127.0.0.1.",
+    ),
     "not-found": Kind(404, "There is nothing at this address", "See /docs for the addresses."),
     "job-not-found": Kind(404, "There is no such job", "List the jobs with GET /jobs."),
     "artifact-not-found": Kind(

@@ -8,10 +8,12 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 from sqlalchemy import Engine
 
+from api.auth import Caller
 from api.problems import Problem
 from jobs.artifacts import Artifacts
 from jobs.database import make_engine
 from jobs.job import Job
+from jobs.keys import Keys
 from jobs.progress import Progress
 from jobs.queue import Queue
 from jobs.settings import Settings
@@ -28,6 +30,8 @@ class Services:
     progress: Progress
     artifacts: Artifacts
     queue: Queue
+    keys: Keys | None
+    """None: nobody is asked for a key."""
 
     @classmethod
     def connect(cls, settings: Settings) -> Services:
@@ -42,6 +46,9 @@ class Services:
             progress=Progress.connect(settings.redis_url.get_secret_value()),
             artifacts=Artifacts(settings.artifacts_url),
             queue=Queue(settings.redis_url.get_secret_value()),
+            keys=Keys(engine, settings.key_pepper.get_secret_value())
+            if settings.auth == "keys"
+            else None,
         )
 
     def close(self) -> None:
@@ -59,10 +66,13 @@ def _services(request: Request) -> Services:
 Wired = Annotated[Services, Depends(_services)]
 
 
-def _job(services: Wired, job_id: Annotated[str, Path(description="The job's id.")]) -> Job:
+def _job(
+    services: Wired, caller: Caller, job_id: Annotated[str, Path(description="The job's id.")]
+) -> Job:
+    # Another owner's job is not found, like one that never was.
     # An id that no job can have never reaches the database, which might choke on it.
     well_formed = job_id.isascii() and job_id.replace("_", "").isalnum() and len(job_id) <= 40
-    job = services.store.get(job_id) if well_formed else None
+    job = services.store.get(job_id, caller.scope) if well_formed else None
     if job is None:
         raise Problem("job-not-found", f"there is no job {job_id[:64]!r}")
     return job

@@ -16,6 +16,14 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT_SECONDS = 30.0
 
 Url = Annotated[str, typer.Option("--url", envvar="SLIMGPT_URL", help="Address of the service.")]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        envvar="SLIMGPT_API_KEY",
+        help="Key of a service that asks for one; the variable keeps it out of lists of processes.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON and nothing else to stdout.")]
 
 
@@ -31,7 +39,7 @@ class Service:
     """Requests to one service.
 
     Raises (all methods):
-        UnreachableError: nothing answers, or the service says that it is unavailable.
+        UnreachableError: nothing answers, or the service asks to try again later.
         ServiceError: the service answered with a problem document.
     """
 
@@ -56,6 +64,12 @@ class Service:
         _refuse_problem(response)
         return _json(response)
 
+    def delete(self, path: str) -> None:
+        """Remove what is at `path`."""
+        with _reachable(self.url):
+            response = self._http.delete(path)
+        _refuse_problem(response)
+
     @contextmanager
     def stream(self, path: str, **options: Any) -> Iterator[httpx.Response]:
         """The answer to GET `path`, its body not read yet."""
@@ -67,14 +81,17 @@ class Service:
 
 
 @contextmanager
-def connect(url: str) -> Iterator[Service]:
+def connect(url: str, api_key: str | None = None) -> Iterator[Service]:
     """A service for the length of a command; its errors end the command with status 1."""
     import httpx
 
+    headers = _credentials(api_key)
     try:
         # Proxies of the environment are for the world outside, not for this machine.
         transport = httpx.HTTPTransport(retries=1) if _is_loopback(url) else None
-        with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, transport=transport) as http:
+        with httpx.Client(
+            base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, transport=transport
+        ) as http:
             yield Service(http)
     except ServiceError as error:
         fail(str(error))
@@ -86,6 +103,14 @@ def fail(message: str, status: int = 1) -> NoReturn:
     """End the command: one line on stderr, exit status `status`."""
     typer.echo(f"error: {message}", err=True)
     raise typer.Exit(status)
+
+
+def _credentials(api_key: str | None) -> dict[str, str]:
+    if not api_key:
+        return {}
+    if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        fail("the API key holds characters that no key has; it looks like slim_…")
+    return {"Authorization": f"Bearer {api_key}"}
 
 
 def _is_loopback(url: str) -> bool:
@@ -132,5 +157,7 @@ def _refuse_problem(response: httpx.Response) -> None:
         said = str(problem.get("detail") or problem["title"])
     except (ValueError, AttributeError, KeyError, TypeError):
         said = f"{response.request.url} answered {response.status_code} {response.reason_phrase}"
-    error = UnreachableError if response.status_code in (502, 503, 504) else ServiceError
+    if response.status_code == 401:
+        said += "; name a key with --api-key or SLIMGPT_API_KEY"
+    error = UnreachableError if response.status_code in (429, 502, 503, 504) else ServiceError
     raise error(" ".join(said.split()))

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from cli.client import DEFAULT_URL, Json, Service, ServiceError, Url, connect, fail
+from cli.client import DEFAULT_URL, ApiKey, Json, Service, ServiceError, Url, connect, fail
 
 CHUNK_BYTES = 1 << 20
 Advance = Callable[[int], None]
@@ -23,6 +23,7 @@ def download(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the files.")],
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Download all files of a job and check each against its sha256.
@@ -32,7 +33,7 @@ def download(
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         fail(f"{directory} exists and is not an empty folder; name another")
-    with connect(url) as service:
+    with connect(url, api_key) as service:
         items = service.get(f"/jobs/{job_id}/artifacts")["items"]
         try:
             _fetch_all(service, job_id, items, directory)

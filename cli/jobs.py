@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.client import DEFAULT_URL, Json, Url, connect
+from cli.client import DEFAULT_URL, ApiKey, Json, Url, connect
 
 COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan", "cancelled": "yellow"}
 PIPE_WIDTH = 400
@@ -23,10 +23,11 @@ def jobs(
     limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
     cursor: Annotated[str | None, typer.Option(help="Go on after an earlier list.")] = None,
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """List the jobs."""
-    with connect(url) as service:
+    with connect(url, api_key) as service:
         page = service.get("/jobs", status=status, limit=limit, cursor=cursor)
     if as_json:
         typer.echo(json.dumps(page))

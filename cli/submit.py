@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.client import DEFAULT_URL, Json, Url, connect, fail
+from cli.client import DEFAULT_URL, ApiKey, Json, Url, connect, fail
 from cli.watch import follow
 
 
@@ -53,6 +53,7 @@ def submit(  # noqa: PLR0913 - one parameter an option
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job until it ends.")] = False,
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Post a pruning job and print its id."""
@@ -64,7 +65,7 @@ def submit(  # noqa: PLR0913 - one parameter an option
     windows = {"texts": eval_text, "sequence_lengths": eval_seq_len}
     _override(body, {"evaluation": _merged(body.get("evaluation"), windows)})
     _override(body, {"metadata": _merged(body.get("metadata"), _pairs(metadata or []))})
-    with connect(url) as service:
+    with connect(url, api_key) as service:
         job = service.post("/jobs", body, {"Idempotency-Key": str(uuid.uuid4())})
         if as_json:
             typer.echo(json.dumps(job))

@@ -129,6 +129,9 @@ def _places(home: Home, redis_url: str | None) -> dict[str, str]:
     }
     if redis_url:
         places["SLIMGPT_REDIS_URL"] = redis_url
+    if os.environ.get("SLIMGPT_AUTH") in (None, "", "off"):
+        # Bound to 127.0.0.1, and held to it: whoever can use the machine can use the service.
+        places |= {"SLIMGPT_AUTH": "off", "SLIMGPT_LOOPBACK_ONLY": "true"}
     return places
 
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from cli.client import DEFAULT_URL, Json, Service, UnreachableError, Url, connect, fail
+from cli.client import DEFAULT_URL, ApiKey, Json, Service, UnreachableError, Url, connect, fail
 from cli.event_stream import states
 from cli.outcome import show_outcome
 
@@ -23,10 +23,11 @@ PATIENCE_SECONDS = 120.0
 def watch(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Follow a job; exit with 0 when it has succeeded, with 1 when it has not."""
-    with connect(url) as service:
+    with connect(url, api_key) as service:
         follow(service, job_id, as_json=as_json)
 
 

@@ -24,7 +24,7 @@ from jobs.models import API_KEYS
 
 MIN_PEPPER = 32
 LAST_USED_SECONDS = 60.0
-OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}")
+OWNER = r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$"
 MAX_NAME = 128
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_LETTERS, _SECRET_LETTERS = 12, 52  # of 5 bits each
@@ -57,6 +57,20 @@ class NewKey(NamedTuple):
     text: str
 
 
+def require_pepper(pepper: str) -> None:
+    """Raise unless keys can be made and checked with this pepper.
+
+    Raises:
+        BadKeyRequest: it is missing or short.
+    """
+    if len(pepper) < MIN_PEPPER:
+        said = "is not set" if not pepper else f"has {len(pepper)} characters"
+        raise BadKeyRequest(
+            f"SLIMGPT_KEY_PEPPER {said}; keys need a secret of at least {MIN_PEPPER} "
+            "characters, the same for every process: openssl rand -hex 32"
+        )
+
+
 class Keys:
     """API keys of one database.
 
@@ -69,12 +83,7 @@ class Keys:
     """
 
     def __init__(self, engine: Engine, pepper: str) -> None:
-        if len(pepper) < MIN_PEPPER:
-            said = "is not set" if not pepper else f"has {len(pepper)} characters"
-            raise BadKeyRequest(
-                f"SLIMGPT_KEY_PEPPER {said}; keys need a secret of at least {MIN_PEPPER} "
-                "characters, the same for every process: openssl rand -hex 32"
-            )
+        require_pepper(pepper)
         self.engine = engine
         self._pepper = pepper.encode()
 
@@ -84,7 +93,7 @@ class Keys:
         Raises:
             BadKeyRequest: the owner or the name is not one.
         """
-        if not OWNER.fullmatch(owner):
+        if not re.fullmatch(OWNER, owner):
             raise BadKeyRequest(
                 f"{owner!r} is no owner; use up to 128 letters, digits and _ . @ -, "
                 "a letter or digit first"

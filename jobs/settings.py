@@ -64,6 +64,21 @@ class Settings(BaseSettings):
     work_root: Path = Field(
         Path(), description="Scratch space of running attempts. Unset: `work` below `home`."
     )
+    auth: Literal["keys", "off"] = Field(
+        "keys",
+        description="`keys`: every request needs an API key. `off`: none does; only together with "
+        "`loopback_only`.",
+    )
+    loopback_only: bool = Field(
+        False,
+        description="Refuse requests that do not come from this machine, or that name it otherwise "
+        "than by a loopback address.",
+    )
+    key_pepper: SecretStr = Field(
+        SecretStr(""),
+        description="Secret, at least 32 characters, under which API keys are hashed; another one "
+        "makes every key invalid. `openssl rand -hex 32` makes one.",
+    )
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
@@ -121,14 +136,17 @@ class BadSettings(ValueError):  # noqa: N818 - says what is the case
     """The environment can't be read as settings; one line a variable."""
 
 
-def load() -> Settings:
+def load(**given: Any) -> Settings:
     """The settings of this process, for programs that explain what is wrong with them.
+
+    Args:
+        given: settings that a command line decides, before the environment.
 
     Raises:
         BadSettings: a variable can't be read; the message names each one.
     """
     try:
-        return Settings()
+        return Settings(**given)
     except ValidationError as error:
         faults = [
             f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"

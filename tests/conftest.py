@@ -120,10 +120,17 @@ def store(database_url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def settings(tmp_path: Path, sqlite_url: str, redis_url: str) -> Settings:
-    """Settings of a service below the test's folder: SQLite, the real Redis, no device."""
+    """Settings of a service below the test's folder: SQLite, the real Redis, no device, no keys."""
     from jobs.settings import Settings
 
     home = tmp_path / "home"
     for name in ("models", "texts", "work", "artifacts"):
         (home / name).mkdir(parents=True)
-    return Settings(home=home, database_url=sqlite_url, redis_url=redis_url, device="cpu")
+    return Settings(
+        home=home,
+        database_url=sqlite_url,
+        redis_url=redis_url,
+        device="cpu",
+        auth="off",
+        loopback_only=True,
+    )

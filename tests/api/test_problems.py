@@ -19,7 +19,7 @@ from tests.api.conftest import BODY
 JSON = {"Content-Type": "application/json"}
 
 
-def problem(answer: httpx.Response, kind: str) -> dict[str, Any]:
+def problem(answer: Any, kind: str) -> dict[str, Any]:
     """The document, after what holds for each was checked."""
     document: dict[str, Any] = answer.json()
     assert answer.headers["Content-Type"] == MEDIA_TYPE
@@ -141,7 +141,9 @@ def broken(settings: Settings) -> Iterator[TestClient]:
     def database_lost() -> None:
         raise OperationalError("SELECT secret", {}, Exception("password=hunter2"))
 
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(
+        app, "http://127.0.0.1", raise_server_exceptions=False, client=("127.0.0.1", 50000)
+    ) as client:
         yield client
 
 

@@ -1,0 +1,238 @@
+"""Who is let in, and whose jobs they see, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from api.auth import is_open
+from jobs.database import make_engine
+from jobs.keys import Keys, revoke_key
+from jobs.settings import BadSettings, Settings
+from tests.api.conftest import BODY
+from tests.api.test_problems import problem
+
+PEPPER = "a pepper that only the tests know, of some length"
+Client = Callable[..., TestClient]
+
+
+@pytest.fixture
+def guarded(settings: Settings, database_url: str) -> Settings:
+    """Settings that ask for keys, on both databases."""
+    model = settings.models_root / "tiny"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    asked = {"auth": "keys", "key_pepper": PEPPER, "database_url": database_url}
+    return Settings(**{**settings.model_dump(), **asked, "loopback_only": False})
+
+
+@pytest.fixture
+def engine(guarded: Settings) -> Iterator[Engine]:
+    engine = make_engine(guarded.database_url.get_secret_value())
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def keys(engine: Engine) -> Keys:
+    return Keys(engine, PEPPER)
+
+
+@pytest.fixture
+def stranger(guarded: Settings) -> Iterator[TestClient]:
+    """A client without a key."""
+    with TestClient(create_app(guarded)) as client:
+        yield client
+
+
+@pytest.fixture
+def client(stranger: TestClient, keys: Keys) -> Client:
+    """A client with a new key of an owner."""
+
+    def of(owner: str, *, admin: bool = False) -> TestClient:
+        made = TestClient(stranger.app)
+        made.headers["Authorization"] = f"Bearer {keys.create(owner, admin=admin).text}"
+        return made
+
+    return of
+
+
+def operations(api: TestClient) -> list[tuple[str, str, dict[str, Any]]]:
+    paths = api.get("/openapi.json").json()["paths"]
+    return [(m, path, o) for path, methods in paths.items() for m, o in methods.items()]
+
+
+def test_nothing_is_open_but_what_is_meant_to_be(stranger: TestClient) -> None:
+    for method, path, operation in operations(stranger):
+        answer = stranger.request(method, path.replace("{job_id}", "job_1"))
+        if is_open(path):
+            assert answer.status_code != 401, path
+            assert operation["security"] == []
+            continue
+        problem(answer, "unauthorized")
+        assert answer.headers["WWW-Authenticate"] == 'Bearer realm="slimgpt"'
+        assert operation["security"] == [{"apiKey": []}]
+        assert "401" in operation["responses"]
+    schemes = stranger.get("/openapi.json").json()["components"]["securitySchemes"]
+    assert (schemes["apiKey"]["type"], schemes["apiKey"]["scheme"]) == ("http", "bearer")
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/jobs/", "//jobs", "/jobs/..%2fhealthz", "/healthz/../jobs", "/readyz%0a"]
+)
+def test_what_does_not_exist_is_closed_too(stranger: TestClient, path: str) -> None:
+    assert stranger.get(path).status_code in (401, 404)
+    assert "items" not in stranger.get(path).text
+
+
+def test_a_body_is_not_read_of_those_who_may_not_send_one(stranger: TestClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    problem(stranger.post("/jobs", content="{", headers=headers), "unauthorized")
+
+
+def test_a_valid_key_is_let_in_and_a_revoked_one_is_not(
+    stranger: TestClient, keys: Keys, engine: Engine
+) -> None:
+    made = keys.create("ada")
+    for scheme in ("Bearer", "bearer", "BEARER "):
+        headers = {"Authorization": f"{scheme} {made.text}"}
+        assert stranger.get("/jobs", headers=headers).status_code == 200
+    revoke_key(engine, made.key.id)
+    answer = stranger.get("/jobs", headers=headers)
+    problem(answer, "unauthorized")
+    assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", "Bearer ", "Basic YTpi", "slim_x", "Bearer slim_x", "Bearer " + "x" * 4000],
+)
+def test_what_is_no_key_is_refused(stranger: TestClient, header: str) -> None:
+    problem(stranger.get("/jobs", headers={"Authorization": header}), "unauthorized")
+
+
+def test_two_keys_are_none(stranger: TestClient, keys: Keys) -> None:
+    """A proxy and the service could each take another one."""
+    headers = [("Authorization", f"Bearer {keys.create(owner).text}") for owner in ("ada", "bob")]
+    problem(stranger.get("/jobs", headers=headers), "unauthorized")
+
+
+def test_a_key_in_the_query_is_none(stranger: TestClient, keys: Keys) -> None:
+    """Addresses are logged by everyone on the way."""
+    text = keys.create("ada").text
+    problem(stranger.get(f"/jobs?key={text}&access_token={text}"), "unauthorized")
+
+
+def test_another_owners_job_does_not_exist(client: Client, stranger: TestClient) -> None:
+    ada, bob = client("ada"), client("bob")
+    job = ada.post("/jobs", json=BODY).json()
+    assert job["owner"] == "ada"
+    routes = [(m, p) for m, p, _ in operations(stranger) if "{job_id}" in p]
+    assert len(routes) >= 7
+    for method, path in routes:
+        answers = [
+            bob.request(method, path.format(job_id=job_id, path="x", delivery_id="x"))
+            for job_id in (job["id"], "job_00000000000000000000000000")
+        ]
+        documents = [problem(answer, "job-not-found") for answer in answers]
+        known = [{**d, "detail": "", "instance": ""} for d in documents]
+        assert known[0] == known[1], path
+    assert bob.get("/jobs").json()["items"] == []
+    assert bob.get("/jobs?owner=ada").json()["items"] == []
+    assert ada.get(f"/jobs/{job['id']}").json()["status"] == "queued"  # bob cancelled nothing
+    assert [j["id"] for j in ada.get("/jobs?owner=ada").json()["items"]] == [job["id"]]
+
+
+def test_an_admin_sees_all_jobs_and_posts_their_own(client: Client) -> None:
+    ids = {who: client(who).post("/jobs", json=BODY).json()["id"] for who in ("ada", "bob")}
+    admin = client("ops", admin=True)
+    ids["ops"] = admin.post("/jobs", json=BODY).json()["id"]
+    assert {j["id"] for j in admin.get("/jobs").json()["items"]} == set(ids.values())
+    for owner, job_id in ids.items():
+        items = admin.get("/jobs", params={"owner": owner}).json()["items"]
+        assert [(j["id"], j["owner"]) for j in items] == [(job_id, owner)]
+        assert admin.get(f"/jobs/{job_id}").status_code == 200
+    assert admin.post(f"/jobs/{ids['ada']}/cancel").status_code == 202
+    problem(admin.get("/jobs?owner=%00"), "invalid-request")
+
+
+def test_an_idempotency_key_is_its_owners(client: Client) -> None:
+    headers = {"Idempotency-Key": "night-1"}
+    posted = [client(who).post("/jobs", json=BODY, headers=headers) for who in ("ada", "bob")]
+    assert [answer.status_code for answer in posted] == [202, 202]
+    assert posted[0].json()["id"] != posted[1].json()["id"]
+
+
+def test_cursors_lead_to_no_other_owner(client: Client) -> None:
+    ada, bob = client("ada"), client("bob")
+    for who in (ada, bob, ada, bob, ada):
+        who.post("/jobs", json=BODY)
+    cursor = ada.get("/jobs?limit=1").json()["next_cursor"]
+    items = bob.get("/jobs", params={"cursor": cursor}).json()["items"]
+    assert {job["owner"] for job in items} == {"bob"}
+
+
+def test_keys_are_in_no_answer_and_no_log(
+    client: Client, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    ada = client("ada")
+    text = str(ada.headers["Authorization"]).partition(" ")[2]
+    answers = [ada.get("/jobs"), ada.post("/jobs", json=BODY), ada.get("/nothing")]
+    wrong = text[:-3] + "000"
+    answers.append(ada.get("/jobs", headers={"Authorization": f"Bearer {wrong}"}))
+    said = "".join(a.text + str(a.headers) for a in answers)
+    said += "".join(capfd.readouterr()) + caplog.text
+    assert text[18:] not in said
+    assert wrong[18:] not in said
+
+
+def test_no_start_without_keys_but_for_loopback(settings: Settings) -> None:
+    given = settings.model_dump()
+    with pytest.raises(BadSettings, match="SLIMGPT_AUTH: off needs SLIMGPT_LOOPBACK_ONLY"):
+        create_app(Settings(**{**given, "loopback_only": False}))
+    for pepper in ("", "short"):
+        with pytest.raises(BadSettings, match="SLIMGPT_KEY_PEPPER"):
+            create_app(Settings(**{**given, "auth": "keys", "key_pepper": pepper}))
+
+
+def test_keys_are_asked_for_unless_somebody_says_otherwise() -> None:
+    assert Settings.model_fields["auth"].default == "keys"
+
+
+LOOPBACK = [("127.0.0.1", "localhost:8000"), ("127.9.9.9", "127.0.0.1"), ("::1", "[::1]:8000"),
+            ("::ffff:127.0.0.1", "LOCALHOST")]  # fmt: skip
+FOREIGN = [("10.0.0.7", "localhost"), ("203.0.113.9", "127.0.0.1"), ("::ffff:10.0.0.7", "[::1]"),
+           ("fe80::1", "localhost"), ("", "localhost"), ("testclient", "localhost"),
+           ("127.0.0.1", "evil.example"), ("127.0.0.1", "localhost.evil.example"),
+           ("127.0.0.1", "127.0.0.1.nip.io:8000"), ("127.0.0.1", "0.0.0.0"),
+           ("127.0.0.1", "127.0.0.1@evil"), ("127.0.0.1", "")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("peer", "host"), LOOPBACK + FOREIGN)
+def test_without_keys_only_this_machine_is_answered(
+    settings: Settings, peer: str, host: str
+) -> None:
+    with TestClient(create_app(settings), client=(peer, 50000)) as client:
+        answers = [client.get(path, headers={"Host": host}) for path in ("/jobs", "/healthz")]
+    if (peer, host) in LOOPBACK:
+        assert [answer.status_code for answer in answers] == [200, 200]
+    else:
+        for answer in answers:
+            problem(answer, "not-local")
+
+
+def test_a_proxy_on_this_machine_does_not_make_strangers_local(api: httpx.Client) -> None:
+    """uvicorn believes a forwarded address that a loopback peer names."""
+    problem(api.get("/jobs", headers={"X-Forwarded-For": "203.0.113.9"}), "not-local")
+
+
+def test_without_keys_the_description_asks_for_none(settings: Settings) -> None:
+    described = create_app(settings).openapi()
+    assert "securitySchemes" not in described["components"]
+    assert "401" not in described["paths"]["/jobs"]["get"]["responses"]
