@@ -124,7 +124,7 @@ class Attempt:
 
     def _reason_to_stop(self, started: float, heard: float) -> Stopped | Broken | None:
         settings, now = self._settings, time.monotonic()
-        if self._lease.lost.is_set():
+        if self._lease.is_lost():
             return Stopped("lost")
         if self._lease.cancel.is_set():
             return Stopped("cancel")
@@ -145,6 +145,9 @@ class Attempt:
 
     def _take(self, event: AnyEvent) -> None:
         """Truth first, then the hint."""
+        if isinstance(event, Result):
+            # Megabytes of kept indices: they are in the checkpoint's provenance, the rest in rows.
+            event = event.model_copy(update={"layers": []})
         if isinstance(event, Result | Failed):
             self._last = event
         else:

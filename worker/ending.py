@@ -6,6 +6,8 @@ import signal
 from dataclasses import dataclass
 from typing import Literal
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from slimgpt.events import Failed, Result
 
 Why = Literal["lost", "cancel", "shutdown"]
@@ -95,6 +97,20 @@ def overdue(seconds: float, where: str) -> Broken:
         f"the job was stopped after its time limit of {seconds:g} s, during {where}",
         "use fewer calibration sequences, or raise SLIMGPT_JOB_TIME_LIMIT_SECONDS",
     )
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, fit for the job's owner: no path of the worker's disk, no SQL.
+
+    The worker's log holds all of it.
+    """
+    name = type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return f"{name}: {error.strerror}"
+    if isinstance(error, SQLAlchemyError):  # statement and parameters
+        return name
+    said = _last_line(str(error)[:500])
+    return f"{name}: {said}" if said else name
 
 
 def _last_line(tail: str) -> str:

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from slimgpt.events import AnyEvent, parse
 from worker import launch
 
-LINE_BYTES = 8 << 20
+LINE_BYTES = 128 << 20  # a result names every channel kept: 10 MB for a model of 70B
 TAIL_BYTES = 16 << 10
 QUEUED_EVENTS = 1000
 LOGGED_GARBAGE = 20

@@ -61,6 +61,16 @@ class Lease:
         self._over.set()
         self._thread.join()
 
+    def is_lost(self) -> bool:
+        """Whether the job is no longer ours, or may be another's by our own clock.
+
+        Asked by who watches the engine: the renewing thread may hang in a database that neither
+        answers nor breaks the connection.
+        """
+        if time.monotonic() - self._renewed > self._store.lease_seconds:
+            self.lost.set()
+        return self.lost.is_set()
+
     def write(self, step: Callable[[], bool]) -> None:
         """Do a guarded write, again and again while the database is away.
 
@@ -94,10 +104,8 @@ class Lease:
                 self._look()
             except SQLAlchemyError as error:
                 log.warning("the store is away", error=str(error))
-            if time.monotonic() - self._renewed > self._store.lease_seconds:
-                log.warning("the lease ran out before it could be renewed")
-                self.lost.set()
-            if self.lost.is_set():
+            if self.is_lost():
+                log.warning("the lease is lost")
                 return
 
     def _look(self) -> None:

@@ -66,6 +66,9 @@ class Reaper:
                 self.look()
             except (SQLAlchemyError, QueueUnavailable) as error:
                 log.warning("the reaper will try again", error=str(error))
+            except Exception:
+                # A process that lives on without this loop would repair nothing, unnoticed.
+                log.exception("the reaper will try again")
             self._over.wait(self._settings.reap_seconds)
 
     def start(self) -> None:

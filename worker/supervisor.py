@@ -38,7 +38,7 @@ from jobs.states import Status
 from jobs.store import Store
 from slimgpt.events import Result, StageFinished, StageStarted
 from worker.attempt import Attempt
-from worker.ending import Broken, Completed, Ending, Stopped
+from worker.ending import Broken, Completed, Ending, Stopped, reason
 from worker.lease import AWAY, Lease, LeaseLost
 from worker.workfolder import WorkFolder, open_folder, sweep
 
@@ -129,8 +129,8 @@ class Supervisor:
                 return Outcome.LOST
             except Exception as error:
                 log.exception("the worker could not do the job")
-                message = f"the worker could not do the job: {type(error).__name__}: {error}"
-                hint = "look at the worker's disk and settings, then submit it again"
+                message = f"the worker could not do the job: {reason(error)}"
+                hint = "look at the worker's log, disk and settings, then submit it again"
                 return self._fail(claim, lease, Broken("worker-error", message, hint))
 
     def _work(self, claim: Claim, lease: Lease) -> Outcome:
@@ -157,8 +157,8 @@ class Supervisor:
             checkpoint = _inside(folder.engine, result.checkpoint)
             report = _read_report(checkpoint)
         except (OSError, ValueError) as error:
-            words = f"the engine reported success, but its checkpoint is not usable: {error}"
-            return self._fail(claim, lease, Broken("engine-protocol", words, ""))
+            words = "the engine reported success, but its checkpoint or report.json is not usable: "
+            return self._fail(claim, lease, Broken("engine-protocol", words + reason(error), ""))
         lease.write(lambda: self.store.stage(claim.job.id, claim.epoch, "publish"))
         self.progress.record(claim.job.id, StageStarted(stage="publish"))
         began = time.monotonic()
@@ -167,7 +167,8 @@ class Supervisor:
         except Exception as error:
             # Every object store has exceptions of its own; each means the same here.
             log.exception("publishing failed", prefix=prefix)
-            words = f"the result could not be published: {type(error).__name__}: {error}"
+            self._take_back(prefix)
+            words = f"the result could not be published: {reason(error)}"
             hint = "look at the space and the settings of the artifact store, then submit it again"
             return self._fail(claim, lease, Broken("publish-failed", words, hint))
         seconds = time.monotonic() - began
@@ -203,8 +204,15 @@ class Supervisor:
             finished = job is not None and job.artifacts_prefix == prefix
         if finished:
             return self._ended_as(job_id, Status.SUCCEEDED, Outcome.SUCCEEDED)
-        self.artifacts.delete(prefix)
+        self._take_back(prefix)
         return self._stop(claim, lease, Stopped("cancel"))
+
+    def _take_back(self, prefix: str) -> None:
+        """Remove what was published or half published; the job's end doesn't hang on it."""
+        try:
+            self.artifacts.delete(prefix)
+        except Exception:
+            log.exception("files are left in the artifact store", prefix=prefix)
 
     def _fail(self, claim: Claim, lease: Lease, broken: Broken) -> Outcome:
         job_id = claim.job.id

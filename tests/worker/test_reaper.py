@@ -106,6 +106,28 @@ def test_the_thread_looks_until_it_is_stopped(bench: Bench, queue: Queue) -> Non
     reaper.stop()
 
 
+def test_the_thread_outlives_what_nobody_expected(bench: Bench, redis_url: str) -> None:
+    """A message that can't be encoded is no outage of anything, and no reason to stop repairing."""
+
+    class Odd(Queue):
+        def publish(self, job_id: str) -> None:
+            if self.odd:
+                self.odd = False
+                raise LookupError("no such serializer")
+            super().publish(job_id)
+
+        odd = True
+
+    queue = Odd(redis_url)
+    job = bench.job()
+    age(bench, 10)
+    reaper = Reaper(bench.settings.model_copy(update={"reap_seconds": 0.05}), bench.store, queue)
+    reaper.start()
+    wait_until(lambda: bench.again(job).dispatched_at, "the job is sent all the same")
+    reaper.stop()
+    queue.close()
+
+
 def test_the_program_works_and_ends_when_asked(bench: Bench, redis_url: str) -> None:
     job = bench.job()
     bench.store.claim(job.id, "silent")
