@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.shards import PartialCheckpoint
 from slimgpt.config import PruneSpec
-from slimgpt.events import Event, LayerFinished, Planned, Progress
+from slimgpt.events import Event, LayerFinished, Planned, Progress, Warned
 from slimgpt.intake import Intake
 from slimgpt.layers import survey
 from slimgpt.layers.sequence import DenseVariances, PrunedLayer, prune_layer
@@ -86,7 +86,9 @@ def prune(
     for index, target in enumerate(decided.plan.after):
         if index < len(records):
             done.advance(index, done.layer(index), batches)
-            yield LayerFinished.model_validate({**records[index], "resumed": True})
+            event = LayerFinished.model_validate({**records[index], "resumed": True})
+            yield event
+            yield from _more_damping(event, spec.damping)
             continue
         began = time.monotonic()
         variances = decided.variances[index] if decided.variances else None
@@ -96,6 +98,7 @@ def prune(
         partial.write_layer(index, layer.tensors, record)
         records.append(record)
         yield event
+        yield from _more_damping(event, spec.damping)
     return records
 
 
@@ -131,6 +134,14 @@ def _event(index: int, decided: Decided, layer: PrunedLayer, seconds: float) -> 
         ffn_damping=layer.ffn_damping,
         seconds=seconds,
     )
+
+
+def _more_damping(layer: LayerFinished, asked: float) -> Iterator[Warned]:
+    """Say where a factorisation succeeded only with more damping than was asked for."""
+    for part, used in (("attention", layer.attention_damping), ("FFN", layer.ffn_damping)):
+        if used > asked:
+            message = f"{part}: the Hessian needed damping {used:g}, {asked:g} was asked for"
+            yield Warned(message=message, layer=layer.layer)
 
 
 def _kept(layer: PrunedLayer) -> dict[str, Any]:

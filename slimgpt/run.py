@@ -60,7 +60,8 @@ def run(
         findings = Findings(spec, chosen)
         for event in _stages(findings, workdir, roots):
             if isinstance(event, Warned):
-                findings.warnings.append(event.message)
+                place = "" if event.layer is None else f"layer {event.layer}: "
+                findings.warnings.append(place + event.message)
             yield event
         yield Result(
             parameters_before=findings.plan.parameters_before,

@@ -26,7 +26,7 @@ from slimgpt.errors import (
     UnreachableTargetError,
     UnsupportedModelError,
 )
-from slimgpt.events import Event, LayerFinished, Perplexity, Result, Verified, parse
+from slimgpt.events import Event, LayerFinished, Perplexity, Result, Verified, Warned, parse
 from slimgpt.origins.roots import Roots
 from slimgpt.run import run
 from tests.slimgpt.tiny import FAMILIES, Tiny
@@ -135,6 +135,20 @@ def test_a_pruned_checkpoint_can_be_pruned_again(roots: Roots, tmp_path: Path) -
     (tmp_path / "first/checkpoint").rename(tmp_path / "again")
     events = finish(spec(model="local:again"), tmp_path / "second", roots)
     assert [verified.max_difference for verified in of_type(events, Verified)] == [0.0]
+
+
+def test_damping_that_had_to_grow_is_a_warning_of_its_layer(roots: Roots, tmp_path: Path) -> None:
+    """Eight tokens for 48 channels: in float32's rounding H is not definite at 1e-8."""
+    Tiny(tokenizer=True).save(tmp_path / "model")
+    little = {"source": "local:text.txt", "samples": 1, "sequence_length": 8}
+    job = spec(damping=1e-8, calibration=little, evaluation={"texts": []})
+    events = finish(job, tmp_path / "work", roots)
+    grown = [layer for layer in of_type(events, LayerFinished) if layer.ffn_damping > 1e-8]
+    assert grown
+    warned = [event for event in of_type(events, Warned) if event.message.startswith("FFN")]
+    assert [event.layer for event in warned] == [layer.layer for layer in grown]
+    report = json.loads((tmp_path / "work/checkpoint/report.json").read_text())
+    assert {f"layer {event.layer}: {event.message}" for event in warned} <= {*report["warnings"]}
 
 
 def test_another_job_does_not_go_on_in_the_same_folder(roots: Roots, tmp_path: Path) -> None:
