@@ -42,7 +42,8 @@ class Report(BaseModel):
         layers: of every layer what `LayerFinished` says.
         perplexity: what `Perplexity` says, dense and pruned, for every text and length.
         verified: what `Verified` says, for every loader.
-        seconds: duration of the stages of the attempt that finished.
+        seconds: duration of the stages before `verify`, which the report is part of, in the attempt
+            that finished.
         peak_memory_bytes: GPU memory allocated, or resident memory of the engine on a CPU.
     """
 

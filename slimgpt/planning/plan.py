@@ -92,12 +92,16 @@ def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
 
 
 def _unreachable(spec: PruneSpec, nearest: Plan) -> UnreachableTargetError:
+    ways = ["that ratio"]
+    if spec.schedule.shape != "uniform":
+        ways.append("schedule `uniform`, which reaches furthest")
+    if spec.channel_multiple not in (None, 1):
+        ways.append("a smaller channel_multiple")
     return UnreachableTargetError(
         f"ratio {spec.ratio:g} cannot be met within {TOLERANCE:.1%} with schedule "
         f"`{spec.schedule.shape}`: the nearest plan removes {nearest.ratio_achieved:.4f} of the "
         "parameters",
-        hint="ask for that, for schedule `uniform`, which reaches furthest, or for a smaller "
-        "channel_multiple",
+        hint=f"ask for {', or '.join(ways)}",
     )
 
 
