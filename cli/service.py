@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import typer
 
+from cli.cancel import cancel
+from cli.delete import delete
 from cli.download import download
 from cli.jobs import jobs
 from cli.keys import keys
+from cli.retry import retry
 from cli.submit import submit
 from cli.up import up
 from cli.watch import watch
 
 
 def register(app: typer.Typer) -> None:
-    """Add `up`, `submit`, `jobs`, `watch`, `download` and `keys` to a command line."""
-    for command in (up, submit, jobs, watch, download):
+    """Add `up` and the commands of its client to a command line."""
+    for command in (up, submit, jobs, watch, download, cancel, retry, delete):
         app.command()(command)
     app.add_typer(keys)

@@ -56,7 +56,7 @@ class Job:
 
     @property
     def terminal(self) -> bool:
-        """Whether the job's state can't change any more."""
+        """Whether the job is over, unless somebody asks to try it again."""
         return self.status in TERMINAL
 
 

@@ -3,6 +3,7 @@
     queued → running → succeeded | failed | cancelled
              running → cancelling → cancelled
              running → queued          (the lease expired, or the worker shut down on purpose)
+             failed | cancelled → queued    (somebody asked for it)
 
 The words may grow; clients treat one that they do not know as not terminal.
 """
@@ -22,7 +23,7 @@ class Status(StrEnum):
 
 
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
-"""A job in one of these never changes its state again."""
+"""A job in one of these changes its state only when somebody asks to try it again."""
 
 HELD = frozenset({Status.RUNNING, Status.CANCELLING})
 """A worker holds the job's lease."""

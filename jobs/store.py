@@ -14,8 +14,10 @@ state, decides, and writes it back.
 | running, lease expired | queued; failed when attempts are spent | `reap` |
 | queued; running | cancelled; cancelling | `request_cancel` |
 | cancelling | cancelled | `cancelled`, or `reap` when the lease expired |
+| failed, cancelled | queued, more attempts | `retry` |
+| succeeded, failed, cancelled | gone | `remove` |
 
-The worker's side is in `jobs.leases`.
+The worker's side is in `jobs.leases`, what follows the end in `jobs.finished`.
 """
 
 from __future__ import annotations
@@ -32,8 +34,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.clock import UtcDateTime, from_now
 from jobs.database import READ_ONLY
+from jobs.finished import Finished
 from jobs.job import Claim, Job, Layer, Page, Reaped, Renewal, new_job_id
-from jobs.leases import FREED, Leases, touch
+from jobs.leases import FREED, touch
 from jobs.models import JOB_COLUMNS, JOBS, LAYERS, job_of, layer_of
 from jobs.states import HELD, Status
 from slimgpt.config import PruneSpec
@@ -66,7 +69,7 @@ class InvalidCursor(ValueError):  # noqa: N818 - as above
     """The cursor was not made by `Store.list`."""
 
 
-class Store(Leases):
+class Store(Finished):
     """Jobs in SQL. See the module's table for what may become what.
 
     Args:

@@ -99,6 +99,24 @@ def test_submit_takes_a_file_that_options_override(
     assert job.metadata == {"a": "1", "b": "2"}
 
 
+def test_an_option_leaves_the_rest_of_a_schedule_in_the_file(
+    client: Any, own_store: Store, tmp_path: Path
+) -> None:
+    spec = tmp_path / "job.json"
+    spec.write_text(json.dumps({**BODY, "schedule": {"shape": "linear"}}))
+    outcome = client("submit", "--spec", str(spec), "--first-ratio", "0.1", "--json")
+    job = own_store.get(json.loads(outcome.stdout)["id"])
+    assert job is not None
+    assert (job.spec.schedule.shape, job.spec.schedule.first_ratio) == ("linear", 0.1)
+
+
+def test_what_a_file_says_wrongly_is_not_overridden_unsaid(client: Any, tmp_path: Path) -> None:
+    spec = tmp_path / "job.json"
+    spec.write_text(json.dumps({**BODY, "calibration": "local:notes.txt"}))
+    words = refused(client("submit", "--spec", str(spec), "--samples", "8"))
+    assert "'local:notes.txt' in the file of --spec is not a JSON object" in words
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -166,6 +184,19 @@ def test_watch_in_json_is_json_only_with_the_job_last(
     assert lines[-1]["result"]["parameters_after"] == 75
 
 
+def test_a_job_is_cancelled_retried_and_deleted(
+    client: Any, api: httpx.Client, finished: dict[str, Any]
+) -> None:
+    job_id = api.post("/jobs", json=BODY).json()["id"]
+    assert client("cancel", job_id).stdout == f"{job_id} cancelled\n"
+    assert json.loads(client("retry", job_id, "--json").stdout)["status"] == "queued"
+    assert "cancel it first" in refused(client("delete", job_id))
+    client("cancel", job_id)
+    assert client("delete", job_id, finished["id"]).stdout.count(" deleted\n") == 2
+    assert api.get("/jobs").json()["items"] == []
+    assert "there is no job" in refused(client("delete", job_id))
+
+
 def test_download_brings_every_file_and_leaves_nothing_else(
     client: Any, finished: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -176,6 +207,16 @@ def test_download_brings_every_file_and_leaves_nothing_else(
     for path, content in finished["files"].items():
         assert (target / path).read_bytes() == content
     assert [entry.name for entry in target.parent.iterdir()] == ["folder"]
+
+
+def test_download_into_the_folder_where_one_stands(
+    client: Any, finished: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "here"
+    target.mkdir()
+    monkeypatch.chdir(target)
+    assert client("download", finished["id"], ".").exit_code == 0
+    assert (target / "config.json").read_bytes() == finished["files"]["config.json"]
 
 
 def test_download_goes_on_where_it_was_interrupted(

@@ -38,7 +38,7 @@ class Life(RuleBasedStateMachine):
         self.engine = make_engine(f"sqlite:///{self.folder / 'db'}")
         self.store = Store(self.engine, max_attempts=3)
         self.id = self.store.create(SPEC).id
-        self.status, self.epoch, self.attempt = Status.QUEUED, 0, 0
+        self.status, self.epoch, self.attempt, self.most = Status.QUEUED, 0, 0, 3
         self.layers: dict[int, int] = {}
 
     def held_by(self, epoch: int, *statuses: Status) -> bool:
@@ -100,6 +100,26 @@ class Life(RuleBasedStateMachine):
         assert job is not None
         assert job.status is self.status
 
+    @rule()
+    def retry(self) -> None:
+        expected = self.status in (Status.FAILED, Status.CANCELLED)
+        assert self.store.retry(self.id) == expected
+        if expected:
+            self.status, self.most = Status.QUEUED, self.attempt + 3
+
+    @rule()
+    def remove(self) -> None:
+        """A job that is over goes, and another takes its place."""
+        job = self.store.get(self.id)
+        assert job is not None
+        assert self.store.remove(job) == (self.status in TERMINAL)
+        if self.status in TERMINAL:
+            assert not self.store.remove(job)
+            assert self.store.get(self.id) is None
+            assert self.store.layers(self.id) == []
+            self.id, self.layers = self.store.create(SPEC).id, {}
+            self.status, self.epoch, self.attempt, self.most = Status.QUEUED, 0, 0, 3
+
     @rule(expired=st.booleans())
     def reap(self, expired: bool) -> None:
         reaped = self.store.reap(datetime.now(UTC) + timedelta(days=1) if expired else None)
@@ -107,7 +127,7 @@ class Life(RuleBasedStateMachine):
         assert len(reaped) == (expired and held)
         if not reaped:
             return
-        again = Status.QUEUED if self.attempt < 3 else Status.FAILED
+        again = Status.QUEUED if self.attempt < self.most else Status.FAILED
         self.status = Status.CANCELLED if self.status is Status.CANCELLING else again
         assert reaped[0].status is self.status
 

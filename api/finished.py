@@ -1,0 +1,52 @@
+"""What can be asked of a job that is over: `POST /jobs/{id}/retry`, `DELETE /jobs/{id}`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, BackgroundTasks, Response
+
+from api.jobs import POLL_SECONDS, dispatch
+from api.openapi import problems
+from api.problems import Problem
+from api.schemas import JobView
+from api.services import FoundJob, Wired
+from jobs.removal import remove_job
+from jobs.states import Status
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+@router.post("/{job_id}/retry", status_code=202, responses=problems(404, 409, 503))
+def retry_job(
+    job: FoundJob, services: Wired, response: Response, later: BackgroundTasks
+) -> JobView:
+    """Queue a failed or cancelled job again, with fresh attempts.
+
+    It goes on from the last finished layer where a worker still has it, with the same result.
+    """
+    queued = services.store.retry(job.id)
+    now = services.store.get(job.id)
+    if now is None:
+        raise Problem("job-not-found", f"there is no job {job.id!r}")
+    if not queued:
+        code = "job-finished" if now.status == Status.SUCCEEDED else "job-not-finished"
+        raise Problem(
+            code, f"job {job.id} is {now.status}: only a failed or cancelled one is retried"
+        )
+    later.add_task(dispatch, services, now)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    response.headers["Retry-After"] = str(POLL_SECONDS)
+    return JobView.of(now)
+
+
+@router.delete("/{job_id}", status_code=204, responses=problems(404, 409, 503))
+def delete_job(job: FoundJob, services: Wired) -> None:
+    """Remove a job that is over, with its report and its files. Asked again: 404."""
+    if not job.terminal:
+        raise Problem("job-not-finished", f"job {job.id} is {job.status}; cancel it first")
+    try:
+        removed = remove_job(job, services.store, services.artifacts, services.progress)
+    except OSError as error:
+        reason = "its files cannot be removed now; ask again"
+        raise Problem("unavailable", f"job {job.id}: {reason}") from error
+    if not removed and services.store.get(job.id) is not None:
+        raise Problem("job-not-finished", f"job {job.id} was tried again meanwhile")
