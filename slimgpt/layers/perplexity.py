@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from slimgpt.errors import NumericalError
 from slimgpt.layers.stack import Stack
+from slimgpt.planning.forecast import LOGIT_TOKENS
 
-LOGIT_TOKENS = 1024
 LARGEST_LOG = 700.0  # e^700 still is a number
 
 

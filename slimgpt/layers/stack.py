@@ -21,10 +21,10 @@ from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import UnsupportedModelError
 from slimgpt.layers.block import Block
+from slimgpt.planning.forecast import BATCH_TOKENS
 from slimgpt.precision import DTYPES
 
 ReadLayer = Callable[[int], dict[str, Tensor]]
-BATCH_TOKENS = 4096
 PRUNED_KEYS = ("auto_map", "per_layer_config", "allow_global_per_layer_attribute_access")
 
 

@@ -11,7 +11,8 @@ from slimgpt.planning.costs import Costs
 from slimgpt.planning.plan import Plan
 
 FLOAT = 4
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 4096  # a batch of activations
+LOGIT_TOKENS = 1024  # a batch of logits
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,10 @@ class Forecast:
         plan: sizes of all layers and parameter counts.
         layer_parameters: of every layer, (before, after).
         bytes_before, bytes_after: of the weights on disk.
-        peak_memory_bytes: estimate for the device, beyond what the runtime itself takes: the
-            largest layer twice, its Hessian with inverse and work space, one batch of activations.
+        peak_memory_bytes: estimate for a GPU, beyond what the runtime itself takes: the largest
+            layer twice, its Hessian with inverse and work space, one batch of activations; or, if
+            that is more, the output head with one batch of logits. On a CPU Hessians are float64
+            and take twice as much.
         activation_bytes: the activation cache, in host memory.
         provisional: the layers' shares are decided during the run (schedule `global`).
     """
@@ -52,22 +55,34 @@ def make(checkpoint: Checkpoint, spec: PruneSpec) -> Forecast:
     made = plan.make(spec, costs_of(checkpoint, spec))
     layers = layer_parameters(checkpoint, made, spec)
     width = checkpoint.bytes / checkpoint.parameters
-    hidden = checkpoint.architecture.hidden
-    widest = max(hidden, *(size.channels for size in made.before))
     largest = max(before for before, _ in layers)
-    calibration = spec.calibration
-    batch = max(BATCH_TOKENS, calibration.sequence_length) * (widest * 3 + hidden * 4)
+    calibration, hidden = spec.calibration, checkpoint.architecture.hidden
+    pruning = largest * width * 2 + _solving(checkpoint, calibration.sequence_length, width)
     return Forecast(
         plan=made,
         layer_parameters=layers,
         bytes_before=checkpoint.bytes,
         bytes_after=round(made.parameters_after * width),
-        peak_memory_bytes=round(
-            largest * width * 2 + (4 * widest**2 + 3 * widest * hidden) * FLOAT + batch * width
-        ),
+        peak_memory_bytes=round(max(pruning, _evaluating(checkpoint, spec, width))),
         activation_bytes=round(calibration.samples * calibration.sequence_length * hidden * width),
         provisional=spec.schedule.shape == "global",
     )
+
+
+def _solving(checkpoint: Checkpoint, sequence_length: int, width: float) -> float:
+    """Bytes of the widest Hessian with what is made of it, and of one batch of activations."""
+    hidden = checkpoint.architecture.hidden
+    widest = max(hidden, *(size.channels for size in checkpoint.architecture.sizes))
+    batch = max(BATCH_TOKENS, sequence_length) * (widest * 3 + hidden * 4)
+    return (4 * widest**2 + 3 * widest * hidden) * FLOAT + batch * width
+
+
+def _evaluating(checkpoint: Checkpoint, spec: PruneSpec, width: float) -> float:
+    """Bytes of the output head and of a batch of logits: stored, in float32, as logarithms."""
+    vocabulary = checkpoint.architecture.vocabulary
+    tokens = max(LOGIT_TOKENS, *spec.evaluation.sequence_lengths)
+    head = vocabulary * checkpoint.architecture.hidden * width
+    return head + tokens * vocabulary * (width + 2 * FLOAT)
 
 
 def layer_parameters(
