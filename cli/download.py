@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -31,6 +32,7 @@ def download(
     The files are gathered in DIR.partial, which becomes DIR when all are there and right; the
     same command goes on where one before it was interrupted.
     """
+    directory = Path(os.path.abspath(directory))  # `.` has no name that a neighbour could have
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         fail(f"{directory} exists and is not an empty folder; name another")
     with connect(url, api_key) as service:

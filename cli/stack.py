@@ -30,15 +30,13 @@ class StackError(Exception):
 def programs(env: Mapping[str, str], port: int) -> dict[str, Program]:
     """The service's own processes, in the order in which they are stopped."""
     python = sys.executable
-    worker_env = {**env, "REMAP_SIGTERM": "SIGQUIT"}  # asked to end, it gives its job back
     uvicorn = [python, "-m", "uvicorn", "--factory", "api.app:from_environment",
                "--host", "127.0.0.1", "--port", str(port), "--no-access-log",
                "--timeout-graceful-shutdown", "3"]  # fmt: skip
     return {
         "api": Program("api", uvicorn, env, API_STOP_SECONDS),
-        "worker": Program(
-            "worker", [python, "-m", "worker"], worker_env, SOFT_SHUTDOWN_SECONDS + 10.0
-        ),
+        # Asked to end, it gives its job back.
+        "worker": Program("worker", [python, "-m", "worker"], env, SOFT_SHUTDOWN_SECONDS + 10.0),
         "reaper": Program("reaper", [python, "-m", "worker.reaper"], env, 5.0),
     }
 

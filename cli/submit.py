@@ -59,7 +59,7 @@ def submit(  # noqa: PLR0913 - one parameter an option
     """Post a pruning job and print its id."""
     body = _read_spec(spec) if spec else {}
     _override(body, {"model": model, "ratio": ratio, "method": method})
-    _override(body, {"schedule": _schedule(schedule, first_ratio)})
+    _override(body, {"schedule": _schedule(schedule, first_ratio, body.get("schedule"))})
     sampling = {"source": calibration, "samples": samples, "sequence_length": seq_len, "seed": seed}
     _override(body, {"calibration": _merged(body.get("calibration"), sampling)})
     windows = {"texts": eval_text, "sequence_lengths": eval_seq_len}
@@ -87,10 +87,11 @@ def _read_spec(path: Path) -> dict[str, Any]:
     return dict(body)
 
 
-def _schedule(schedule: str | None, first_ratio: float | None) -> dict[str, Any] | None:
+def _schedule(schedule: str | None, first_ratio: float | None, base: Any) -> dict[str, Any] | None:
     """The schedule's part of the body: a shape, or the ratios that a file lists."""
     if schedule is None:
-        return None if first_ratio is None else {"shape": "log", "first_ratio": first_ratio}
+        started = None if first_ratio is None else {"shape": "log"} | _object(base)
+        return None if started is None else started | {"first_ratio": first_ratio}
     if schedule.endswith(".json"):
         try:
             ratios = json.loads(Path(schedule).read_text(encoding="utf-8"))
@@ -113,9 +114,15 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 def _merged(base: Any, changes: dict[str, Any]) -> dict[str, Any] | None:
     """`base` with the changes that were given; None when there is nothing to say."""
-    merged = dict(base) if isinstance(base, dict) else {}
-    _override(merged, changes)
-    return merged or None
+    given = {name: value for name, value in changes.items() if value not in (None, [])}
+    return {**_object(base), **given} if given else None
+
+
+def _object(base: Any) -> dict[str, Any]:
+    """What the file of `--spec` says in this place; nothing of it may vanish unsaid."""
+    if not (base is None or isinstance(base, dict)):
+        fail(f"{base!r} in the file of --spec is not a JSON object: it can't be overridden in part")
+    return dict(base or {})
 
 
 def _override(body: dict[str, Any], changes: dict[str, Any]) -> None:

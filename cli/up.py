@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -83,9 +83,7 @@ def _run(home: Home, port: int) -> None:
         redis = None if os.environ.get("SLIMGPT_REDIS_URL") else EmbeddedRedis(home.redis)
         os.environ |= _places(home, redis.url if redis else None)
         store = _open_store(home)
-        stack = Stack(
-            os.environ, port, home.logs, redis, lambda who, what: _say(console, who, what)
-        )
+        stack = Stack(os.environ, port, home.logs, redis, lambda who, what: say(console, who, what))
         news = JobNews(store)
         try:
             if stack.start(stopping.is_set):
@@ -96,12 +94,14 @@ def _run(home: Home, port: int) -> None:
                 if time.monotonic() >= next_news:
                     next_news = time.monotonic() + NEWS_SECONDS
                     for line in news.read():
-                        _say(console, "job", line)
+                        say(console, "job", line)
         finally:
-            _say(console, "up", "stopping; jobs under way go on at the next start")
-            stack.stop(hurry.is_set, Settled(store))
-            store.engine.dispose()
-            _say(console, "up", "stopped")
+            try:
+                say(console, "up", "stopping; jobs under way go on at the next start")
+            finally:  # whatever has become of the terminal
+                stack.stop(hurry.is_set, Settled(store))
+                store.engine.dispose()
+            say(console, "up", "stopped")
 
 
 @contextmanager
@@ -181,5 +181,7 @@ def _announce(console: Console, home: Home, url: str) -> None:
     console.print()
 
 
-def _say(console: Console, who: str, what: str) -> None:
-    console.print(f"{datetime.now():%H:%M:%S} {who:<7} {escape(what)}")
+def say(console: Console, who: str, what: str) -> None:
+    """A line for the terminal, if there still is one."""
+    with suppress(OSError):  # a terminal that was closed; the logs have it too
+        console.print(f"{datetime.now():%H:%M:%S} {who:<7} {escape(what)}")

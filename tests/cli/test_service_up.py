@@ -5,14 +5,17 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from rich.console import Console
 
 from cli.child import Child, Program, stop
 from cli.embedded_redis import EmbeddedRedis
+from cli.up import say
 from tests.servers import wait_until
 from tests.up import Up, script_engine
 
@@ -164,6 +167,13 @@ def test_a_setting_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "SLIMGPT_LEASE_SECONDS" in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+def test_a_terminal_that_takes_no_more_does_not_keep_it_from_stopping() -> None:
+    terminal = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115 - can't be closed
+    say(Console(file=terminal), "up", "stopping")
+    with suppress(OSError):
+        terminal.close()
 
 
 def test_redis_starts_empty_when_its_files_are_unreadable(tmp_path: Path) -> None:
