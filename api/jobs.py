@@ -9,6 +9,7 @@ import structlog
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
 
 from api.auth import Caller
+from api.filters import Filtered
 from api.openapi import problems
 from api.problems import Problem
 from api.schemas import JobPage, JobRequest, JobView, LayerList, StatusView
@@ -96,6 +97,8 @@ def list_jobs(
     status: Annotated[
         list[Status] | None, Query(description="Only jobs of this status; may be repeated.")
     ] = None,
+    *,
+    where: Filtered,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
     cursor: Annotated[
         str | None, Query(max_length=128, description="`next_cursor` of the page before.")
@@ -106,7 +109,11 @@ def list_jobs(
         return JobPage(items=[], next_cursor=None)
     try:
         page = services.store.list(
-            owner=owner or caller.scope, status=status or None, limit=limit, cursor=cursor
+            owner=owner or caller.scope,
+            status=status or None,
+            where=where,
+            limit=limit,
+            cursor=cursor,
         )
     except InvalidCursor as error:
         fault = FieldError(location="query", pointer="/cursor", message=str(error))

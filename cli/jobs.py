@@ -18,8 +18,19 @@ PIPE_WIDTH = 400
 COLUMNS = {"id": 30, "status": 10, "ratio": 5, "layers": 6, "age": 6}
 
 
-def jobs(
-    status: Annotated[str | None, typer.Option(help="Only jobs of this status.")] = None,
+def jobs(  # noqa: PLR0913 - one parameter an option
+    *,
+    status: Annotated[
+        list[str] | None, typer.Option(help="Only jobs of this status; several allowed.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Only jobs on this model.")] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(help="Only jobs with this KEY=VALUE; several allowed.")
+    ] = None,
+    created_after: Annotated[
+        str | None, typer.Option(help="Only jobs posted then or later: 2026-11-22T06:00:00Z.")
+    ] = None,
+    created_before: Annotated[str | None, typer.Option(help="Only jobs posted earlier.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
     cursor: Annotated[str | None, typer.Option(help="Go on after an earlier list.")] = None,
     url: Url = DEFAULT_URL,
@@ -28,7 +39,16 @@ def jobs(
 ) -> None:
     """List the jobs."""
     with connect(url, api_key) as service:
-        page = service.get("/jobs", status=status, limit=limit, cursor=cursor)
+        page = service.get(
+            "/jobs",
+            status=status,
+            model=model,
+            metadata=metadata,
+            created_after=created_after,
+            created_before=created_before,
+            limit=limit,
+            cursor=cursor,
+        )
     if as_json:
         typer.echo(json.dumps(page))
         return
@@ -37,7 +57,7 @@ def jobs(
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
     if not page["items"]:
-        console.print("no jobs yet; post one: slimgpt submit --model local:NAME --ratio 0.25")
+        console.print("no such jobs; post one: slimgpt submit --model local:NAME --ratio 0.25")
         return
     console.print(job_table(page["items"], console.width))
     if page["next_cursor"]:

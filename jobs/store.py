@@ -34,6 +34,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.clock import UtcDateTime, from_now
 from jobs.database import READ_ONLY
+from jobs.filters import Filter
 from jobs.finished import Finished
 from jobs.job import Claim, Job, Layer, Page, Reaped, Renewal, new_job_id
 from jobs.leases import FREED, touch
@@ -135,6 +136,7 @@ class Store(Finished):
         *,
         owner: str | None = None,
         status: Status | Iterable[Status] | None = None,
+        where: Filter | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Job]:
@@ -150,6 +152,8 @@ class Store(Finished):
         if status is not None:
             wanted = [status] if isinstance(status, Status) else list(status)
             statement = statement.where(JOBS.c.status.in_(wanted))
+        if where is not None:
+            statement = statement.where(*where.conditions())
         if cursor is not None:
             statement = statement.where(JOBS.c.id < _read_cursor(cursor))
         jobs = self._many(statement)

@@ -119,6 +119,42 @@ def test_the_list_filters_by_status(api: httpx.Client) -> None:
     assert ids("failed") == []
 
 
+def test_the_list_filters_by_model_time_and_labels(api: httpx.Client) -> None:
+    first = post(api, metadata={"team": "search", "night": "1"}).json()
+    second = post(api, model="org/other", metadata={"team": "search"}).json()
+
+    def ids(*parameters: tuple[str, str]) -> list[str]:
+        answer = api.get("/jobs", params=parameters)
+        assert answer.status_code == 200, answer.text
+        return [job["id"] for job in answer.json()["items"]]
+
+    assert ids(("model", "org/other")) == [second["id"]]
+    assert ids(("metadata", "team=search")) == [second["id"], first["id"]]
+    assert ids(("metadata", "team=search"), ("metadata", "night=1")) == [first["id"]]
+    assert ids(("created_after", first["created_at"])) == [second["id"], first["id"]]
+    assert ids(("created_before", first["created_at"])) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("created_after", "yesterday"),
+        ("created_after", "2026-11-22T06:00:00"),  # in whose time zone?
+        ("created_before", "0001-01-01T00:00:00+10:00"),
+        ("created_before", "9999-12-31T23:59:59-10:00"),
+        ("metadata", "team"),
+        ("metadata", "=x"),
+        ("metadata", "team=\0"),
+        ("model", "\0"),
+        ("model", "m" * 257),
+    ],
+)
+def test_a_filter_that_cannot_be_read_is_named(api: httpx.Client, name: str, value: str) -> None:
+    answer = api.get("/jobs", params={name: value})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"].startswith(f"/{name}")
+
+
 def test_the_status_of_a_queued_job(api: httpx.Client) -> None:
     job_id = post(api).json()["id"]
     answer = api.get(f"/jobs/{job_id}/status")

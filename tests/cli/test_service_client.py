@@ -146,6 +146,23 @@ def test_jobs_in_a_pipe_loses_no_column(client: Any, api: httpx.Client) -> None:
     assert [job_id in rest for job_id in sorted(ids)] == [True, False, False]
 
 
+def test_jobs_are_filtered(client: Any, api: httpx.Client) -> None:
+    ids = [
+        api.post("/jobs", json={**BODY, "metadata": {"night": night}}).json()["id"]
+        for night in ("1", "2")
+    ]
+    api.post(f"/jobs/{ids[0]}/cancel")
+
+    def listed(*arguments: str) -> list[str]:
+        page = json.loads(client("jobs", "--json", *arguments).stdout)
+        return [job["id"] for job in page["items"]]
+
+    assert listed("--metadata", "night=2", "--model", BODY["model"]) == [ids[1]]
+    assert listed("--status", "cancelled", "--status", "failed") == [ids[0]]
+    assert listed("--created-before", "2020-01-01T00:00:00Z") == []
+    assert "created_after" in refused(client("jobs", "--created-after", "today"))
+
+
 def test_a_narrow_terminal_shows_whole_ids(api: httpx.Client) -> None:
     ids = [api.post("/jobs", json=BODY).json()["id"] for _ in range(2)]
     console = Console(width=80, record=True, file=io.StringIO())
