@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,3 +34,11 @@ def ending(display: Display) -> Iterator[None]:
         hint = "; ".join(map(str, error.args))
         display.show(Failed(code="interrupted", message="interrupted", hint=hint))
         raise typer.Exit(INTERRUPTED) from None
+    except (typer.Exit, typer.Abort, BrokenPipeError):  # whoever reads has gone: nobody to tell
+        raise
+    except Exception as error:  # programs are promised a last line whatever happens
+        traceback.print_exc()
+        message = f"{type(error).__name__}: {error}"
+        hint = "this is a defect: report it with the lines above"
+        display.show(Failed(code="internal-error", message=message, hint=hint))
+        raise typer.Exit(1) from None
