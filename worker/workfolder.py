@@ -14,12 +14,15 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from slimgpt.config import PruneSpec
+
+GONE = "gone-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Remove it all; the job has ended."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        _discard(self.path)
 
 
 @contextmanager
@@ -71,24 +74,47 @@ def open_folder(root: Path, job_id: str, epoch: int, spec: PruneSpec) -> Iterato
 def sweep(root: Path, ended: Callable[[str], bool]) -> list[str]:
     """Remove the folders of jobs that have `ended` elsewhere. Returns their names."""
     removed = []
+    for path in root.glob(f"{GONE}*"):  # a removal that was cut off
+        shutil.rmtree(path, ignore_errors=True)
     for path in sorted(root.glob("job_*")) if root.is_dir() else []:
         if not ended(path.name.split(".")[0]):
             continue
         lock = _lock(path)
         if lock is not None:
-            shutil.rmtree(path, ignore_errors=True)
+            _discard(path)
             os.close(lock)
             removed.append(path.name)
     return removed
 
 
+def _discard(path: Path) -> None:
+    """Remove a locked folder: its name at once, so that nobody resumes what is half removed."""
+    aside = path.with_name(f"{GONE}{path.name}.{time.time_ns()}")
+    with suppress(OSError):
+        path.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def _lock(path: Path) -> int | None:
     """Take the folder's lock; None if another process has it."""
-    path.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    while True:
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # removed since, by whoever had it
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if _is_at(descriptor, path / "lock"):
+            return descriptor
+        os.close(descriptor)  # the lock of a folder that was removed holds nobody off
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
