@@ -26,10 +26,24 @@ FREED: dict[str, Any] = {"worker": None, "lease_expires_at": None}
 
 
 def plain(value: Mapping[str, Any] | Event) -> dict[str, Any]:
-    """As JSON that every database takes: infinite and undefined numbers become null."""
+    """As JSON that every database takes: no infinite or undefined number, no NUL in a text."""
     text = value.line() if isinstance(value, Event) else json.dumps(dict(value))
-    loaded: dict[str, Any] = json.loads(text, parse_constant=lambda _: None)
+    loaded: dict[str, Any] = storable(json.loads(text, parse_constant=lambda _: None))
     return loaded
+
+
+def storable(value: Any) -> Any:
+    """The same JSON with U+FFFD for U+0000, which PostgreSQL keeps in no text.
+
+    Messages of an engine quote what strangers wrote: a config, a text, a name.
+    """
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    if isinstance(value, dict):
+        return {storable(name): storable(item) for name, item in value.items()}
+    return value
 
 
 def touch(**values: Any) -> dict[str, Any]:
@@ -133,7 +147,7 @@ class Leases:
 
     def warn(self, job_id: str, epoch: int, event: Warned) -> bool:
         """Add a warning, unless the job has it already (a resumed attempt repeats itself)."""
-        warning = {"message": event.message, "layer": event.layer}
+        warning = {"message": storable(event.message), "layer": event.layer}
         locked = self._held(job_id, epoch).values(touch()).returning(JOBS.c.warnings)
         with self.engine.begin() as connection:
             row = connection.execute(locked).one_or_none()

@@ -308,3 +308,14 @@ def test_the_outbox_finds_messages_that_are_missing(store: Store) -> None:
     assert store.undispatched(0, lost_after=60) == [unsent.id]
     assert store.undispatched(60) == []
     assert store.undispatched(0, lost_after=0) == [sent.id, unsent.id]
+
+
+def test_what_strangers_wrote_is_kept_by_every_database(store: Store) -> None:
+    claim = claimed(store)
+    job_id, epoch = claim.job.id, claim.epoch
+    assert store.warn(job_id, epoch, Warned(message="named 'a\0b'"))
+    assert store.fail(job_id, epoch, {"code": "c", "message": "x\0y", "hint": r"a \u0000 of text"})
+    failed = store.get(job_id)
+    assert failed is not None
+    assert failed.error == {"code": "c", "message": "x\ufffdy", "hint": r"a \u0000 of text"}
+    assert failed.warnings == [{"message": "named 'a\ufffdb'", "layer": None}]
