@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import artifacts, auth, events, finished, health, jobs, openapi, problems
 from api.body_size import BodySizeLimit
+from api.header_size import HeaderSizeLimit
 from api.services import Services
 from jobs import logs
 from jobs.settings import Settings, load
@@ -67,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(auth.Gate)
     if settings.loopback_only:
         app.add_middleware(auth.LoopbackOnly)
+    app.add_middleware(HeaderSizeLimit)
     app.add_middleware(NoSniff)  # the outermost
     for module in (jobs, finished, events, artifacts, health):
         app.include_router(module.router)

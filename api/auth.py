@@ -17,10 +17,11 @@ from fastapi import Depends, Request
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import Problem, document
+from api.rate import Standing, of_address
 from jobs.keys import BadKeyRequest, require_pepper
 from jobs.settings import BadSettings, Settings
 
@@ -32,6 +33,7 @@ REALM = 'Bearer realm="slimgpt"'
 OPEN = re.compile(
     r"/healthz|/readyz|/docs|/openapi\.json|/problems/[^/]*|/static-offline-docs/.*|/favicon\.ico"
 )
+UNCOUNTED = ("/healthz",)
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(?::\d*)?")
 log = structlog.get_logger(__name__)
 
@@ -113,28 +115,69 @@ class Gate:
             await self.app(scope, receive, send)
             return
         try:
-            caller = await run_in_threadpool(_identify, scope)
+            caller, standing = await run_in_threadpool(_admit, scope)
         except Problem as refusal:
             await document(scope["path"], refusal)(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
-        await self.app(scope, receive, send)
+
+        async def told(message: Message) -> None:
+            if standing is not None and message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(standing.headers)
+            await send(message)
+
+        await self.app(scope, receive, told)
 
 
-def _identify(scope: Scope) -> Identity | None:
+def _admit(scope: Scope) -> tuple[Identity | None, Standing | None]:
+    """Who asks, None for what anyone may read; and how they stand with their limit, if counted.
+
+    Without a valid key the address counts, so that guessing is limited as well.
+
+    Raises:
+        Problem: 401, 429 or 503.
+    """
+    rate = _services(scope).rate
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    if rate is None or path in UNCOUNTED:
+        return _identify(scope, path), None
+    who = of_address((scope.get("client") or ("",))[0])
+    try:
+        caller = _identify(scope, path)
+    except Problem as refusal:
+        if refusal.status_code == 401:
+            _require_allowed(rate.count(who))
+        raise
+    standing = rate.count(who if caller is None else str(caller.key_id))
+    _require_allowed(standing)
+    return caller, standing
+
+
+def _require_allowed(standing: Standing) -> None:
+    if not standing.allowed:
+        detail = f"more than {standing.most} requests in a minute"
+        raise Problem("too-many-requests", detail, headers=standing.headers)
+
+
+def _services(scope: Scope) -> Services:
+    services: Services = scope["app"].state.services
+    return services
+
+
+def _identify(scope: Scope, path: str) -> Identity | None:
     """Who asks; None for what anyone may read.
 
     Raises:
         Problem: 401, no key or one that is not valid; 503, the database does not answer.
     """
-    if is_open(scope["path"].removeprefix(scope.get("root_path", ""))):
+    if is_open(path):
         return None
-    services: Services = scope["app"].state.services
-    if services.keys is None:
+    keys = _services(scope).keys
+    if keys is None:
         return NOBODY
     text = _bearer(Headers(scope=scope).getlist("authorization"))
     try:
-        key = services.keys.find(text)
+        key = keys.find(text)
     except (OperationalError, PoolTimeoutError) as error:
         log.error("database unavailable", path=scope["path"], error=type(error).__name__)
         detail = "the database does not answer; try again"

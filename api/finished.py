@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from fastapi import APIRouter, BackgroundTasks, Response
 
-from api.jobs import POLL_SECONDS, dispatch
+from api.jobs import POLL_SECONDS, dispatch, too_many_jobs
 from api.openapi import problems
 from api.problems import Problem
 from api.schemas import JobView
 from api.services import FoundJob, Wired
+from jobs.quotas import QuotaReached
 from jobs.removal import remove_job
 from jobs.states import Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
-@router.post("/{job_id}/retry", status_code=202, responses=problems(404, 409, 503))
+@router.post("/{job_id}/retry", status_code=202, responses=problems(404, 409, 429, 503))
 def retry_job(
     job: FoundJob, services: Wired, response: Response, later: BackgroundTasks
 ) -> JobView:
@@ -23,7 +24,10 @@ def retry_job(
 
     It goes on from the last finished layer where a worker still has it, with the same result.
     """
-    queued = services.store.retry(job.id)
+    try:
+        queued = services.store.retry(job.id, max_active=services.settings.max_active_jobs)
+    except QuotaReached as error:
+        raise too_many_jobs(error) from error
     now = services.store.get(job.id)
     if now is None:
         raise Problem("job-not-found", f"there is no job {job.id!r}")

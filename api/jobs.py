@@ -12,6 +12,7 @@ from api.auth import Caller
 from api.filters import Filtered
 from api.openapi import problems
 from api.problems import Problem
+from api.room import require_room
 from api.schemas import JobPage, JobRequest, JobView, LayerList, StatusView
 from api.services import FoundJob, Services, Wired
 from api.sources import missing_sources
@@ -20,10 +21,12 @@ from api.validation import FieldError, summary
 from jobs.job import Job
 from jobs.keys import OWNER
 from jobs.queue import QueueUnavailable
+from jobs.quotas import QuotaReached
 from jobs.states import Status
 from jobs.store import MAX_PAGE, IdempotencyConflict, InvalidCursor
 
 POLL_SECONDS = 2
+QUOTA_SECONDS = 60
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 log = structlog.get_logger(__name__)
 
@@ -39,8 +42,8 @@ def _declared_json(request: Request) -> None:
 @router.post(
     "",
     status_code=202,
-    dependencies=[Depends(_declared_json)],
-    responses=problems(400, 413, 415, 422, 503),
+    dependencies=[Depends(_declared_json), Depends(require_room)],
+    responses=problems(400, 413, 415, 422, 429, 503),
 )
 def post_job(
     body: JobRequest,
@@ -66,8 +69,14 @@ def post_job(
         raise Problem("invalid-request", summary(faults), errors=faults)
     try:
         job = services.store.create(
-            spec, metadata=body.metadata, owner=caller.owner, idempotency_key=idempotency_key
+            spec,
+            metadata=body.metadata,
+            owner=caller.owner,
+            idempotency_key=idempotency_key,
+            max_active=settings.max_active_jobs,
         )
+    except QuotaReached as error:
+        raise too_many_jobs(error) from error
     except IdempotencyConflict as error:
         raise Problem("idempotency-conflict", str(error)) from error
     if job.status == Status.QUEUED and job.dispatched_at is None:
@@ -75,6 +84,11 @@ def post_job(
     response.headers["Location"] = f"/jobs/{job.id}"
     response.headers["Retry-After"] = str(POLL_SECONDS)
     return JobView.of(job)
+
+
+def too_many_jobs(error: QuotaReached) -> Problem:
+    """That the owner must wait until a job of theirs is over."""
+    return Problem("too-many-jobs", str(error), headers={"Retry-After": str(QUOTA_SECONDS)})
 
 
 def dispatch(services: Services, job: Job) -> None:

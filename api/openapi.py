@@ -49,6 +49,7 @@ def install(app: FastAPI, *, with_keys: bool) -> None:
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             _replace_default_errors(schema)
+            _limit_headers(schema)
             if with_keys:
                 _require_keys(schema)
             app.openapi_schema = schema
@@ -82,3 +83,10 @@ def _require_keys(schema: dict[str, Any]) -> None:
                 continue
             operation["security"] = [{"apiKey": []}]
             operation["responses"]["401"] = _response(401)
+            operation["responses"]["429"] = _response(429)
+
+
+def _limit_headers(schema: dict[str, Any]) -> None:
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            operation["responses"]["431"] = _response(431)

@@ -75,8 +75,20 @@ KINDS: dict[str, Kind] = {
         "The idempotency key was used for another request",
         "Use a new Idempotency-Key for a new request.",
     ),
+    "too-many-requests": Kind(
+        429, "Too many requests", "Wait as many seconds as Retry-After says."
+    ),
+    "too-many-jobs": Kind(
+        429, "The owner has too many unfinished jobs", "Wait until one is over, or cancel one."
+    ),
+    "headers-too-large": Kind(
+        431, "The request's headers are too large", "Send a shorter address and fewer headers."
+    ),
     "internal-error": Kind(
         500, "The service failed", "The service's log holds the reason under the reference."
+    ),
+    "storage-low": Kind(
+        503, "The service has no room for new jobs", "Try again when its operator has made room."
     ),
     "unavailable": Kind(
         503, "The service cannot answer now", "Try again later; GET /readyz names what is missing."

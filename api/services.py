@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from api.auth import Caller
 from api.problems import Problem
+from api.rate import RequestRate
 from jobs.artifacts import Artifacts
 from jobs.database import make_engine
 from jobs.job import Job
@@ -32,27 +33,32 @@ class Services:
     queue: Queue
     keys: Keys | None
     """None: nobody is asked for a key."""
+    rate: RequestRate | None
+    """None: requests are not counted."""
 
     @classmethod
     def connect(cls, settings: Settings) -> Services:
         """The services that the settings name; nothing is contacted yet."""
         engine = make_engine(settings.database_url.get_secret_value())
+        redis_url = settings.redis_url.get_secret_value()
+        asked = settings.auth == "keys"
         return cls(
             settings=settings,
             engine=engine,
             store=Store(
                 engine, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts
             ),
-            progress=Progress.connect(settings.redis_url.get_secret_value()),
+            progress=Progress.connect(redis_url),
             artifacts=Artifacts(settings.artifacts_url),
-            queue=Queue(settings.redis_url.get_secret_value()),
-            keys=Keys(engine, settings.key_pepper.get_secret_value())
-            if settings.auth == "keys"
-            else None,
+            queue=Queue(redis_url),
+            keys=Keys(engine, settings.key_pepper.get_secret_value()) if asked else None,
+            rate=RequestRate(redis_url, settings.requests_per_minute) if asked else None,
         )
 
     def close(self) -> None:
         """Give the connections back."""
+        if self.rate is not None:
+            self.rate.close()
         self.queue.close()
         self.progress.close()
         self.engine.dispose()

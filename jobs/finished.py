@@ -11,6 +11,7 @@ from jobs.clock import from_now
 from jobs.job import Job
 from jobs.leases import FREED, Leases, touch
 from jobs.models import JOBS
+from jobs.quotas import require_within
 from jobs.states import TERMINAL, Status
 
 RETRIABLE = frozenset({Status.FAILED, Status.CANCELLED})
@@ -19,11 +20,14 @@ RETRIABLE = frozenset({Status.FAILED, Status.CANCELLED})
 class Finished(Leases):
     """The transitions of a job that is over."""
 
-    def retry(self, job_id: str) -> bool:
+    def retry(self, job_id: str, *, max_active: int | None = None) -> bool:
         """Queue a failed or cancelled job again, with as many attempts as a new one has.
 
         Attempts and epochs go on counting: what an earlier worker still writes stays refused.
         Publish the id after this returned True. False: there is no such job in such a state.
+
+        Raises:
+            QuotaReached: the owner has `max_active` unfinished jobs already.
         """
         values = touch(
             status=Status.QUEUED,
@@ -39,7 +43,12 @@ class Finished(Leases):
             **FREED,
         )
         guarded = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status.in_(RETRIABLE))
-        return self._apply(guarded.values(values))
+        with self.engine.begin() as connection:
+            queued = connection.execute(guarded.values(values).returning(JOBS.c.owner))
+            owner = queued.scalar_one_or_none()
+            if owner is not None and max_active is not None:
+                require_within(connection, owner, max_active)
+        return owner is not None
 
     def remove(self, job: Job) -> bool:
         """Remove a finished job's row and its layers. Remove its files before: this ends all trace.

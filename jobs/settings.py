@@ -79,6 +79,21 @@ class Settings(BaseSettings):
         description="Secret, at least 32 characters, under which API keys are hashed; another one "
         "makes every key invalid. `openssl rand -hex 32` makes one.",
     )
+    requests_per_minute: int = Field(
+        600,
+        ge=1,
+        description="Requests that a key, or an address without one, may make; not counted with "
+        "`auth` off.",
+    )
+    max_active_jobs: int = Field(
+        100, ge=1, description="Unfinished jobs, waiting or running, that an owner may have."
+    )
+    min_free_bytes: int = Field(
+        1 << 30,
+        ge=0,
+        description="No new job is taken while a disk of artifacts, database or work has less "
+        "free.",
+    )
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",

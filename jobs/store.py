@@ -39,6 +39,7 @@ from jobs.finished import Finished
 from jobs.job import Claim, Job, Layer, Page, Reaped, Renewal, new_job_id
 from jobs.leases import FREED, touch
 from jobs.models import JOB_COLUMNS, JOBS, LAYERS, job_of, layer_of
+from jobs.quotas import require_within
 from jobs.states import HELD, Status
 from slimgpt.config import PruneSpec
 
@@ -86,12 +87,21 @@ class Store(Finished):
         metadata: dict[str, str] | None = None,
         owner: str = "local",
         idempotency_key: str | None = None,
+        max_active: int | None = None,
     ) -> Job:
         """Insert a queued job. The row is the outbox: publish its id after this returned.
 
         With a key that the owner has used before: the same request gives the same job.
 
+        Args:
+            spec: what is to be done.
+            metadata: labels of the client's own.
+            owner: whose job it is.
+            idempotency_key: the owner's own; None: every call makes a job.
+            max_active: unfinished jobs that the owner may have, this one included.
+
         Raises:
+            QuotaReached: the owner has `max_active` unfinished jobs already.
             IdempotencyConflict: the key was used with another spec or other metadata.
         """
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
@@ -105,6 +115,8 @@ class Store(Finished):
         )
         with self.engine.begin() as connection:
             row = connection.execute(statement).mappings().one_or_none()
+            if row is not None and max_active is not None:
+                require_within(connection, owner, max_active)
         if row is not None:
             return job_of(row)
         earlier = self._one(JOBS.c.owner == owner, JOBS.c.idempotency_key == idempotency_key)
