@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import artifacts, auth, events, finished, health, jobs, openapi, problems
+from api import artifacts, auth, events, finished, health, jobs, openapi, plans, problems
 from api.body_size import BodySizeLimit
 from api.header_size import HeaderSizeLimit
 from api.services import Services
@@ -70,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(auth.LoopbackOnly)
     app.add_middleware(HeaderSizeLimit)
     app.add_middleware(NoSniff)  # the outermost
-    for module in (jobs, finished, events, artifacts, health):
+    for module in (jobs, finished, events, artifacts, plans, health):
         app.include_router(module.router)
     return app
 

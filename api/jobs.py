@@ -31,7 +31,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 log = structlog.get_logger(__name__)
 
 
-def _declared_json(request: Request) -> None:
+def declared_json(request: Request) -> None:
     """A body that isn't declared as JSON is refused: browsers can't post it across origins."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
@@ -42,7 +42,7 @@ def _declared_json(request: Request) -> None:
 @router.post(
     "",
     status_code=202,
-    dependencies=[Depends(_declared_json), Depends(require_room)],
+    dependencies=[Depends(declared_json), Depends(require_room)],
     responses=problems(400, 413, 415, 422, 429, 503),
 )
 def post_job(

@@ -70,6 +70,14 @@ KINDS: dict[str, Kind] = {
     "invalid-request": Kind(
         422, "The request is not valid", "Correct the fields that `errors` points to."
     ),
+    "plan-refused": Kind(
+        422, "The job cannot be planned", "`detail` says what to change; so would the job fail."
+    ),
+    "model-not-cached": Kind(
+        422,
+        "The model is not on the API's machine",
+        "Post the job: its plan is made first, and refuses early what cannot be done.",
+    ),
     "idempotency-conflict": Kind(
         422,
         "The idempotency key was used for another request",

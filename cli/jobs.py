@@ -57,7 +57,7 @@ def jobs(  # noqa: PLR0913 - one parameter an option
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
     if not page["items"]:
-        console.print("no such jobs; post one: slimgpt submit --model local:NAME --ratio 0.25")
+        console.print("no jobs yet; post one: slimgpt submit --model local:NAME --ratio 0.25")
         return
     console.print(job_table(page["items"], console.width))
     if page["next_cursor"]:

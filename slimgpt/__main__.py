@@ -2,6 +2,9 @@
 
 Writes one JSON event a line to standard output and nothing else; the last line is `result` (exit
 status 0) or `failed` (exit status 1). Whatever libraries print goes to standard error.
+
+`python -m slimgpt plan SPEC.json` writes the plan alone, one `plan` or `failed`: it reads headers
+and loads no torch. The specification may be `-`, standard input.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     events = _claim_stdout()
     try:
-        for event in _run(options):
+        for event in options.work(options):
             _write(events, event)
     except SlimGPTError as error:
         _write(events, Failed(code=error.code, message=error.message, hint=error.hint))
@@ -50,6 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--texts-root", type=Path, default=Path(), help="where local:FILE texts are")
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
     run.add_argument("--resume", action="store_true", help="go on from the last finished layer")
+    run.set_defaults(work=_run)
+    plan = commands.add_parser("plan", help="say what pruning would leave and cost")
+    plan.add_argument("spec", type=Path, help="a PruneSpec as JSON; -: standard input")
+    plan.add_argument(
+        "--models-root", type=Path, default=Path(), help="where local:NAME models are"
+    )
+    plan.set_defaults(work=_plan)
     return parser
 
 
@@ -75,9 +85,18 @@ def _run(options: argparse.Namespace) -> Iterator[Event]:
     yield from run(spec, options.workdir, roots, options.device, resume=options.resume)
 
 
+def _plan(options: argparse.Namespace) -> Iterator[Event]:
+    spec = _spec(options.spec)
+    from slimgpt.origins.roots import Roots
+    from slimgpt.planning.outlook import look_ahead
+
+    yield look_ahead(spec, Roots(models=options.models_root, texts=options.models_root))
+
+
 def _spec(path: Path) -> PruneSpec:
     try:
-        return PruneSpec.model_validate_json(path.read_bytes())
+        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        return PruneSpec.model_validate_json(content)
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror}", hint="name a file that can be read") from error
     except ValidationError as error:

@@ -126,6 +126,39 @@ class Result(Event):
     checkpoint: str = "checkpoint"
 
 
+class LayerOutlook(BaseModel):
+    """What is left of one decoder layer."""
+
+    layer: int
+    heads_before: int
+    heads: int
+    kv_heads_before: int
+    kv_heads: int
+    channels_before: int
+    channels: int
+    parameters_before: int
+    parameters: int
+
+
+class Outlook(Event):
+    """The plan alone, of a job that is not run; sizes in bytes, memory estimated.
+
+    `provisional`: the layers' shares are only decided during the run (schedule `global`).
+    """
+
+    type: Literal["plan"] = "plan"
+    parameters_before: int
+    parameters_after: int
+    ratio_achieved: float
+    channel_multiple: int
+    bytes_before: int
+    bytes_after: int
+    peak_memory_bytes: int
+    activation_bytes: int
+    provisional: bool
+    layers: list[LayerOutlook]
+
+
 class Failed(Event):
     """The job cannot be done. The last line that the engine writes before it exits with 1."""
 

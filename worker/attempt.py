@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import structlog
 
+from jobs.environment import scrubbed
 from jobs.job import Claim
 from jobs.progress import Progress
 from jobs.settings import Settings
@@ -31,7 +32,6 @@ from slimgpt.events import (
 from worker import ending
 from worker.ending import Broken, Ending, Stopped
 from worker.engine import EngineProcess
-from worker.environment import scrubbed
 from worker.lease import Lease, LeaseLost
 from worker.workfolder import WorkFolder
 

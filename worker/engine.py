@@ -37,7 +37,7 @@ class EngineProcess:
     Args:
         command: the program and its arguments.
         folder: current directory of the engine.
-        environment: all that it sees (`worker.environment.scrubbed`).
+        environment: all that it sees (`jobs.environment.scrubbed`).
         keep: open file descriptors that it inherits.
 
     Raises:

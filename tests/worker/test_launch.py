@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from jobs.environment import scrubbed
 from tests.servers import wait_until
 from tests.worker.test_supervisor import gone
 from worker import launch
 from worker.engine import EngineProcess
-from worker.environment import scrubbed
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(1000)"]
 

@@ -1,4 +1,4 @@
-"""What the engine may know of the worker's environment: an allowlist, nothing else.
+"""What the engine may know of the environment of who starts it: an allowlist, nothing else.
 
 The engine opens models that strangers name. It needs paths, devices, proxies and the hub's
 settings; database, broker and API secrets stay here.
@@ -57,7 +57,7 @@ PREFIXES = (
 
 
 def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
-    """The engine's environment, taken from the worker's."""
+    """The engine's environment, taken from this process's."""
     kept = {
         name: value
         for name, value in environment.items()

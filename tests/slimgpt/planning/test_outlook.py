@@ -1,0 +1,49 @@
+"""`python -m slimgpt plan`: one document, no torch, nothing outside the root."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from slimgpt.config import PruneSpec
+from slimgpt.events import Failed, Outlook
+
+MODEL = Path(__file__).resolve().parents[3] / "examples" / "model"
+ENGINE = [sys.executable, "-m", "slimgpt"]
+
+
+def plan(model: str, root: Path) -> subprocess.CompletedProcess[bytes]:
+    spec = PruneSpec(model=model, ratio=0.25).model_dump_json().encode()
+    arguments = ["plan", "-", "--models-root", str(root)]
+    return subprocess.run([*ENGINE, *arguments], input=spec, capture_output=True, check=False)
+
+
+def test_the_plan_is_one_document() -> None:
+    done = plan("local:model", MODEL.parent)
+    assert done.returncode == 0, done.stderr
+    outlook = Outlook.model_validate_json(done.stdout)
+    assert abs(outlook.ratio_achieved - 0.25) < 0.002
+    assert outlook.bytes_after < outlook.bytes_before
+
+
+def test_a_model_outside_the_root_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(MODEL)
+    done = plan("local:out", tmp_path)
+    assert done.returncode == 1
+    failed = Failed.model_validate_json(done.stdout)
+    assert failed.code == "model-not-found"
+    assert str(MODEL) not in failed.message + failed.hint
+
+
+def test_no_torch_is_loaded(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps({"model": "local:model", "ratio": 0.25}))
+    probe = (
+        "import sys\nfrom slimgpt.__main__ import main\n"
+        f"main(['plan', {str(spec)!r}, '--models-root', {str(MODEL.parent)!r}])\n"
+        "print(*{'torch', 'transformers'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
+    assert done.stderr.strip() == ""
