@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli.cancel import cancel
+from cli.config import config
 from cli.delete import delete
 from cli.download import download
 from cli.jobs import jobs
@@ -19,4 +20,5 @@ def register(app: typer.Typer) -> None:
     """Add `up` and the commands of its client to a command line."""
     for command in (up, submit, jobs, watch, download, cancel, retry, delete):
         app.command()(command)
-    app.add_typer(keys)
+    for group in (keys, config):
+        app.add_typer(group)

@@ -63,6 +63,16 @@ def downgrade(url: str, revision: str = "base") -> None:
     _migrate(url, "downgrade", revision)
 
 
+def revisions(engine: Engine) -> tuple[str | None, str | None]:
+    """The revision that the schema is at, None for an empty database, and the newest there is."""
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    with engine.execution_options(**READ_ONLY).connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    return current, ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
 def _migrate(url: str, direction: Literal["upgrade", "downgrade"], revision: str) -> None:
     # Half a second that the processes of the service, which never migrate, need not spend.
     from alembic import command

@@ -1,0 +1,183 @@
+"""`slimgpt config check`: what would keep the service from working, before it starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from cli.client import Json
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+
+CONNECT_SECONDS = 5.0
+config = typer.Typer(
+    name="config",
+    help="Look at the service's settings.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class Fault(Exception):  # noqa: N818 - says what is the case
+    """Something is not as the service needs it; the message is one line for people."""
+
+
+class Finding(NamedTuple):
+    """What a check found: that a part is as it must be, or what is wrong with it."""
+
+    part: str
+    ok: bool
+    detail: str
+
+
+@config.callback()
+def group() -> None:
+    """Look at the service's settings."""
+
+
+@config.command()
+def check(
+    home: Annotated[
+        Path | None, typer.Option(envvar="SLIMGPT_HOME", help="Folder of the service.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what would keep the service from working; exit status 1 if anything would."""
+    findings = []
+    for finding in _findings(home):
+        findings.append(finding)
+        if not as_json:
+            typer.echo(f"{'ok   ' if finding.ok else 'FAULT'}  {finding.part:<10} {finding.detail}")
+    if as_json:
+        typer.echo(json.dumps({"items": [finding._asdict() for finding in findings]}))
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _findings(home: Path | None) -> Iterator[Finding]:
+    from jobs.settings import BadSettings, load
+
+    try:
+        settings = load() if home is None else load(home=home)
+    except BadSettings as error:
+        for line in str(error).splitlines():
+            yield Finding("settings", False, line)
+        return
+    yield Finding("settings", True, "all can be read")
+    for part, look in CHECKS.items():
+        try:
+            yield Finding(part, True, look(settings))
+        except Fault as fault:
+            yield Finding(part, False, str(fault))
+        except Exception as error:  # whatever a driver or file system raises is a fault
+            said = " ".join(str(error).split()) or type(error).__name__
+            yield Finding(part, False, said)
+
+
+def _keys(settings: Settings) -> str:
+    from api.auth import check as check_auth
+
+    check_auth(settings)
+    return "asked for" if settings.auth == "keys" else "off, this machine only is answered"
+
+
+def _database(settings: Settings) -> str:
+    from sqlalchemy import make_url, text
+    from sqlalchemy.exc import OperationalError
+
+    from jobs.database import make_engine, revisions
+
+    url = make_url(settings.database_url.get_secret_value())
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        raise Fault(f"there is no file {url.database}; the migration step makes it")
+    engine = make_engine(settings.database_url.get_secret_value())
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+        current, newest = revisions(engine)
+    except OperationalError as error:
+        reason = " ".join(str(error.orig).split())
+        raise Fault(f"{url.render_as_string()} does not answer: {reason}") from error
+    finally:
+        engine.dispose()
+    if current != newest:
+        at = f"at schema {current}" if current else "empty"
+        raise Fault(f"{url.render_as_string()} is {at}, not {newest}: run the migration step")
+    return f"{url.render_as_string()}, schema {current}"
+
+
+def _redis(settings: Settings) -> str:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    client = redis.Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=CONNECT_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+    with client:
+        where = client.connection_pool.connection_kwargs
+        client.ping()
+    return f"answers at {where.get('host', where.get('path'))}:{where.get('port', '')}".rstrip(":")
+
+
+def _artifacts(settings: Settings) -> str:
+    from jobs.artifacts import Artifacts
+
+    artifacts = Artifacts(settings.artifacts_url)
+    probe = f"{artifacts.root}/config-check-{secrets.token_hex(8)}"
+    artifacts.fs.makedirs(artifacts.root, exist_ok=True)
+    artifacts.fs.pipe_file(probe, b"written by slimgpt config check")
+    artifacts.fs.rm_file(probe)
+    return f"{settings.artifacts_url} can be written"
+
+
+def _models(settings: Settings) -> str:
+    return _readable(settings.models_root, "SLIMGPT_MODELS_ROOT")
+
+
+def _texts(settings: Settings) -> str:
+    return _readable(settings.texts_root, "SLIMGPT_TEXTS_ROOT")
+
+
+def _readable(folder: Path, variable: str) -> str:
+    if not folder.is_dir():
+        raise Fault(f"{folder} is not a folder; create it, or name another by {variable}")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise Fault(f"{folder} cannot be read by this user ({variable})")
+    return f"{folder} can be read"
+
+
+def _work(settings: Settings) -> str:
+    folder = settings.work_root
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise Fault(f"{folder} cannot be written by this user (SLIMGPT_WORK_ROOT)")
+    free = shutil.disk_usage(there).free
+    if free < settings.min_free_bytes:
+        raise Fault(
+            f"the disk of {folder} has {free:,} bytes free, less than SLIMGPT_MIN_FREE_BYTES "
+            f"({settings.min_free_bytes:,})"
+        )
+    return f"{folder}, {free:,} bytes free"
+
+
+CHECKS: dict[str, Callable[[Settings], str]] = {
+    "keys": _keys,
+    "database": _database,
+    "redis": _redis,
+    "artifacts": _artifacts,
+    "models": _models,
+    "texts": _texts,
+    "work": _work,
+}
