@@ -34,6 +34,8 @@ EXAMPLES: list[JsonValue] = [
         "calibration": {"source": "c4", "samples": 256, "sequence_length": 2048, "seed": 0},
         "evaluation": {"texts": ["wikitext2"], "sequence_lengths": [128, 2048]},
     },
+    {"model": "meta-llama/Llama-2-7b-hf", "parameters": "5.4B"},
+    {"model": "meta-llama/Llama-2-7b-hf", "memory": "10GiB"},
 ]
 
 

@@ -67,6 +67,6 @@ class Settled:
 
 
 def _line(job: Job) -> str:
-    what = f"{job.spec.model} at ratio {job.spec.ratio:g}"
+    what = f"{job.spec.model} to {job.spec.target}"
     reason = f": {job.error.get('message', '')}" if job.error else ""
     return f"{job.id} {job.status} ({what}){reason}"

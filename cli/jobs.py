@@ -12,10 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.client import DEFAULT_URL, ApiKey, Json, Url, connect
+from slimgpt.quantities import short_count, short_size
 
 COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan", "cancelled": "yellow"}
 PIPE_WIDTH = 400
-COLUMNS = {"id": 30, "status": 10, "ratio": 5, "layers": 6, "age": 6}
+COLUMNS = {"id": 30, "status": 10, "target": 8, "layers": 6, "age": 6}
 
 
 def jobs(  # noqa: PLR0913 - one parameter an option
@@ -76,12 +77,18 @@ def job_table(items: list[dict[str, Any]], width: int) -> Table:
         table.add_row(
             job["id"],
             f"[{COLOURS.get(job['status'], 'default')}]{job['status']}[/]",
-            f"{job['spec']['ratio']:g}",
+            _target(job["spec"]),
             f"{job['layers_done']}/{total}" if total else "",
             _age(job["created_at"]),
             escape(job["spec"]["model"]),
         )
     return table
+
+
+def _target(spec: dict[str, Any]) -> str:
+    if spec.get("parameters") is not None:
+        return short_count(spec["parameters"])
+    return short_size(spec["memory"]) if spec.get("memory") else f"{spec['ratio']:g}"
 
 
 def _age(created: str) -> str:

@@ -14,7 +14,15 @@ DEFAULTS = PruneSpec.model_construct(model="", ratio=0.0)
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Folder of the model, or org/name[@revision].")
 ]
-Ratio = Annotated[float, typer.Option(help="Share of all parameters to remove, 0 ≤ ratio < 1.")]
+Ratio = Annotated[
+    float | None, typer.Option(help="Share of all parameters to remove, 0 ≤ ratio < 1.")
+]
+Parameters = Annotated[
+    str | None, typer.Option(help="Instead of --ratio: parameters to leave, such as 5.4B.")
+]
+Memory = Annotated[
+    str | None, typer.Option(help="Instead of --ratio: bytes of weights to leave, such as 10GiB.")
+]
 Schedule = Annotated[
     str | None,
     typer.Option(

@@ -21,7 +21,9 @@ CALIBRATION = DEFAULTS.calibration
 def plan(  # noqa: PLR0913 - one parameter an option
     model: options.Model,
     *,
-    ratio: options.Ratio,
+    ratio: options.Ratio = None,
+    parameters: options.Parameters = None,
+    memory: options.Memory = None,
     schedule: options.Schedule = None,
     first_ratio: options.FirstRatio = None,
     last_ratio: options.LastRatio = None,
@@ -41,6 +43,8 @@ def plan(  # noqa: PLR0913 - one parameter an option
             {
                 "model": place.name,
                 "ratio": ratio,
+                "parameters": parameters,
+                "memory": memory,
                 "method": method,
                 "schedule": schedule_fields(schedule, method, ends),
                 "calibration": {"samples": samples, "sequence_length": seq_len},

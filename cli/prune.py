@@ -36,7 +36,9 @@ def prune(  # noqa: PLR0913 - one parameter an option
     model: options.Model,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not exist.")],
     *,
-    ratio: options.Ratio,
+    ratio: options.Ratio = None,
+    parameters: options.Parameters = None,
+    memory: options.Memory = None,
     schedule: options.Schedule = None,
     first_ratio: options.FirstRatio = None,
     last_ratio: options.LastRatio = None,
@@ -70,6 +72,8 @@ def prune(  # noqa: PLR0913 - one parameter an option
             {
                 "model": place.name,
                 "ratio": ratio,
+                "parameters": parameters,
+                "memory": memory,
                 "method": method,
                 "schedule": schedule_fields(schedule, method, ends),
                 "calibration": {

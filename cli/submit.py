@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import DEFAULT_URL, ApiKey, Json, Url, connect, fail
+from cli.options import Memory, Parameters
 from cli.watch import follow
 
 
@@ -21,6 +22,8 @@ def submit(  # noqa: PLR0913 - one parameter an option
     ratio: Annotated[
         float | None, typer.Option(help="Share of all parameters to remove, 0 ≤ ratio < 1.")
     ] = None,
+    parameters: Parameters = None,
+    memory: Memory = None,
     schedule: Annotated[
         str | None,
         typer.Option(
@@ -58,7 +61,10 @@ def submit(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Post a pruning job and print its id."""
     body = _read_spec(spec) if spec else {}
-    _override(body, {"model": model, "ratio": ratio, "method": method})
+    target = {"ratio": ratio, "parameters": parameters, "memory": memory}
+    if any(value is not None for value in target.values()):  # it takes the place of the file's
+        body = {name: value for name, value in body.items() if name not in target}
+    _override(body, {"model": model, "method": method, **target})
     _override(body, {"schedule": _schedule(schedule, first_ratio, body.get("schedule"))})
     sampling = {"source": calibration, "samples": samples, "sequence_length": seq_len, "seed": seed}
     _override(body, {"calibration": _merged(body.get("calibration"), sampling)})

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from slimgpt.quantities import Count, Size, short_count, short_size
+
 Method = Literal["slimgpt", "magnitude", "wanda-sp", "flap"]
 ScheduleShape = Literal[
     "log", "linear", "uniform", "log-decrease", "linear-decrease", "explicit", "global"
@@ -126,8 +128,21 @@ class PruneSpec(Spec):
         "root).",
         examples=["meta-llama/Llama-2-7b-hf", "local:demo"],
     )
-    ratio: Ratio = Field(
-        description="Share of all the model's parameters to remove, 0 ≤ ratio < 1."
+    ratio: Ratio | None = Field(
+        None,
+        description="Share of all the model's parameters to remove, 0 ≤ ratio < 1. Exactly one of "
+        "`ratio`, `parameters` and `memory` says how small the model shall be.",
+    )
+    parameters: Count | None = Field(
+        None,
+        description="Parameters that shall be left: a number, or with K, M, B or T.",
+        examples=["5.4B", 3400000000],
+    )
+    memory: Size | None = Field(
+        None,
+        description="Bytes of weights that shall be left, in the model's own precision: a number, "
+        "or with a unit such as GB or GiB.",
+        examples=["10GiB"],
     )
     method: Method = "slimgpt"
     schedule: ScheduleSpec = ScheduleSpec()
@@ -169,6 +184,21 @@ class PruneSpec(Spec):
             shape = DEFAULT_SHAPES.get(str(data.get("method", "slimgpt")), "log")
             return {**data, "schedule": {"shape": shape}}
         return data
+
+    @model_validator(mode="after")
+    def _one_target(self) -> PruneSpec:
+        if [self.ratio, self.parameters, self.memory].count(None) != 2:
+            raise ValueError("give exactly one of `ratio`, `parameters` and `memory`")
+        return self
+
+    @property
+    def target(self) -> str:
+        """What was asked for, in words."""
+        if self.parameters is not None:
+            return f"{short_count(self.parameters)} parameters"
+        if self.memory is not None:
+            return f"{short_size(self.memory)} of weights"
+        return f"ratio {self.ratio:g}"
 
     @model_validator(mode="after")
     def _global_needs_scores(self) -> PruneSpec:

@@ -66,10 +66,11 @@ class LayerCosts:
 
 @dataclass(frozen=True)
 class Costs:
-    """The model's removable pieces and its parameter count."""
+    """The model's removable pieces, its parameter count and the bytes that one takes."""
 
     parameters: int
     layers: tuple[LayerCosts, ...]
+    bytes_per_parameter: float
 
 
 def of(
@@ -77,12 +78,14 @@ def of(
     shapes: Mapping[str, tuple[int, ...]],
     parameters: int,
     head_unit: HeadUnit,
+    bytes_per_parameter: float,
 ) -> Costs:
     """Costs read off the tensors' shapes.
 
     Args:
         shapes: shape of every tensor in the checkpoint by full name; only biases are looked up.
         parameters: of the whole model, tied tensors counted once.
+        bytes_per_parameter: of the weights on disk.
 
     Raises:
         SpecError: single query heads cannot leave because every KV head has only one.
@@ -98,7 +101,7 @@ def of(
         _layer(architecture, size, f"{architecture.family.layers}.{index}", shapes, head_unit)
         for index, size in enumerate(architecture.sizes)
     )
-    return Costs(parameters, layers)
+    return Costs(parameters, layers, bytes_per_parameter)
 
 
 def _layer(

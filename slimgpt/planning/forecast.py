@@ -43,7 +43,8 @@ class Forecast:
 def costs_of(checkpoint: Checkpoint, spec: PruneSpec) -> Costs:
     """What the checkpoint's removable pieces cost."""
     shapes = {name: info.shape for name, info in checkpoint.tensors.items()}
-    return costs.of(checkpoint.architecture, shapes, checkpoint.parameters, spec.head_unit)
+    width = checkpoint.bytes / checkpoint.parameters
+    return costs.of(checkpoint.architecture, shapes, checkpoint.parameters, spec.head_unit, width)
 
 
 def make(checkpoint: Checkpoint, spec: PruneSpec) -> Forecast:

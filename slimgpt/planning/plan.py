@@ -1,8 +1,9 @@
 """The plan: how many heads and channels every layer keeps, before any weight is read.
 
-The user gives the share of all the model's parameters to remove. The schedule's free number is
-solved for so that the share is met on paper, heads are rounded so that their total is right, FFN
-widths take up what the heads left over, and single widths move until the rest is gone
+The user gives the share of all the model's parameters to remove, or what shall be left. The
+schedule's free number is solved for so that the share is met on paper, heads are rounded so that
+their total is right, FFN widths take up what the heads left over, and single widths move until the
+rest is gone
 (ALGORITHM section 5). Imports neither torch nor transformers.
 """
 
@@ -16,6 +17,7 @@ from slimgpt.config import PruneSpec
 from slimgpt.errors import UnreachableTargetError
 from slimgpt.planning import schedule
 from slimgpt.planning.costs import Costs
+from slimgpt.quantities import short_size
 
 TOLERANCE = 0.002  # of the parameters that should be left
 MULTIPLES = (32, 16, 8, 4, 2, 1)
@@ -76,7 +78,7 @@ def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
     Args:
         wish: what to remove as a function of a number in [0, 1] that removes more as it grows.
     """
-    target = round(costs.parameters * (1 - spec.ratio))
+    target = target_of(spec, costs)
     multiples = MULTIPLES if spec.channel_multiple is None else (spec.channel_multiple,)
     nearest: Plan | None = None
     for multiple in multiples:
@@ -91,6 +93,29 @@ def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
     raise _unreachable(spec, nearest)
 
 
+def target_of(spec: PruneSpec, costs: Costs) -> int:
+    """Parameters that shall be left of the whole model.
+
+    Raises:
+        UnreachableTargetError: the model is smaller than that already.
+    """
+    if spec.ratio is not None:
+        return round(costs.parameters * (1 - spec.ratio))
+    if spec.parameters is not None:
+        target = spec.parameters
+    else:
+        assert spec.memory is not None
+        target = int(spec.memory / costs.bytes_per_parameter)
+    if target > costs.parameters:
+        size = round(costs.parameters * costs.bytes_per_parameter)
+        raise UnreachableTargetError(
+            f"{spec.target}: the model has only {costs.parameters:,} parameters, "
+            f"{short_size(size)} of weights",
+            hint="ask for less than that",
+        )
+    return target
+
+
 def _unreachable(spec: PruneSpec, nearest: Plan) -> UnreachableTargetError:
     ways = ["that ratio"]
     if spec.schedule.shape != "uniform":
@@ -98,7 +123,7 @@ def _unreachable(spec: PruneSpec, nearest: Plan) -> UnreachableTargetError:
     if spec.channel_multiple not in (None, 1):
         ways.append("a smaller channel_multiple")
     return UnreachableTargetError(
-        f"ratio {spec.ratio:g} cannot be met within {TOLERANCE:.1%} with schedule "
+        f"{spec.target} cannot be met within {TOLERANCE:.1%} with schedule "
         f"`{spec.schedule.shape}`: the nearest plan removes {nearest.ratio_achieved:.4f} of the "
         "parameters",
         hint=f"ask for {', or '.join(ways)}",

@@ -46,9 +46,23 @@ def test_a_plan_adds_up_and_queues_nothing(api: httpx.Client, model: str) -> Non
     assert api.get("/jobs").json()["items"] == []
 
 
+@pytest.mark.parametrize("target", [{"parameters": "2M"}, {"memory": "4MB"}])
+def test_a_target_in_other_units_is_met(
+    api: httpx.Client, model: str, target: dict[str, str]
+) -> None:
+    plan = ask(api, model=model, **target).json()
+    if "memory" in target:
+        assert abs(plan["bytes_after"] - 4e6) <= 0.002 * 4e6
+    else:
+        assert abs(plan["parameters_after"] - 2e6) <= 0.002 * 2e6
+
+
 @pytest.mark.parametrize(
     ("body", "problem", "words"),
     [
+        ({"model": "local:shipped", "parameters": "5B"}, "plan-refused", "the model has only"),
+        ({"model": "local:shipped", "memory": "5 parsecs"}, "invalid-request", "memory: "),
+        ({"model": "local:shipped"}, "invalid-request", "exactly one of"),
         ({"model": "local:shipped", "ratio": 0.99}, "plan-refused", "cannot be met"),
         ({"model": "local:none", "ratio": 0.2}, "invalid-request", "no model folder 'none'"),
         ({"model": "local:tiny", "ratio": 0.2}, "plan-refused", "safetensors"),

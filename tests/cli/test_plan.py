@@ -48,6 +48,16 @@ def test_people_get_the_same_counts_without_escape_codes(
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.parametrize("option", ["--parameters", "--memory"])
+def test_the_target_may_be_what_shall_be_left(
+    slimgpt: Slimgpt, tiny_model: Path, planned: dict[str, Any], option: str
+) -> None:
+    name = {"--parameters": "parameters_after", "--memory": "bytes_after"}[option]
+    done = slimgpt("plan", tiny_model, option, planned[name], "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["layers"] == planned["layers"]
+
+
 def test_a_plan_loads_no_torch(tiny_model: Path) -> None:
     probe = (
         "import sys\nfrom cli.main import app\n"

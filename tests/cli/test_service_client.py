@@ -118,11 +118,26 @@ def test_what_a_file_says_wrongly_is_not_overridden_unsaid(client: Any, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "field", "meant"),
+    [("--parameters", "5.4B", "parameters", 5_400_000_000), ("--memory", "1GiB", "memory", 2**30)],
+)
+def test_submit_takes_targets_in_other_units_in_place_of_the_files(
+    client: Any, own_store: Store, tmp_path: Path, option: str, value: str, field: str, meant: int
+) -> None:
+    spec = tmp_path / "job.json"
+    spec.write_text(json.dumps(BODY))
+    job = own_store.get(client("submit", "--spec", str(spec), option, value).stdout.strip())
+    assert job is not None
+    assert (job.spec.ratio, getattr(job.spec, field)) == (None, meant)
+    assert f" {value} " in client("jobs").stdout
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--model", "local:none", "--ratio", "0.2"], "model: there is no model folder 'none'"),
         (["--model", "local:tiny", "--ratio", "1.5"], "ratio: Input should be less than 1"),
-        (["--model", "local:tiny"], "ratio: this field is required"),
+        (["--model", "local:tiny"], "give exactly one of `ratio`, `parameters` and `memory`"),
         (["--spec", "none.json"], "none.json cannot be read"),
     ],
 )

@@ -40,7 +40,7 @@ def count(sizes: tuple[architecture.LayerSize, ...], of: architecture.Architectu
 
 def planned(spec: PruneSpec, **changes: Any) -> tuple[plan.Plan, architecture.Architecture]:
     of = architecture.read(config(**changes))
-    made = plan.make(spec, costs.of(of, {}, count(of.sizes, of), spec.head_unit))
+    made = plan.make(spec, costs.of(of, {}, count(of.sizes, of), spec.head_unit, 2))
     return made, of
 
 
@@ -134,7 +134,42 @@ def test_biases_count() -> None:
         f"model.layers.0.{name}.bias": (1,)
         for name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.up_proj")
     }
-    made = costs.of(of, shapes, 10**9, "kv_group")
+    made = costs.of(of, shapes, 10**9, "kv_group", 2)
     with_bias, without = made.layers[0], made.layers[1]
     assert with_bias.unit - without.unit == 128 * (4 + 1 + 1)
     assert with_bias.channel - without.channel == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "ratio"),
+    [
+        ({"parameters": "5.4B"}, 1 - 5.4e9 / 6_738_415_616),
+        ({"parameters": 6_738_415_616}, 0.0),
+        ({"memory": "10GiB"}, 1 - 10 * 2**30 / 2 / 6_738_415_616),
+    ],
+)
+def test_targets_in_other_units_are_ratios_of_the_model(
+    target: dict[str, Any], ratio: float
+) -> None:
+    asked = PruneSpec.model_validate({"model": "local:x", **target})
+    assert planned(asked)[0] == planned(PruneSpec(model="local:x", ratio=ratio))[0]
+
+
+@pytest.mark.parametrize("target", [{"parameters": "6.8B"}, {"memory": "13GiB"}])
+def test_a_target_above_the_model_is_refused_with_its_size(target: dict[str, Any]) -> None:
+    asked = PruneSpec.model_validate({"model": "local:x", **target})
+    with pytest.raises(UnreachableTargetError, match=r"only 6,738,415,616 parameters, 12\.55GiB"):
+        planned(asked)
+
+
+def test_a_target_out_of_reach_is_said_in_the_users_words() -> None:
+    with pytest.raises(UnreachableTargetError, match="100M parameters cannot be met"):
+        planned(PruneSpec.model_validate({"model": "local:x", "parameters": "100M"}))
+
+
+@pytest.mark.parametrize(
+    "target", [{}, {"ratio": 0.2, "memory": "1GiB"}, {"parameters": 5, "memory": 5, "ratio": 0.1}]
+)
+def test_there_is_exactly_one_target(target: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="exactly one of `ratio`, `parameters` and `memory`"):
+        PruneSpec.model_validate({"model": "local:x", **target})

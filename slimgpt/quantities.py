@@ -1,0 +1,60 @@
+"""Sizes as people say them: `5.4B` parameters, `10GiB` of weights. And back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+COUNTS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+SIZES = {
+    **{"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12},
+    **{"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40},
+}
+NUMBER = re.compile(r"(\d{1,16}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
+
+
+def _read(value: Any, units: Mapping[str, int], example: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    known = {unit.lower(): size for unit, size in units.items()}
+    found = NUMBER.fullmatch(value.strip())
+    if found is None or found[2].lower() not in known:
+        names = ", ".join(unit for unit in units if unit)
+        raise ValueError(f"{value[:32]!r} is not a number with one of {names}, such as {example}")
+    return round(float(found[1]) * known[found[2].lower()])
+
+
+def _count(value: Any) -> Any:
+    return _read(value, COUNTS, "5.4B")
+
+
+def _size(value: Any) -> Any:
+    return _read(value, SIZES, "10GiB")
+
+
+Count = Annotated[
+    int, Field(ge=1, le=10**15), BeforeValidator(_count, json_schema_input_type=int | str)
+]
+Size = Annotated[
+    int, Field(ge=1, le=2**60), BeforeValidator(_size, json_schema_input_type=int | str)
+]
+
+
+def short_count(value: int) -> str:
+    """A count in four digits: `5.4B`."""
+    return _short(value, {"T": 10**12, "B": 10**9, "M": 10**6, "K": 10**3})
+
+
+def short_size(value: int) -> str:
+    """Bytes in four digits: `10GiB`."""
+    return _short(value, {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1})
+
+
+def _short(value: int, units: Mapping[str, int]) -> str:
+    for unit, size in units.items():
+        if value >= size:
+            return f"{value / size:.4g}{unit}"
+    return str(value)
