@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Generator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,7 +54,6 @@ def run(
     Raises:
         SlimGPTError: any expected failure. Finished layers stay in `workdir`.
     """
-    began = time.monotonic()
     with failures.expected(workdir):
         _check(workdir, resume)
         chosen = precision.device_for(device)
@@ -63,17 +63,6 @@ def run(
                 place = "" if event.layer is None else f"layer {event.layer}: "
                 findings.warnings.append(place + event.message)
             yield event
-        yield Result(
-            parameters_before=findings.plan.parameters_before,
-            parameters_after=findings.plan.parameters_after,
-            ratio_achieved=findings.plan.ratio_achieved,
-            seconds=time.monotonic() - began,
-            peak_memory_bytes=memory.peak_bytes(chosen),
-            layers=findings.records,
-            perplexity=[one.model_dump() for one in findings.perplexity],
-            verified=[one.model_dump() for one in findings.verified],
-            checkpoint=CHECKPOINT,
-        )
 
 
 def _stages(findings: Findings, workdir: Path, roots: Roots) -> Iterator[Event]:
@@ -91,7 +80,22 @@ def _stages(findings: Findings, workdir: Path, roots: Roots) -> Iterator[Event]:
     findings.perplexity = yield from _stage("evaluate", measured, findings)
     written = publish(findings, partial, stack, workdir / CHECKPOINT)
     yield from _stage("verify", written, findings)
-    partial.discard()
+    yield _result(findings)
+    partial.discard()  # after the caller has heard of the result: a crash before loses no layer
+
+
+def _result(findings: Findings) -> Result:
+    return Result(
+        parameters_before=findings.plan.parameters_before,
+        parameters_after=findings.plan.parameters_after,
+        ratio_achieved=findings.plan.ratio_achieved,
+        seconds=(datetime.now(UTC) - findings.started).total_seconds(),
+        peak_memory_bytes=memory.peak_bytes(findings.device),
+        layers=findings.records,
+        perplexity=[one.model_dump() for one in findings.perplexity],
+        verified=[one.model_dump() for one in findings.verified],
+        checkpoint=CHECKPOINT,
+    )
 
 
 def _stage(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib import metadata
 from pathlib import Path
 
 import slimgpt
@@ -11,6 +12,7 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import PruneSpec
 
 SAMPLE_BYTES = 2**16
+COMPUTING = ("torch", "transformers")  # another version may round otherwise
 
 
 def of(checkpoint: Checkpoint, spec: PruneSpec, calibration_hash: str) -> str:
@@ -23,7 +25,7 @@ def of(checkpoint: Checkpoint, spec: PruneSpec, calibration_hash: str) -> str:
         calibration_hash: of the calibration token ids.
     """
     told = {
-        "engine": slimgpt.__version__,
+        "versions": [slimgpt.__version__, *(metadata.version(name) for name in COMPUTING)],
         "spec": spec.model_dump(mode="json", exclude={"evaluation"}),
         "calibration": calibration_hash,
         "config": checkpoint.config,

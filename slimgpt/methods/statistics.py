@@ -59,4 +59,5 @@ class Inputs:
     @property
     def variance(self) -> Tensor:
         """Variance of every input over tokens, (d,)."""
-        return (self.gram.diagonal() / self.tokens - self.mean.square()).clamp_min(0)
+        second = self.gram.diagonal().double() / self.tokens
+        return (second - self.mean.double().square()).clamp_min(0)

@@ -52,7 +52,7 @@ def _solve(problem: Problem, settings: Settings, damping: float, dtype: torch.dt
     kept = torch.ones(H.shape[0], dtype=torch.bool, device=H.device)
     kept[gone] = False
     columns = kept.nonzero().squeeze(1)
-    weight = obs.refit(original, H, columns)
+    weight = obs.refit(original.double(), H.double(), columns)  # H may be ill-conditioned
     if not bool(torch.isfinite(weight).all()):
         raise LinAlgError("the refitted weights are not finite")
     return Solution(columns, weight, damping)
