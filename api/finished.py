@@ -22,7 +22,7 @@ def retry_job(
 ) -> JobView:
     """Queue a failed or cancelled job again, with fresh attempts.
 
-    It goes on from the last finished layer where a worker still has it, with the same result.
+    It starts anew, and counts attempts on. A succeeded job is not done again: post a new one.
     """
     try:
         queued = services.store.retry(job.id, max_active=services.settings.max_active_jobs)
