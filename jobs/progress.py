@@ -199,10 +199,13 @@ class Progress:
         raw = cast(dict[str, str], self.redis.hgetall(_hash(job_id)))
         if "snapshot" not in raw:
             return None
-        values = json.loads(raw["snapshot"])
-        for name in ("started_at", "updated_at"):
-            values[name] = values[name] and datetime.fromisoformat(values[name])
-        return Snapshot(**values)
+        try:
+            values = json.loads(raw["snapshot"])
+            for name in ("started_at", "updated_at"):
+                values[name] = values[name] and datetime.fromisoformat(values[name])
+            return Snapshot(**values)
+        except (ValueError, TypeError, KeyError):  # of another version, or torn: a hint, no truth
+            return None
 
     def _write(self, job_id: str, data: str, snapshot: Snapshot | None) -> None:
         with self.redis.pipeline(transaction=True) as pipe:

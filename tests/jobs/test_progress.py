@@ -146,3 +146,15 @@ def test_it_goes_on_when_redis_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert snapshot.layers_done == 3  # a layer's number says how many are done
     progress.close()
     server.close()
+
+
+@pytest.mark.parametrize("torn", ["{", '{"stage": "prune", "from_a_later_version": 1}', "[]"])
+def test_a_snapshot_that_cannot_be_read_is_as_none(progress: Progress, torn: str) -> None:
+    progress.record("job", StageStarted(stage="plan"))
+    key = next(key for key in progress.redis.scan_iter() if progress.redis.type(key) == "hash")
+    progress.redis.hset(key, "snapshot", torn)
+    assert progress.read("job") is None
+    progress.record("job", StageStarted(stage="prune"))
+    snapshot = progress.read("job")
+    assert snapshot is not None
+    assert snapshot.stage == "prune"
