@@ -32,7 +32,7 @@ OUTPUT = EXAMPLES.parent / "demo-output"
 READY = re.compile(r"ready at (http://\S+)")
 READY_SECONDS = 120.0
 STOP_SECONDS = 60.0
-PROMPTS = ("Return the number of", "If the file does not exist,", "This function is used to")
+PROMPTS = ("    def __init__(self, ", "# The name of the", "    if not isinstance(")
 console = Console(highlight=False)
 
 

@@ -13,30 +13,31 @@ from examples.train.fitting import Recipe
 LICENCE = Path(__file__).with_name("PSF-LICENSE.txt")
 CARD = """\
 ---
-language: en
+language:
+- en
+- code
 license: psf-2.0
 pipeline_tag: text-generation
 library_name: transformers
 ---
 
-# A small Llama that has read Python's documentation
+# A small Llama that has read Python's standard library
 
-{parameters:,} parameters in float32: 6 layers, hidden size 160, 8 query heads sharing 4 KV heads
-of size 32, FFN 640, 2048 byte-level BPE tokens, tied embeddings, positions up to 512. A stock
+{parameters:,} parameters in float32: 8 layers, hidden size 160, 8 query heads sharing 4 KV heads
+of size 20, FFN 192, 4096 byte-level BPE tokens, tied embeddings, positions up to 512. A stock
 `LlamaForCausalLM`; it is here to be pruned, as a real trained model that fits in a repository.
 
     from transformers import AutoModelForCausalLM, AutoTokenizer
     tokenizer = AutoTokenizer.from_pretrained("examples/model")
     model = AutoModelForCausalLM.from_pretrained("examples/model")
 
-It continues short English sentences of the kind found in docstrings. It knows nothing, follows
-no instruction, and is of no use but as an example.
+It continues Python source as one who has seen much of it and understood little. It knows
+nothing, follows no instruction, and is of no use but as an example.
 
 ## Text
 
-English prose of the standard library of CPython {python}: help topics, docstrings and comments of
-`Lib/`, its tests included, code and signatures left out, every paragraph once. A document is one
-module or topic; a hash of its name decides which part it belongs to.
+The standard library of CPython {python}, documentation and code: the modules of `Lib/` but for its
+tests and tables. A document is one module; a hash of its name decides which part it belongs to.
 
 | part | tokens | loss, nats a token | perplexity |
 |---|---|---|---|
@@ -58,8 +59,8 @@ close, the bytes do not.
 ## Licence
 
 Text, and the weights and tokens learnt from it: PSF License Version 2, © 2001-2026 Python
-Software Foundation, all rights reserved; see `LICENSE`. The texts in `texts/` are excerpts with
-code and markup removed.
+Software Foundation, all rights reserved; see `LICENSE`. The texts in `texts/` are modules as they
+are, some with notices of their own.
 """
 
 

@@ -25,11 +25,11 @@ class Recipe:
     steps: int
     batch: int = 16
     window: int = 256
-    peak_rate: float = 3e-3
+    peak_rate: float = 4e-3
     warmup: int = 100
-    weight_decay: float = 0.5
+    weight_decay: float = 0.05
     seed: int = 0
-    check_every: int = 150
+    check_every: int = 100
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: linear warm-up, then half a cosine down to zero."""
