@@ -11,11 +11,31 @@ from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import artifacts, auth, events, finished, health, jobs, openapi, plans, problems
+from api import (
+    artifacts,
+    auth,
+    calibration_sets,
+    dashboard,
+    deliveries,
+    events,
+    finished,
+    health,
+    jobs,
+    metrics,
+    openapi,
+    overview,
+    plans,
+    problems,
+    report_page,
+    webhooks,
+)
 from api.body_size import BodySizeLimit
+from api.framing import OneLength
 from api.header_size import HeaderSizeLimit
+from api.lingering import Lingering
+from api.observation import Observed
 from api.services import Services
-from jobs import logs
+from jobs import logs, places
 from jobs.settings import Settings, load
 
 MAX_BODY_BYTES = 1 << 20
@@ -24,9 +44,26 @@ DESCRIPTION = """Pruning as a service for large language models, after SlimGPT.
 Post a job, poll its status, download a smaller checkpoint with a report. Every error is a
 problem document (RFC 9457)."""
 
+ROUTED = (
+    jobs,
+    finished,
+    events,
+    artifacts,
+    report_page,
+    calibration_sets,
+    plans,
+    webhooks,
+    deliveries,
+    overview,
+    metrics,
+    health,
+)
+"""What has routes, in the order in which they are documented."""
 
-class NoSniff:
-    """ASGI middleware: browsers take every answer for what it is declared as."""
+
+class Guarded:
+    """ASGI middleware: browsers take every answer for what it is declared as, and show it in no
+    other site's page, whose visitors might be led to press a button of ours."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -34,7 +71,9 @@ class NoSniff:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
+                headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["X-Frame-Options"] = "DENY"
             await send(message)
 
         await self.app(scope, receive, marked)
@@ -44,13 +83,16 @@ def create_app(settings: Settings) -> FastAPI:
     """The application over the store, queue and files that the settings name.
 
     Raises:
-        jobs.settings.BadSettings: it would serve strangers without keys, or can't check keys.
+        jobs.settings.BadSettings: it would serve strangers without keys, can't check keys, or
+            can't work with the place of artifacts.
     """
     auth.check(settings)
+    places.require(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.services = Services.connect(settings)
+        metrics.install(app.state.services)
         yield
         app.state.services.close()
 
@@ -63,15 +105,20 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     problems.install(app)
-    openapi.install(app, with_keys=settings.auth == "keys")
-    app.add_middleware(BodySizeLimit, max_bytes=MAX_BODY_BYTES)
+    openapi.install(app, with_keys=settings.auth == "keys", loopback_only=settings.loopback_only)
+    uploads = {("POST", calibration_sets.router.prefix): settings.max_upload_bytes}
+    app.add_middleware(BodySizeLimit, max_bytes=MAX_BODY_BYTES, larger=uploads)
     app.add_middleware(auth.Gate)
     if settings.loopback_only:
         app.add_middleware(auth.LoopbackOnly)
     app.add_middleware(HeaderSizeLimit)
-    app.add_middleware(NoSniff)  # the outermost
-    for module in (jobs, finished, events, artifacts, plans, health):
+    app.add_middleware(OneLength)
+    app.add_middleware(Guarded)
+    app.add_middleware(Lingering)
+    app.add_middleware(Observed)  # the outermost
+    for module in ROUTED:
         app.include_router(module.router)
+    dashboard.install(app)
     return app
 
 
@@ -83,5 +130,5 @@ def from_environment() -> FastAPI:
             names it.
     """
     settings = load()
-    logs.configure(settings.log_level, as_json=settings.log_json)
+    logs.configure_for(settings)
     return create_app(settings)

@@ -1,40 +1,76 @@
-"""`/jobs/{id}/artifacts`: the files of a succeeded job, listed and streamed."""
+"""`/jobs/{id}/artifacts`: the files of a succeeded job, listed, and streamed or linked to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from mimetypes import guess_type
 from pathlib import PurePosixPath
 from typing import IO, Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Header, Request, Response
+import structlog
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import Path as FilePath
+from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
 from api.byte_range import RangeError, parse
 from api.jobs import no_result
 from api.openapi import problems
+from api.outgoing import chunks, in_store
 from api.problems import Problem
 from api.schemas import ArtifactList
 from api.services import FoundJob, Wired
+from api.unchanged import unchanged
 from jobs.artifacts import Artifact, Artifacts
 from jobs.job import Job
+from jobs.links import Links
 
-CHUNK_BYTES = 1 << 20
+log = structlog.get_logger(__name__)
 router = APIRouter(prefix="/jobs/{job_id}/artifacts", tags=["artifacts"])
+
+
+class Asked(BaseModel):
+    """What of a file is wanted, and unless what."""
+
+    range: str | None = Field(None, description="One byte range: `bytes=FIRST-LAST`.")
+    if_range: str | None = None
+    if_none_match: str | None = None
+
+
+def _links(
+    services: Wired,
+    redirect: Annotated[
+        bool,
+        Query(description="`false`: no redirect, for pages that may load from nowhere else."),
+    ] = True,
+) -> Links | None:
+    return services.links if redirect else None
+
+
+Linked = Annotated[Links | None, Depends(_links)]
 
 
 def _prefix(job: Job) -> str:
     if job.artifacts_prefix is None:
         raise no_result(job)
+    if job.artifacts_removed_at is not None:
+        since = f"{job.artifacts_removed_at:%Y-%m-%d %H:%M} UTC"
+        raise Problem("artifacts-expired", f"the files of job {job.id} were removed on {since}")
     return job.artifacts_prefix
 
 
-@router.get("", responses=problems(404, 409, 503))
-def list_artifacts(job: FoundJob, services: Wired) -> ArtifactList:
+@router.get("", responses=problems(404, 409, 410, 503))
+async def list_artifacts(job: FoundJob, services: Wired) -> ArtifactList:
     """The files of a succeeded job, each with size in bytes and sha256."""
+    return ArtifactList(items=await in_store(_list, services.artifacts, job))
+
+
+def _list(artifacts: Artifacts, job: Job) -> list[Artifact]:
     try:
-        return ArtifactList(items=services.artifacts.list(_prefix(job)))
+        with _stored():
+            return artifacts.list(_prefix(job))
     except FileNotFoundError as error:
         detail = f"the files of job {job.id} were published, but are no longer stored"
         raise Problem("artifact-not-found", detail) from error
@@ -45,30 +81,34 @@ def list_artifacts(job: FoundJob, services: Wired) -> ArtifactList:
     "/{path:path}",
     response_class=Response,
     responses={
-        200: {"content": {"application/octet-stream": {}}, "description": "The file."},
-        206: {"content": {"application/octet-stream": {}}, "description": "A part of it."},
+        200: {"content": {"*/*": {}}, "description": "The file, of the type that its name says."},
+        206: {"content": {"*/*": {}}, "description": "A part of it."},
         304: {"description": "The client has the file already."},
-        **problems(404, 409, 416, 503),
+        307: {"description": "It is at another address, for five minutes; send no key there."},
+        **problems(404, 409, 410, 416, 503),
     },
 )
-def get_artifact(
+async def get_artifact(
     job: FoundJob,
-    path: str,
+    path: Annotated[str, FilePath(description="As in the list.", examples=["config.json"])],
     services: Wired,
+    links: Linked,
     request: Request,
-    range_header: Annotated[
-        str | None, Header(alias="Range", description="One byte range: `bytes=FIRST-LAST`.")
-    ] = None,
-    if_range: Annotated[str | None, Header()] = None,
-    if_none_match: Annotated[str | None, Header()] = None,
+    asked: Annotated[Asked, Header()],
 ) -> Response:
-    """A file, whole or a range of it. Its ETag is its sha256."""
+    """A file, whole or a range of it. Its ETag is its sha256.
+
+    A service on an object store may redirect to there, where the ETag is the store's own.
+    """
     prefix = _prefix(job)
-    artifact = _find(services.artifacts, prefix, path)
+    artifact = await in_store(_find, services.artifacts, prefix, path)
     headers = _headers(artifact)
-    if if_none_match is not None and headers["ETag"] in if_none_match:
+    if unchanged(asked.if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    wanted = range_header if if_range in (None, headers["ETag"]) else None
+    if links is not None:
+        at = f"{prefix}/{artifact.path}"
+        return await in_store(_redirect, links, request.method, at, headers)
+    wanted = asked.range if asked.if_range in (None, headers["ETag"]) else None
     part = _part(wanted, artifact)
     start, stop = part or (0, artifact.size)
     if part:
@@ -78,22 +118,44 @@ def get_artifact(
     media_type = headers.pop("Content-Type")
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
-    file = _open(services.artifacts, prefix, path)
+    file = await in_store(_open, services.artifacts, prefix, path)
     return StreamingResponse(
-        _chunks(file, start, stop), status, headers=headers, media_type=media_type
+        chunks(file, start, stop), status, headers=headers, media_type=media_type
     )
+
+
+def _redirect(links: Links, method: str, path: str, headers: dict[str, str]) -> Response:
+    with _stored():
+        address = links.sign(path, "HEAD" if method == "HEAD" else "GET", headers)
+    # Who keeps the answer would keep a right to read the file.
+    return Response(status_code=307, headers={"Location": address, "Cache-Control": "no-store"})
+
+
+@contextmanager
+def _stored() -> Iterator[None]:
+    """A store that does not answer is a problem document, like every error."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        log.warning("artifacts cannot be read", error=str(error))
+        detail = "the store of artifacts does not answer; try again"
+        raise Problem("unavailable", detail, headers={"Retry-After": "5"}) from error
 
 
 def _find(artifacts: Artifacts, prefix: str, path: str) -> Artifact:
     try:
-        return artifacts.stat(prefix, path)
+        with _stored():
+            return artifacts.stat(prefix, path)
     except FileNotFoundError as error:
         raise Problem("artifact-not-found", f"the job has no file {path[:256]!r}") from error
 
 
 def _open(artifacts: Artifacts, prefix: str, path: str) -> IO[bytes]:
     try:
-        return artifacts.open(prefix, path)
+        with _stored():
+            return artifacts.open(prefix, path)
     except FileNotFoundError as error:  # listed in the manifest, yet removed by someone
         detail = f"the file {path[:256]!r} was published, but is no longer stored"
         raise Problem("artifact-not-found", detail) from error
@@ -119,13 +181,3 @@ def _headers(artifact: Artifact) -> dict[str, str]:
         "Content-Type": guess_type(artifact.path)[0] or "application/octet-stream",
         "ETag": f'"{artifact.sha256}"',
     }
-
-
-def _chunks(file: IO[bytes], start: int, stop: int) -> Iterator[bytes]:
-    """Bytes start to stop of the file, a chunk at a time; closes it."""
-    with file:
-        file.seek(start)
-        left = stop - start
-        while left and (chunk := file.read(min(CHUNK_BYTES, left))):
-            left -= len(chunk)
-            yield chunk

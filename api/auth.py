@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import Problem, document
 from api.rate import Standing, of_address
+from jobs.exposition import admits
 from jobs.keys import BadKeyRequest, require_pepper
 from jobs.settings import BadSettings, Settings
 
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
 LOCAL_OWNER = "local"
 REALM = 'Bearer realm="slimgpt"'
 OPEN = re.compile(
-    r"/healthz|/readyz|/docs|/openapi\.json|/problems/[^/]*|/static-offline-docs/.*|/favicon\.ico"
+    r"/|/static/[^/]*|/healthz|/readyz|/docs|/openapi\.json|/problems/[^/]*"
+    r"|/static-offline-docs/.*|/favicon\.ico"
 )
-UNCOUNTED = ("/healthz",)
+METRICS = "/metrics"
+ALIVE = "/healthz"
+"""Not counted, and answered without a thread: all may be waiting for a store that hangs."""
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(?::\d*)?")
 log = structlog.get_logger(__name__)
 
@@ -58,6 +62,8 @@ class Identity:
 
 NOBODY = Identity(LOCAL_OWNER, admin=True)
 """Who asks where nobody is asked who they are: the machine's user, whose jobs are all there are."""
+SCRAPER = Identity("metrics", admin=True, key_id="metrics")
+"""Who has the token of metrics, and may read them alone."""
 
 
 def is_open(path: str) -> bool:
@@ -85,9 +91,10 @@ def check(settings: Settings) -> None:
 
 
 class LoopbackOnly:
-    """ASGI middleware that refuses requests from other machines, and those that name this one
-    otherwise than by a loopback address: a page in a browser could have its own host name
-    resolve to 127.0.0.1 (DNS rebinding) and ask as if it were the user."""
+    """ASGI middleware that refuses requests from other machines, those that name this one
+    otherwise than by a loopback address, and those of other sites' pages: in a browser here a page
+    could have its own host name resolve to 127.0.0.1 (DNS rebinding), or post a form without
+    reading the answer, and so ask as if it were the user."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -96,8 +103,10 @@ class LoopbackOnly:
         if scope["type"] == "http":
             peer = (scope.get("client") or ("",))[0]
             host = Headers(scope=scope).get("host", "")
-            if not (_is_loopback(peer) and _names_loopback(host)):
-                log.warning("not from this machine", peer=peer, host=host[:256])
+            origin = Headers(scope=scope).get("origin", f"http://{host}")
+            local = _names_loopback(host) and _names_loopback(origin.partition("://")[2])
+            if not (_is_loopback(peer) and local):
+                log.warning("not local", peer=peer, host=host[:256], origin=origin[:256])
                 refusal = Problem("not-local", "this service answers its own machine only")
                 await document(scope["path"], refusal)(scope, receive, send)
                 return
@@ -111,7 +120,7 @@ class Gate:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or _path(scope) == ALIVE:
             await self.app(scope, receive, send)
             return
         try:
@@ -138,8 +147,8 @@ def _admit(scope: Scope) -> tuple[Identity | None, Standing | None]:
         Problem: 401, 429 or 503.
     """
     rate = _services(scope).rate
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    if rate is None or path in UNCOUNTED:
+    path = _path(scope)
+    if rate is None:
         return _identify(scope, path), None
     who = of_address((scope.get("client") or ("",))[0])
     try:
@@ -151,6 +160,11 @@ def _admit(scope: Scope) -> tuple[Identity | None, Standing | None]:
     standing = rate.count(who if caller is None else str(caller.key_id))
     _require_allowed(standing)
     return caller, standing
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path
 
 
 def _require_allowed(standing: Standing) -> None:
@@ -176,6 +190,8 @@ def _identify(scope: Scope, path: str) -> Identity | None:
     if keys is None:
         return NOBODY
     text = _bearer(Headers(scope=scope).getlist("authorization"))
+    if path == METRICS and admits(_services(scope).settings, text):
+        return SCRAPER  # without the database, which may be what is to be measured
     try:
         key = keys.find(text)
     except (OperationalError, PoolTimeoutError) as error:

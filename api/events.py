@@ -18,9 +18,11 @@ from fastapi import APIRouter, Header
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from api.auth import Caller
+from api.key_watch import KeyWatch
 from api.openapi import problems
 from api.schemas import StatusView
-from api.services import FoundJob, Services, Wired
+from api.services import FoundStanding, Services, Wired
 from api.standing import standing
 from jobs.progress import Entry
 from jobs.states import TERMINAL
@@ -54,8 +56,9 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
     },
 )
 async def follow_job(
-    job: FoundJob,
+    job: FoundStanding,
     services: Wired,
+    caller: Caller,
     last_event_id: Annotated[
         str | None,
         Header(
@@ -64,9 +67,13 @@ async def follow_job(
         ),
     ] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Follow a job to its end. Close the connection when `end` came."""
+    """Follow a job to its end. Close the connection when `end` came.
+
+    A stream whose key is revoked is closed within half a minute, without an `end`.
+    """
+    key = KeyWatch(services.keys, caller)
     after, told, quiet = last_event_id or "0", "", ASK_STORE_EVERY
-    while True:
+    while not await key.revoked():
         entries = await run_in_threadpool(services.progress.after, job.id, after)
         if entries or quiet >= ASK_STORE_EVERY:
             state = await run_in_threadpool(_state, services, job.id)
@@ -75,7 +82,9 @@ async def follow_job(
                 yield ServerSentEvent(event="end", data={"id": job.id, "status": "deleted"})
                 return
             if state.status in TERMINAL:
-                break
+                async for event in _rest(services, state, entries, after):
+                    yield event
+                return
             if (body := state.model_dump_json()) != told:
                 told = body
                 yield ServerSentEvent(event="state", raw_data=body)
@@ -84,17 +93,28 @@ async def follow_job(
             yield _sent(entry)
         quiet += 1
         await anyio.sleep(LOOK_SECONDS)
-    # Over: what is in the stream now is all there will be.
-    while entries:
+
+
+async def _rest(
+    services: Services, state: StatusView, entries: list[Entry], after: str
+) -> AsyncIterator[ServerSentEvent]:
+    """Over: what is in the stream now is all there will be. Then the end.
+
+    The stream is looked at once more even if nothing was there: the last events may have come
+    between that look and the one at the store.
+    """
+    while True:
         for entry in entries:
             after = entry.id
             yield _sent(entry)
-        entries = await run_in_threadpool(services.progress.after, job.id, after)
+        entries = await run_in_threadpool(services.progress.after, state.id, after)
+        if not entries:
+            break
     yield ServerSentEvent(event="end", raw_data=state.model_dump_json())
 
 
 def _state(services: Services, job_id: str) -> StatusView | None:
-    job = services.store.get(job_id)
+    job = services.store.standing(job_id)
     return None if job is None else standing(job, services.progress)
 
 

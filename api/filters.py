@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Depends, Query
-from pydantic import AfterValidator, AwareDatetime, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, StringConstraints
 
 from jobs.filters import Filter
 
@@ -18,7 +18,14 @@ def _utc(value: datetime) -> datetime:
         raise ValueError("the time lies outside the years 1 to 9999 in UTC") from error
 
 
-Time = Annotated[AwareDatetime, AfterValidator(_utc)]
+def _written(value: object) -> object:
+    # pydantic would take a number for seconds since 1970, which the documentation knows nothing of.
+    if isinstance(value, str) and "-" not in value[1:]:
+        raise ValueError("give a date and a time, such as 2026-11-22T09:00:00Z")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_utc)]
 # No database keeps NUL in a text, so no job has it.
 Label = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}=[^\x00]{0,512}$")

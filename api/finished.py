@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import structlog
 from fastapi import APIRouter, BackgroundTasks, Response
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.jobs import POLL_SECONDS, dispatch, too_many_jobs
 from api.openapi import problems
+from api.outgoing import in_store
 from api.problems import Problem
 from api.schemas import JobView
-from api.services import FoundJob, Wired
+from api.services import FoundJob, Services, Wired
+from jobs.job import Job
 from jobs.quotas import QuotaReached
 from jobs.removal import remove_job
 from jobs.states import Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
+log = structlog.get_logger(__name__)
 
 
 @router.post("/{job_id}/retry", status_code=202, responses=problems(404, 409, 429, 503))
@@ -43,13 +48,20 @@ def retry_job(
 
 
 @router.delete("/{job_id}", status_code=204, responses=problems(404, 409, 503))
-def delete_job(job: FoundJob, services: Wired) -> None:
+async def delete_job(job: FoundJob, services: Wired) -> None:
     """Remove a job that is over, with its report and its files. Asked again: 404."""
+    await in_store(_remove, job, services)
+
+
+def _remove(job: Job, services: Services) -> None:
     if not job.terminal:
         raise Problem("job-not-finished", f"job {job.id} is {job.status}; cancel it first")
     try:
         removed = remove_job(job, services.store, services.artifacts, services.progress)
-    except OSError as error:
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # every object store has exceptions of its own
+        log.exception("files not removed", job=job.id)
         reason = "its files cannot be removed now; ask again"
         raise Problem("unavailable", f"job {job.id}: {reason}") from error
     if not removed and services.store.get(job.id) is not None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import structlog
-from fastapi import APIRouter
-from fsspec.implementations.local import LocalFileSystem
-from pydantic import BaseModel
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, Field
 from sqlalchemy import text
 
 from api.openapi import problems
+from api.outgoing import in_store
 from api.problems import KINDS, Problem
 from api.services import Services, Wired
 
@@ -23,34 +23,40 @@ log = structlog.get_logger(__name__)
 class Health(BaseModel):
     """The process answers."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"] = Field("ok", examples=["ok"])
 
 
 class Readiness(BaseModel):
     """The service can do its work; `checks` names each part."""
 
     status: Literal["ready"] = "ready"
-    checks: dict[str, Literal["ok"]]
+    checks: dict[str, Literal["ok"]] = Field(
+        examples=[{"database": "ok", "redis": "ok", "artifacts": "ok"}]
+    )
 
 
 class ProblemKind(BaseModel):
     """What a problem's type means."""
 
-    type: str
-    status: int
-    title: str
-    remedy: str
+    type: str = Field(examples=["/problems/job-not-found"])
+    status: int = Field(examples=[404])
+    title: str = Field(examples=["There is no such job"])
+    remedy: str = Field(examples=["List the jobs with GET /jobs."])
 
 
 @router.get("/healthz", responses=problems())
-def get_health() -> Health:
+async def get_health() -> Health:
     """The process is alive. Says nothing about what it depends on."""
     return Health()
 
 
 @router.get("/readyz", responses=problems(503))
-def get_readiness(services: Wired) -> Readiness:
+async def get_readiness(services: Wired) -> Readiness:
     """Database, Redis and artifacts answer."""
+    return await in_store(_readiness, services)
+
+
+def _readiness(services: Services) -> Readiness:
     checks = {name: _check(name, check, services) for name, check in CHECKS.items()}
     missing = [name for name, state in checks.items() if state != "ok"]
     if missing:
@@ -69,12 +75,9 @@ def _check_redis(services: Services) -> None:
 
 
 def _check_artifacts(services: Services) -> None:
-    fs, root = services.artifacts.fs, services.artifacts.root
-    if not isinstance(fs, LocalFileSystem):
-        fs.exists(root)
-        return
-    fs.makedirs(root, exist_ok=True)
-    if not os.access(root, os.W_OK):
+    services.artifacts.probe()
+    root = services.artifacts.root
+    if services.artifacts.local and not os.access(root, os.W_OK):
         raise PermissionError("the folder of artifacts cannot be written")
 
 
@@ -95,7 +98,7 @@ def _check(name: str, check: Callable[[Services], None], services: Services) -> 
 
 
 @router.get("/problems/{kind}", responses=problems(404))
-def get_problem(kind: str) -> ProblemKind:
+def get_problem(kind: Annotated[str, Path(examples=["job-not-found"])]) -> ProblemKind:
     """What a problem's type means and what to do about it."""
     if kind not in KINDS:
         raise Problem("not-found", f"there is no kind of problem {kind[:64]!r}")

@@ -9,21 +9,26 @@ import structlog
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
 
 from api.auth import Caller
+from api.examples import REPORT, answers
 from api.filters import Filtered
 from api.openapi import problems
+from api.paging import Cursor, Limit
+from api.positions import too_long
 from api.problems import Problem
 from api.room import require_room
 from api.schemas import JobPage, JobRequest, JobView, LayerList, StatusView
-from api.services import FoundJob, Services, Wired
-from api.sources import missing_sources
+from api.services import FoundJob, FoundStanding, Services, Wired
+from api.sources import missing_sources, missing_uploads
 from api.standing import standing
-from api.validation import FieldError, summary
+from api.unchanged import unchanged
+from api.validation import summary
+from jobs import request_id
 from jobs.job import Job
 from jobs.keys import OWNER
 from jobs.queue import QueueUnavailable
 from jobs.quotas import QuotaReached
 from jobs.states import Status
-from jobs.store import MAX_PAGE, IdempotencyConflict, InvalidCursor
+from jobs.store import IdempotencyConflict
 
 POLL_SECONDS = 2
 QUOTA_SECONDS = 60
@@ -65,7 +70,11 @@ def post_job(
     """
     spec = body.spec()
     settings = services.settings
-    if faults := missing_sources(spec, settings.models_root, settings.texts_root):
+    faults = missing_sources(spec, settings.models_root, settings.texts_root)
+    faults += too_long(spec, settings.models_root)
+    faults += missing_uploads(spec, services.calibration_sets, caller.scope)
+    # A job that is there already is answered with it, though its model may have gone since.
+    if faults and not (idempotency_key and services.store.knows_key(caller.owner, idempotency_key)):
         raise Problem("invalid-request", summary(faults), errors=faults)
     try:
         job = services.store.create(
@@ -93,6 +102,7 @@ def too_many_jobs(error: QuotaReached) -> Problem:
 
 def dispatch(services: Services, job: Job) -> None:
     """Tell the workers. If that fails, the reaper will: the row is the outbox."""
+    request_id.keep(services.progress.redis, job.id)
     try:
         services.queue.publish(job.id)
         services.store.dispatched(job.id)
@@ -113,25 +123,19 @@ def list_jobs(
     ] = None,
     *,
     where: Filtered,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
-    cursor: Annotated[
-        str | None, Query(max_length=128, description="`next_cursor` of the page before.")
-    ] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> JobPage:
     """Jobs, newest first: the caller's own, and everybody's for an admin."""
     if owner is not None and not caller.sees(owner):
         return JobPage(items=[], next_cursor=None)
-    try:
-        page = services.store.list(
-            owner=owner or caller.scope,
-            status=status or None,
-            where=where,
-            limit=limit,
-            cursor=cursor,
-        )
-    except InvalidCursor as error:
-        fault = FieldError(location="query", pointer="/cursor", message=str(error))
-        raise Problem("invalid-request", summary([fault]), errors=[fault]) from error
+    page = services.store.list(
+        owner=owner or caller.scope,
+        status=status or None,
+        where=where,
+        limit=limit,
+        cursor=cursor,
+    )
     return JobPage(items=[JobView.of(job) for job in page.items], next_cursor=page.next_cursor)
 
 
@@ -148,7 +152,7 @@ def get_job(job: FoundJob) -> JobView:
     responses={304: {"description": "Nothing changed since the given ETag."}, **problems(404, 503)},
 )
 def get_status(
-    job: FoundJob,
+    job: FoundStanding,
     services: Wired,
     if_none_match: Annotated[
         str | None, Header(description="ETag of the answer that the client has.")
@@ -160,7 +164,7 @@ def get_status(
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if not job.terminal:
         headers["Retry-After"] = str(POLL_SECONDS)
-    if if_none_match is not None and etag in if_none_match:
+    if unchanged(if_none_match, etag):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
 
@@ -171,7 +175,7 @@ def get_layers(job: FoundJob, services: Wired) -> LayerList:
     return LayerList(items=services.store.layers(job.id))
 
 
-@router.get("/{job_id}/report", responses=problems(404, 409, 503))
+@router.get("/{job_id}/report", responses={**answers(REPORT), **problems(404, 409, 503)})
 def get_report(job: FoundJob, services: Wired) -> dict[str, Any]:
     """The report of a succeeded job: sizes, layers, perplexity, provenance."""
     report = services.store.report(job.id)

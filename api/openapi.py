@@ -25,12 +25,13 @@ def _response(status: int) -> dict[str, Any]:
     return {"description": said, "content": {MEDIA_TYPE: {"schema": _REFERENCE}}}
 
 
-def install(app: FastAPI, *, with_keys: bool) -> None:
+def install(app: FastAPI, *, with_keys: bool, loopback_only: bool = False) -> None:
     """Describe the application, with `Problem` in place of FastAPI's own error bodies.
 
     Args:
         app: the application, whose routes may be added later.
         with_keys: whether it asks for API keys.
+        loopback_only: whether it answers its own machine only.
     """
 
     def describe() -> dict[str, Any]:
@@ -49,7 +50,10 @@ def install(app: FastAPI, *, with_keys: bool) -> None:
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
             _replace_default_errors(schema)
-            _limit_headers(schema)
+            _drop_nulls(schema)
+            _declare_everywhere(schema, 431)
+            if loopback_only:
+                _declare_everywhere(schema, 403)
             if with_keys:
                 _require_keys(schema)
             app.openapi_schema = schema
@@ -67,6 +71,18 @@ def _replace_default_errors(schema: dict[str, Any]) -> None:
                 operation["responses"]["422"] = _response(422)
 
 
+def _drop_nulls(schema: dict[str, Any]) -> None:
+    """A parameter may be left out, but no header and no query says null."""
+    for path in schema["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                stated = parameter["schema"]
+                kinds = [kind for kind in stated.get("anyOf", ()) if kind != {"type": "null"}]
+                if len(kinds) == 1:
+                    del stated["anyOf"]
+                    stated.update(kinds[0])
+
+
 def _require_keys(schema: dict[str, Any]) -> None:
     """Every operation needs a key, save those on what anyone may read."""
     schema["components"]["securitySchemes"] = {
@@ -82,11 +98,11 @@ def _require_keys(schema: dict[str, Any]) -> None:
                 operation["security"] = []
                 continue
             operation["security"] = [{"apiKey": []}]
-            operation["responses"]["401"] = _response(401)
-            operation["responses"]["429"] = _response(429)
+            for status in (401, 429, 503):  # a key is looked up before anything is done
+                operation["responses"].setdefault(str(status), _response(status))
 
 
-def _limit_headers(schema: dict[str, Any]) -> None:
+def _declare_everywhere(schema: dict[str, Any], status: int) -> None:
     for operations in schema["paths"].values():
         for operation in operations.values():
-            operation["responses"]["431"] = _response(431)
+            operation["responses"][str(status)] = _response(status)

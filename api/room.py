@@ -1,9 +1,8 @@
-"""Room on the disk for another job: without it, it is not taken in."""
+"""Room on the disk for another job or upload: without it, it is not taken in."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -11,8 +10,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from api.problems import Problem
 from api.services import Services, Wired
+from jobs.disks import existing
 
 RETRY_SECONDS = 300
+NAMES = {"work": "work folder"}
 log = structlog.get_logger(__name__)
 
 
@@ -23,27 +24,24 @@ def require_room(services: Wired) -> None:
         Problem: 503; the log names the folder, the answer only what it is for.
     """
     least = services.settings.min_free_bytes
-    for what, folder in _folders(services):
-        free = shutil.disk_usage(_existing(folder)).free
+    for what, folder in folders(services).items():
+        free = shutil.disk_usage(existing(folder)).free
         if free < least:
             log.error("disk almost full", what=what, folder=str(folder), free=free, least=least)
             raise Problem(
                 "storage-low",
-                f"the disk of {what} is almost full; no new jobs until space is freed",
+                f"the disk of the {NAMES.get(what, what)} is almost full; "
+                "nothing new is taken until space is freed",
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
 
 
-def _folders(services: Services) -> Iterator[tuple[str, Path]]:
-    """Folders on this machine that jobs fill, and what each is for."""
+def folders(services: Services) -> dict[str, Path]:
+    """Folders on this machine that jobs fill, by what each is for."""
+    found = {"work": services.settings.work_root, "uploads": services.settings.uploads_root}
     if isinstance(services.artifacts.fs, LocalFileSystem):
-        yield "the artifacts", Path(services.artifacts.root)
+        found["artifacts"] = Path(services.artifacts.root)
     url = services.engine.url
     if url.get_backend_name() == "sqlite" and url.database:
-        yield "the database", Path(url.database).absolute()
-    yield "the work folder", services.settings.work_root
-
-
-def _existing(path: Path) -> Path:
-    """The path or the nearest folder above it that exists."""
-    return next(place for place in (path, *path.parents) if place.exists())
+        found["database"] = Path(url.database).absolute()
+    return found

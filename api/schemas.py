@@ -11,38 +11,20 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
+from api import examples
 from api.validation import FieldError
 from jobs.artifacts import Artifact
-from jobs.job import Job, Layer
+from jobs.job import ForeignSpec, Job, Layer
 from slimgpt.config import PruneSpec
 
 MetadataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}$")]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
-JOB_ID = "job_01jd5xa3k8e6q7m2n4p9r0s1t2"
-EXAMPLES: list[JsonValue] = [
-    {
-        "model": "local:demo",
-        "ratio": 0.25,
-        "schedule": {"shape": "log"},
-        "calibration": {"source": "local:notes.txt", "samples": 64, "sequence_length": 128},
-        "metadata": {"team": "search"},
-    },
-    {
-        "model": "meta-llama/Llama-2-7b-hf",
-        "ratio": 0.2,
-        "calibration": {"source": "c4", "samples": 256, "sequence_length": 2048, "seed": 0},
-        "evaluation": {"texts": ["wikitext2"], "sequence_lengths": [128, 2048]},
-    },
-    {"model": "meta-llama/Llama-2-7b-hf", "parameters": "5.4B"},
-    {"model": "meta-llama/Llama-2-7b-hf", "memory": "10GiB"},
-]
-
 
 class JobRequest(PruneSpec):
     """A pruning job to be done."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
+    model_config = ConfigDict(json_schema_extra={"examples": examples.JOBS})
 
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=32)] = Field(
         default_factory=dict,
@@ -72,7 +54,7 @@ class ErrorView(BaseModel):
 class StatusView(BaseModel):
     """How far a job is. Treat a status that you do not know as not terminal."""
 
-    id: str = Field(examples=[JOB_ID])
+    id: str = Field(examples=[examples.JOB_ID])
     status: str = Field(
         description="queued, running, cancelling; at the end succeeded, failed or cancelled.",
         examples=["running"],
@@ -105,11 +87,16 @@ class Links(BaseModel):
 class JobView(BaseModel):
     """A job: what was asked and what became of it. Times are in UTC."""
 
-    id: str = Field(examples=[JOB_ID])
+    id: str = Field(examples=[examples.JOB_ID])
     owner: str = Field(description="Owner of the API key that posted it.", examples=["ada"])
     status: str = Field(examples=["succeeded"])
     stage: str | None
-    spec: PruneSpec
+    spec: PruneSpec | dict[str, JsonValue] = Field(
+        description="As it was posted; any object where another version of the service wrote it."
+    )
+    spec_understood: bool = Field(
+        True, description="False: this version of the service does not know all of `spec`."
+    )
     metadata: dict[str, str]
     attempt: int
     layers_done: int
@@ -118,6 +105,10 @@ class JobView(BaseModel):
     result: dict[str, Any] | None = Field(description="Sizes, time, perplexity, once succeeded.")
     error: ErrorView | None
     warnings: list[dict[str, Any]]
+    artifacts_bytes: int | None = Field(None, description="Size of all files together.")
+    artifacts_removed_at: datetime | None = Field(
+        None, description="When the files went, after a time or to make room; the report stays."
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -128,7 +119,10 @@ class JobView(BaseModel):
         """The view of a job of the store."""
         here = f"/jobs/{job.id}"
         names = ("status", "events", "layers", "report", "artifacts")
-        given = {name: getattr(job, name) for name in cls.model_fields if name not in ("links",)}
+        made_here = {"links", "spec", "spec_understood"}
+        given = {name: getattr(job, name) for name in cls.model_fields if name not in made_here}
+        given["spec_understood"] = isinstance(job.spec, PruneSpec)
+        given["spec"] = job.spec.values if isinstance(job.spec, ForeignSpec) else job.spec
         if job.result is not None:  # its layers are at /layers: a list of jobs stays small
             given["result"] = {k: v for k, v in job.result.items() if k != "layers"}
         links = {"self": here} | {name: f"{here}/{name}" for name in names}
@@ -145,14 +139,14 @@ class JobPage(BaseModel):
 class LayerList(BaseModel):
     """The layers pruned so far, in order."""
 
-    items: list[Layer]
+    items: list[Layer] = Field(examples=[[examples.LAYER]])
     next_cursor: None = None
 
 
 class ArtifactList(BaseModel):
     """The files of a finished job."""
 
-    items: list[Artifact]
+    items: list[Artifact] = Field(examples=[[examples.ARTIFACT]])
     next_cursor: None = None
 
 
@@ -167,4 +161,7 @@ class ProblemView(BaseModel):
     status: int = Field(examples=[422])
     detail: str = Field("", examples=["ratio: Input should be less than 1"])
     instance: str = Field("", examples=["/jobs"])
+    request_id: str = Field(
+        "", description="As in the header X-Request-ID; the service's logs name it."
+    )
     errors: list[FieldError] = []

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Path, Request
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from api.auth import Caller
+from api.examples import JOB_ID
+from api.http_metrics import HttpMetrics
 from api.problems import Problem
 from api.rate import RequestRate
 from jobs.artifacts import Artifacts
+from jobs.calibration_sets import CalibrationSets
 from jobs.database import make_engine
-from jobs.job import Job
+from jobs.exposition import new_registry
+from jobs.job import Job, Standing
 from jobs.keys import Keys
+from jobs.links import Links
 from jobs.progress import Progress
 from jobs.queue import Queue
 from jobs.settings import Settings
 from jobs.store import Store
+
+ANSWER_SECONDS = 10.0
+"""A request whose database takes longer ends with 503: its thread is wanted by others."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,18 +41,25 @@ class Services:
     store: Store
     progress: Progress
     artifacts: Artifacts
+    links: Links | None
+    """None: published files pass through this process."""
+    calibration_sets: CalibrationSets
     queue: Queue
     keys: Keys | None
     """None: nobody is asked for a key."""
     rate: RequestRate | None
     """None: requests are not counted."""
+    metrics: CollectorRegistry
+    http: HttpMetrics
 
     @classmethod
     def connect(cls, settings: Settings) -> Services:
         """The services that the settings name; nothing is contacted yet."""
-        engine = make_engine(settings.database_url.get_secret_value())
+        url = settings.database_url.get_secret_value()
+        engine = make_engine(url, answer_seconds=ANSWER_SECONDS)
         redis_url = settings.redis_url.get_secret_value()
         asked = settings.auth == "keys"
+        metrics = new_registry()
         return cls(
             settings=settings,
             engine=engine,
@@ -50,9 +68,13 @@ class Services:
             ),
             progress=Progress.connect(redis_url),
             artifacts=Artifacts(settings.artifacts_url),
+            links=Links.wanted(settings),
+            calibration_sets=CalibrationSets(engine),
             queue=Queue(redis_url),
             keys=Keys(engine, settings.key_pepper.get_secret_value()) if asked else None,
             rate=RequestRate(redis_url, settings.requests_per_minute) if asked else None,
+            metrics=metrics,
+            http=HttpMetrics(metrics),
         )
 
     def close(self) -> None:
@@ -72,16 +94,27 @@ def _services(request: Request) -> Services:
 Wired = Annotated[Services, Depends(_services)]
 
 
-def _job(
-    services: Wired, caller: Caller, job_id: Annotated[str, Path(description="The job's id.")]
-) -> Job:
+JobId = Annotated[str, Path(description="The job's id.", examples=[JOB_ID])]
+
+
+def _found(look: Callable[[str, str | None], T | None], caller: Caller, job_id: str) -> T:
     # Another owner's job is not found, like one that never was.
     # An id that no job can have never reaches the database, which might choke on it.
     well_formed = job_id.isascii() and job_id.replace("_", "").isalnum() and len(job_id) <= 40
-    job = services.store.get(job_id, caller.scope) if well_formed else None
-    if job is None:
+    found = look(job_id, caller.scope) if well_formed else None
+    if found is None:
         raise Problem("job-not-found", f"there is no job {job_id[:64]!r}")
-    return job
+    return found
+
+
+def _job(services: Wired, caller: Caller, job_id: JobId) -> Job:
+    return _found(services.store.get, caller, job_id)
+
+
+def _standing(services: Wired, caller: Caller, job_id: JobId) -> Standing:
+    return _found(services.store.standing, caller, job_id)
 
 
 FoundJob = Annotated[Job, Depends(_job)]
+FoundStanding = Annotated[Standing, Depends(_standing)]
+"""Of a job only what is polled: a row of it can be large."""

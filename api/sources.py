@@ -1,4 +1,4 @@
-"""Are the local folders and files that a job names there? Asked when it is posted.
+"""Are the local folders and files, and the uploads, that a job names there? Asked at its post.
 
 A job that cannot start should be refused at once, not fail in a queue. Only what is cheap is
 looked at: no network, no content. Hub names are resolved by the engine. Where the API's machine
@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from api.validation import FieldError
+from jobs.calibration_sets import CalibrationSets, named_in
 from slimgpt.config import PruneSpec
 
 LOCAL = "local:"
@@ -43,12 +44,31 @@ def missing_sources(spec: PruneSpec, models_root: Path, texts_root: Path) -> lis
         faults.append(FieldError(pointer="/model", message=fault))
     if not texts_root.is_dir():
         return faults
-    places = {"/calibration/source": spec.calibration.source}
-    places |= {f"/evaluation/texts/{i}": text for i, text in enumerate(spec.evaluation.texts)}
-    for place, source in places.items():
+    for place, source in spec.text_sources.items():
         if fault := _text_fault(texts_root, source):
             faults.append(FieldError(pointer=place, message=fault))
+    for place, source in spec.text_folders.items():
+        name = source.removeprefix(LOCAL)
+        path = inside(texts_root, name)
+        if path is None or not path.is_dir():
+            message = f"there is no folder {name!r} below the texts root"
+            faults.append(FieldError(pointer=place, message=message))
     return faults
+
+
+def missing_uploads(spec: PruneSpec, sets: CalibrationSets, owner: str | None) -> list[FieldError]:
+    """The uploads that the specification names and that are not there for this owner.
+
+    Args:
+        owner: whose they must be; None: anybody's.
+    """
+    named = named_in(spec)
+    missing = sets.missing(named.values(), owner)
+    return [
+        FieldError(pointer=place, message=f"there is no calibration set {set_id!r}")
+        for place, set_id in named.items()
+        if set_id in missing
+    ]
 
 
 def _model_fault(root: Path, model: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from api.schemas import StatusView
-from jobs.job import Job
+from jobs.job import Job, Standing
 from jobs.progress import Progress, Snapshot
 from jobs.states import HELD, Status
 
 
-def standing(job: Job, progress: Progress) -> StatusView:
+def standing(job: Job | Standing, progress: Progress) -> StatusView:
     """The status of a job.
 
     Redis is asked only about a job that a worker holds; without it the row alone answers.
@@ -34,7 +34,7 @@ def standing(job: Job, progress: Progress) -> StatusView:
     )
 
 
-def _percent(job: Job, snapshot: Snapshot | None) -> float:
+def _percent(job: Job | Standing, snapshot: Snapshot | None) -> float:
     if job.status == Status.SUCCEEDED:
         return 100.0
     if snapshot is not None:

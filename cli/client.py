@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT_SECONDS = 30.0
+STORE_SECONDS = 600.0
+"""For what is sent in one piece: the answer comes when all of it is stored."""
 
 Url = Annotated[str, typer.Option("--url", envvar="SLIMGPT_URL", help="Address of the service.")]
 ApiKey = Annotated[
@@ -64,6 +66,18 @@ class Service:
         _refuse_problem(response)
         return _json(response)
 
+    def send(
+        self, path: str, content: Iterator[bytes], headers: dict[str, str], **params: Any
+    ) -> Any:
+        """Post a body as it is; the JSON answer. Parameters that are None are left out."""
+        given = {name: value for name, value in params.items() if value is not None}
+        with _reachable(self.url):
+            response = self._http.post(
+                path, content=content, headers=headers, params=given, timeout=STORE_SECONDS
+            )
+        _refuse_problem(response)
+        return _json(response)
+
     def delete(self, path: str) -> None:
         """Remove what is at `path`."""
         with _reachable(self.url):
@@ -78,6 +92,49 @@ class Service:
                 response.read()
                 _refuse_problem(response)
             yield response
+
+    @contextmanager
+    def file(self, path: str, start: int, etag: str) -> Iterator[httpx.Response]:
+        """The answer to GET `path` from byte `start` on, from the service or where it redirects to.
+
+        Args:
+            start: 0 for the whole file; what comes is all of it, too, if the service says so (200).
+            etag: of the file at the service.
+        """
+        headers = {"Accept-Encoding": "identity"}  # ranges count the file's own bytes
+        if start:
+            headers |= {"Range": f"bytes={start}-"}
+        own = headers | ({"If-Range": f'"{etag}"'} if start else {})
+        with self.stream(path, headers=own) as response:
+            if not response.has_redirect_location:
+                yield response
+                return
+            address = str(response.url.join(response.headers["Location"]))
+        with _elsewhere(address, headers) as response:
+            yield response
+
+
+@contextmanager
+def _elsewhere(address: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+    """The answer of an object store: a stranger, who gets no key, and whose links are secrets."""
+    import httpx
+
+    host = httpx.URL(address).netloc.decode()
+    transport = httpx.HTTPTransport(retries=1) if _is_loopback(address) else None
+    try:
+        with (
+            httpx.Client(timeout=TIMEOUT_SECONDS, transport=transport) as http,
+            http.stream("GET", address, headers=headers) as response,
+        ):
+            if not response.is_success:
+                said = f"{response.status_code} {response.reason_phrase}"
+                raise ServiceError(f"the store of files at {host} answered {said}")
+            yield response
+    except (httpx.TransportError, httpx.UnsupportedProtocol) as error:
+        reason = str(error) or type(error).__name__
+        raise UnreachableError(
+            f"the store of files at {host} cannot be reached: {reason}"
+        ) from error
 
 
 @contextmanager

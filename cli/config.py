@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
 
 CONNECT_SECONDS = 5.0
+# LEASE_SECOND is like LEASE_SECONDS; MODELS, of docker-compose.yml, is not like MODELS_ROOT.
+ALIKE = 0.85
 config = typer.Typer(
     name="config",
     help="Look at the service's settings.",
@@ -71,15 +74,39 @@ def _findings(home: Path | None) -> Iterator[Finding]:
         for line in str(error).splitlines():
             yield Finding("settings", False, line)
         return
-    yield Finding("settings", True, "all can be read")
+    yield from _misspelt() or [Finding("settings", True, "all can be read")]
     for part, look in CHECKS.items():
         try:
             yield Finding(part, True, look(settings))
         except Fault as fault:
             yield Finding(part, False, str(fault))
         except Exception as error:  # whatever a driver or file system raises is a fault
-            said = " ".join(str(error).split()) or type(error).__name__
-            yield Finding(part, False, said)
+            yield Finding(part, False, _said(error))
+
+
+def _said(error: Exception) -> str:
+    """The words of an exception in one line."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def _misspelt() -> list[Finding]:
+    """Variables that are no settings, but nearly: what they ask for would be passed over unsaid.
+
+    Others that begin alike are left alone: the client's, those of docker-compose.yml, and what
+    Kubernetes tells its pods of a service called `slimgpt-api`.
+    """
+    from jobs.settings import PREFIX, Settings
+
+    known = {name.upper() for name in Settings.model_fields}
+    said = {
+        name.upper().removeprefix(PREFIX) for name in os.environ if name.upper().startswith(PREFIX)
+    }
+    near = {name: get_close_matches(name, known, n=1, cutoff=ALIKE) for name in said - known}
+    return [
+        Finding("settings", False, f"{PREFIX}{name} is no setting; is {PREFIX}{meant[0]} meant?")
+        for name, meant in sorted(near.items())
+        if meant
+    ]
 
 
 def _keys(settings: Settings) -> str:
@@ -97,7 +124,7 @@ def _database(settings: Settings) -> str:
 
     url = make_url(settings.database_url.get_secret_value())
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
-        raise Fault(f"there is no file {url.database}; the migration step makes it")
+        raise Fault(f"there is no file {url.database}; `slimgpt database upgrade` makes it")
     engine = make_engine(settings.database_url.get_secret_value())
     try:
         with engine.connect() as connection:
@@ -105,12 +132,18 @@ def _database(settings: Settings) -> str:
         current, newest = revisions(engine)
     except OperationalError as error:
         reason = " ".join(str(error.orig).split())
-        raise Fault(f"{url.render_as_string()} does not answer: {reason}") from error
+        raise Fault(
+            f"{url.render_as_string()} does not answer: {reason}; "
+            "check that it runs, and SLIMGPT_DATABASE_URL"
+        ) from error
     finally:
         engine.dispose()
     if current != newest:
         at = f"at schema {current}" if current else "empty"
-        raise Fault(f"{url.render_as_string()} is {at}, not {newest}: run the migration step")
+        raise Fault(
+            f"{url.render_as_string()} is {at}, not {newest}: run the migration step, "
+            "`slimgpt database upgrade`"
+        )
     return f"{url.render_as_string()}, schema {current}"
 
 
@@ -126,19 +159,32 @@ def _redis(settings: Settings) -> str:
         retry=Retry(NoBackoff(), 0),
     )
     with client:
-        where = client.connection_pool.connection_kwargs
-        client.ping()
-    return f"answers at {where.get('host', where.get('path'))}:{where.get('port', '')}".rstrip(":")
+        place = client.connection_pool.connection_kwargs
+        where = f"{place.get('host', place.get('path'))}:{place.get('port', '')}".rstrip(":")
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            raise Fault(
+                f"{where}: {_said(error)}; check that it runs, and SLIMGPT_REDIS_URL"
+            ) from error
+    return f"answers at {where}"
 
 
 def _artifacts(settings: Settings) -> str:
     from jobs.artifacts import Artifacts
+    from jobs.places import require
 
-    artifacts = Artifacts(settings.artifacts_url)
-    probe = f"{artifacts.root}/config-check-{secrets.token_hex(8)}"
-    artifacts.fs.makedirs(artifacts.root, exist_ok=True)
-    artifacts.fs.pipe_file(probe, b"written by slimgpt config check")
-    artifacts.fs.rm_file(probe)
+    require(settings)
+    try:
+        artifacts = Artifacts(settings.artifacts_url)
+        artifacts.probe()
+        prefix = f"config-check-{secrets.token_hex(8)}"
+        artifacts.write(prefix, "probe", b"written by slimgpt config check")
+        artifacts.delete(prefix)
+    except Exception as error:  # each kind of store raises its own
+        store = settings.artifacts_url.startswith("s3://")
+        more = ", AWS_ENDPOINT_URL and the AWS credentials" if store else ""
+        raise Fault(f"{_said(error)}; check SLIMGPT_ARTIFACTS_URL{more}") from error
     return f"{settings.artifacts_url} can be written"
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated
 
 import typer
 
 from cli.client import DEFAULT_URL, ApiKey, Json, Url, connect
+from cli.removal import confirm, remove
 
 
 def delete(
@@ -19,12 +18,8 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Remove jobs that are over, with their reports and files; in a terminal, ask first."""
-    if not yes and sys.stdin.isatty():
-        what = job_ids[0] if len(job_ids) == 1 else f"{len(job_ids)} jobs"
-        typer.confirm(f"remove {what} with all files?", abort=True, err=True)
+    if not yes:
+        confirm(job_ids, "jobs", " with all files")
     with connect(url, api_key) as service:
         for job_id in job_ids:
-            service.delete(f"/jobs/{job_id}")
-            typer.echo(
-                json.dumps({"id": job_id, "deleted": True}) if as_json else f"{job_id} deleted"
-            )
+            remove(service, "/jobs", job_id, as_json=as_json)

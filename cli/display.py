@@ -22,6 +22,7 @@ from rich.text import Text
 
 from cli.layer_row import HEADER, layer_row
 from cli.lines import Write, json_lines
+from cli.summary import scores
 from slimgpt import events
 from slimgpt.events import AnyEvent, Event
 
@@ -31,7 +32,7 @@ LABELS = {
     "plan": "planning",
     "prune": "pruning layers",
     "recover": "recovering",
-    "evaluate": "measuring perplexity",
+    "evaluate": "evaluating",
     "verify": "proving that it loads",
     "publish": "publishing",
 }
@@ -97,7 +98,8 @@ class Lines(Still):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._errors = Console(stderr=True)
-        self._header_shown = False
+        self._ratios: list[float] = []  # of a sweep
+        self._headed: int | None = None
 
     def show(self, event: Event) -> None:
         """Print what the event says, if it says something to people."""
@@ -107,12 +109,23 @@ class Lines(Still):
                 Text(f"error: {said}", style="bold red"), soft_wrap=True, highlight=False
             )
             return
-        if isinstance(event, events.LayerFinished) and not self._header_shown:
-            self._header_shown = True
-            self._print(Text(HEADER, style="bold"))
+        if isinstance(event, events.Planned):
+            self._ratios = [point.ratio for point in event.points]
         text = describe(event)
+        if isinstance(event, events.LayerFinished):
+            self._head(event.point)
+        elif isinstance(event, events.PointEvent) and self._ratios and text is not None:
+            text = Text.assemble(f"ratio {self._ratios[event.point]:g}: ", text)
         if text is not None:
             self._print(text)
+
+    def _head(self, point: int) -> None:
+        """Begin the table of a model's layers."""
+        if point != self._headed:
+            self._headed = point
+            if self._ratios:
+                self._print(Text(f"ratio {self._ratios[point]:g}", style="bold"))
+            self._print(Text(HEADER, style="bold"))
 
     def _print(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True, highlight=False)
@@ -160,8 +173,8 @@ class Bars(Lines):
             self._progress.remove_task(self._tasks.pop(event.stage))
         elif isinstance(event, events.LayerFinished):
             if event.resumed:  # read, not pruned: says nothing about the pace
-                self._paces["prune"] = (self._progress.get_time(), event.layer + 1)
-            self._move("prune", event.layer + 1, event.layers_total)
+                self._paces["prune"] = (self._progress.get_time(), event.done)
+            self._move("prune", event.done, event.layers_total)
         elif isinstance(event, events.Progress):
             self._move(event.stage, event.done, event.total, event.what)
 
@@ -209,25 +222,57 @@ class TimeLeft(ProgressColumn):
 def describe(event: AnyEvent | Event) -> Text | None:
     """One line for people about an event; None where there is nothing to keep."""
     match event:
-        case events.Planned():
-            return Text(
-                f"plan: {event.parameters_before:,} → {event.parameters_after:,} parameters "
-                f"({event.ratio_achieved:.2%} less) in {event.layers} layers; FFN widths are "
-                f"multiples of {event.channel_multiple}"
-            )
         case events.LayerFinished():
             return layer_row(event)
         case events.Warned():
             place = "" if event.layer is None else f"layer {event.layer}: "
             return Text(f"warning: {place}{event.message}", style="yellow")
+        case events.Loss():
+            return _held_out(event)
+    said = _fact(event)
+    return Text(said) if said else None
+
+
+def _fact(event: AnyEvent | Event) -> str:
+    match event:
+        case events.Planned():
+            return _plan(event)
         case events.Perplexity():
-            return Text(
+            recovered = "" if event.recovered is None else f" → {event.recovered:.2f} recovered"
+            return (
                 f"perplexity on {event.text}, {event.sequence_length} tokens a window: "
-                f"{event.dense:.2f} → {event.pruned:.2f}"
+                f"{event.dense:.2f} → {event.pruned:.2f}{recovered}"
+            )
+        case events.TaskScore():
+            return f"task {scores(event)}"
+        case events.Latency():
+            return (
+                f"timing by {event.loader}, {event.model}, batch {event.batch}: "
+                f"prompt {event.prefill_ms:.1f} ±{event.prefill_spread_ms / 2:.1f} ms, "
+                f"then {event.decode_ms_per_token:.2f} ±{event.decode_spread_ms / 2:.2f} ms "
+                f"a token; {event.tokens_per_second:.1f} tokens a second"
             )
         case events.Verified():
-            return Text(
+            return (
                 f"verified: {event.loader} loads it; logits of {event.tokens} tokens differ by "
                 f"at most {event.max_difference:g}"
             )
-    return None
+    return ""
+
+
+def _plan(event: events.Planned) -> str:
+    if event.points:
+        left = ", ".join(f"{point.parameters_after:,}" for point in event.points)
+        return f"plan: {event.parameters_before:,} → {left} parameters in {event.layers} layers"
+    return (
+        f"plan: {event.parameters_before:,} → {event.parameters_after:,} parameters "
+        f"({event.ratio_achieved:.2%} less) in {event.layers} layers; FFN widths are "
+        f"multiples of {event.channel_multiple}"
+    )
+
+
+def _held_out(loss: events.Loss) -> Text | None:
+    """What the held-out loss has come to; the training loss stands in the bar."""
+    measured = {"evaluation text": loss.text, "rows left out": loss.lessons}
+    said = ", ".join(f"{value:.4f} on {what}" for what, value in measured.items() if value)
+    return Text(f"recovery, step {loss.step} of {loss.steps}: loss {said}") if said else None

@@ -84,10 +84,10 @@ def _fetch(
     have = _digest_existing(target, item["size"], digest)
     advance(have)
     if have < item["size"] or not target.exists():
-        headers = {"Accept-Encoding": "identity"}  # ranges count the file's own bytes
-        if have:
-            headers |= {"Range": f"bytes={have}-", "If-Range": f'"{item["sha256"]}"'}
-        with service.stream(address, headers=headers) as response, target.open("ab") as file:
+        with (
+            service.file(address, have, item["sha256"]) as response,
+            target.open("ab") as file,
+        ):
             if response.status_code != 206 and have:
                 file.truncate(0)
                 digest = hashlib.sha256()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from jobs.pepper import keep_pepper
+
 
 class HomeError(Exception):
     """The folder cannot be used; the message is one line for people."""
@@ -37,6 +39,10 @@ class Home:
             (texts or base / "texts").expanduser().absolute(),
         )
 
+    def model_names(self) -> list[str]:
+        """What jobs may call the models that lie in the folder of models itself."""
+        return sorted(f"local:{file.parent.name}" for file in self.models.glob("*/config.json"))
+
     @property
     def logs(self) -> Path:
         """Folder of the processes' logs."""
@@ -48,17 +54,41 @@ class Home:
         return self.root / "redis"
 
     def prepare(self) -> None:
-        """Create what is missing; the home itself is for its owner only.
+        """Create what is missing below the home, which is for its owner only.
 
         Raises:
-            HomeError: a folder cannot be created.
+            HomeError: a folder cannot be created, or one elsewhere that was named is not there.
         """
+        for folder, option in ((self.models, "--models"), (self.texts, "--texts")):
+            if not folder.is_relative_to(self.root) and not folder.is_dir():
+                raise HomeError(f"{folder} is not a folder; name another with {option}")
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.logs, self.redis, self.models, self.texts):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HomeError(f"{error.filename} cannot be created: {error.strerror}") from error
+
+    def keep_pepper(self) -> None:
+        """Have a secret to sign webhooks with, unless the settings name another. Hold the lock.
+
+        Raises:
+            HomeError: it cannot be written.
+        """
+        try:
+            keep_pepper(self.root)
+        except OSError as error:
+            raise HomeError(f"no secret can be kept in {self.root}: {error.strerror}") from error
+
+    def exposure(self) -> str:
+        """What to tell whose home existed before and lets other users of the machine in."""
+        mode = self.root.stat().st_mode & 0o777
+        if not mode & 0o077:
+            return ""
+        return (
+            f"{self.root} is open to other users of this machine (mode {mode:o}), and with it "
+            f"jobs, keys' hashes and results: chmod 700 {self.root} keeps them out"
+        )
 
     @contextmanager
     def locked(self, url: str) -> Iterator[None]:

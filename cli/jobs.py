@@ -28,6 +28,9 @@ def jobs(  # noqa: PLR0913 - one parameter an option
     metadata: Annotated[
         list[str] | None, typer.Option(help="Only jobs with this KEY=VALUE; several allowed.")
     ] = None,
+    owner: Annotated[
+        str | None, typer.Option(help="Only this owner's jobs; others' show to admins alone.")
+    ] = None,
     created_after: Annotated[
         str | None, typer.Option(help="Only jobs posted then or later: 2026-11-22T06:00:00Z.")
     ] = None,
@@ -45,6 +48,7 @@ def jobs(  # noqa: PLR0913 - one parameter an option
             status=status,
             model=model,
             metadata=metadata,
+            owner=owner,
             created_after=created_after,
             created_before=created_before,
             limit=limit,
@@ -58,7 +62,9 @@ def jobs(  # noqa: PLR0913 - one parameter an option
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
     if not page["items"]:
-        console.print("no jobs yet; post one: slimgpt submit --model local:NAME --ratio 0.25")
+        filtered = any((status, model, metadata, owner, created_after, created_before, cursor))
+        hint = "no jobs yet; post one: slimgpt submit --model local:NAME --ratio 0.25"
+        console.print("no job is like that" if filtered else hint)
         return
     console.print(job_table(page["items"], console.width))
     if page["next_cursor"]:
@@ -66,11 +72,16 @@ def jobs(  # noqa: PLR0913 - one parameter an option
 
 
 def job_table(items: list[dict[str, Any]], width: int) -> Table:
-    """One row a job, at most `width` characters wide: the model's name gives way, no id does."""
+    """One row a job, at most `width` characters wide: the model's name gives way, no id does.
+
+    Owners are told where there are several, which only admins see.
+    """
+    owners = {job["owner"] for job in items}
+    columns = COLUMNS | ({"owner": max(map(len, owners))} if len(owners) > 1 else {})
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, fixed in COLUMNS.items():
+    for name, fixed in columns.items():
         table.add_column(name, no_wrap=True, width=fixed)
-    taken = sum(fixed + 2 for fixed in COLUMNS.values())
+    taken = sum(fixed + 2 for fixed in columns.values())
     table.add_column("model", no_wrap=True, max_width=max(8, width - taken))
     for job in items:
         total = job.get("layers_total")
@@ -80,15 +91,19 @@ def job_table(items: list[dict[str, Any]], width: int) -> Table:
             _target(job["spec"]),
             f"{job['layers_done']}/{total}" if total else "",
             _age(job["created_at"]),
-            escape(job["spec"]["model"]),
+            *([job["owner"]] if len(owners) > 1 else []),
+            escape(str(job["spec"].get("model", "?"))),
         )
     return table
 
 
 def _target(spec: dict[str, Any]) -> str:
+    """What was asked for; another version of the service may know other targets."""
     if spec.get("parameters") is not None:
         return short_count(spec["parameters"])
-    return short_size(spec["memory"]) if spec.get("memory") else f"{spec['ratio']:g}"
+    if spec.get("memory") is not None:
+        return short_size(spec["memory"])
+    return "?" if spec.get("ratio") is None else f"{spec['ratio']:g}"
 
 
 def _age(created: str) -> str:

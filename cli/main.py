@@ -7,9 +7,13 @@ from typing import Annotated
 import typer
 
 from cli.eval import evaluate
+from cli.export import export
 from cli.plan import plan
 from cli.prune import prune
+from cli.recover import recover
+from cli.reports import compare, report
 from cli.service import register
+from cli.track import track
 from slimgpt import __version__
 
 app = typer.Typer(
@@ -42,8 +46,13 @@ def main(
 
 
 app.command()(prune)
+app.command()(recover)
 app.command()(plan)
 app.command("eval")(evaluate)
+app.command()(export)
+app.command()(report)
+app.command()(compare)
+app.command()(track)
 register(app)
 
 if __name__ == "__main__":

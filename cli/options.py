@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from slimgpt.config import HeadScore, HeadUnit, Method, PruneSpec
+from slimgpt.config import GgufType, HeadScore, HeadUnit, Method, PruneSpec
 
 # An option that is not given means what a job means that does not say it.
 DEFAULTS = PruneSpec.model_construct(model="", ratio=0.0)
@@ -14,8 +14,13 @@ DEFAULTS = PruneSpec.model_construct(model="", ratio=0.0)
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Folder of the model, or org/name[@revision].")
 ]
-Ratio = Annotated[
-    float | None, typer.Option(help="Share of all parameters to remove, 0 ≤ ratio < 1.")
+Ratios = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--ratio",
+        help="Share of all parameters to remove, 0 ≤ ratio < 1; given several times, each makes a "
+        "model of its own, and they are compared.",
+    ),
 ]
 Parameters = Annotated[
     str | None, typer.Option(help="Instead of --ratio: parameters to leave, such as 5.4B.")
@@ -72,6 +77,14 @@ ChannelMultiple = Annotated[
         "meets the ratio]"
     ),
 ]
+GgufPrecision = Annotated[
+    GgufType | None,
+    typer.Option(
+        "--gguf-type",
+        help="Precision of a GGUF file's matrices: f32, f16, bf16 or q8_0.  [default: the model's "
+        "own]",
+    ),
+]
 Damping = Annotated[
     float, typer.Option(help="Added to the Hessian's diagonal, as a share of its mean.")
 ]
@@ -86,6 +99,35 @@ EvaluationLengths = Annotated[
     list[int] | None,
     typer.Option(help="Tokens in a window of it; may be given several times.  [default: 128]"),
 ]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(help="Use only so many tokens of each evaluation text.  [default: all]"),
+]
+Timing = Annotated[
+    bool, typer.Option("--timing", help="Time generation, dense and pruned model in turn.")
+]
+TimingBatches = Annotated[
+    list[int] | None,
+    typer.Option(help="Sequences at once; may be given several times.  [default: 1 and 8]"),
+]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from the last finished layer in OUT.work.")
 ]
+
+
+def targets(ratios: list[float] | None) -> dict[str, Any]:
+    """What a specification is told of ratios: one is a target, several are a sweep."""
+    if ratios and len(ratios) > 1:
+        return {"ratio": None, "ratios": ratios}
+    return {"ratio": ratios[0] if ratios else None, "ratios": None}
+
+
+def inference_part(timing: bool, batches: list[int] | None) -> dict[str, Any] | None:
+    """What the evaluation is told of timing; None where none is asked for.
+
+    Raises:
+        typer.BadParameter: batch sizes without timing.
+    """
+    if batches and not timing:
+        raise typer.BadParameter("ask for --timing as well", param_hint="--timing-batch")
+    return ({"batch_sizes": batches} if batches else {}) if timing else None

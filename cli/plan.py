@@ -21,7 +21,7 @@ CALIBRATION = DEFAULTS.calibration
 def plan(  # noqa: PLR0913 - one parameter an option
     model: options.Model,
     *,
-    ratio: options.Ratio = None,
+    ratio: options.Ratios = None,
     parameters: options.Parameters = None,
     memory: options.Memory = None,
     schedule: options.Schedule = None,
@@ -42,7 +42,7 @@ def plan(  # noqa: PLR0913 - one parameter an option
         spec = make_spec(
             {
                 "model": place.name,
-                "ratio": ratio,
+                **options.targets(ratio),
                 "parameters": parameters,
                 "memory": memory,
                 "method": method,
@@ -63,6 +63,9 @@ def plan(  # noqa: PLR0913 - one parameter an option
 
 
 def _print(console: Console, outlook: Outlook) -> None:
+    if outlook.points:
+        ratio = max(point.ratio for point in outlook.points)
+        console.print(f"the layers of the smallest model, ratio {ratio:g}", highlight=False)
     console.print(Text(PLAN_HEADER, style="bold"), soft_wrap=True)
     for row in outlook.layers:
         removed = f"{1 - row.parameters / row.parameters_before:.1%}"
@@ -82,5 +85,11 @@ def _print(console: Console, outlook: Outlook) -> None:
         ("FFN widths", f"multiples of {outlook.channel_multiple}"),
     )
     show_facts(console, facts)
+    for point in outlook.points:
+        left = f"{point.parameters_after:,} parameters ({point.ratio_achieved:.2%} removed)"
+        show_facts(console, [(f"ratio {point.ratio:g}", f"{left}, {size(point.bytes_after)}")])
     if outlook.provisional:
         console.print("the method decides the layers' shares during the run: this is a guess")
+    for warning in outlook.warnings:
+        text = Text(f"warning: {warning}", style="yellow")
+        console.print(text, soft_wrap=True, highlight=False)

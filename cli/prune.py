@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from cli import options
+from cli import options, recovery, tasks
 from cli.client import Json
-from cli.display import Display, display_on
+from cli.display import display_on
 from cli.ending import ending
 from cli.options import DEFAULTS
+from cli.run import Run
 from cli.specification import (
     NO_TEXT,
     device_name,
@@ -23,11 +22,8 @@ from cli.specification import (
     schedule_fields,
     text_places,
 )
-from cli.summary import show_summary
 from cli.workdir import Workdir
-from slimgpt.config import HELD_OUT, PruneSpec
-from slimgpt.errors import SlimGPTError, StorageError
-from slimgpt.events import Event, LayerFinished, Perplexity, Result, Verified
+from slimgpt.config import HELD_OUT
 
 CALIBRATION = DEFAULTS.calibration
 
@@ -36,7 +32,7 @@ def prune(  # noqa: PLR0913 - one parameter an option
     model: options.Model,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not exist.")],
     *,
-    ratio: options.Ratio = None,
+    ratio: options.Ratios = None,
     parameters: options.Parameters = None,
     memory: options.Memory = None,
     schedule: options.Schedule = None,
@@ -58,20 +54,39 @@ def prune(  # noqa: PLR0913 - one parameter an option
     damping: options.Damping = DEFAULTS.damping,
     eval_text: options.EvaluationTexts = None,
     eval_seq_len: options.EvaluationLengths = None,
+    max_tokens: options.MaxTokens = None,
+    task: tasks.Names = None,
+    shots: tasks.Shots = None,
+    limit: tasks.Limit = None,
+    task_source: tasks.Source = None,
+    timing: options.Timing = False,
+    timing_batch: options.TimingBatches = None,
+    recover: recovery.Recover = None,
+    recover_method: recovery.Method = None,
+    recover_samples: recovery.Samples = None,
+    recover_seq_len: recovery.SequenceLength = None,
+    epochs: recovery.Epochs = None,
+    learning_rate: recovery.LearningRate = None,
+    batch_size: recovery.BatchSize = None,
+    lora_rank: recovery.Rank = None,
+    publish_recovered: recovery.PublishRecovered = False,
     resume: options.Resume = False,
     as_json: Json = False,
 ) -> None:
     """Prune MODEL and write a smaller checkpoint to OUT."""
-    console = Console()
+    console, training = Console(), recovery.fields_of(locals())
     with display_on(console, as_json=as_json) as display, ending(display):
         texts = [text for text in eval_text or [HELD_OUT] if text != NO_TEXT]
-        names, texts_root = text_places([calibration, *texts])
+        learned = [] if recover is None else [recover]
+        asked = tasks.Asked(task or (), shots, limit, task_source)
+        files = [calibration, *texts, *learned, *asked.files]
+        names, texts_root = text_places(files, asked.folders)
         place = model_place(model)
         ends = {"first_ratio": first_ratio, "last_ratio": last_ratio}
         spec = make_spec(
             {
                 "model": place.name,
-                "ratio": ratio,
+                **options.targets(ratio),
                 "parameters": parameters,
                 "memory": memory,
                 "method": method,
@@ -86,9 +101,13 @@ def prune(  # noqa: PLR0913 - one parameter an option
                     "text_field": text_field,
                 },
                 "evaluation": {
-                    "texts": names[1:],
+                    "texts": names[1 : 1 + len(texts)],
                     "sequence_lengths": eval_seq_len or DEFAULTS.evaluation.sequence_lengths,
+                    "max_tokens": max_tokens,
+                    **asked.part(names[-1] if task_source else None),
+                    "inference": options.inference_part(timing, timing_batch),
                 },
+                "recovery": recovery.part(names[1 + len(texts)] if learned else None, training),
                 "head_score": head_score,
                 "head_unit": head_unit,
                 "group_size": group_size,
@@ -97,59 +116,4 @@ def prune(  # noqa: PLR0913 - one parameter an option
             }
         )
         run = Run(spec, place.root, texts_root, device_name(device))
-        result, measured = run.into(Workdir(out, resume=resume), display)
-        if as_json:
-            display.show(result)
-        else:
-            show_summary(console, result, measured)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A specification with all that the engine needs to know of this machine."""
-
-    spec: PruneSpec
-    models_root: Path
-    texts_root: Path
-    device: str
-
-    def into(
-        self, workdir: Workdir, display: Display
-    ) -> tuple[Result, list[Perplexity | Verified]]:
-        """Run the engine, show its events, and publish; the result names the published folder.
-
-        Raises:
-            SlimGPTError: the job cannot be done; says whether it can be resumed.
-            KeyboardInterrupt: as before, with what to do next shown.
-        """
-        measured: list[Perplexity | Verified] = []
-        result: Result | None = None
-        try:
-            with display:
-                for event in self._events(workdir):
-                    if isinstance(event, Result):
-                        result = event
-                        continue
-                    if isinstance(event, LayerFinished):
-                        workdir.keep()
-                    elif isinstance(event, Perplexity | Verified):
-                        measured.append(event)
-                    display.show(event)
-            if result is None:
-                raise StorageError("the engine ended without a result", hint="this is a defect")
-            workdir.publish(result.checkpoint)
-        except SlimGPTError as error:
-            error.hint = "; ".join(filter(None, (error.hint, workdir.left_behind())))
-            raise
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(workdir.left_behind()) from None
-        finally:
-            workdir.discard_unless_kept()
-        return result.model_copy(update={"checkpoint": str(workdir.out)}), measured
-
-    def _events(self, workdir: Workdir) -> Iterator[Event]:
-        from slimgpt.origins.roots import Roots
-        from slimgpt.run import run
-
-        roots = Roots(models=self.models_root, texts=self.texts_root, confined=False)
-        yield from run(self.spec, workdir.path, roots, self.device, resume=workdir.resumed)
+        run.into(Workdir(out, resume=resume), display, None if as_json else console)

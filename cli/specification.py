@@ -12,28 +12,38 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer
 from pydantic import ValidationError
 
-from slimgpt.config import DEFAULT_SHAPES, HELD_OUT, HUB_ID, NAMED_TEXTS, PruneSpec
+from slimgpt.config import DEFAULT_SHAPES, HELD_OUT, HUB_ID, NAMED_TEXTS, PruneSpec, ScheduleShape
 from slimgpt.errors import CalibrationError, ModelNotFoundError
 
 NO_TEXT = "none"
+LOCAL = "local:"
+SHAPES = tuple(shape for shape in get_args(ScheduleShape) if shape != "explicit")
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-PARTS = ("schedule", "calibration", "evaluation")
+PARTS = ("schedule", "calibration", "evaluation", "recovery")
 OPTIONS = {
     ("model",): "MODEL",
+    ("ratios",): "--ratio",
     ("calibration", "source"): "--calibration",
     ("calibration", "sequence_length"): "--seq-len",
     ("calibration", "config"): "--calibration-config",
     ("calibration", "split"): "--calibration-split",
     ("evaluation", "texts"): "--eval-text",
     ("evaluation", "sequence_lengths"): "--eval-seq-len",
+    ("evaluation", "tasks"): "--task",
+    ("evaluation", "tasks_source"): "--task-source",
     ("schedule", "ratios"): "--schedule",
     ("schedule", "shape"): "--schedule",
     ("schedule",): "--schedule",
+    ("recovery", "source"): "--recover",
+    ("recovery", "method"): "--recover-method",
+    ("recovery", "samples"): "--recover-samples",
+    ("recovery", "sequence_length"): "--recover-seq-len",
+    ("recovery", "rank"): "--lora-rank",
 }
 
 
@@ -63,19 +73,38 @@ def model_place(model: str) -> Place:
     )
 
 
-def text_places(texts: Sequence[str]) -> tuple[tuple[str, ...], Path]:
-    """Names of texts in the engine's vocabulary, and the one root that their files share.
+def model_places(models: Sequence[str]) -> tuple[tuple[str, ...], Path]:
+    """Names of models in the engine's vocabulary, and the one root that their folders share.
 
     Raises:
-        CalibrationError: a file does not exist.
+        ModelNotFoundError: as `model_place`.
+    """
+    places = [model_place(model) for model in models]
+    local = [place for place in places if place.name.startswith(LOCAL)]
+    root = Path(os.path.commonpath([place.root for place in local])) if local else Path.cwd()
+    names = [
+        f"{LOCAL}{(place.root / place.name.removeprefix(LOCAL)).relative_to(root).as_posix()}"
+        if place in local
+        else place.name
+        for place in places
+    ]
+    return tuple(names), root
+
+
+def text_places(texts: Sequence[str], folders: Sequence[str] = ()) -> tuple[tuple[str, ...], Path]:
+    """Names of texts and then of folders in the engine's vocabulary, and the root that they share.
+
+    Raises:
+        CalibrationError: a file or a folder does not exist.
     """
     files = {text: _text_file(text) for text in texts if not _is_named(text)}
+    files |= {folder: _text_folder(folder) for folder in folders}
     root = Path.cwd()
     if files:
         root = Path(os.path.commonpath([file.parent for file in files.values()]))
     names = [
         f"local:{files[text].relative_to(root).as_posix()}" if text in files else text
-        for text in texts
+        for text in (*texts, *folders)
     ]
     return tuple(names), root
 
@@ -94,6 +123,11 @@ def schedule_fields(
     shape = schedule or DEFAULT_SHAPES[method]
     if Path(shape).is_file():
         return {"shape": "explicit", "ratios": _ratios(Path(shape)), **given}
+    if shape not in SHAPES:
+        raise typer.BadParameter(
+            f"{shape!r} is none of {', '.join(SHAPES)}, and there is no such file of ratios",
+            param_hint="--schedule",
+        )
     return {"shape": shape, **given}
 
 
@@ -143,6 +177,16 @@ def _text_file(text: str) -> Path:
         raise CalibrationError(
             f"text {text}: there is no such file",
             hint=f"name a .jsonl, .json or .txt file, hf:NAME, or one of {', '.join(NAMED_TEXTS)}",
+        )
+    return path
+
+
+def _text_folder(folder: str) -> Path:
+    path = Path(os.path.abspath(Path(folder).expanduser()))
+    if not path.is_dir():
+        raise CalibrationError(
+            f"texts {folder}: there is no such folder",
+            hint="name a folder of this machine as a path, such as ./zeroshot",
         )
     return path
 

@@ -9,44 +9,74 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from slimgpt.events import Perplexity, Result, Verified
+from slimgpt.events import Perplexity, Result, ResultPoint, TaskScore, Verified
+
+Measured = Perplexity | TaskScore | Verified
 
 
-def show_summary(
-    console: Console, result: Result, measured: Sequence[Perplexity | Verified]
-) -> None:
+def show_summary(console: Console, result: Result, measured: Sequence[Measured]) -> None:
     """Print the counts, the perplexities, the proof, where the checkpoint lies, how to load it."""
-    rows = [
-        (
-            "parameters",
-            f"{result.parameters_before:,} → {result.parameters_after:,} "
-            f"({result.ratio_achieved:.2%} removed)",
+    rows: list[tuple[str, str]] = []
+    made_here: Sequence[ResultPoint | Result] = result.points or [result]
+    for number, made in enumerate(made_here):
+        if isinstance(made, ResultPoint):
+            rows.append((f"ratio {made.ratio:g}", str(Path(result.checkpoint) / made.folder)))
+        rows.append(
+            (
+                "parameters",
+                f"{result.parameters_before:,} → {made.parameters_after:,} "
+                f"({made.ratio_achieved:.2%} removed)",
+            )
         )
-    ]
-    for event in measured:
-        if isinstance(event, Perplexity):
-            change = event.pruned / event.dense
-            rows.append(
-                (
-                    "perplexity",
-                    f"{event.dense:.2f} dense → {event.pruned:.2f} pruned (×{change:.2f}) on "
-                    f"{event.text}, {event.sequence_length} tokens a window",
-                )
-            )
-        else:
-            rows.append(
-                (
-                    "verified",
-                    f"a fresh process loaded it ({event.loader}); largest difference of logits "
-                    f"{event.max_difference:g} over {event.tokens} tokens",
-                )
-            )
+        rows += [_said(event) for event in measured if event.point == number]
+    first = Path(result.checkpoint, *(point.folder for point in result.points[:1]))
     rows += [
         ("took", f"{result.seconds:.1f} s, {size(result.peak_memory_bytes)} at the peak"),
-        ("checkpoint", result.checkpoint),
-        ("load it", loading(Path(result.checkpoint))),
+        ("checkpoints" if result.points else "checkpoint", result.checkpoint),
+        ("load it", loading(first)),
     ]
     show_facts(console, rows)
+
+
+def _said(event: Measured) -> tuple[str, str]:
+    if isinstance(event, Perplexity):
+        return "perplexity", _perplexity(event)
+    if isinstance(event, TaskScore):
+        return "task", scores(event)
+    return (
+        "verified",
+        f"a fresh process loaded it ({event.loader}); largest difference of logits "
+        f"{event.max_difference:g} over {event.tokens} tokens",
+    )
+
+
+def _perplexity(event: Perplexity) -> str:
+    said = (
+        f"{event.dense:.2f} dense → {event.pruned:.2f} pruned (×{event.pruned / event.dense:.2f})"
+    )
+    if event.recovered is not None:
+        change = event.recovered / event.dense
+        said += f" → {event.recovered:.2f} recovered (×{change:.2f})"
+    return f"{said} on {event.text}, {event.sequence_length} tokens a window"
+
+
+def scores(event: TaskScore) -> str:
+    """`arc_easy, acc: 0.7630 ± 0.0087 dense → 0.7012 ± 0.0094 pruned on 2,376 questions`."""
+    said = f"{score(event.dense, event.dense_error)} dense → "
+    said += f"{score(event.pruned, event.pruned_error)} pruned"
+    if event.recovered is not None:
+        said += f" → {score(event.recovered, event.recovered_error)} recovered"
+    return f"{event.task}, {event.metric}: {said} on {asked(event.samples, event.shots)}"
+
+
+def score(value: float, error: float | None) -> str:
+    """A value with its standard error, where there is one."""
+    return f"{value:.4f}" if error is None else f"{value:.4f} ± {error:.4f}"
+
+
+def asked(samples: int, shots: int) -> str:
+    """How many questions, and how."""
+    return f"{samples:,} questions" + (f", {shots} shots" if shots else "")
 
 
 def show_facts(console: Console, facts: Sequence[tuple[str, str]]) -> None:

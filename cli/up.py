@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NEWS_SECONDS = 1.0
+MODELS_TOLD = 3
 
 
 def up(
@@ -58,6 +59,7 @@ def up(
         place.prepare()
         with place.locked(f"http://127.0.0.1:{chosen}"):
             _require_free(chosen)
+            place.keep_pepper()
             _run(place, chosen)
     except (HomeError, StackError, RedisNotStartedError) as error:
         fail(str(error))
@@ -132,6 +134,9 @@ def _places(home: Home, redis_url: str | None) -> dict[str, str]:
     if os.environ.get("SLIMGPT_AUTH") in (None, "", "off"):
         # Bound to 127.0.0.1, and held to it: whoever can use the machine can use the service.
         places |= {"SLIMGPT_AUTH": "off", "SLIMGPT_LOOPBACK_ONLY": "true"}
+        if not os.environ.get("SLIMGPT_WEBHOOK_ALLOW_PRIVATE"):
+            # They reach what they could reach anyway: it is their machine.
+            places["SLIMGPT_WEBHOOK_ALLOW_PRIVATE"] = "true"
     return places
 
 
@@ -167,18 +172,25 @@ def _open_store(home: Home) -> Store:
 
 def _announce(console: Console, home: Home, url: str) -> None:
     option = "" if url == DEFAULT_URL else f" --url {url}"
+    names = home.model_names()
+    told = [*names[:MODELS_TOLD], *(["…"] if len(names) > MODELS_TOLD else [])]
+    there = f"now {', '.join(told)}; " if told else ""
     rows = {
+        "page": f"{url}/  (dashboard: jobs, their progress, results)",
         "docs": f"{url}/docs",
-        "models": f"{home.models}  (a folder NAME in it is local:NAME)",
+        "models": f"{home.models}  ({there}a folder NAME in it is local:NAME)",
         "texts": f"{home.texts}  (a file NAME in it is local:NAME)",
         "home": f"{home.root}  (database, results, logs)",
         "submit": f"slimgpt submit --model local:NAME --ratio 0.25 --watch{option}",
         "stop": "Ctrl-C",
     }
-    console.print(f"\n[bold]SlimGPT is ready at {url}[/bold]\n")
-    for name, what in rows.items():
-        console.print(f"  [cyan]{name:<8}[/cyan] {escape(what)}")
-    console.print()
+    if os.environ["SLIMGPT_AUTH"] == "keys":
+        rows["keys"] = f"slimgpt keys create --owner NAME --home {home.root}  (requests need one)"
+    if exposed := home.exposure():
+        rows["warning"] = exposed
+    lines = "\n".join(f"  [cyan]{name:<8}[/cyan] {escape(what)}" for name, what in rows.items())
+    # In one piece: whoever reads that it is ready finds the rest as well.
+    console.print(f"\n[bold]SlimGPT is ready at {url}[/bold]\n\n{lines}\n")
 
 
 def say(console: Console, who: str, what: str) -> None:

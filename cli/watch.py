@@ -135,4 +135,5 @@ def _left(status: dict[str, Any]) -> str:
 def _reason(job: dict[str, Any]) -> str:
     error = job.get("error") or {}
     said = "; ".join(filter(None, (error.get("message"), error.get("hint"))))
-    return f"the job {job['status']}" + (f": {said}" if said else "")
+    became = "was cancelled" if job["status"] == "cancelled" else job["status"]
+    return f"the job {became}" + (f": {said}" if said else "")

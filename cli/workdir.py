@@ -28,6 +28,7 @@ class Workdir:
             raise StorageError(f"{out} exists", hint="remove it or name another folder")
         self.resumed = self.path.exists()
         self._kept = self.resumed
+        self._complete = False
         if self.resumed and not resume:
             raise ResumeError(
                 f"{self.path} holds the work of an earlier run",
@@ -53,15 +54,16 @@ class Workdir:
         try:
             (self.path / checkpoint).rename(self.out)
         except OSError as error:
+            self._kept = self._complete = True
             raise StorageError(
                 f"{self.path / checkpoint} cannot be renamed to {self.out}: {error.strerror}",
-                hint="the finished checkpoint is where it was: move it by hand",
+                hint=f"it is finished: move {self.path / checkpoint} by hand",
             ) from error
         self._kept = False
 
     def left_behind(self) -> str:
         """What a user can do with what an unfinished run leaves."""
-        if not self._kept:
+        if not self._kept or self._complete:  # nothing is left to go on with
             return ""
         return f"finished layers are kept in {self.path}: the same command with --resume goes on"
 

@@ -1,31 +1,36 @@
-"""`Artifacts`: published files, through fsspec: a local folder or an object store.
+"""`Artifacts`: the files of jobs, through fsspec: a local folder or an object store.
 
-Files live under a prefix of their own for every attempt. The manifest is written last: a prefix
-without one is not published, whatever else it holds. A local folder is filled aside and renamed.
+Published files live under a prefix of their own for every attempt. The manifest is written last:
+a prefix without one is not published, whatever else it holds. A local folder is filled aside and
+renamed. Beside them single files come and go (`send`, `write`, `read`, `fetch`), for whoever
+keeps a manifest of their own.
 """
 
 from __future__ import annotations
 
-import hashlib
+import builtins
 import json
-import os
-import posixpath
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TypeVar, cast
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
+from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, wait_exponential
+
+from jobs import parts, transfer
+from jobs.places import S3, answering, is_local, open_place, protocol_of
+from jobs.transfer import Interrupted, Stop, never, plain
 
 MANIFEST = "manifest.json"
-CHUNK = 1 << 20
+ATTEMPTS = 3
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One published file: path below its prefix, bytes, SHA-256 in hexadecimal."""
+    """One file: path below its prefix, bytes, SHA-256 in hexadecimal."""
 
     path: str
     size: int
@@ -36,6 +41,10 @@ class ArtifactNotFound(FileNotFoundError):  # noqa: N818 - says what is the case
     """No such file is published under the prefix, or the prefix is not published at all."""
 
 
+class TornFile(OSError):  # noqa: N818 - says what is the case
+    """A file in the store is not what its hash says."""
+
+
 class Artifacts:
     """Files below one root.
 
@@ -43,28 +52,60 @@ class Artifacts:
         url: a folder, or an fsspec URL such as `s3://bucket/folder`.
 
     Raises:
-        ImportError, ValueError: fsspec knows no such protocol, or lacks its package.
+        jobs.places.BadPlace: files can't be kept at such a URL.
     """
 
     def __init__(self, url: str) -> None:
-        self.fs, root = fsspec.core.url_to_fs(url)
-        self.root = root.rstrip("/")
+        self.fs, self.root = open_place(url)
+        self.local = is_local(self.fs)
+        """Whether the files are in a folder of this machine."""
+        self._s3 = protocol_of(url) in S3
 
-    def put(self, prefix: str, folder: Path) -> list[Artifact]:
+    def probe(self) -> None:
+        """Ask whether the place is there; a local folder is made.
+
+        Raises:
+            OSError: it is not, or does not let us in.
+        """
+        with answering():
+            if self.local:
+                self.fs.makedirs(self.root, exist_ok=True)
+            elif self._s3:
+                bucket = self.root.split("/")[0]
+                try:
+                    self.fs.call_s3("head_bucket", Bucket=bucket)
+                except FileNotFoundError as error:
+                    words = f"there is no bucket {bucket!r}; `python -m jobs.bucket` makes it"
+                    raise FileNotFoundError(words) from error
+            else:
+                self.fs.exists(self.root)
+
+    def put(self, prefix: str, folder: Path, stop: Stop = never) -> list[Artifact]:
         """Publish a folder's files under `prefix`, in place of what was there.
+
+        Args:
+            stop: asked between files and inside large ones.
 
         Raises:
             ValueError: the prefix is not a plain relative path, or the folder holds something
                 that is neither a file nor a folder (a link, for one).
             OSError: a file can't be read or written; nothing is published.
+            Interrupted: `stop` said so; nothing is published, and nothing is left.
         """
         target = self._at(prefix)
-        files = _files_of(folder)
-        if isinstance(self.fs, LocalFileSystem):
-            return _put_aside(Path(target), folder, files)
+        files = [path for path in transfer.files_of(folder) if path != MANIFEST]
+        if self.local:
+            return _patiently(lambda: _put_aside(Path(target), folder, files, stop))
         self.delete(prefix)
-        artifacts = [self._upload(folder, path, target) for path in files]
-        self.fs.pipe_file(f"{target}/{MANIFEST}", _manifest(artifacts))
+        try:
+            artifacts = [self._upload(folder / path, target, path, stop) for path in files]
+            if stop():
+                raise Interrupted
+            self.write(prefix, MANIFEST, _manifest(artifacts))
+        except BaseException:
+            with suppress(Exception):  # the first reason counts
+                self.delete(prefix)
+            raise
         return artifacts
 
     def list(self, prefix: str) -> list[Artifact]:
@@ -72,18 +113,20 @@ class Artifacts:
 
         Raises:
             ArtifactNotFound: nothing is published under the prefix.
+            OSError: the store does not answer.
         """
         try:
-            raw = self.fs.cat_file(f"{self._at(prefix)}/{MANIFEST}")
+            raw = self.read(prefix, MANIFEST)
         except FileNotFoundError as error:
             raise ArtifactNotFound(f"nothing is published under {prefix!r}") from error
         return [Artifact(**entry) for entry in json.loads(raw)["files"]]
 
     def stat(self, prefix: str, path: str) -> Artifact:
-        """Size and hash of one file.
+        """Size and hash of one published file.
 
         Raises:
             ArtifactNotFound: the manifest doesn't list it; so nothing else can be reached.
+            OSError: the store does not answer.
         """
         for artifact in self.list(prefix):
             if artifact.path == path:
@@ -95,81 +138,161 @@ class Artifacts:
 
         Raises:
             ArtifactNotFound: the manifest doesn't list it; so nothing else can be reached.
+            OSError: the store does not answer.
         """
-        target = f"{self._at(prefix)}/{_plain(self.stat(prefix, path).path)}"
-        return cast("IO[bytes]", self.fs.open(target, "rb"))
+        target = f"{self._at(prefix)}/{plain(self.stat(prefix, path).path)}"
+        with answering():
+            return cast("IO[bytes]", self.fs.open(target, "rb"))
 
     def delete(self, prefix: str) -> None:
-        """Remove everything under the prefix; nothing there is no error."""
+        """Remove everything under the prefix; nothing there is no error.
+
+        Raises:
+            OSError: the store does not answer, or keeps something.
+        """
         target = self._at(prefix)
-        if not self.fs.exists(target):
-            return
-        # The manifest first: a deletion that stops half-way leaves nothing that looks published.
-        if self.fs.exists(f"{target}/{MANIFEST}"):
-            self.fs.rm_file(f"{target}/{MANIFEST}")
-        self.fs.rm(target, recursive=True)
+        with answering():
+            if self.local:
+                shutil.rmtree(_aside(Path(target)), ignore_errors=True)
+            if self._s3:
+                parts.abort(self.fs, target)
+            if not self.fs.exists(target):
+                return
+            # The manifest first: what is half deleted must not look published.
+            with suppress(FileNotFoundError):
+                self.fs.rm_file(f"{target}/{MANIFEST}")
+            if self.local:
+                while self.fs.exists(target):
+                    # Of two that remove it at once, each stumbles over what the other has removed.
+                    with suppress(FileNotFoundError):
+                        self.fs.rm(target, recursive=True)
+                return
+            with suppress(FileNotFoundError):
+                self.fs.rm(target, recursive=True)
+            # Refused one by one, unsaid. Stores that have folders keep an empty one for a while.
+            found = self.fs.find(target, detail=True).values()
+            if kept := [entry for entry in found if entry["type"] == "file"]:
+                raise PermissionError(f"{len(kept)} files under {prefix!r} cannot be removed")
+
+    def children(self, prefix: str) -> builtins.list[str]:
+        """Names right below a prefix, those of unfinished uploads too; none if there is nothing.
+
+        Raises:
+            OSError: the store does not answer.
+        """
+        target = self._at(prefix)
+        with answering():
+            unfinished = parts.names(self.fs, target) if self._s3 else set[str]()
+            try:
+                found = self.fs.ls(target, detail=False)
+            except FileNotFoundError:
+                found = []
+        return sorted({path.rstrip("/").rsplit("/", 1)[1] for path in found} | unfinished)
+
+    def send(self, prefix: str, path: str, source: Path, stop: Stop = never) -> Artifact:
+        """Put one file under a prefix, which is not published by that.
+
+        Raises:
+            OSError: it can't be read or written.
+            Interrupted: `stop` said so; there is no such file then.
+        """
+        return self._upload(source, self._at(prefix), plain(path), stop)
+
+    def write(self, prefix: str, path: str, content: bytes) -> None:
+        """Put a small file under a prefix, at once and whole.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        target = f"{self._at(prefix)}/{plain(path)}"
+        if self.local:
+            _patiently(lambda: transfer.replace(Path(target), content))
+        else:
+            _patiently(lambda: self.fs.pipe_file(target, content))
+
+    def read(self, prefix: str, path: str) -> bytes:
+        """A small file's content.
+
+        Raises:
+            FileNotFoundError: there is none.
+            OSError: the store does not answer.
+        """
+        with answering():
+            return cast(bytes, self.fs.cat_file(f"{self._at(prefix)}/{plain(path)}"))
+
+    def fetch(self, prefix: str, artifact: Artifact, target: Path, stop: Stop = never) -> None:
+        """Bring one file to a local place, and compare its hash.
+
+        Raises:
+            TornFile: it is not what `artifact` says; there is no `target` then.
+            OSError: it can't be read or written.
+            Interrupted: `stop` said so; there is no `target` then.
+        """
+        source = f"{self._at(prefix)}/{plain(artifact.path)}"
+        try:
+            with answering(), self.fs.open(source, "rb") as reading, target.open("wb") as writing:
+                size, sha256 = transfer.copy(reading, writing.write, stop)
+            if (size, sha256) != (artifact.size, artifact.sha256):
+                raise TornFile(f"{source} is not what was stored there")
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+
+    def at(self, prefix: str, path: str) -> str:
+        """Where a file lies in the file system: bucket and key, or a local path.
+
+        Raises:
+            ValueError: one of them is not a plain relative path.
+        """
+        return f"{self._at(prefix)}/{plain(path)}"
+
+    def drop_empty(self, prefix: str) -> None:
+        """Remove the folder itself, if nothing is in it; object stores have none."""
+        if self.local:
+            with suppress(OSError):
+                Path(self._at(prefix)).rmdir()
 
     def _at(self, prefix: str) -> str:
-        return f"{self.root}/{_plain(prefix.strip('/'))}"
+        return f"{self.root}/{plain(prefix.strip('/'))}"
 
-    def _upload(self, folder: Path, path: str, target: str) -> Artifact:
-        with (folder / path).open("rb") as source, self.fs.open(f"{target}/{path}", "wb") as sink:
-            size, digest = _copy(source, sink.write)
-        return Artifact(path, size, digest)
-
-
-def _plain(path: str) -> str:
-    """The path, if it can only lead downwards.
-
-    Raises:
-        ValueError: it is empty, absolute, or steps up, on this system or another.
-    """
-    odd = "\\" in path or "\0" in path or path.startswith("/")
-    if odd or posixpath.normpath(path) != path or path in ("", ".") or ".." in path.split("/"):
-        raise ValueError(f"{path!r} is not a plain relative path")
-    return path
+    def _upload(self, source: Path, folder: str, path: str, stop: Stop) -> Artifact:
+        target = f"{folder}/{path}"
+        if self.local:
+            size, sha256 = _patiently(lambda: transfer.copy_aside(source, Path(target), stop))
+        else:
+            size, sha256 = _patiently(lambda: parts.send(self.fs, source, target, stop))
+        return Artifact(path, size, sha256)
 
 
-def _files_of(folder: Path) -> list[str]:
-    """Paths of all files below, with `/`, sorted; links and devices are refused."""
-    paths = []
-    for entry in sorted(folder.rglob("*")):
-        path = entry.relative_to(folder).as_posix()
-        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
-            raise ValueError(f"{path!r} is neither a file nor a folder; it is not published")
-        if entry.is_file() and path != MANIFEST:
-            paths.append(_plain(path))
-    return paths
+def _patiently(step: Callable[[], T]) -> T:
+    """Try a transfer a few times; a file that is at fault stays so."""
+    retrying = Retrying(
+        retry=retry_if_not_exception_type((ValueError, Interrupted)),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_exponential(0.5),
+        reraise=True,
+    )
+    with answering():
+        return retrying(step)
 
 
-def _put_aside(target: Path, folder: Path, files: list[str]) -> list[Artifact]:
-    aside = target.with_name(f"{target.name}.partial")
+def _put_aside(target: Path, folder: Path, files: list[str], stop: Stop) -> list[Artifact]:
+    aside = _aside(target)
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        artifacts = []
-        for path in files:
-            (aside / path).parent.mkdir(parents=True, exist_ok=True)
-            with (folder / path).open("rb") as source, (aside / path).open("wb") as sink:
-                size, digest = _copy(source, sink.write)
-            artifacts.append(Artifact(path, size, digest))
-        aside.mkdir(parents=True, exist_ok=True)
-        (aside / MANIFEST).write_bytes(_manifest(artifacts))
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(aside, target)
+        known = transfer.fill(folder, files, aside, stop)
+        artifacts = [Artifact(path, *facts) for path, facts in zip(files, known, strict=True)]
+        transfer.replace(aside / MANIFEST, _manifest(artifacts))
+        transfer.swap_in(aside, target)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
     return artifacts
 
 
-def _copy(source: IO[bytes], write: Callable[[bytes], Any]) -> tuple[int, str]:
-    """Copy to the end. Returns bytes and SHA-256."""
-    size, digest = 0, hashlib.sha256()
-    while chunk := source.read(CHUNK):
-        write(chunk)
-        digest.update(chunk)
-        size += len(chunk)
-    return size, digest.hexdigest()
+def _aside(target: Path) -> Path:
+    """Where a local folder is filled before it gets its name."""
+    return target.with_name(f"{target.name}.partial")
 
 
 def _manifest(artifacts: list[Artifact]) -> bytes:

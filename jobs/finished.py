@@ -13,6 +13,7 @@ from jobs.leases import FREED, Leases, touch
 from jobs.models import JOBS
 from jobs.quotas import require_within
 from jobs.states import TERMINAL, Status
+from jobs.webhooks.announcements import announce
 
 RETRIABLE = frozenset({Status.FAILED, Status.CANCELLED})
 
@@ -38,12 +39,14 @@ class Finished(Leases):
             layers_done=0,
             queued_at=from_now(),
             dispatched_at=None,
+            announced=False,
             started_at=None,
             finished_at=None,
             **FREED,
         )
         guarded = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status.in_(RETRIABLE))
         with self.engine.begin() as connection:
+            announce(connection, JOBS.c.id == job_id)  # the end that this undoes
             queued = connection.execute(guarded.values(values).returning(JOBS.c.owner))
             owner = queued.scalar_one_or_none()
             if owner is not None and max_active is not None:
@@ -61,4 +64,5 @@ class Finished(Leases):
             JOBS.c.lease_epoch == job.lease_epoch,
         )
         with self.engine.begin() as connection:
+            announce(connection, JOBS.c.id == job.id)  # soon nobody could tell
             return connection.execute(statement).rowcount == 1

@@ -8,17 +8,54 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+from pydantic import ValidationError
+
 from jobs.states import TERMINAL, Status
 from slimgpt.config import PruneSpec
 
+MAX_FAULTS = 5
 T = TypeVar("T")
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
-def new_job_id() -> str:
-    """A ULID after `job_`: 48 bits of milliseconds, 80 random bits; sorts by creation."""
+def new_id(kind: str) -> str:
+    """A ULID after `kind_`: 48 bits of milliseconds, 80 random bits; sorts by creation."""
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    return "job_" + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+    return f"{kind}_" + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def new_job_id() -> str:
+    """The id of a new job."""
+    return new_id("job")
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignSpec:
+    """A specification in the words of another version of this service, as it is stored."""
+
+    values: dict[str, Any]
+    reason: str
+    """What this version does not understand of it."""
+
+    @property
+    def model(self) -> str:
+        """The model's name, as far as it can be told."""
+        return str(self.values.get("model", "a model that cannot be read"))
+
+    @property
+    def target(self) -> str:
+        """In place of `PruneSpec.target`."""
+        return "a target that this version does not understand"
+
+
+def spec_of(values: dict[str, Any]) -> PruneSpec | ForeignSpec:
+    """The specification in a row, which an older or a newer version may have written."""
+    try:
+        return PruneSpec.model_validate(values)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        said = [f"{'.'.join(map(str, fault['loc'])) or 'spec'}: {fault['msg']}" for fault in faults]
+        return ForeignSpec(values, "; ".join(said[:MAX_FAULTS]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +65,7 @@ class Job:
     id: str
     owner: str
     idempotency_key: str | None
-    spec: PruneSpec
+    spec: PruneSpec | ForeignSpec
     metadata: dict[str, str]
     status: Status
     stage: str | None
@@ -47,6 +84,9 @@ class Job:
     warnings: list[dict[str, Any]] = field(default_factory=list)
     """`message` and `layer` (or None) of each, in order."""
     artifacts_prefix: str | None = None
+    artifacts_bytes: int | None = None
+    artifacts_removed_at: datetime | None = None
+    """When the files went, by age or to make room; the record stays."""
     created_at: datetime = field(kw_only=True)
     queued_at: datetime = field(kw_only=True)
     started_at: datetime | None = None
@@ -61,10 +101,44 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a job is, as its row knows it: what is asked for again and again, and no more."""
+
+    id: str
+    status: Status
+    stage: str | None
+    attempt: int
+    layers_done: int
+    layers_total: int | None
+    error: dict[str, Any] | None
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job is over, unless somebody asks to try it again."""
+        return self.status in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A job that is over and may have files that nothing points at.
+
+    Those of the epochs 1 to `epoch` are meant, but for the folder `kept`.
+    """
+
+    id: str
+    epoch: int
+    kept: str | None
+    """Prefix of the files that the job still promises."""
+    expired: bool
+    """Whether it promised some until they had been kept long enough."""
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """One pruned decoder layer; the fields of `slimgpt.events.LayerFinished` and who made it."""
 
     job_id: str
+    point: int
     layer: int
     epoch: int
     layers_total: int
@@ -101,6 +175,12 @@ class Claim:
     epoch: int
     attempt: int
     lease_expires_at: datetime
+
+    @property
+    def spec(self) -> PruneSpec:
+        """What is to be done; a job that this version does not understand is not given out."""
+        assert isinstance(self.job.spec, PruneSpec)
+        return self.job.spec
 
 
 @dataclass(frozen=True, slots=True)

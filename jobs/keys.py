@@ -141,6 +141,14 @@ class Keys:
                 connection.execute(touched.values(last_used_at=from_now()))
         return _key_of(row)
 
+    def lives(self, key_id: str) -> bool:
+        """Whether a key that was let in before is not revoked meanwhile."""
+        statement = select(API_KEYS.c.id).where(
+            API_KEYS.c.id == key_id, API_KEYS.c.revoked_at.is_(None)
+        )
+        with self.engine.execution_options(**READ_ONLY).connect() as connection:
+            return connection.execute(statement).first() is not None
+
     def _digest(self, text: str) -> str:
         return hmac.new(self._pepper, text.encode(), hashlib.sha256).hexdigest()
 

@@ -11,17 +11,27 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Update, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    ScalarSelect,
+    Update,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.clock import from_now
 from jobs.database import READ_ONLY
-from jobs.job import Claim, Renewal
+from jobs.job import Claim, ForeignSpec, Job, Renewal
 from jobs.models import JOB_COLUMNS, JOBS, LAYERS, job_of
 from jobs.states import HELD, Status
 from slimgpt.events import Event, LayerFinished, Planned, Warned
 
 MAX_WARNINGS = 200
+CLAIMABLE = (JOBS.c.status == Status.QUEUED, JOBS.c.attempt < JOBS.c.max_attempts)
 FREED: dict[str, Any] = {"worker": None, "lease_expires_at": None}
 
 
@@ -68,14 +78,34 @@ class Leases:
         self.max_attempts = max_attempts
 
     def claim(self, job_id: str, worker: str) -> Claim | None:
-        """Take a queued job: a new epoch, one more attempt. None: a duplicate or late message."""
+        """Take a queued job: a new epoch, one more attempt. None: it is not there to be taken."""
+        job = self._take(JOBS.c.id == job_id, worker)
+        return None if job is None else self._understood(job)
+
+    def claim_next(self, worker: str) -> Claim | None:
+        """Take the queued job that was created first. None: no job is queued.
+
+        Of several who ask at once each gets another job, and nobody waits.
+        """
+        while True:
+            job = self._take(JOBS.c.id == _oldest(wait=False), worker)
+            if job is None and not self._any_queued():
+                return None
+            # Rows of queued jobs that somebody else has locked just now, perhaps to note that their
+            # message was sent, are waited for: this message would be lost on them.
+            job = job or self._take(JOBS.c.id == _oldest(wait=True), worker)
+            if job is not None and (claim := self._understood(job)) is not None:
+                return claim
+
+    def _any_queued(self) -> bool:
+        queued = select(JOBS.c.id).where(*CLAIMABLE).limit(1)
+        with self._reading() as connection:
+            return connection.execute(queued).first() is not None
+
+    def _take(self, which: ColumnElement[bool], worker: str) -> Job | None:
         statement = (
             update(JOBS)
-            .where(
-                JOBS.c.id == job_id,
-                JOBS.c.status == Status.QUEUED,
-                JOBS.c.attempt < JOBS.c.max_attempts,
-            )
+            .where(which, *CLAIMABLE)
             .values(
                 touch(
                     status=Status.RUNNING,
@@ -92,9 +122,13 @@ class Leases:
         )
         with self.engine.begin() as connection:
             row = connection.execute(statement).mappings().one_or_none()
-        if row is None:
+        return None if row is None else job_of(row)
+
+    def _understood(self, job: Job) -> Claim | None:
+        """The claim of a job just taken; one that this version can't read is failed instead."""
+        if isinstance(job.spec, ForeignSpec):
+            self.fail(job.id, job.lease_epoch, _not_understood(job.spec))
             return None
-        job = job_of(row)
         assert job.lease_expires_at is not None
         return Claim(job, job.lease_epoch, job.attempt, job.lease_expires_at)
 
@@ -114,7 +148,7 @@ class Leases:
         statement = select(JOBS.c.lease_expires_at, JOBS.c.cancel_requested).where(
             JOBS.c.id == job_id, JOBS.c.lease_epoch == epoch, JOBS.c.status.in_(HELD)
         )
-        with self.engine.execution_options(**READ_ONLY).connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(statement).one_or_none()
         return None if row is None else Renewal(row[0], row[1])
 
@@ -167,11 +201,22 @@ class Leases:
         prefix: str,
         result: Mapping[str, Any],
         report: Mapping[str, Any],
+        artifacts_bytes: int | None = None,
     ) -> bool:
-        """Point at the published files and succeed. False: lost, or a cancel came first."""
+        """Point at the published files and succeed. False: lost, or a cancel came first.
+
+        Args:
+            job_id: the job.
+            epoch: of the lease.
+            prefix: where the files are.
+            result: what the engine said last.
+            report: for people and programs to read, whole.
+            artifacts_bytes: size of all files, by which room is made for others.
+        """
         values = touch(
             status=Status.SUCCEEDED,
             artifacts_prefix=prefix,
+            artifacts_bytes=artifacts_bytes,
             result=plain(result),
             report=plain(report),
             finished_at=from_now(),
@@ -215,11 +260,35 @@ class Leases:
         with self.engine.begin() as connection:
             return connection.execute(statement).rowcount == 1
 
+    def _reading(self) -> Connection:
+        return self.engine.execution_options(**READ_ONLY).connect()
+
+
+def _oldest(*, wait: bool) -> ScalarSelect[str]:
+    """The queued job that was created first, locked, or the first one that nobody has locked."""
+    return (
+        select(JOBS.c.id)
+        .where(*CLAIMABLE)
+        .order_by(JOBS.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=not wait)  # left out on SQLite, which has one writer
+        .scalar_subquery()
+    )
+
+
+def _not_understood(spec: ForeignSpec) -> dict[str, str]:
+    return {
+        "code": "spec-not-understood",
+        "message": f"a worker of another version took the job and cannot read it: {spec.reason}",
+        "hint": "retry it when all workers run the version that it was posted to, or post it anew",
+    }
+
 
 def _upsert_layer(connection: Connection, job_id: str, epoch: int, event: LayerFinished) -> None:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    values = event.model_dump(exclude={"type"}) | {"epoch": epoch, "finished_at": from_now()}
+    values = event.model_dump(exclude={"type", "points"})
+    values |= {"epoch": epoch, "finished_at": from_now()}
     statement = dialect.insert(LAYERS).values(job_id=job_id, **values)
     connection.execute(
-        statement.on_conflict_do_update(index_elements=["job_id", "layer"], set_=values)
+        statement.on_conflict_do_update(index_elements=["job_id", "point", "layer"], set_=values)
     )

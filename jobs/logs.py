@@ -1,12 +1,31 @@
-"""Structured logs for every process of the service: one line an entry, on standard error."""
+"""Structured logs for every process of the service: one line an entry, on standard error.
+
+Whatever a client, an engine or a library put into an entry, it stays one entry: JSON escapes what
+is not ASCII, and in the form for people every character that is not printable is escaped and the
+lines of a traceback are marked. Secrets are taken out of the finished line (`jobs.redaction`).
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from jobs.redaction import learn, redact
+from jobs.settings import Settings
+
+SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
+BLOCKS = ("exception", "stack")
+MARGIN = "    | "
+
+
+def configure_for(settings: Settings) -> None:
+    """Log as the settings say, and keep their secrets out of it."""
+    learn(settings)
+    configure(settings.log_level, as_json=settings.log_json)
 
 
 def configure(level: str = "info", *, as_json: bool = True) -> None:
@@ -38,18 +57,50 @@ def configure(level: str = "info", *, as_json: bool = True) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
                 *_ending(as_json),
             ],
         )
     )
+    logging.captureWarnings(True)  # a line of their own like all else
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in SERVERS:  # which have handlers of their own by now
+        server = logging.getLogger(name)
+        server.handlers.clear()
+        server.propagate = True
+    # The API logs requests itself: with their names, without their queries.
+    logging.getLogger("uvicorn.access").disabled = True
 
 
-def _ending(as_json: bool) -> list[Processor]:
+def _ending(as_json: bool) -> list[Any]:
     if as_json:
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        return [structlog.processors.JSONRenderer(), _without_secrets]
     # The renderer's own choice shows local variables, and with them passwords and tokens.
     plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+    return [_on_one_line, renderer, _without_secrets]
+
+
+def _without_secrets(_logger: Any, _method: str, line: str) -> str:
+    return redact(line)
+
+
+def _on_one_line(_logger: Any, _method: str, entry: EventDict) -> EventDict:
+    """Nobody's text may end a line, begin one, or steer a terminal."""
+    for name, value in entry.items():
+        if name in BLOCKS and isinstance(value, str):
+            entry[name] = "\n".join(MARGIN + printable(line) for line in value.split("\n"))
+        elif isinstance(value, str):
+            entry[name] = printable(value)
+        elif not isinstance(value, int | float | None):
+            entry[name] = printable(repr(value))
+    return entry
+
+
+def printable(text: str) -> str:
+    """The text with what is not printable escaped: line ends, escape codes, marks of direction."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,5 +1,6 @@
 """The tables. `jobs` and `job_layers` are read and written through `jobs.store` only, `api_keys`
-through `jobs.keys`."""
+through `jobs.keys`, `calibration_sets` through `jobs.calibration_sets`, `webhooks` and
+`webhook_deliveries` through `jobs.webhooks`."""
 
 from __future__ import annotations
 
@@ -16,17 +17,25 @@ from sqlalchemy import (
     RowMapping,
     String,
     Table,
+    Text,
     UniqueConstraint,
+    false,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from jobs.clock import UtcDateTime
-from jobs.job import Job, Layer
+from jobs.job import Job, Layer, spec_of
 from jobs.states import Status
-from slimgpt.config import PruneSpec
 
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+UNSWEPT = text("swept_epoch < lease_epoch")
+"""Of rows whose files are not swept yet; written as in the partial index that finds them."""
+PUBLISHED = text("artifacts_removed_at IS NULL AND artifacts_prefix IS NOT NULL")
+"""Of rows that promise files; the same."""
 
 
 class Base(DeclarativeBase):
@@ -45,6 +54,7 @@ class Base(DeclarativeBase):
         dict[str, Any]: Json,
         dict[str, str]: Json,
         list[dict[str, Any]]: Json,
+        list[str]: Json,
     }
 
 
@@ -55,8 +65,20 @@ class JobRow(Base):
     __table_args__ = (
         UniqueConstraint("owner", "idempotency_key"),
         Index(None, "owner", "id"),
+        Index(None, "owner", "status"),
         Index(None, "status", "id"),
         Index(None, "status", "lease_expires_at"),
+        Index(None, "status", "finished_at"),
+        Index(None, "announced", "status"),
+        Index("ix_jobs_unswept", "id", postgresql_where=UNSWEPT, sqlite_where=UNSWEPT),
+        Index(
+            "ix_jobs_published",
+            "finished_at",
+            "id",
+            "artifacts_bytes",
+            postgresql_where=PUBLISHED,
+            sqlite_where=PUBLISHED,
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -82,6 +104,10 @@ class JobRow(Base):
     error: Mapped[dict[str, Any] | None]
     warnings: Mapped[list[dict[str, Any]]]
     artifacts_prefix: Mapped[str | None] = mapped_column(String(255))
+    artifacts_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    artifacts_removed_at: Mapped[datetime | None]
+    swept_epoch: Mapped[int] = mapped_column(server_default="0")
+    announced: Mapped[bool] = mapped_column(server_default=false())
 
     created_at: Mapped[datetime]
     queued_at: Mapped[datetime]
@@ -99,6 +125,7 @@ class LayerRow(Base):
     job_id: Mapped[str] = mapped_column(
         String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
     )
+    point: Mapped[int] = mapped_column(primary_key=True, server_default="0")
     layer: Mapped[int] = mapped_column(primary_key=True)
     epoch: Mapped[int]
     layers_total: Mapped[int]
@@ -119,6 +146,23 @@ class LayerRow(Base):
     finished_at: Mapped[datetime]
 
 
+class CalibrationSetRow(Base):
+    """One uploaded calibration text; its bytes are in the artifact store."""
+
+    __tablename__ = "calibration_sets"
+    __table_args__ = (Index(None, "owner", "id"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(128))
+    name: Mapped[str] = mapped_column(String(128))
+    format: Mapped[str] = mapped_column(String(16))
+    documents: Mapped[int] = mapped_column(BigInteger)
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    stored: Mapped[bool]
+    created_at: Mapped[datetime]
+
+
 class ApiKeyRow(Base):
     """One API key: whose it is, and the keyed hash by which it is known again."""
 
@@ -134,17 +178,74 @@ class ApiKeyRow(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class WebhookRow(Base):
+    """An address that an owner wants told of the ends of jobs. Its secret is not here."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (Index(None, "owner", "id"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(128))
+    url: Mapped[str] = mapped_column(String(2048))
+    description: Mapped[str] = mapped_column(String(256))
+    events: Mapped[list[str]]
+    enabled: Mapped[bool]
+    disabled_reason: Mapped[str | None] = mapped_column(String(64))
+    secret_version: Mapped[int]
+    secret_check: Mapped[str] = mapped_column(String(64))
+    previous_until: Mapped[datetime | None]
+    failing_since: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class DeliveryRow(Base):
+    """One message to one webhook: outbox while it is pending, log afterwards."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        UniqueConstraint("webhook_id", "job_id", "ended_at"),
+        Index(None, "webhook_id", "id"),
+        Index(None, "status", "next_at"),
+        Index(None, "status", "finished_at"),
+        Index(None, "lease_expires_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(
+        String(40), ForeignKey("webhooks.id", ondelete="CASCADE")
+    )
+    owner: Mapped[str] = mapped_column(String(128))
+    event: Mapped[str] = mapped_column(String(32))
+    job_id: Mapped[str | None] = mapped_column(String(40))
+    ended_at: Mapped[datetime | None]
+    body: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int]
+    attempts_before: Mapped[int]
+    log: Mapped[list[dict[str, Any]]]
+    next_at: Mapped[datetime | None]
+    lease_expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
 JOBS = cast(Table, JobRow.__table__)
 LAYERS = cast(Table, LayerRow.__table__)
+CALIBRATION_SETS = cast(Table, CalibrationSetRow.__table__)
 API_KEYS = cast(Table, ApiKeyRow.__table__)
-JOB_COLUMNS = tuple(column for column in JOBS.c if column.name != "report")
-"""A job without its report, which can be as large as all the rest together."""
+WEBHOOKS = cast(Table, WebhookRow.__table__)
+DELIVERIES = cast(Table, DeliveryRow.__table__)
+HOUSEKEEPING = frozenset({"report", "swept_epoch", "announced"})
+JOB_COLUMNS = tuple(column for column in JOBS.c if column.name not in HOUSEKEEPING)
+"""A job without its report, which can be as large as all the rest together, and without what
+only its removal and its announcement look at."""
 
 
 def job_of(row: RowMapping) -> Job:
     """The job in a row of `JOB_COLUMNS`."""
     values = dict(row)
-    values["spec"] = PruneSpec.model_validate(values["spec"])
+    values["spec"] = spec_of(values["spec"])
     values["status"] = Status(values["status"])
     return Job(**values)
 

@@ -19,8 +19,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from jobs import request_id
 from jobs.states import Status
-from slimgpt.events import Event, LayerFinished, Planned, StageFinished, StageStarted
+from slimgpt.events import Event, LayerFinished, Planned, Result, StageFinished, StageStarted
 from slimgpt.events import Progress as Counted
 
 WEIGHTS = {"resolve": 2, "plan": 1, "prune": 80, "evaluate": 12, "verify": 3, "publish": 2}
@@ -36,8 +37,8 @@ log = structlog.get_logger(__name__)
 class Snapshot:
     """The latest state of a job's attempt.
 
-    `percent` runs over all stages, 0 to 100; `eta_seconds` is None until a layer is done;
-    `layer_seconds` is the mean time of a layer, `started_at` the attempt's first event.
+    `percent` runs over all stages, 0 to 100; `eta_seconds` is None until a layer is done, and
+    never 0; `layer_seconds` is the mean time of a layer, `started_at` the attempt's first event.
     """
 
     stage: str | None = None
@@ -88,7 +89,7 @@ def _at(snapshot: Snapshot, stage: str, share: float) -> Snapshot:
 
 
 def _with_layer(before: Snapshot, event: LayerFinished) -> Snapshot:
-    done = event.layer + 1
+    done = event.done
     moved = _at(before, "prune", done / max(event.layers_total, 1))
     moved = replace(moved, layers_done=done, layers_total=event.layers_total)
     if event.resumed:  # took its time in another attempt
@@ -109,7 +110,8 @@ def _eta(snapshot: Snapshot) -> float | None:
     if snapshot.started_at is not None and snapshot.updated_at is not None:
         so_far = (snapshot.updated_at - snapshot.started_at).total_seconds()
         per_percent = max(per_percent, so_far / max(snapshot.percent, 1.0))
-    return round(per_percent * (100.0 - snapshot.percent), 1)
+    # What is done but not told yet takes a moment that nobody knows.
+    return round(per_percent * (100.0 - snapshot.percent), 1) or None
 
 
 class Progress:
@@ -146,7 +148,9 @@ class Progress:
 
         def write() -> None:
             snapshot = advance(self._read(job_id) or Snapshot(), event)
-            self._write(job_id, event.line(), snapshot)
+            # Of a result's layers those who watch were told one by one, as they came.
+            line = event.model_dump_json(exclude={"layers"} if isinstance(event, Result) else None)
+            self._write(job_id, line, snapshot)
 
         self._try(write)
 
@@ -189,7 +193,7 @@ class Progress:
 
     def forget(self, job_id: str) -> None:
         """Remove what is known of a job."""
-        self._try(lambda: self.redis.delete(_hash(job_id), _stream(job_id)))
+        self._try(lambda: self.redis.delete(_hash(job_id), _stream(job_id), request_id.key(job_id)))
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,5 +1,7 @@
 """`Queue`: sends a job's id to the workers. The message is a hint; the row is the truth.
 
+Who gets a message takes the job that was queued first, whichever the message names.
+
 Messages are acknowledged when they arrive. On Redis, Celery delivers a message again that
 stayed unacknowledged for the visibility timeout while its task still runs, and a job runs for
 hours; so nothing here waits for the end of a task. What gets lost is repaired by the store's
@@ -16,6 +18,8 @@ TASK = "slimgpt.prune_job"
 QUEUE = "slimgpt"
 CONNECT_SECONDS = 2.0
 SOFT_SHUTDOWN_SECONDS = 20.0
+UNACKED_SECONDS = 60
+"""A worker acknowledges a message within a moment, or is dead."""
 
 
 class QueueUnavailable(Exception):  # noqa: N818 - says what is the case
@@ -48,7 +52,9 @@ def make_app(redis_url: str) -> Celery:
             "socket_connect_timeout": CONNECT_SECONDS,
             "socket_keepalive": True,
             "health_check_interval": 25,
-            # Messages of a worker that died between taking and acknowledging: back in seconds.
+            # Messages of a worker that died between taking and acknowledging come back. Until then
+            # they count as there. One that comes too early is one too many, and does no harm.
+            "visibility_timeout": UNACKED_SECONDS,
             "unacked_restore_interval": 2,
             "unacked_restore_throttle": 1,
         },
@@ -73,7 +79,7 @@ class Queue:
         }
 
     def publish(self, job_id: str) -> None:
-        """Send the job's message; at least one worker will try to claim it.
+        """Send the job's message; at least one worker will come for a job.
 
         Raises:
             QueueUnavailable: the broker did not take it within a few seconds.
@@ -84,6 +90,20 @@ class Queue:
             raise QueueUnavailable(
                 f"job {job_id} is stored, but its message was not taken by the broker: {error}"
             ) from error
+
+    def waiting(self) -> int:
+        """Messages that no worker has taken yet, or that one took and has not acknowledged.
+
+        Raises:
+            QueueUnavailable: the broker did not answer within a few seconds.
+        """
+        try:
+            with self.app.connection_or_acquire() as connection:
+                channel = connection.default_channel
+                with channel.conn_or_acquire() as client:
+                    return int(client.llen(QUEUE)) + int(client.hlen(channel.unacked_key))
+        except (OperationalError, RedisError, OSError) as error:
+            raise QueueUnavailable(f"the broker does not answer: {error}") from error
 
     def close(self) -> None:
         """Close the connections to the broker."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, select
 
 from jobs.models import JOBS
-from jobs.states import TERMINAL
+from jobs.states import UNFINISHED
 
 
 class QuotaReached(Exception):  # noqa: N818 - says what is the case
@@ -24,6 +24,6 @@ def require_within(connection: Connection, owner: str, most: int) -> None:
     if connection.dialect.name == "postgresql":
         name = func.hashtextextended(f"quota {owner}", 0)
         connection.execute(select(func.pg_advisory_xact_lock(name)))
-    unfinished = select(func.count()).where(JOBS.c.owner == owner, JOBS.c.status.not_in(TERMINAL))
+    unfinished = select(func.count()).where(JOBS.c.owner == owner, JOBS.c.status.in_(UNFINISHED))
     if connection.execute(unfinished).scalar_one() > most:
         raise QuotaReached(f"{owner} has {most} unfinished jobs, and may not have more")

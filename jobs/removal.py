@@ -1,11 +1,46 @@
-"""A finished job's end: its files, its row, its progress, in an order that any crash survives."""
+"""The end of what a finished job left: files, row, progress; any crash between is survived."""
 
 from __future__ import annotations
 
+import re
+
+from jobs import prefixes
 from jobs.artifacts import Artifacts
-from jobs.job import Job
+from jobs.job import Job, Leftover
 from jobs.progress import Progress
 from jobs.store import Store
+
+EPOCH = re.compile(r"\d{1,9}")
+
+
+def sweep_job(leftover: Leftover, store: Store, artifacts: Artifacts) -> bool:
+    """Remove the files of a job that is over that nothing points at, and note it in its row.
+
+    Returns:
+        False if the job was tried again or has expired meanwhile; then there is more to sweep.
+
+    Raises:
+        OSError: the place of artifacts does not answer; sweep again.
+    """
+    for folder in prefixes.folders(leftover.id):
+        clear(folder, leftover, artifacts)
+    return store.swept(leftover)
+
+
+def clear(folder: str, leftover: Leftover, artifacts: Artifacts) -> list[str]:
+    """Remove what epochs that have been left below a folder, but for what is kept; their prefixes.
+
+    What a later epoch writes, of a job that was tried again meanwhile, is not touched.
+    """
+    removed = []
+    for name in artifacts.children(folder):
+        prefix, epoch = f"{folder}/{name}", EPOCH.match(name)  # `3`, or `3.partial`
+        if epoch is None or int(epoch[0]) > leftover.epoch or prefix == leftover.kept:
+            continue
+        artifacts.delete(prefix)
+        removed.append(prefix)
+    artifacts.drop_empty(folder)
+    return removed
 
 
 def remove_job(job: Job, store: Store, artifacts: Artifacts, progress: Progress) -> bool:
@@ -23,12 +58,14 @@ def remove_job(job: Job, store: Store, artifacts: Artifacts, progress: Progress)
     Raises:
         OSError: the place of artifacts does not answer; ask again.
     """
-    folder = f"jobs/{job.id}"
-    prefixes = [f"{folder}/{epoch}" for epoch in range(1, job.lease_epoch + 1)]
-    for prefix in {*prefixes, job.artifacts_prefix or folder + "/0"}:
-        artifacts.delete(prefix)
+    everything = Leftover(job.id, job.lease_epoch, kept=None, expired=True)
+    for folder in prefixes.folders(job.id):
+        clear(folder, everything, artifacts)
+    if job.artifacts_prefix is not None:
+        artifacts.delete(job.artifacts_prefix)
     if not store.remove(job):
         return False
-    artifacts.delete(folder)
+    for folder in prefixes.folders(job.id):
+        artifacts.delete(folder)
     progress.forget(job.id)
     return True

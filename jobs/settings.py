@@ -6,12 +6,16 @@ that one folder holds a whole service on one machine.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from jobs.pepper import kept_pepper
+from slimgpt.quantities import Size
 
 PREFIX = "SLIMGPT_"
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -25,6 +29,7 @@ def _below_home(home: Path) -> dict[str, Any]:
         "models_root": home / "models",
         "texts_root": home / "texts",
         "work_root": home / "work",
+        "uploads_root": home / "uploads",
     }
 
 
@@ -55,6 +60,23 @@ class Settings(BaseSettings):
         description="Where published files go: a folder or an fsspec URL such as `s3://bucket/dir`."
         " Unset: `artifacts` below `home`.",
     )
+    artifact_redirects: bool = Field(
+        False,
+        description="Downloads are redirected to the object store by links that last five minutes, "
+        "in place of passing through the API; only with an `s3://` place of artifacts.",
+    )
+    artifact_public_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Address of the object store as clients reach it, for those links. Unset: that "
+        "of `AWS_ENDPOINT_URL`.",
+    )
+    share_layers: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether finished layers are copied to the place of artifacts, so that another "
+        "machine can go on from them. `auto`: if it is an object store or another disk than that "
+        "of `work_root`.",
+    )
     models_root: Path = Field(
         Path(), description="Folder of `local:` models. Unset: `models` below `home`."
     )
@@ -63,6 +85,11 @@ class Settings(BaseSettings):
     )
     work_root: Path = Field(
         Path(), description="Scratch space of running attempts. Unset: `work` below `home`."
+    )
+    uploads_root: Path = Field(
+        Path(),
+        description="Scratch space of the API, for uploads while they are checked. Unset: "
+        "`uploads` below `home`.",
     )
     auth: Literal["keys", "off"] = Field(
         "keys",
@@ -76,8 +103,9 @@ class Settings(BaseSettings):
     )
     key_pepper: SecretStr = Field(
         SecretStr(""),
-        description="Secret, at least 32 characters, under which API keys are hashed; another one "
-        "makes every key invalid. `openssl rand -hex 32` makes one.",
+        description="Secret, at least 32 characters, under which API keys are hashed and webhooks "
+        "signed; another one makes every key invalid and every webhook's secret another. "
+        "`openssl rand -hex 32` makes one. Unset: the file `pepper` below `home`, if there is one.",
     )
     requests_per_minute: int = Field(
         600,
@@ -91,8 +119,17 @@ class Settings(BaseSettings):
     min_free_bytes: int = Field(
         1 << 30,
         ge=0,
-        description="No new job is taken while a disk of artifacts, database or work has less "
-        "free.",
+        description="No new job or upload is taken while a disk of artifacts, database, work or "
+        "uploads has less free.",
+    )
+    max_upload_bytes: int = Field(
+        1 << 30, ge=1, description="Largest calibration text that can be uploaded."
+    )
+    max_uploads_per_owner: int = Field(
+        1000, ge=1, description="Calibration sets that an owner may keep."
+    )
+    max_uploaded_bytes_per_owner: int = Field(
+        10 << 30, ge=1, description="Bytes of calibration sets that an owner may keep."
     )
     device: str = Field(
         "auto",
@@ -125,10 +162,65 @@ class Settings(BaseSettings):
         gt=0,
         description="A job still queued so long after its message was sent is sent again.",
     )
+    artifact_days: float | None = Field(
+        None,
+        gt=0,
+        description="Files of a job are removed so many days after its end; report and record stay."
+        " Unset: never.",
+    )
+    artifact_bytes: Size | None = Field(
+        None,
+        description="Most that the files of all jobs may take together, such as `500GiB`; those of "
+        "the jobs that ended first go first. Unset: no limit.",
+    )
+    record_days: float | None = Field(
+        None,
+        gt=0,
+        description="Jobs are deleted, with all they left, so many days after their end. "
+        "Unset: never.",
+    )
+    housekeeping_seconds: float = Field(
+        60.0, gt=0, description="Pause between two looks for files and records to remove."
+    )
     engine_command: tuple[str, ...] = Field(
         (sys.executable, "-m", "slimgpt"),
         min_length=1,
         description="Command of the engine, as a JSON list; `run SPEC WORKDIR …` is appended.",
+    )
+    metrics_token: SecretStr = Field(
+        SecretStr(""),
+        description="Bearer token, at least 16 characters, that opens the metrics of every "
+        "process. Unset: those of the API are open to admin keys alone.",
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port on which a worker or reaper serves its metrics. Unset: it doesn't.",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", description="Address on which a worker or reaper serves its metrics."
+    )
+    max_webhooks: int = Field(10, ge=1, description="Webhooks that an owner may have.")
+    webhook_allow_private: bool = Field(
+        False,
+        description="Webhooks may lead to this machine and to private networks, and may use http. "
+        "Only where whoever may post jobs may reach those as well.",
+    )
+    webhook_timeout_seconds: float = Field(
+        15.0, gt=0, le=30, description="Longest time that one attempt to tell a webhook may take."
+    )
+    webhook_retry_seconds: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
+        max_length=40,
+        description="Pauses before the second, third, … attempt, as a JSON list; when they are "
+        "used up, the delivery has failed.",
+    )
+    webhook_disable_days: float = Field(
+        5.0, gt=0, description="A webhook to which nothing got through for so long is disabled."
+    )
+    webhook_log_days: float = Field(
+        30.0, gt=0, description="How long deliveries that are over stay in the log."
     )
     log_level: LogLevel = Field("info", description="Least severe log line that is written.")
     log_json: bool = Field(True, description="Logs as one JSON object a line, else for people.")
@@ -139,11 +231,21 @@ class Settings(BaseSettings):
         """Compose files pass `VARIABLE=` for what nobody set; an empty value means that."""
         return {k: v for k, v in data.items() if v != ""} if isinstance(data, dict) else data
 
+    @field_validator("metrics_token")
+    @classmethod
+    def _hard_to_guess(cls, token: SecretStr) -> SecretStr:
+        if 0 < len(token.get_secret_value()) < 16:
+            raise ValueError("a token has at least 16 characters")
+        return token
+
     @model_validator(mode="after")
     def _places(self) -> Settings:
         for name, place in _below_home(self.home.expanduser().absolute()).items():
             if name not in self.model_fields_set:
                 object.__setattr__(self, name, place)
+        if "key_pepper" not in self.model_fields_set:
+            pepper = kept_pepper(self.home.expanduser().absolute())
+            object.__setattr__(self, "key_pepper", SecretStr(pepper))
         return self
 
 
@@ -164,9 +266,12 @@ def load(**given: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         faults = [
-            f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
+            f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: "
+            + fault["msg"].removeprefix("Value error, ")
             for fault in error.errors(include_url=False, include_input=False)
         ]
         raise BadSettings("\n".join(faults)) from error
     except SettingsError as error:
-        raise BadSettings(f"{error}; lists are written as JSON") from error
+        field = re.search(r'field "(\w+)"', str(error))  # nothing else of it names the field
+        name = f"{PREFIX}{field[1].upper()}" if field else str(error)
+        raise BadSettings(f'{name}: not JSON; a list is written as ["a", "b"] or [1, 2]') from error

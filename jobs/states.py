@@ -25,5 +25,8 @@ class Status(StrEnum):
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 """A job in one of these changes its state only when somebody asks to try it again."""
 
+UNFINISHED = frozenset(Status) - TERMINAL
+"""A job in one of these waits for a worker, or has one."""
+
 HELD = frozenset({Status.RUNNING, Status.CANCELLING})
 """A worker holds the job's lease."""

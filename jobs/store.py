@@ -7,7 +7,7 @@ state, decides, and writes it back.
 | from | to | by |
 |---|---|---|
 | | queued | `create` |
-| queued | running; epoch + 1, attempt + 1 | `claim` |
+| queued | running; epoch + 1, attempt + 1 | `claim`, `claim_next` |
 | running, cancelling | the same, lease prolonged | `renew` |
 | running | succeeded; failed | `finish`; `fail` |
 | running | queued, attempt given back | `release` |
@@ -15,32 +15,31 @@ state, decides, and writes it back.
 | queued; running | cancelled; cancelling | `request_cancel` |
 | cancelling | cancelled | `cancelled`, or `reap` when the lease expired |
 | failed, cancelled | queued, more attempts | `retry` |
+| succeeded | the same, its files no longer promised | `expire_older`, `expire_beyond` |
 | succeeded, failed, cancelled | gone | `remove` |
 
-The worker's side is in `jobs.leases`, what follows the end in `jobs.finished`.
+The worker's side is in `jobs.leases`, what follows the end in `jobs.finished` and
+`jobs.retention`, what the reaper repairs in `jobs.upkeep`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import builtins
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from jobs.clock import UtcDateTime, from_now
-from jobs.database import READ_ONLY
+from jobs.clock import from_now
+from jobs.cursors import InvalidCursor, make_cursor, read_cursor
 from jobs.filters import Filter
-from jobs.finished import Finished
-from jobs.job import Claim, Job, Layer, Page, Reaped, Renewal, new_job_id
-from jobs.leases import FREED, touch
+from jobs.job import Claim, Job, Layer, Page, Reaped, Renewal, Standing, new_job_id
+from jobs.leases import touch
 from jobs.models import JOB_COLUMNS, JOBS, LAYERS, job_of, layer_of
 from jobs.quotas import require_within
-from jobs.states import HELD, Status
+from jobs.states import Status
+from jobs.upkeep import Upkeep
 from slimgpt.config import PruneSpec
 
 __all__ = [
@@ -52,26 +51,18 @@ __all__ = [
     "Page",
     "Reaped",
     "Renewal",
+    "Standing",
     "Store",
 ]
 MAX_PAGE = 200
-MAX_RESENT = 100
-WORKER_LOST = {
-    "code": "worker-lost",
-    "message": "the worker fell silent in every attempt that the job had",
-    "hint": "look at the workers' logs (out of memory? machine restarted?), then submit it again",
-}
+CREATE_TRIES = 5
 
 
 class IdempotencyConflict(Exception):  # noqa: N818 - a state of the request, not of the program
     """The owner has used this idempotency key for another request."""
 
 
-class InvalidCursor(ValueError):  # noqa: N818 - as above
-    """The cursor was not made by `Store.list`."""
-
-
-class Store(Finished):
+class Store(Upkeep):
     """Jobs in SQL. See the module's table for what may become what.
 
     Args:
@@ -104,31 +95,55 @@ class Store(Finished):
             QuotaReached: the owner has `max_active` unfinished jobs already.
             IdempotencyConflict: the key was used with another spec or other metadata.
         """
+        body, labels = spec.model_dump(mode="json"), metadata or {}
+        for _ in range(CREATE_TRIES):
+            row = _new_row(body, labels, owner, idempotency_key, self.max_attempts)
+            if (job := self._insert(row, max_active)) is not None:
+                return job
+            earlier = self._one(JOBS.c.owner == owner, JOBS.c.idempotency_key == idempotency_key)
+            if earlier is None:  # removed between the two statements: the key is free again
+                continue
+            if (earlier.spec, earlier.metadata) == (spec, labels):
+                return earlier
+            break
+        raise IdempotencyConflict(
+            f"idempotency key {idempotency_key!r} belongs to another request; use a new key"
+        )
+
+    def knows_key(self, owner: str, idempotency_key: str) -> bool:
+        """Whether a job of the owner has this key: `create` makes no other with it."""
+        here = JOBS.c.owner == owner, JOBS.c.idempotency_key == idempotency_key
+        with self._reading() as connection:
+            return connection.scalar(select(JOBS.c.id).where(*here)) is not None
+
+    def _insert(self, row: dict[str, Any], max_active: int | None) -> Job | None:
+        """The job made of a row; None if its owner has used its key before."""
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
-        body = spec.model_dump(mode="json")
-        labels = metadata or {}
         statement = (
             dialect.insert(JOBS)
-            .values(_new_row(body, labels, owner, idempotency_key, self.max_attempts))
+            .values(row)
             .on_conflict_do_nothing(index_elements=["owner", "idempotency_key"])
             .returning(*JOB_COLUMNS)
         )
         with self.engine.begin() as connection:
-            row = connection.execute(statement).mappings().one_or_none()
-            if row is not None and max_active is not None:
-                require_within(connection, owner, max_active)
-        if row is not None:
-            return job_of(row)
-        earlier = self._one(JOBS.c.owner == owner, JOBS.c.idempotency_key == idempotency_key)
-        if earlier is None or (earlier.spec, earlier.metadata) != (spec, labels):
-            raise IdempotencyConflict(
-                f"idempotency key {idempotency_key!r} belongs to another request; use a new key"
-            )
-        return earlier
+            made = connection.execute(statement).mappings().one_or_none()
+            if made is not None and max_active is not None:
+                require_within(connection, row["owner"], max_active)
+        return None if made is None else job_of(made)
 
     def get(self, job_id: str, owner: str | None = None) -> Job | None:
         """The job, or None if there is none or it is another owner's."""
         return self._one(JOBS.c.id == job_id, *([] if owner is None else [JOBS.c.owner == owner]))
+
+    def standing(self, job_id: str, owner: str | None = None) -> Standing | None:
+        """How far the job is; None if there is none or it is another owner's."""
+        columns = [JOBS.c[field] for field in Standing.__dataclass_fields__]
+        where = [JOBS.c.id == job_id] + ([] if owner is None else [JOBS.c.owner == owner])
+        with self._reading() as connection:
+            row = connection.execute(select(*columns).where(*where)).mappings().one_or_none()
+        if row is None:
+            return None
+        return Standing(**{**row, "status": Status(row["status"])})
 
     def report(self, job_id: str, owner: str | None = None) -> dict[str, Any] | None:
         """The report of a succeeded job; None while there is none."""
@@ -139,7 +154,8 @@ class Store(Finished):
 
     def layers(self, job_id: str) -> builtins.list[Layer]:
         """The layers that are done, by number; those of an earlier attempt until redone."""
-        statement = select(LAYERS).where(LAYERS.c.job_id == job_id).order_by(LAYERS.c.layer)
+        order = (LAYERS.c.point, LAYERS.c.layer)
+        statement = select(LAYERS).where(LAYERS.c.job_id == job_id).order_by(*order)
         with self._reading() as connection:
             return [layer_of(row) for row in connection.execute(statement).mappings()]
 
@@ -167,10 +183,10 @@ class Store(Finished):
         if where is not None:
             statement = statement.where(*where.conditions())
         if cursor is not None:
-            statement = statement.where(JOBS.c.id < _read_cursor(cursor))
+            statement = statement.where(JOBS.c.id < read_cursor(cursor, "job_"))
         jobs = self._many(statement)
         more = len(jobs) > limit
-        return Page(jobs[:limit], _make_cursor(jobs[limit - 1].id) if more else None)
+        return Page(jobs[:limit], make_cursor(jobs[limit - 1].id) if more else None)
 
     def request_cancel(self, job_id: str) -> Job | None:
         """Cancel a queued job at once, ask the worker of a running one to stop.
@@ -193,68 +209,12 @@ class Store(Finished):
         self._apply(statement)
         return self.get(job_id)
 
-    def reap(self, now: datetime | None = None) -> builtins.list[Reaped]:
-        """Take the jobs of silent workers back. Safe to run in several places at once.
-
-        Args:
-            now: time to compare leases with; the database's clock if None.
-        """
-        clock = from_now() if now is None else literal(now, UtcDateTime())
-        expired = and_(JOBS.c.status.in_(HELD), JOBS.c.lease_expires_at < clock)
-        again = and_(JOBS.c.status == Status.RUNNING, JOBS.c.attempt < JOBS.c.max_attempts)
-        cancelling = JOBS.c.status == Status.CANCELLING
-        requeue = touch(
-            status=Status.QUEUED, stage=None, queued_at=from_now(), dispatched_at=None, **FREED
-        )
-        fail = touch(status=Status.FAILED, error=WORKER_LOST, finished_at=from_now(), **FREED)
-        cancel = touch(status=Status.CANCELLED, finished_at=from_now(), **FREED)
-        spent = and_(JOBS.c.status == Status.RUNNING, JOBS.c.attempt >= JOBS.c.max_attempts)
-        done: builtins.list[Reaped] = []
-        for guard, values in ((again, requeue), (spent, fail), (cancelling, cancel)):
-            statement = update(JOBS).where(expired, guard).values(values)
-            returned = statement.returning(JOBS.c.id, JOBS.c.status, JOBS.c.attempt)
-            with self.engine.begin() as connection:
-                rows = connection.execute(returned).all()
-            done += [Reaped(job_id, Status(status), attempt) for job_id, status, attempt in rows]
-        return done
-
-    def undispatched(
-        self, older_than: float, lost_after: float | None = None
-    ) -> builtins.list[str]:
-        """Queued jobs whose message was never sent, or must have been lost; oldest first.
-
-        Args:
-            older_than: seconds queued without a message.
-            lost_after: seconds since the message was sent; `older_than` if None.
-        """
-        lost = older_than if lost_after is None else lost_after
-        waiting = or_(
-            and_(JOBS.c.dispatched_at.is_(None), JOBS.c.queued_at <= from_now(-older_than)),
-            JOBS.c.dispatched_at <= from_now(-lost),
-        )
-        statement = (
-            select(JOBS.c.id)
-            .where(JOBS.c.status == Status.QUEUED, waiting)
-            .order_by(JOBS.c.id)
-            .limit(MAX_RESENT)
-        )
-        with self._reading() as connection:
-            return list(connection.scalars(statement))
-
-    def dispatched(self, job_id: str) -> bool:
-        """The job's message is in the queue."""
-        guarded = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status == Status.QUEUED)
-        return self._apply(guarded.values(touch(dispatched_at=from_now())))
-
     def _one(self, *where: ColumnElement[bool]) -> Job | None:
         return next(iter(self._many(select(*JOB_COLUMNS).where(*where))), None)
 
     def _many(self, statement: Select[Any]) -> builtins.list[Job]:
         with self._reading() as connection:
             return [job_of(row) for row in connection.execute(statement).mappings()]
-
-    def _reading(self) -> Any:
-        return self.engine.execution_options(**READ_ONLY).connect()
 
 
 def _new_row(
@@ -273,23 +233,9 @@ def _new_row(
         "cancel_requested": False,
         "layers_done": 0,
         "warnings": [],
+        "swept_epoch": 0,
+        "announced": False,
         "created_at": from_now(),
         "queued_at": from_now(),
         "updated_at": from_now(),
     }
-
-
-def _make_cursor(job_id: str) -> str:
-    return base64.urlsafe_b64encode(job_id.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> str:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        job_id = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError) as error:
-        raise InvalidCursor(f"cursor {cursor!r} was not given by this list") from error
-    # PostgreSQL takes no NUL in a text.
-    if not (job_id.startswith("job_") and job_id.isprintable()):
-        raise InvalidCursor(f"cursor {cursor!r} was not given by this list")
-    return job_id

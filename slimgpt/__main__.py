@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("workdir", type=Path, help="working folder; the result is in checkpoint/")
     run.add_argument("--models-root", type=Path, default=Path(), help="where local:NAME models are")
     run.add_argument("--texts-root", type=Path, default=Path(), help="where local:FILE texts are")
+    run.add_argument("--uploads-root", type=Path, default=None, help="where upload:ID texts are")
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
     run.add_argument("--resume", action="store_true", help="go on from the last finished layer")
     run.set_defaults(work=_run)
@@ -81,7 +82,7 @@ def _run(options: argparse.Namespace) -> Iterator[Event]:
     from slimgpt.origins.roots import Roots
     from slimgpt.run import run
 
-    roots = Roots(models=options.models_root, texts=options.texts_root)
+    roots = Roots(options.models_root, options.texts_root, uploads=options.uploads_root)
     yield from run(spec, options.workdir, roots, options.device, resume=options.resume)
 
 

@@ -7,12 +7,48 @@ fields are refused. This module imports neither torch nor transformers.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from slimgpt.evaluation_spec import EvaluationSpec, InferenceSpec, TaskSpec
+from slimgpt.naming import (
+    HELD_OUT,
+    HUB_ID,
+    LOCAL_NAME,
+    NAMED_TEXTS,
+    UPLOAD,
+    Format,
+    GgufType,
+    Spec,
+    model_name,
+    text_source,
+)
 from slimgpt.quantities import Count, Size, short_count, short_size
+from slimgpt.recovery_spec import RecoverySpec
+
+__all__ = [
+    "DEFAULT_SHAPES",
+    "HELD_OUT",
+    "HUB_ID",
+    "LOCAL_NAME",
+    "NAMED_TEXTS",
+    "UPLOAD",
+    "CalibrationSpec",
+    "EvaluationSpec",
+    "Format",
+    "GgufType",
+    "HeadScore",
+    "HeadUnit",
+    "InferenceSpec",
+    "Method",
+    "PruneSpec",
+    "Ratio",
+    "RecoverySpec",
+    "ScheduleShape",
+    "ScheduleSpec",
+    "TaskSpec",
+]
 
 Method = Literal["slimgpt", "magnitude", "wanda-sp", "flap"]
 ScheduleShape = Literal[
@@ -21,11 +57,9 @@ ScheduleShape = Literal[
 HeadScore = Literal["diagonal", "grouped_cholesky", "exact"]
 HeadUnit = Literal["kv_group", "query_head"]
 Ratio = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
+MAX_POINTS = 16
+POINT = "ratio-"
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
-LOCAL_NAME = re.compile(r"local:[^/\\\0][^\\\0]*")
-NAMED_TEXTS = ("c4", "alpaca", "gpt4-alpaca", "wikitext2")
-HELD_OUT = "held-out"
 DEFAULT_SHAPES: dict[str, ScheduleShape] = {
     "slimgpt": "log",
     "magnitude": "uniform",
@@ -34,10 +68,9 @@ DEFAULT_SHAPES: dict[str, ScheduleShape] = {
 }
 
 
-class Spec(BaseModel):
-    """Base of every part of a specification: frozen, unknown fields refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def point_folder(ratio: float) -> str:
+    """The folder of a sweep's model in its results, `ratio-0.33`."""
+    return f"{POINT}{ratio:g}"
 
 
 class ScheduleSpec(Spec):
@@ -68,17 +101,6 @@ class ScheduleSpec(Spec):
         return self
 
 
-def _text_source(value: str) -> str:
-    if value in NAMED_TEXTS:
-        return value
-    if value.startswith("hf:") and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", value[3:]):
-        return value
-    if LOCAL_NAME.fullmatch(value) and ".." not in re.split("[:/]", value):
-        return value
-    known = ", ".join(NAMED_TEXTS)
-    raise ValueError(f"unknown text source {value!r}: use {known}, hf:NAME or local:FILE")
-
-
 class CalibrationSpec(Spec):
     """Where calibration text comes from and how much of it (ALGORITHM section 7)."""
 
@@ -92,27 +114,7 @@ class CalibrationSpec(Spec):
         None, max_length=128, description="Field that holds the text; found by itself if unset."
     )
 
-    _source = field_validator("source")(_text_source)
-
-
-class EvaluationSpec(Spec):
-    """What the pruned model is measured on, beside the dense one (ALGORITHM section 9)."""
-
-    texts: tuple[str, ...] = Field(
-        (HELD_OUT,),
-        max_length=8,
-        description="`wikitext2`, `c4`, `hf:NAME`, `local:FILE`, or `held-out`: windows of the "
-        "calibration source that calibration did not use.",
-    )
-    sequence_lengths: tuple[Annotated[int, Field(ge=8, le=131072)], ...] = Field(
-        (128,), min_length=1, max_length=4
-    )
-    max_tokens: int | None = Field(None, ge=8, description="Cut each text after so many tokens.")
-
-    @field_validator("texts")
-    @classmethod
-    def _known_texts(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(v if v == HELD_OUT else _text_source(v) for v in values)
+    _source = field_validator("source")(text_source)
 
 
 class PruneSpec(Spec):
@@ -131,7 +133,13 @@ class PruneSpec(Spec):
     ratio: Ratio | None = Field(
         None,
         description="Share of all the model's parameters to remove, 0 ≤ ratio < 1. Exactly one of "
-        "`ratio`, `parameters` and `memory` says how small the model shall be.",
+        "`ratio`, `ratios`, `parameters` and `memory` says how small the model shall be.",
+    )
+    ratios: Annotated[tuple[Ratio, ...], Field(min_length=2, max_length=MAX_POINTS)] | None = Field(
+        None,
+        description="A sweep: several shares, each of which makes a model of its own. They share "
+        "texts and the dense model's measures, and come with one comparison.",
+        examples=[[0.2, 0.33, 0.5]],
     )
     parameters: Count | None = Field(
         None,
@@ -147,6 +155,9 @@ class PruneSpec(Spec):
     method: Method = "slimgpt"
     schedule: ScheduleSpec = ScheduleSpec()
     calibration: CalibrationSpec = CalibrationSpec()
+    recovery: RecoverySpec | None = Field(
+        None, description="Training after pruning; unset: none. `{}` is the paper's recipe."
+    )
     evaluation: EvaluationSpec = EvaluationSpec()
     head_score: HeadScore = Field("exact", description="ALGORITHM section 3.")
     head_unit: HeadUnit = Field(
@@ -166,15 +177,7 @@ class PruneSpec(Spec):
         "that meets the target.",
     )
 
-    @field_validator("model")
-    @classmethod
-    def _model_name(cls, value: str) -> str:
-        local = LOCAL_NAME.fullmatch(value) and ".." not in re.split("[:/]", value)
-        if not (local or (HUB_ID.fullmatch(value) and ".." not in value)):
-            raise ValueError(
-                f"{value!r} is not a model: use org/name, org/name@revision or local:NAME"
-            )
-        return value
+    _model = field_validator("model")(model_name)
 
     @model_validator(mode="before")
     @classmethod
@@ -187,9 +190,40 @@ class PruneSpec(Spec):
 
     @model_validator(mode="after")
     def _one_target(self) -> PruneSpec:
-        if [self.ratio, self.parameters, self.memory].count(None) != 2:
-            raise ValueError("give exactly one of `ratio`, `parameters` and `memory`")
+        given = [self.ratio, self.ratios, self.parameters, self.memory]
+        if given.count(None) != len(given) - 1:
+            raise ValueError("give exactly one of `ratio`, `ratios`, `parameters` and `memory`")
+        folders = [point_folder(ratio) for ratio in self.ratios or ()]
+        if twice := [folder for folder in folders if folders.count(folder) > 1]:
+            raise ValueError(f"`ratios` holds {twice[0].removeprefix(POINT)} twice")
         return self
+
+    @property
+    def points(self) -> tuple[PruneSpec, ...]:
+        """What is asked for, one model each: a sweep's ratios, else the specification itself."""
+        if self.ratios is None:
+            return (self,)
+        return tuple(
+            self.model_copy(update={"ratio": ratio, "ratios": None}) for ratio in self.ratios
+        )
+
+    @property
+    def text_sources(self) -> dict[str, str]:
+        """Every text that the job names, by its place as a JSON pointer."""
+        places = {"/calibration/source": self.calibration.source}
+        if self.recovery is not None:
+            places["/recovery/source"] = self.recovery.source
+        for index, task in enumerate(self.evaluation.tasks):
+            if task.source is not None:
+                places[f"/evaluation/tasks/{index}/source"] = task.source
+        texts = enumerate(self.evaluation.texts)
+        return places | {f"/evaluation/texts/{index}": text for index, text in texts}
+
+    @property
+    def text_folders(self) -> dict[str, str]:
+        """Every folder of texts that the job names, by its place as a JSON pointer."""
+        folder = self.evaluation.tasks_source
+        return {} if folder is None else {"/evaluation/tasks_source": folder}
 
     @property
     def target(self) -> str:
@@ -198,7 +232,26 @@ class PruneSpec(Spec):
             return f"{short_count(self.parameters)} parameters"
         if self.memory is not None:
             return f"{short_size(self.memory)} of weights"
+        if self.ratios is not None:
+            return f"ratios {', '.join(f'{ratio:g}' for ratio in self.ratios)}"
         return f"ratio {self.ratio:g}"
+
+    @property
+    def sequence_lengths(self) -> dict[str, int]:
+        """Tokens of the sequences that the job cuts or writes, by their place as a JSON pointer.
+
+        None may have more than the model's positions. Held-out windows are left out: they are as
+        long as calibration's at most.
+        """
+        lengths = {"/calibration/sequence_length": self.calibration.sequence_length}
+        if self.recovery is not None:
+            lengths["/recovery/sequence_length"] = self.recovery.sequence_length
+        if set(self.evaluation.texts) - {HELD_OUT}:
+            windows = enumerate(self.evaluation.sequence_lengths)
+            lengths |= {f"/evaluation/sequence_lengths/{index}": n for index, n in windows}
+        if (timed := self.evaluation.inference) is not None:
+            lengths["/evaluation/inference"] = timed.prompt_tokens + timed.new_tokens
+        return lengths
 
     @model_validator(mode="after")
     def _global_needs_scores(self) -> PruneSpec:

@@ -1,40 +1,46 @@
-"""The `evaluate` stage: the dense and the pruned model on the same windows, one after the other."""
+"""The `evaluate` stage: dense, pruned and recovered model on the same windows, one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
-from slimgpt.events import Event, Perplexity, Progress
+from slimgpt.events import Event, ModelName, Perplexity, Progress
 from slimgpt.intake import Exam
 from slimgpt.layers import perplexity
 from slimgpt.layers.stack import Stack
 
 
 def evaluate(
-    exams: Sequence[Exam], dense: Stack, pruned: Stack
+    exams: Sequence[Exam], models: Mapping[ModelName, Stack], known: Sequence[Perplexity] = ()
 ) -> Generator[Event, None, list[Perplexity]]:
-    """Perplexity of both models on every exam.
+    """Perplexity of the models on every exam.
+
+    Args:
+        models: `dense` and `pruned`, and `recovered` where there is one.
+        known: results of the same exams, from which the dense model's are taken.
 
     Raises:
         NumericalError: a likelihood is not finite.
     """
-    layers = dense.architecture.layers
-    total, before = 2 * len(exams) * layers, 0
+    layers = models["dense"].architecture.layers
+    total, before = len(models) * len(exams) * layers, 0
     results: list[Perplexity] = []
-    for exam in exams:
-        values: list[float] = []
-        for name, stack in (("dense", dense), ("pruned", pruned)):
+    for number, exam in enumerate(exams):
+        values: dict[ModelName, float] = {"dense": known[number].dense} if known else {}
+        before += layers * len(values)
+        for name, stack in models.items():
+            if name in values:
+                continue
             measured = perplexity.measure(stack, exam.windows)
             what = f"{exam.text}, {exam.length} tokens, {name}"
-            values.append((yield from _watched(measured, before, total, what)))
+            values[name] = yield from _watched(measured, before, total, what)
             before += layers
         result = Perplexity(
             text=exam.text,
             protocol=exam.protocol,
             sequence_length=exam.length,
             tokens=exam.windows.shape[0] * (exam.length - 1),
-            dense=values[0],
-            pruned=values[1],
+            **values,
         )
         results.append(result)
         yield result

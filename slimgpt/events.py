@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Stage = Literal["resolve", "plan", "prune", "recover", "evaluate", "verify", "publish"]
+ModelName = Literal["dense", "pruned", "recovered"]
 
 
 class Event(BaseModel):
@@ -21,6 +22,12 @@ class Event(BaseModel):
     def line(self) -> str:
         """The event as one line of JSON, without the newline."""
         return self.model_dump_json()
+
+
+class PointEvent(Event):
+    """Base of what is said of one of a sweep's models: `point` counts its ratios from 0."""
+
+    point: int = 0
 
 
 class StageStarted(Event):
@@ -34,8 +41,22 @@ class StageFinished(Event):
     seconds: float
 
 
+class PlannedPoint(BaseModel):
+    """What will be left of one of a sweep's models."""
+
+    ratio: float
+    parameters_after: int
+    bytes_after: int
+    ratio_achieved: float
+    channel_multiple: int
+
+
 class Planned(Event):
-    """The plan was made: what will be left of each layer."""
+    """The plan was made: what will be left of the model, and in how many layers.
+
+    Of a sweep the numbers are those of its smallest model, `points` has those of all, and `layers`
+    counts the layers of all.
+    """
 
     type: Literal["planned"] = "planned"
     parameters_before: int
@@ -43,6 +64,7 @@ class Planned(Event):
     ratio_achieved: float
     layers: int
     channel_multiple: int
+    points: list[PlannedPoint] = []
 
 
 class Progress(Event):
@@ -53,77 +75,6 @@ class Progress(Event):
     done: int
     total: int
     what: str = ""
-
-
-class LayerFinished(Event):
-    """One decoder layer is pruned and its tensors are on disk.
-
-    Errors are relative: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ) over the calibration tokens, without damping.
-    """
-
-    type: Literal["layer_finished"] = "layer_finished"
-    layer: int
-    layers_total: int
-    heads_before: int
-    heads: int
-    kv_heads_before: int
-    kv_heads: int
-    channels_before: int
-    channels: int
-    parameters_before: int
-    parameters: int
-    attention_error: float
-    ffn_error: float
-    attention_damping: float
-    ffn_damping: float
-    seconds: float
-    resumed: bool = False
-
-
-class Warned(Event):
-    type: Literal["warning"] = "warning"
-    message: str
-    layer: int | None = None
-
-
-class Perplexity(Event):
-    """Perplexity of the dense and the pruned model on one text, under one protocol."""
-
-    type: Literal["perplexity"] = "perplexity"
-    text: str
-    protocol: str = ""
-    sequence_length: int
-    tokens: int
-    dense: float
-    pruned: float
-
-
-class Verified(Event):
-    """A fresh process loaded the written checkpoint; logits compared on `tokens` tokens."""
-
-    type: Literal["verified"] = "verified"
-    loader: str
-    max_difference: float
-    tokens: int
-
-
-class Result(Event):
-    """The job is done. `checkpoint` is the folder, relative to the working folder.
-
-    `layers` holds the fields of `LayerFinished` and the indices that were kept; `perplexity` those
-    of `Perplexity`; `verified` those of `Verified`.
-    """
-
-    type: Literal["result"] = "result"
-    parameters_before: int
-    parameters_after: int
-    ratio_achieved: float
-    seconds: float
-    peak_memory_bytes: int
-    layers: list[dict[str, Any]]
-    perplexity: list[dict[str, Any]] = []
-    verified: list[dict[str, Any]] = []
-    checkpoint: str = "checkpoint"
 
 
 class LayerOutlook(BaseModel):
@@ -140,10 +91,161 @@ class LayerOutlook(BaseModel):
     parameters: int
 
 
+class LayerFinished(PointEvent, LayerOutlook):
+    """One decoder layer is pruned and its tensors are on disk.
+
+    `layers_total`: of all the job's models, of which there are `points`. Errors are relative:
+    tr(ΔW H ΔWᵀ) / tr(W H Wᵀ) over the calibration tokens, without damping.
+    """
+
+    type: Literal["layer_finished"] = "layer_finished"
+    points: int = 1
+    layers_total: int
+    attention_error: float
+    ffn_error: float
+    attention_damping: float
+    ffn_damping: float
+    seconds: float
+    resumed: bool = False
+
+    @property
+    def done(self) -> int:
+        """Layers of the job that are finished with this one."""
+        return self.point * (self.layers_total // self.points) + self.layer + 1
+
+
+class Warned(Event):
+    type: Literal["warning"] = "warning"
+    message: str
+    layer: int | None = None
+
+
+class Loss(PointEvent):
+    """A point of the recovery's loss curves, in nats a token; None: not measured at this step."""
+
+    type: Literal["loss"] = "loss"
+    step: int
+    steps: int
+    learning_rate: float | None = None
+    train: float | None = None
+    text: float | None = None
+    """On windows of the evaluation text."""
+    lessons: float | None = None
+    """On rows of the recovery's own source that training leaves out."""
+
+
+class Perplexity(PointEvent):
+    """Perplexity of the dense and the pruned model on one text, under one protocol.
+
+    `recovered`: of the pruned model after recovery; None where there was none.
+    """
+
+    type: Literal["perplexity"] = "perplexity"
+    text: str
+    protocol: str = ""
+    sequence_length: int
+    tokens: int
+    dense: float
+    pruned: float
+    recovered: float | None = None
+
+
+class Latency(PointEvent):
+    """What generation costs one model at one batch size: medians, and the quartiles' distance.
+
+    `interleaved`: the models were timed in turn, under the same load of the machine.
+    """
+
+    type: Literal["latency"] = "latency"
+    model: ModelName
+    loader: str
+    batch: int
+    prompt_tokens: int
+    new_tokens: int
+    prefill_ms: float
+    prefill_spread_ms: float
+    decode_ms_per_token: float
+    decode_spread_ms: float
+    tokens_per_second: float
+    peak_memory_bytes: int
+    weights_bytes: int
+    repeats: int
+    interleaved: bool
+
+
+class TaskScore(PointEvent):
+    """What the models score on one task, or on a group of tasks, by one metric of the harness.
+
+    `group`: the group that the row stands in, which is its own name in the row of its mean.
+    Errors are standard errors; None where the harness knows none. `recovered`: None where there was
+    no recovery.
+    """
+
+    type: Literal["task_score"] = "task_score"
+    task: str
+    metric: str
+    shots: int
+    samples: int
+    group: str | None = None
+    dense: float
+    dense_error: float | None = None
+    pruned: float
+    pruned_error: float | None = None
+    recovered: float | None = None
+    recovered_error: float | None = None
+
+
+class Verified(PointEvent):
+    """A fresh process loaded what was written, and computed nearly (`bound`) the same logits."""
+
+    type: Literal["verified"] = "verified"
+    format: str = "exact"
+    loader: str
+    max_difference: float
+    bound: float = 0.0
+    tokens: int
+    bytes: int | None = None
+
+
+class ResultPoint(BaseModel):
+    """One of a sweep's models; `folder` is below the job's."""
+
+    ratio: float
+    folder: str
+    parameters_after: int
+    ratio_achieved: float
+    verdict: str
+
+
+class Result(Event):
+    """The job is done. `checkpoint` is the folder, relative to the working folder.
+
+    `layers` holds the fields of `LayerFinished` and the indices that were kept; `perplexity` those
+    of `Perplexity`; `verified` those of `Verified`. Of a sweep the counts are those of its smallest
+    model, the lists hold all models', and `points` says where each model lies.
+    """
+
+    type: Literal["result"] = "result"
+    parameters_before: int
+    parameters_after: int
+    ratio_achieved: float
+    seconds: float
+    peak_memory_bytes: int
+    layers: list[dict[str, Any]] = []
+    perplexity: list[dict[str, Any]] = []
+    tasks: list[dict[str, Any]] = []
+    verified: list[dict[str, Any]] = []
+    points: list[ResultPoint] = []
+    checkpoint: str = "checkpoint"
+
+
 class Outlook(Event):
     """The plan alone, of a job that is not run; sizes in bytes, memory estimated.
 
+    Of a sweep it is the smallest model's, and `points` has what is left of each.
+
     `provisional`: the layers' shares are only decided during the run (schedule `global`).
+    `warnings`: why a job of this specification would fail, though its plan can be made.
     """
 
     type: Literal["plan"] = "plan"
@@ -157,6 +259,8 @@ class Outlook(Event):
     activation_bytes: int
     provisional: bool
     layers: list[LayerOutlook]
+    points: list[PlannedPoint] = []
+    warnings: list[str] = []
 
 
 class Failed(Event):
@@ -175,7 +279,10 @@ AnyEvent = Annotated[
     | Progress
     | LayerFinished
     | Warned
+    | Loss
     | Perplexity
+    | Latency
+    | TaskScore
     | Verified
     | Result
     | Failed,

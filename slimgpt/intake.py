@@ -5,22 +5,28 @@ Everything that can be wrong with them is found here, before any expensive work.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from slimgpt.checkpoints import companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import HELD_OUT, PruneSpec
+from slimgpt.errors import SpecError
 from slimgpt.events import Event, Progress, Warned
 from slimgpt.layers.stack import Stack
 from slimgpt.origins.resolve import ResolvedModel, resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
+from slimgpt.recovery.material import Material, gather
+from slimgpt.tasks.quiz import Quiz, prepare
+from slimgpt.tasks.sitting import require_prefix
 from slimgpt.texts import calibration, windows
 from slimgpt.texts import sources as texts
 from slimgpt.texts.calibration import Calibration
+from slimgpt.texts.overlap import RUN, Seen
 from slimgpt.texts.tokenizer import Tokenizer
 
 HELD_OUT_WINDOWS = 32
@@ -53,6 +59,13 @@ class Intake:
     checkpoint: Checkpoint
     calibration: Calibration
     exams: tuple[Exam, ...]
+    material: Material | None = None
+    """What recovery learns from; None: there is no recovery."""
+    end_token: int | None = None
+    teacher: Checkpoint | None = None
+    """Whom a distillation learns from; None: the checkpoint itself."""
+    quizzes: tuple[Quiz, ...] = ()
+    """The tasks that the models are asked."""
 
 
 def take_in(spec: PruneSpec, roots: Roots) -> Generator[Event, None, Intake]:
@@ -61,23 +74,62 @@ def take_in(spec: PruneSpec, roots: Roots) -> Generator[Event, None, Intake]:
     Raises:
         ModelNotFoundError, UnsupportedModelError, BrokenCheckpointError: the model.
         UnreachableTargetError, SpecError: no legal plan meets the target.
-        CalibrationError: the texts.
+        CalibrationError: the texts, or the questions of tasks.
     """
-    yield Progress(stage="resolve", done=0, total=3, what="model")
+    steps = 3 if spec.recovery is None else 4
+    yield Progress(stage="resolve", done=0, total=steps, what="model")
     model = resolve_model(spec.model, roots, cache=None)
-    local = spec.model.startswith(PREFIX)
-    checkpoint = Checkpoint.open(
-        model.folder, within=roots.models if local and roots.confined else None
-    )
+    checkpoint = _opened(model, roots)
     Stack(checkpoint, torch.device("cpu"))  # a config that builds no model is refused here
-    forecast.make(checkpoint, spec)  # a target out of reach is refused before any text is read
+    for point in spec.points:
+        forecast.make(checkpoint, point)  # a target out of reach is refused before any text is read
     tokenizer = Tokenizer.load(model.folder)
-    yield Progress(stage="resolve", done=1, total=3, what="calibration text")
+    quizzes: tuple[Quiz, ...] = ()
+    if spec.evaluation.tasks:
+        yield Progress(stage="resolve", done=0, total=steps, what="tasks")
+        require_prefix(tokenizer.inner)
+        quizzes = prepare(spec.evaluation, roots)
+    yield Progress(stage="resolve", done=1, total=steps, what="calibration text")
+    if (timed := spec.evaluation.inference) is not None:
+        tokenizer.check_length(timed.prompt_tokens + timed.new_tokens)
     drawn = draw(spec, tokenizer, roots)
-    yield Progress(stage="resolve", done=2, total=3, what="evaluation text")
+    yield Progress(stage="resolve", done=2, total=steps, what="evaluation text")
     exams = yield from examine(spec, tokenizer, drawn, roots)
-    yield Progress(stage="resolve", done=3, total=3)
-    return Intake(model, checkpoint, drawn, tuple(exams))
+    yield from overlaps(drawn, exams)
+    material = None
+    if spec.recovery is not None:
+        yield Progress(stage="resolve", done=3, total=steps, what="recovery text")
+        asked = [window for exam in exams for window in exam.windows.tolist()]
+        material = gather(spec.recovery, tokenizer, asked, roots)
+        if material.left_out:
+            yield Warned(message=f"recovery leaves out rows: {material.left_out}")
+    yield Progress(stage="resolve", done=steps, total=steps)
+    teacher = _teacher(spec, checkpoint, roots)
+    end = tokenizer.end
+    return Intake(model, checkpoint, drawn, tuple(exams), material, end, teacher, quizzes)
+
+
+def _opened(model: ResolvedModel, roots: Roots) -> Checkpoint:
+    confined = model.model.startswith(PREFIX) and roots.confined
+    checkpoint = Checkpoint.open(model.folder, within=roots.models if confined else None)
+    companions.check(checkpoint.location)
+    return checkpoint
+
+
+def _teacher(spec: PruneSpec, student: Checkpoint, roots: Roots) -> Checkpoint | None:
+    """The teacher that the specification names, if it names one."""
+    if spec.recovery is None or spec.recovery.teacher is None:
+        return None
+    teacher = _opened(resolve_model(spec.recovery.teacher, roots, cache=None), roots)
+    Stack(teacher, torch.device("cpu"))
+    theirs, ours = teacher.architecture.vocabulary, student.architecture.vocabulary
+    if theirs != ours:
+        raise SpecError(
+            f"recovery.teacher: {spec.recovery.teacher} has a vocabulary of {theirs:,}, the model "
+            f"of {ours:,}",
+            hint="learn from a model with the same tokenizer, or use method `lora`",
+        )
+    return teacher
 
 
 def draw(spec: PruneSpec, tokenizer: Tokenizer, roots: Roots) -> Calibration:
@@ -128,6 +180,22 @@ def examine(
                 exam = Exam(text, windows.protocol(text, length, most), cut)
             exams.append(exam)
     return exams
+
+
+def overlaps(drawn: Calibration, exams: Sequence[Exam]) -> Iterator[Warned]:
+    """Warn of every exam that asks for text which calibration has seen."""
+    if not exams:
+        return
+    seen = Seen(drawn.input_ids.numpy())
+    for exam in exams:
+        # Windows follow one another in the text: a run may go over the edge between two.
+        covered = seen.covers(exam.windows.flatten().tolist()).reshape(exam.windows.shape)
+        if count := int(covered.any(axis=1).sum()):
+            yield Warned(
+                message=f"evaluation on {exam.text}: {count:,} of {len(covered):,} windows of "
+                f"{exam.length} tokens share {RUN} tokens in a row or more with the calibration "
+                "text, which favours the pruned model"
+            )
 
 
 def _held_out(held_out: Tensor, length: int, most: int | None) -> Exam:

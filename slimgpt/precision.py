@@ -27,7 +27,7 @@ def device_for(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise SpecError(
             f"device {name!r} is not available here: {str(error).splitlines()[0]}",
-            hint="use cpu, cuda, cuda:N or auto",
+            hint="use cpu, auto (the GPU if there is one), or a device that this machine has",
         ) from error
     return device
 

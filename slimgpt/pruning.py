@@ -12,7 +12,7 @@ import torch
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.shards import PartialCheckpoint
 from slimgpt.config import PruneSpec
-from slimgpt.events import Event, LayerFinished, Planned, Progress, Warned
+from slimgpt.events import Event, LayerFinished, Progress, Warned
 from slimgpt.intake import Intake
 from slimgpt.layers import survey
 from slimgpt.layers.sequence import DenseVariances, PrunedLayer, prune_layer
@@ -52,13 +52,6 @@ def decide(
         variances = tuple(layer.variances for layer in surveyed)
         if spec.schedule.shape == "global":
             made = plan.fit(survey.wishes(surveyed, costs), spec, costs)
-    yield Planned(
-        parameters_before=made.parameters_before,
-        parameters_after=made.parameters_after,
-        ratio_achieved=made.ratio_achieved,
-        layers=len(made.after),
-        channel_multiple=made.channel_multiple,
-    )
     return Decided(made, variances, forecast.layer_parameters(intake.checkpoint, made, spec))
 
 
@@ -88,17 +81,17 @@ def prune(
             done.advance(index, done.layer(index), batches)
             event = LayerFinished.model_validate({**records[index], "resumed": True})
             yield event
-            yield from _more_damping(event, spec.damping)
+            yield from _remarks(event, records[index], spec.damping)
             continue
         began = time.monotonic()
         variances = decided.variances[index] if decided.variances else None
         layer = prune_layer(dense, index, target, batches, method, variances)
         event = _event(index, decided, layer, time.monotonic() - began)
-        record = event.model_dump() | _kept(layer)
+        record = event.model_dump(exclude={"point", "points"}) | _kept(layer)
         partial.write_layer(index, layer.tensors, record)
         records.append(record)
         yield event
-        yield from _more_damping(event, spec.damping)
+        yield from _remarks(event, record, spec.damping)
     return records
 
 
@@ -136,8 +129,16 @@ def _event(index: int, decided: Decided, layer: PrunedLayer, seconds: float) -> 
     )
 
 
-def _more_damping(layer: LayerFinished, asked: float) -> Iterator[Warned]:
-    """Say where a factorisation succeeded only with more damping than was asked for."""
+def _remarks(layer: LayerFinished, record: dict[str, Any], asked: float) -> Iterator[Warned]:
+    """Say where a factorisation succeeded only with more damping than was asked for, and what no
+    calibration token has seen.
+    """
+    if unseen := record.get("unseen_experts"):
+        message = (
+            f"no calibration token reached {len(unseen)} of the layer's experts: their channels "
+            "were chosen by weights alone, without compensation; use more calibration text"
+        )
+        yield Warned(message=message, layer=layer.layer)
     for part, used in (("attention", layer.attention_damping), ("FFN", layer.ffn_damping)):
         if used > asked:
             message = f"{part}: the Hessian needed damping {used:g}, {asked:g} was asked for"
@@ -149,4 +150,4 @@ def _kept(layer: PrunedLayer) -> dict[str, Any]:
         "kept_heads": layer.heads,
         "kept_kv_heads": layer.kv_heads,
         "kept_channels": layer.channels,
-    }
+    } | ({"unseen_experts": list(layer.unseen_experts)} if layer.unseen_experts else {})

@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+import shutil
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import slimgpt
 from slimgpt import disk, memory
 from slimgpt.checkpoints import provenance, published
 from slimgpt.checkpoints.provenance import Origin
-from slimgpt.checkpoints.shards import PartialCheckpoint
-from slimgpt.config import PruneSpec
-from slimgpt.events import Event, Perplexity, Progress, Verified
-from slimgpt.intake import Intake
+from slimgpt.checkpoints.shards import PartialCheckpoint, link
+from slimgpt.events import Event, PointEvent, Progress
+from slimgpt.findings import Findings
 from slimgpt.layers.stack import Stack
-from slimgpt.planning.plan import Plan
-from slimgpt.report import CalibrationReport, ModelReport, Report
+from slimgpt.pages import folder as pages
+from slimgpt.recovering import Recovery
+from slimgpt.recovery.student import ADAPTERS, BASE
+from slimgpt.report import CalibrationReport, ModelReport, RecoveryReport, Report
+from slimgpt.verdict import Verdict
 from slimgpt.verify import verify
 
 PROBE_SEQUENCES = 4
 PROBE_TOKENS = 128
 REPORT = "report.json"
-
-
-@dataclass
-class Findings:
-    """What a job has found out so far; complete when its last stage is done."""
-
-    spec: PruneSpec
-    device: torch.device
-    intake: Intake = field(init=False)
-    plan: Plan = field(init=False)
-    records: list[dict[str, Any]] = field(default_factory=list)
-    perplexity: list[Perplexity] = field(default_factory=list)
-    verified: list[Verified] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 def publish(
@@ -61,12 +44,26 @@ def publish(
     def complete(folder: Path) -> None:
         published.write(findings.intake.checkpoint, findings.plan.after, folder)
         findings.verified.append(verify(folder, probe, expected, findings.device))
+        if findings.recovery is not None:
+            _add_recovery(findings.recovery, findings.verdict, folder)
         provenance.write(folder, _provenance(findings))
         disk.write_text(folder / REPORT, _report(findings, folder).model_dump_json(indent=2) + "\n")
+        pages.write(folder)
 
     yield Progress(stage="verify", done=1, total=2, what="loading in a fresh process")
     partial.finalise(destination, complete)
     yield from findings.verified
+
+
+def _add_recovery(recovery: Recovery, verdict: Verdict, folder: Path) -> None:
+    """The adapters, and what they were trained on where the merged model is what is published."""
+    shutil.copytree(recovery.folder / ADAPTERS, folder / ADAPTERS)
+    if verdict.recovered:
+        shutil.copytree(recovery.folder / BASE, folder / BASE, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    link(Path(source), Path(target))
 
 
 def _provenance(findings: Findings) -> dict[str, Any]:
@@ -85,6 +82,7 @@ def _report(findings: Findings, folder: Path) -> Report:
     model, plan = findings.intake.model, findings.plan
     calibration, spec = findings.intake.calibration, findings.spec
     return Report(
+        verdict=findings.verdict.line,
         engine_version=slimgpt.__version__,
         model=ModelReport(
             model=model.model,
@@ -106,10 +104,37 @@ def _report(findings: Findings, folder: Path) -> Report:
             sha256=calibration.sha256,
         ),
         layers=findings.records,
-        perplexity=[one.model_dump() for one in findings.perplexity],
-        verified=[one.model_dump() for one in findings.verified],
+        recovery=_recovery(findings),
+        perplexity=_said(findings.perplexity, "point"),
+        tasks=_said(findings.tasks),
+        inference=_said(findings.inference),
+        verified=_said(findings.verified, "point"),
+        drift=findings.drift,
         seconds=findings.seconds,
+        stage_memory_bytes=findings.peaks,
         device=str(findings.device),
-        peak_memory_bytes=memory.peak_bytes(findings.device),
+        peak_memory_bytes=max(memory.peak_bytes(findings.device), *findings.peaks.values()),
         warnings=findings.warnings,
+    )
+
+
+def _said(events: Sequence[PointEvent], *without: str) -> list[dict[str, Any]]:
+    """Events as a report keeps them, which is one model's."""
+    return [event.model_dump(exclude=set(without or ("type", "point"))) for event in events]
+
+
+def _recovery(findings: Findings) -> RecoveryReport | None:
+    if findings.recovery is None:
+        return None
+    material = findings.recovery.material
+    return RecoveryReport(
+        source=material.source,
+        sequences=len(material.learned),
+        tokens=sum(one.learned for one in material.learned),
+        held_out=len(material.held_out),
+        left_out=material.left_out,
+        sha256=material.sha256,
+        trainable_parameters=findings.recovery.trainable,
+        curves=_said(findings.recovery.curves),
+        published=findings.verdict.recovered,
     )

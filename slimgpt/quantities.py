@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 COUNTS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 SIZES = {
-    **{"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12},
+    **{"": 1, "byte": 1, "bytes": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12},
     **{"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40},
 }
 NUMBER = re.compile(r"(\d{1,16}(?:\.\d{1,9})?) ?([A-Za-z]*)", re.ASCII)
@@ -22,7 +22,7 @@ def _read(value: Any, units: Mapping[str, int], example: str) -> Any:
     known = {unit.lower(): size for unit, size in units.items()}
     found = NUMBER.fullmatch(value.strip())
     if found is None or found[2].lower() not in known:
-        names = ", ".join(unit for unit in units if unit)
+        names = ", ".join(unit for unit in units if unit and unit[0].isupper())
         raise ValueError(f"{value[:32]!r} is not a number with one of {names}, such as {example}")
     return round(float(found[1]) * known[found[2].lower()])
 
@@ -49,8 +49,15 @@ def short_count(value: int) -> str:
 
 
 def short_size(value: int) -> str:
-    """Bytes in four digits: `10GiB`."""
-    return _short(value, {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1})
+    """Bytes in four digits: `10GiB`. Few are spelled out: `10B` would be ten billions."""
+    if value < SIZES["KiB"]:
+        return counted(value, "byte")
+    return _short(value, {name: SIZES[name] for name in ("TiB", "GiB", "MiB", "KiB")})
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 document`, `1,200 documents`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _short(value: int, units: Mapping[str, int]) -> str:

@@ -1,8 +1,9 @@
 """Load a published folder as a user would, and write down its logits.
 
-    python -m slimgpt.reload PARENT_PID FOLDER PROBE OUT DEVICE THREADS
+    python -m slimgpt.reload PARENT_PID FOLDER PROBE OUT DEVICE THREADS [FORMAT]
 
-PROBE holds `tokens` (batch, seq) int64; OUT will hold `logits` (batch, seq, vocab). A process of
+PROBE holds `tokens` (batch, seq) int64; OUT will hold `logits` (batch, seq, vocab). Only a
+folder of format `exact` is trusted with code. A process of
 its own, started by `slimgpt.verify`: nothing of the model in memory can leak into the proof.
 """
 
@@ -21,19 +22,19 @@ ROOM = 1.25  # weights, and the activations of a short probe
 
 def main(arguments: list[str]) -> None:
     """Run the probe through the folder's model."""
-    folder, probe, out, device, threads = arguments
+    folder, probe, out, device, threads, *rest = arguments
     torch.set_num_threads(int(threads))
     torch.set_float32_matmul_precision("highest")  # as `slimgpt.precision` has it
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     tokens = load_file(probe)["tokens"]
-    model = load(Path(folder), torch.device(device))
+    model = load(Path(folder), torch.device(device), trusted=rest in ([], ["exact"]))
     with torch.no_grad():
         logits = model(tokens.to(device), use_cache=False).logits
     save_file({"logits": logits.cpu().contiguous()}, out)
 
 
-def load(folder: Path, device: torch.device) -> Any:
+def load(folder: Path, device: torch.device, trusted: bool = True) -> Any:
     """The model by plain `from_pretrained`, on the device, in evaluation mode.
 
     A model that the GPU cannot hold is kept in host memory and visits the GPU layer by layer
@@ -43,7 +44,7 @@ def load(folder: Path, device: torch.device) -> Any:
     if device.type == "cuda":
         options["device_map"] = {"": device} if _fits(folder, device) else "auto"
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, trust_remote_code=True, dtype="auto", **options
+        folder, trust_remote_code=trusted, dtype="auto", **options
     )
     return model.eval()
 

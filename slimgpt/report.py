@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from slimgpt.config import PruneSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class ModelReport(BaseModel):
@@ -35,29 +35,94 @@ class CalibrationReport(BaseModel):
     sha256: str
 
 
+class RecoveryReport(BaseModel):
+    """What recovery learned from, and how. `curves` holds what `Loss` says.
+
+    Attributes:
+        tokens: that are learned, of all sequences; the rest of them is read only.
+        left_out: which rows were, in words.
+        sha256: over ids and labels.
+        published: whether the recovered model is what was published.
+    """
+
+    source: str
+    sequences: int
+    tokens: int
+    held_out: int
+    left_out: str
+    sha256: str
+    trainable_parameters: int
+    curves: list[dict[str, Any]]
+    published: bool
+
+
 class Report(BaseModel):
     """Everything a job says of its result.
 
     Attributes:
+        verdict: what came of it, in a sentence or two.
         layers: of every layer what `LayerFinished` says.
-        perplexity: what `Perplexity` says, dense and pruned, for every text and length.
+        recovery: None where there was none.
+        perplexity: what `Perplexity` says of each model, for every text and length.
+        tasks: what `TaskScore` says, for every task, group and metric.
+        inference: what `Latency` says, for every model and batch size.
         verified: what `Verified` says, for every loader.
+        drift: how far the activations of `model` are from the dense one's after each layer:
+            `stream` and `ffn`, see `slimgpt.layers.drift`.
         seconds: duration of the stages before `verify`, which the report is part of, in the attempt
             that finished.
+        stage_memory_bytes: the peak of each of these stages.
         peak_memory_bytes: GPU memory allocated, or resident memory of the engine on a CPU.
     """
 
     model_config = ConfigDict(frozen=True)
 
+    verdict: str
     schema_version: int = SCHEMA_VERSION
     engine_version: str
     model: ModelReport
     spec: PruneSpec
     calibration: CalibrationReport
     layers: list[dict[str, Any]]
+    recovery: RecoveryReport | None = None
     perplexity: list[dict[str, Any]]
+    tasks: list[dict[str, Any]] = []
+    inference: list[dict[str, Any]] = []
     verified: list[dict[str, Any]]
+    drift: list[dict[str, Any]] = []
     seconds: dict[str, float]
+    stage_memory_bytes: dict[str, int] = {}
     device: str
     peak_memory_bytes: int
     warnings: list[str]
+
+
+class SweepPoint(BaseModel):
+    """One of a sweep's models.
+
+    Attributes:
+        folder: where it lies, below the sweep's folder.
+        report: its own `report.json` (a `Report`), without the indices that were kept.
+    """
+
+    ratio: float
+    folder: str
+    report: dict[str, Any]
+
+
+class SweepReport(BaseModel):
+    """Everything that a job says that made several models.
+
+    Attributes:
+        verdict: what came of it, in a sentence or two.
+        points: in the order in which they were asked for.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["sweep"] = "sweep"
+    verdict: str
+    schema_version: int = SCHEMA_VERSION
+    engine_version: str
+    spec: PruneSpec
+    points: list[SweepPoint]

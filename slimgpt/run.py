@@ -1,34 +1,44 @@
 """A job from specification to checkpoint, as an iterator of events.
 
-Stages: resolve → plan → prune → evaluate → verify. The working folder holds
+Stages: resolve → plan → prune → recover (if asked) → evaluate → verify. A sweep goes through each
+with all its models before it goes on to the next. The working folder holds
 
-    layers/      finished layers, from which an interrupted job goes on
-    checkpoint/  the result; it appears only when a fresh process has loaded it
+    layers/       finished layers, from which an interrupted job goes on; a sweep's in p0/, p1/, …
+    recovery-…/   a recovery's training and what came of it
+    tasks/        what models have scored so far
+    checkpoint/   the result; it appears only when a fresh process has loaded it
 
-and every exception leaves `layers/` as it was and no `checkpoint/`.
+and every exception leaves the first three as they were and no `checkpoint/`.
 """
 
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Generator, Iterator
-from datetime import UTC, datetime
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
-from slimgpt import evaluation, failures, intake, memory, precision, pruning
+from slimgpt import (
+    examining,
+    failures,
+    intake,
+    measuring,
+    precision,
+    pruning,
+    recovering,
+    results,
+)
 from slimgpt.checkpoints import fingerprint
 from slimgpt.checkpoints.shards import PartialCheckpoint
-from slimgpt.config import PruneSpec
+from slimgpt.config import PruneSpec, point_folder
 from slimgpt.errors import ResumeError
-from slimgpt.events import Event, Result, Stage, StageFinished, StageStarted, Warned
-from slimgpt.layers.stack import Stack
+from slimgpt.events import Event
+from slimgpt.findings import Findings
 from slimgpt.origins.roots import Roots
-from slimgpt.publication import Findings, publish
+from slimgpt.publication import publish
+from slimgpt.staging import Staging
 
-T = TypeVar("T")
 LAYERS = "layers"
+POINTS = "points"
 CHECKPOINT = "checkpoint"
 
 
@@ -42,7 +52,8 @@ def run(
     """Run a pruning job.
 
     Args:
-        workdir: made if absent; the result is in its folder `checkpoint`.
+        workdir: made if absent; the result is in its folder `checkpoint`, a sweep's models each in
+            a folder of its own within.
         roots: where `local:` models and texts lie.
         device: cpu, cuda, cuda:N or auto.
         resume: go on from the layers that an interrupted run of the same job left in `workdir`;
@@ -57,63 +68,84 @@ def run(
     with failures.expected(workdir):
         _check(workdir, resume)
         chosen = precision.device_for(device)
-        findings = Findings(spec, chosen)
-        for event in _stages(findings, workdir, roots):
-            if isinstance(event, Warned):
-                place = "" if event.layer is None else f"layer {event.layer}: "
-                findings.warnings.append(place + event.message)
-            yield event
+        points = [Findings(point, chosen) for point in spec.points]
+        yield from _Job(spec, points, workdir).stages(roots)
 
 
-def _stages(findings: Findings, workdir: Path, roots: Roots) -> Iterator[Event]:
-    spec, device = findings.spec, findings.device
-    taken = yield from _stage("resolve", intake.take_in(spec, roots), findings)
-    findings.intake = taken
-    decided = yield from _stage("plan", pruning.decide(spec, taken, device), findings)
-    findings.plan = decided.plan
-    mark = fingerprint.of(taken.checkpoint, spec, taken.calibration.sha256)
-    partial = PartialCheckpoint(workdir / LAYERS, mark, taken.checkpoint.architecture)
-    pruned = pruning.prune(spec, taken, decided, partial, device)
-    findings.records = yield from _stage("prune", pruned, findings)
-    stack = pruning.pruned_stack(taken.checkpoint, decided.plan, partial, device)
-    measured = evaluation.evaluate(taken.exams, Stack(taken.checkpoint, device), stack)
-    findings.perplexity = yield from _stage("evaluate", measured, findings)
-    written = publish(findings, partial, stack, workdir / CHECKPOINT)
-    yield from _stage("verify", written, findings)
-    yield _result(findings)
-    partial.discard()  # after the caller has heard of the result: a crash before loses no layer
+class _Job:
+    """A job on its way through the stages; each of its models has findings of its own."""
 
+    def __init__(self, spec: PruneSpec, points: Sequence[Findings], workdir: Path) -> None:
+        self._spec = spec
+        self._points = points
+        self._workdir = workdir
 
-def _result(findings: Findings) -> Result:
-    return Result(
-        parameters_before=findings.plan.parameters_before,
-        parameters_after=findings.plan.parameters_after,
-        ratio_achieved=findings.plan.ratio_achieved,
-        seconds=(datetime.now(UTC) - findings.started).total_seconds(),
-        peak_memory_bytes=memory.peak_bytes(findings.device),
-        layers=findings.records,
-        perplexity=[one.model_dump() for one in findings.perplexity],
-        verified=[one.model_dump() for one in findings.verified],
-        checkpoint=CHECKPOINT,
-    )
+    def stages(self, roots: Roots) -> Iterator[Event]:
+        """All of them, in order."""
+        staging, points = Staging(self._points), self._points
+        taking = intake.take_in(self._spec, roots)
+        taken = yield from staging.shared("resolve", taking)
+        for point in points:
+            point.intake = taken
+        yield from staging.each("plan", self._decide)
+        yield results.planned(points)
+        for number, point in enumerate(points):
+            point.mark = fingerprint.of(taken.checkpoint, point.spec, taken.calibration.sha256)
+            folder = self._layers(number)
+            point.partial = PartialCheckpoint(folder, point.mark, taken.checkpoint.architecture)
+        yield from staging.each("prune", self._prune)
+        if self._spec.recovery is not None:
+            yield from staging.each("recover", self._recover)
+        yield from staging.each("evaluate", self._evaluate)
+        yield from staging.each("verify", self._publish)
+        if self._sweeps:
+            results.gather(self._spec, points, self._workdir / POINTS, self._workdir / CHECKPOINT)
+        yield results.result(points, CHECKPOINT)
+        # After the caller has heard of the result: a crash before loses no layer.
+        recovering.discard(self._workdir)
+        examining.discard(self._workdir)
+        shutil.rmtree(self._workdir / LAYERS)
 
+    @property
+    def _sweeps(self) -> bool:
+        return self._spec.ratios is not None
 
-def _stage(
-    stage: Stage, work: Generator[Event, None, T], findings: Findings
-) -> Generator[Event, None, T]:
-    yield StageStarted(stage=stage)
-    began = time.monotonic()
-    result = yield from work
-    findings.seconds[stage] = time.monotonic() - began
-    yield StageFinished(stage=stage, seconds=findings.seconds[stage])
-    return result
+    def _layers(self, number: int) -> Path:
+        folder = self._workdir / LAYERS
+        return folder / f"p{number}" if self._sweeps else folder
+
+    def _decide(self, point: Findings) -> Generator[Event, None, None]:
+        point.decided = yield from pruning.decide(point.spec, point.intake, point.device)
+
+    def _prune(self, point: Findings) -> Generator[Event, None, None]:
+        pruned = pruning.prune(point.spec, point.intake, point.decided, point.partial, point.device)
+        point.records = yield from pruned
+
+    def _recover(self, point: Findings) -> Generator[Event, None, None]:
+        point.recovery = yield from recovering.recover(
+            point.spec, point.intake, point.plan, point.partial, self._workdir, point.device
+        )
+
+    def _evaluate(self, point: Findings) -> Generator[Event, None, None]:
+        yield from measuring.measure(point, self._workdir, self._points[0])
+
+    def _publish(self, point: Findings) -> Generator[Event, None, None]:
+        destination = self._workdir / CHECKPOINT
+        if self._sweeps:
+            assert point.spec.ratio is not None
+            destination = self._workdir / POINTS / point_folder(point.spec.ratio)
+        stack, chosen = point.models["pruned"], point.partial
+        if point.recovery is not None and point.verdict.recovered:
+            stack, chosen = point.models["recovered"], point.recovery.partial
+        yield from publish(point, chosen, stack, destination)
 
 
 def _check(workdir: Path, resume: bool) -> None:
     """Refuse a working folder in use, unless it is to be resumed; clear an older result then."""
     checkpoint, layers = workdir / CHECKPOINT, workdir / LAYERS
     if resume:
-        shutil.rmtree(checkpoint, ignore_errors=True)  # whole, but nobody was told of it
+        for folder in (checkpoint, workdir / POINTS):  # whole, but nobody was told of it
+            shutil.rmtree(folder, ignore_errors=True)
     elif checkpoint.exists() or layers.exists():
         raise ResumeError(
             f"{workdir} holds the work of an earlier run",

@@ -13,6 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from slimgpt.config import Format
 from slimgpt.errors import VerificationError
 from slimgpt.events import Verified
 
@@ -25,7 +26,14 @@ STDERR_LINES = 12
 LAST_PLACES = {torch.float32: 0, torch.float16: 4, torch.bfloat16: 4}
 
 
-def verify(folder: Path, tokens: Tensor, expected: Tensor, device: torch.device) -> Verified:
+def verify(
+    folder: Path,
+    tokens: Tensor,
+    expected: Tensor,
+    device: torch.device,
+    form: Format = "exact",
+    allowed: float | None = None,
+) -> Verified:
     """Load the folder in a fresh process by plain `from_pretrained` and compare logits.
 
     Args:
@@ -34,13 +42,15 @@ def verify(folder: Path, tokens: Tensor, expected: Tensor, device: torch.device)
         expected: logits of the model in memory on these tokens (batch, seq, vocab), computed on
             `device` as one batch.
         device: where the fresh process computes.
+        form: of the folder; `exact` is loaded with trust in its code, the others without.
+        allowed: the largest difference; `bound` if None.
 
     Raises:
-        VerificationError: the folder does not load, or the logits differ by more than `bound`.
+        VerificationError: the folder does not load, or the logits differ by more than that.
     """
     if device.type == "cuda":
         torch.cuda.empty_cache()  # the other process needs the room
-    logits = _reload(folder, tokens, device)
+    logits = _reload(folder, tokens, device, form)
     if logits.shape != expected.shape or logits.dtype != expected.dtype:
         raise VerificationError(
             f"the reloaded model gives logits {list(logits.shape)} in {logits.dtype}, the model "
@@ -48,13 +58,21 @@ def verify(folder: Path, tokens: Tensor, expected: Tensor, device: torch.device)
             hint="the written config does not describe the weights; please report this",
         )
     difference = _largest(logits, expected)
-    if not difference <= bound(expected):
+    most = bound(expected) if allowed is None else allowed
+    if not difference <= most:
         raise VerificationError(
             f"the reloaded model differs from the model in memory: logits by up to {difference:g}, "
-            f"at most {bound(expected):g} is allowed in {expected.dtype}",
+            f"at most {most:g} is allowed in {expected.dtype}",
             hint="nothing was published; run the job again, and report it if it happens twice",
         )
-    return Verified(loader=LOADER, max_difference=difference, tokens=tokens.numel())
+    return Verified(
+        format=form,
+        loader=LOADER if form == "exact" else f"{LOADER}, without remote code",
+        max_difference=difference,
+        bound=most,
+        tokens=tokens.numel(),
+        bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+    )
 
 
 def bound(expected: Tensor) -> float:
@@ -75,15 +93,15 @@ def _largest(logits: Tensor, expected: Tensor) -> float:
     return float(torch.stack(differences).max())
 
 
-def _reload(folder: Path, tokens: Tensor, device: torch.device) -> Tensor:
+def _reload(folder: Path, tokens: Tensor, device: torch.device, form: Format) -> Tensor:
     with tempfile.TemporaryDirectory(prefix="slimgpt-verify-") as name:
         scratch = Path(name)
         probe, out = scratch / "probe.safetensors", scratch / "out.safetensors"
         save_file({"tokens": tokens.cpu().contiguous()}, probe)
         threads = str(torch.get_num_threads())
         finished = subprocess.run(
-            [*COMMAND, str(os.getpid()), folder, probe, out, str(device), threads],
-            env=_environment(scratch),
+            [*COMMAND, str(os.getpid()), folder, probe, out, str(device), threads, form],
+            env=environment(scratch),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -99,8 +117,8 @@ def _reload(folder: Path, tokens: Tensor, device: torch.device) -> Tensor:
         return load_file(out)["logits"]
 
 
-def _environment(scratch: Path) -> dict[str, str]:
-    """The caller's, without the network, and with the copy of the modelling file kept apart."""
+def environment(scratch: Path) -> dict[str, str]:
+    """The caller's, without the network, and with the copy of the modelling file apart."""
     return os.environ | {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",

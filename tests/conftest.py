@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from jobs.settings import Settings
     from jobs.store import Store
-    from tests.servers import PostgresServer, RedisServer
+    from tests.servers import ObjectStore, PostgresServer, RedisServer
 
 # Before anything imports torch or transformers, and for the processes that tests start.
 for name, value in {
@@ -71,6 +71,25 @@ def postgres_server() -> Iterator[PostgresServer]:
     upgrade(server.url("template"))
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """One server that speaks S3 for the session."""
+    from tests.servers import ObjectStore
+
+    server = ObjectStore()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def bucket_url(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of a folder in an empty bucket; this process's environment says how to reach it."""
+    for name, value in object_store.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{object_store.new_bucket()}/some/folder"
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
-"""Real servers for tests: Redis and PostgreSQL, each on a free port of the loopback.
+"""Real servers for tests: Redis, PostgreSQL, an object store, each on a free port of the loopback.
 
-Both die with the test process, however it ends. Tests of faults may `kill` and `start` them
+All die with the test process, however it ends. Tests of faults may `kill` and `start` them
 again on the same port.
 """
 
@@ -9,16 +9,19 @@ from __future__ import annotations
 import ctypes
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import redis
 from redis.backoff import NoBackoff
@@ -55,6 +58,7 @@ class Server:
 
     user: str | None = None
     stop_signal = signal.SIGTERM
+    start_seconds = START_SECONDS
 
     def __init__(self, name: str) -> None:
         self.port = free_port()
@@ -81,7 +85,8 @@ class Server:
                 # After the change of user, which would take the wish back.
                 preexec_fn=lambda: _libc.prctl(1, self.stop_signal, 0, 0, 0),  # noqa: PLW1509
             )
-        wait_until(self._up, f"{self.command()[0]} answers; log:\n{self.log()}")
+        what = f"{self.command()[0]} answers; log:\n{self.log()}"
+        wait_until(self._up, what, self.start_seconds)
 
     def _up(self) -> bool:
         assert self.process is not None
@@ -161,12 +166,13 @@ def postgres_binaries() -> Path | None:
 
 
 class PostgresServer(Server):
-    """PostgreSQL without durability. As root it runs as `nobody`: it refuses root."""
+    """PostgreSQL, without durability unless asked. As root it runs as `nobody`: it refuses root."""
 
     stop_signal = signal.SIGINT  # "fast": does not wait for clients
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, *, durable: bool = False) -> None:
         super().__init__("postgres")
+        self.durable = durable
         if os.geteuid() == 0:
             self.user = "nobody"
             os.chown(self.folder, pwd.getpwnam("nobody").pw_uid, -1)
@@ -197,12 +203,11 @@ class PostgresServer(Server):
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
-            "fsync": "off",
-            "synchronous_commit": "off",
-            "full_page_writes": "off",
             "max_connections": "200",
             "shared_buffers": "16MB",
         }
+        if not self.durable:
+            settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "off")
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         data = str(self.folder / "data")
         return [str(self.binaries / "postgres"), "-D", data, "-p", str(self.port), *options]
@@ -234,3 +239,46 @@ class PostgresServer(Server):
     def drop(self, name: str) -> None:
         """Remove a database, whoever is connected."""
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+class ObjectStore(Server):
+    """Something that speaks S3, moto; forgets everything when stopped."""
+
+    def __init__(self) -> None:
+        super().__init__("s3")
+        self._buckets = 0
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "a secret of the tests",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.endpoint,
+        }
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+
+    def ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.endpoint}/moto-api/", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def new_bucket(self) -> str:
+        """Make an empty bucket. Returns its name."""
+        self._buckets += 1
+        name = f"bucket-{self._buckets}"
+        httpx.put(f"{self.endpoint}/{name}", trust_env=False).raise_for_status()
+        return name
+
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        """What lies in a bucket."""
+        found = httpx.get(
+            f"{self.endpoint}/{bucket}", params={"prefix": prefix}, trust_env=False
+        ).raise_for_status()
+        return re.findall(r"<Key>(.*?)</Key>", found.text)
+
+    def uploads(self, bucket: str) -> list[str]:
+        """Uploads in parts that were neither completed nor aborted."""
+        found = httpx.get(f"{self.endpoint}/{bucket}?uploads", trust_env=False).raise_for_status()
+        return re.findall(r"<UploadId>(.*?)</UploadId>", found.text)

@@ -54,4 +54,4 @@ def test_no_function_is_long() -> None:
 
 def test_every_package_of_tests_mirrors_a_package() -> None:
     mirrors = {path.name for path in (ROOT / "tests").iterdir() if (path / "__init__.py").exists()}
-    assert mirrors <= {*PACKAGES, "compatibility", "end_to_end"}
+    assert mirrors <= {*PACKAGES, "compatibility", "deploy", "end_to_end", "faults", "monitoring"}

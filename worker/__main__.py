@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 
+from jobs import logs
 from jobs.settings import BadSettings
 
 
@@ -21,6 +22,7 @@ def main() -> None:
         from worker.app import app, settings
     except BadSettings as error:
         sys.exit(str(error))
+    logs.configure_for(settings)  # Celery has something to say before it asks for it
     name = f"slimgpt-{os.getpid()}@{socket.gethostname()}"
     chatter = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     app.worker_main(

@@ -6,24 +6,32 @@ its own connections when its first job comes, because none may be shared over a 
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_ready
+from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutdown
+from celery.utils.log import get_multiprocessing_logger
 
-from jobs import logs
+from jobs import logs, places
 from jobs.artifacts import Artifacts
 from jobs.database import make_engine
+from jobs.disks import DiskMetrics
+from jobs.exposition import serve
 from jobs.progress import Progress
 from jobs.queue import TASK, make_app
 from jobs.settings import load
 from jobs.store import Store
+from worker import heartbeat, metrics
+from worker.polls import poll_step
 from worker.shutdown import ShutdownFlag
 from worker.supervisor import Supervisor
 
 settings = load()
-shutdown = ShutdownFlag()  # before the fork
+places.require(settings)
+shutdown = ShutdownFlag()  # before the fork, as is the next
+heart = heartbeat.of(settings.work_root, os.getpid())
 app: Celery = make_app(settings.redis_url.get_secret_value())
 
 
@@ -38,6 +46,7 @@ def supervisor() -> Supervisor:
         Progress.connect(settings.redis_url.get_secret_value()),
         Artifacts(settings.artifacts_url),
         shutdown.is_set,
+        heart.beat,
     )
 
 
@@ -47,7 +56,8 @@ def prune_job(job_id: str) -> str:
 
 
 def _configure_logs(**_: Any) -> None:
-    logs.configure(settings.log_level, as_json=settings.log_json)
+    logs.configure_for(settings)
+    get_multiprocessing_logger().propagate = True  # it tells of children that were killed
 
 
 def _watch_signals(**_: Any) -> None:
@@ -55,6 +65,20 @@ def _watch_signals(**_: Any) -> None:
     shutdown.raise_on_signals()
 
 
+def _stop_heart(**_: Any) -> None:
+    heart.stop()
+
+
+def _serve_metrics(**_: Any) -> None:
+    # In the child: it does what is counted. Another one in its place takes the port over.
+    metrics.last_poll.set_function(lambda: heart.at() or 0.0)
+    metrics.REGISTRY.register(DiskMetrics(lambda: {"work": settings.work_root}))
+    serve(settings, metrics.REGISTRY)
+
+
 app.task(name=TASK)(prune_job)
+app.steps["consumer"].add(poll_step(heart.beat))
 setup_logging.connect(_configure_logs)
 worker_ready.connect(_watch_signals)
+worker_shutdown.connect(_stop_heart)
+worker_process_init.connect(_serve_metrics)

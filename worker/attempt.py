@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -29,13 +30,18 @@ from slimgpt.events import (
     StageStarted,
     Warned,
 )
-from worker import ending
-from worker.ending import Broken, Ending, Stopped
+from worker import ending, metrics
+from worker.ending import Broken, Ending, Stopped, Why
 from worker.engine import EngineProcess
 from worker.lease import Lease, LeaseLost
+from worker.shared_layers import SharedLayers
+from worker.watched import why_to_stop
 from worker.workfolder import WorkFolder
 
 TICK_SECONDS = 0.2
+TOLD_TO_END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+TOLD_SECONDS = 5.0
+"""From the end of an engine by one of these to the worker's own signal, if both were told."""
 log = structlog.get_logger(__name__)
 
 
@@ -68,8 +74,12 @@ class Attempt:
         self._last: Result | Failed | None = None
         self._where = "its start"
 
-    def run(self, folder: WorkFolder) -> Ending:
+    def run(self, folder: WorkFolder, layers: SharedLayers) -> Ending:
         """Start the engine and stay with it to the end; when this returns it is gone.
+
+        Args:
+            folder: where it works.
+            layers: told of every layer that it has finished.
 
         Raises:
             OSError: the engine can't be started.
@@ -82,7 +92,7 @@ class Attempt:
         )
         log.info("engine started", engine_pid=engine.pid, resume=folder.resume)
         try:
-            ended = self._watch(engine)
+            ended = self._watch(engine, layers)
             log.info("engine ended", ending=type(ended).__name__, garbage=engine.garbage)
             return ended
         finally:
@@ -99,12 +109,14 @@ class Attempt:
             str(settings.models_root),
             "--texts-root",
             str(settings.texts_root),
+            "--uploads-root",
+            str(folder.uploads),
             "--device",
             settings.device,
             *(["--resume"] if folder.resume else []),
         ]
 
-    def _watch(self, engine: EngineProcess) -> Ending:
+    def _watch(self, engine: EngineProcess, layers: SharedLayers) -> Ending:
         started = heard = time.monotonic()
         while True:
             try:
@@ -112,6 +124,8 @@ class Attempt:
                 if event is not None:
                     heard = time.monotonic()
                     self._take(event)
+                    if isinstance(event, LayerFinished):
+                        layers.noted()
             except EOFError:
                 return self._judge(engine)
             except LeaseLost:
@@ -124,12 +138,8 @@ class Attempt:
 
     def _reason_to_stop(self, started: float, heard: float) -> Stopped | Broken | None:
         settings, now = self._settings, time.monotonic()
-        if self._lease.is_lost():
-            return Stopped("lost")
-        if self._lease.cancel.is_set():
-            return Stopped("cancel")
-        if self._shutting_down():
-            return Stopped("shutdown")
+        if (why := why_to_stop(self._lease, self._shutting_down)) is not None:
+            return Stopped(why)
         if now - heard > settings.engine_hang_seconds:
             return ending.hung(settings.engine_hang_seconds, self._where)
         limit = settings.job_time_limit_seconds
@@ -139,9 +149,23 @@ class Attempt:
 
     def _judge(self, engine: EngineProcess) -> Ending:
         judged = ending.of_exit(engine.returncode, self._last, self._where, engine.tail)
+        if isinstance(judged, Broken) and (why := self._why_it_was_ended(engine)) is not None:
+            return Stopped(why)
         if isinstance(judged, Broken) and engine.tail:
             log.warning("what the engine wrote last", stderr=engine.tail)
         return judged
+
+    def _why_it_was_ended(self, engine: EngineProcess) -> Why | None:
+        """The reason to stop that the engine has heard of before us, if there is one.
+
+        Who ends a machine or a systemd unit signals every process, and the engine dies at once.
+        """
+        hears_soon = time.monotonic() + TOLD_SECONDS
+        while (why := why_to_stop(self._lease, self._shutting_down)) is None:
+            if -engine.returncode not in TOLD_TO_END or time.monotonic() > hears_soon:
+                return None
+            time.sleep(TICK_SECONDS)
+        return why
 
     def _take(self, event: AnyEvent) -> None:
         """Truth first, then the hint."""
@@ -154,6 +178,7 @@ class Attempt:
             self._note(event)
             self._keep(event)
         self._progress.record(self._id, event)
+        metrics.said(event)
 
     def _note(self, event: AnyEvent) -> None:
         if isinstance(event, StageStarted):
@@ -161,7 +186,7 @@ class Attempt:
         elif isinstance(event, StageFinished):
             self._where = f"the step after stage {event.stage}"
         elif isinstance(event, LayerFinished):
-            self._where = f"stage prune, after layer {event.layer + 1} of {event.layers_total}"
+            self._where = f"stage prune, after layer {event.done} of {event.layers_total}"
 
     def _keep(self, event: AnyEvent) -> None:
         store, job_id, epoch = self._store, self._id, self._epoch

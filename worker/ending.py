@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from dataclasses import dataclass
 from typing import Literal
@@ -55,7 +56,8 @@ def of_exit(
         tail: the end of what it wrote to standard error.
     """
     if isinstance(last, Failed):
-        return Broken(last.code, last.message, last.hint)
+        told = _without_paths(last.message) if last.code == "internal-error" else last.message
+        return Broken(last.code, told, last.hint)
     if returncode < 0:
         return _killed(-returncode, where)
     if returncode != 0:
@@ -67,6 +69,12 @@ def of_exit(
     return Completed(last)
 
 
+# Between quotes a path may hold spaces.
+_PATH = re.compile(
+    r"""(?<=')(?:~|[A-Za-z]:)?[/\\][^']+ | (?<=")(?:~|[A-Za-z]:)?[/\\][^"]+
+    | (?<![\w:/.~])(?:~|[A-Za-z]:)?[/\\][^\s'",;:()\[\]<>]{2,}""",
+    re.VERBOSE,
+)
 _REPORT = (
     "this is a fault of the engine, not of the request; its full output is in the worker's log"
 )
@@ -114,6 +122,11 @@ def reason(error: BaseException) -> str:
 
 
 def _last_line(tail: str) -> str:
-    """What a traceback says at its end, bounded."""
+    """What a traceback says at its end, bounded and without paths."""
     lines = [line.strip() for line in tail.splitlines() if line.strip()]
-    return lines[-1][:500] if lines else ""
+    return _without_paths(lines[-1])[:500] if lines else ""
+
+
+def _without_paths(text: str) -> str:
+    """The words, without where things lie on the worker's disk; addresses and ratios stay."""
+    return _PATH.sub("…", text)

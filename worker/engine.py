@@ -15,16 +15,19 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import copy_context
 from pathlib import Path
 from typing import IO
 
 import structlog
-from pydantic import ValidationError
 
-from slimgpt.events import AnyEvent, parse
+from jobs.redaction import redact
+from slimgpt.events import AnyEvent, Result, parse
 from worker import launch
+from worker.engine_log import EngineLog
 
 LINE_BYTES = 128 << 20  # a result names every channel kept: 10 MB for a model of 70B
+EVENT_BYTES = 64 << 10  # of any other event, and of a result without its layers
 TAIL_BYTES = 16 << 10
 QUEUED_EVENTS = 1000
 LOGGED_GARBAGE = 20
@@ -53,7 +56,7 @@ class EngineProcess:
         keep: Sequence[int] = (),
     ) -> None:
         self._process = subprocess.Popen(
-            launch.command(command),
+            launch.command(command, oom_score=launch.EXPENDABLE),
             cwd=folder,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
@@ -69,12 +72,16 @@ class EngineProcess:
         self._reaping = threading.Lock()
         self._abandoned = threading.Event()
         targets = (self._read_events, self._read_tail, self._await_end)
-        self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
+        self._threads = [
+            # With this thread's context: what they log carries the job's ids.
+            threading.Thread(target=copy_context().run, args=(target,), daemon=True)
+            for target in targets
+        ]
         for thread in self._threads:
             thread.start()
 
     def next_event(self, seconds: float) -> AnyEvent | None:
-        """The next event, or None if there was none in time; see `finished`.
+        """The next event, or None if there was none in time.
 
         Raises:
             EOFError: the engine has ended and all its events were handed out.
@@ -83,10 +90,14 @@ class EngineProcess:
             event = self._events.get(timeout=seconds)
         except queue.Empty:
             return None
-        if event is None:
-            self._events.put(None)
-            raise EOFError
-        return event
+        if event is not None:
+            return event
+        self._events.put(None)
+        # It may have closed its output and work on: then it is silent, not at its end.
+        self._threads[2].join(seconds)
+        if self._threads[2].is_alive():
+            return None
+        raise EOFError
 
     @property
     def returncode(self) -> int:
@@ -96,9 +107,9 @@ class EngineProcess:
 
     @property
     def tail(self) -> str:
-        """The last of what the engine wrote to standard error."""
+        """The last of what the engine wrote to standard error, without secrets."""
         self._threads[1].join(timeout=1.0)
-        return self._tail.decode(errors="replace")
+        return redact(self._tail.decode(errors="replace"))
 
     def stop(self, grace: float) -> None:
         """Ask the whole group to end; kill it after `grace` seconds. Returns when it is gone."""
@@ -135,12 +146,14 @@ class EngineProcess:
     def _read_events(self) -> None:
         stdout = self._process.stdout
         assert stdout is not None
-        for line in _lines(stdout):
-            try:
-                self._put(parse(line))
-            except ValidationError:
-                self._note_garbage(line)
-        self._put(None)
+        try:
+            for line in _lines(stdout):
+                try:
+                    self._put(_event(line))
+                except ValueError:  # not UTF-8, no event, or one that is none of ours
+                    self._note_garbage(line)
+        finally:  # nobody may wait for more after a defect
+            self._put(None)
 
     def _put(self, event: AnyEvent | None) -> None:
         while True:
@@ -160,9 +173,31 @@ class EngineProcess:
     def _read_tail(self) -> None:
         stderr = self._process.stderr
         assert stderr is not None
+        lines = EngineLog()
         while chunk := stderr.read1(1 << 16):  # type: ignore[attr-defined]
             self._tail += chunk
             del self._tail[:-TAIL_BYTES]
+            lines.feed(chunk)
+        lines.close()
+
+
+def _event(line: bytes) -> AnyEvent:
+    """The event in a line, bounded: what a hostile engine says becomes rows, and waits in memory.
+
+    The layers of a result are left out: they came one by one, and are in the checkpoint.
+
+    Raises:
+        ValueError: it is no event, or larger than the engine makes any.
+    """
+    if not line.startswith(b"{") or (len(line) > EVENT_BYTES and b'"result"' not in line):
+        raise ValueError("no event, or too large for one")
+    # It may hold the hub's token; what it says is shown to the job's owner.
+    event = parse(redact(line.decode()))
+    if isinstance(event, Result):
+        event = event.model_copy(update={"layers": []})
+    if len(line) > EVENT_BYTES and len(event.line()) > EVENT_BYTES:
+        raise ValueError("too large for an event")
+    return event
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:

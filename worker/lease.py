@@ -10,11 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from tenacity import RetryError, Retrying, retry_if_exception_type, wait_exponential
 from tenacity.stop import stop_when_event_set
 
@@ -22,7 +24,8 @@ from jobs.job import Claim, Renewal
 from jobs.store import Store
 
 LOOK_SECONDS = 1.0
-AWAY = (OperationalError, InterfaceError)
+AWAY = (OperationalError, InterfaceError, InternalError)
+"""The last: PostgreSQL has ended a transaction that stood still, because we did (`database`)."""
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -37,16 +40,22 @@ class Lease:
     Args:
         store: renews and looks, with `lease_seconds` of its own.
         claim: what was claimed.
+        alive: called after every look, also at a store that is away: that is no fault of ours.
     """
 
-    def __init__(self, store: Store, claim: Claim) -> None:
+    def __init__(
+        self, store: Store, claim: Claim, alive: Callable[[], None] = lambda: None
+    ) -> None:
         self._store = store
         self._claim = claim
+        self._alive = alive
         self._renewed = time.monotonic()
         self._over = threading.Event()
         self.lost = threading.Event()
         self.cancel = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        # With this thread's context: what it logs carries the job's ids.
+        keep = partial(copy_context().run, self._keep)
+        self._thread = threading.Thread(target=keep, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
         self._thread.start()
@@ -104,6 +113,7 @@ class Lease:
                 self._look()
             except SQLAlchemyError as error:
                 log.warning("the store is away", error=str(error))
+            self._alive()
             if self.is_lost():
                 log.warning("the lease is lost")
                 return

@@ -2,30 +2,34 @@
 
 Jobs whose worker fell silent go back to the queue; queued jobs whose message was never sent,
 or was lost with the broker, are sent again. Any number of reapers may run: each repair is one
-guarded statement, and a message sent twice does no harm.
+guarded statement, and a message too many does no harm.
 """
 
 from __future__ import annotations
 
 import signal
 import sys
-import threading
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import logs
 from jobs.database import make_engine
+from jobs.exposition import serve
 from jobs.queue import Queue, QueueUnavailable
 from jobs.settings import BadSettings, Settings, load
 from jobs.states import Status
 from jobs.store import Reaped, Store
+from worker.housekeeper import Housekeeper
+from worker.loop import Loop
+from worker.reaper_metrics import REGISTRY, lease_expiries, resent
+from worker.webhooks import senders
 
 NEVER_SENT_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
-class Reaper:
+class Reaper(Loop):
     """Looks every `settings.reap_seconds`.
 
     Args:
@@ -35,11 +39,10 @@ class Reaper:
     """
 
     def __init__(self, settings: Settings, store: Store, queue: Queue) -> None:
+        super().__init__("reaper", settings.reap_seconds)
         self._settings = settings
         self._store = store
         self._queue = queue
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def look(self) -> list[Reaped]:
         """Repair once. Returns the jobs that were taken from silent workers.
@@ -51,36 +54,35 @@ class Reaper:
         reaped = self._store.reap()
         for job in reaped:
             log.warning("worker lost", job=job.id, attempt=job.attempt, status=str(job.status))
-        lost_after = self._settings.redispatch_seconds
+            lease_expiries.labels(str(job.status)).inc()
         back = [job.id for job in reaped if job.status is Status.QUEUED]
-        for job_id in back + self._store.undispatched(NEVER_SENT_SECONDS, lost_after):
+        self._send(back + self._store.undispatched(NEVER_SENT_SECONDS))
+        self._send(self._lost())
+        return reaped
+
+    def _lost(self) -> list[str]:
+        """Jobs in place of whose messages others are to be sent; which ones does not matter.
+
+        Most that have waited long only wait their turn: messages are missing when there are fewer
+        than jobs that wait for one. They are counted first: what a worker takes meanwhile must not
+        look like a loss.
+        """
+        there = self._queue.waiting()
+        missing = self._store.awaited() - there
+        if missing <= 0:
+            return []
+        return self._store.unanswered(self._settings.redispatch_seconds, missing)
+
+    def _send(self, job_ids: list[str]) -> None:
+        for job_id in job_ids:
             self._queue.publish(job_id)
             self._store.dispatched(job_id)
             log.info("sent again", job=job_id)
-        return reaped
+            resent.inc()
 
-    def run(self) -> None:
-        """Look again and again until `stop`."""
-        while not self._over.is_set():
-            try:
-                self.look()
-            except (SQLAlchemyError, QueueUnavailable) as error:
-                log.warning("the reaper will try again", error=str(error))
-            except Exception:
-                # A process that lives on without this loop would repair nothing, unnoticed.
-                log.exception("the reaper will try again")
-            self._over.wait(self._settings.reap_seconds)
-
-    def start(self) -> None:
-        """Run on a thread."""
-        self._thread = threading.Thread(target=self.run, name="reaper", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the loop and wait for it."""
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join()
+    def expected(self) -> tuple[type[Exception], ...]:
+        """Store or broker are away."""
+        return (SQLAlchemyError, QueueUnavailable)
 
 
 def main() -> None:
@@ -91,14 +93,21 @@ def main() -> None:
         settings = load()
     except BadSettings as error:
         sys.exit(str(error))
-    logs.configure(settings.log_level, as_json=settings.log_json)
+    logs.configure_for(settings)
     engine = make_engine(settings.database_url.get_secret_value())
     queue = Queue(settings.redis_url.get_secret_value())
     store = Store(engine, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts)
-    reaper = Reaper(settings, store, queue)
-    reaper.start()
+    try:
+        tidying = Housekeeper.of(settings, store)
+    except ValueError as error:  # a place of artifacts that is none
+        sys.exit(str(error))
+    loops: list[Loop] = [Reaper(settings, store, queue), tidying, *senders(settings, engine)]
+    for loop in loops:
+        loop.start()
+    serve(settings, REGISTRY)
     signal.sigwait(ends)
-    reaper.stop()
+    for loop in loops:
+        loop.stop()
     queue.close()
     engine.dispose()
 

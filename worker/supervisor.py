@@ -1,8 +1,9 @@
 """`Supervisor`: takes a job from its message to its end.
 
-1. Claim it; a message without a queued job behind it is dropped.
-2. Run the engine while the lease holds (`worker.attempt`).
-3. Publish what it made under this epoch's prefix, then point the row at it in one statement.
+1. Claim the job that was queued first; a message without a queued job behind it is dropped.
+2. Run the engine while the lease holds (`worker.attempt`), on uploads that were brought first.
+3. Publish what it made under this epoch's prefix (`worker.publication`), then point the row at it
+   in one statement.
 4. Remove the working folder if the job has ended; keep it for the next attempt if not.
 
 Everything after the claim is guarded by the epoch: two workers on one job can't both finish it.
@@ -10,55 +11,51 @@ Everything after the claim is guarded by the epoch: two workers on one job can't
 
 from __future__ import annotations
 
-import json
 import os
+import secrets
 import socket
 import time
-from collections.abc import Callable
-from enum import StrEnum
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
-from tenacity import (
-    Retrying,
-    retry_if_exception_type,
-    retry_if_not_exception_type,
-    stop_after_attempt,
-    stop_after_delay,
-    wait_exponential,
-)
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from jobs import request_id
 from jobs.artifacts import Artifacts
+from jobs.calibration_sets import CalibrationSets
+from jobs.identity import identity
 from jobs.job import Claim
 from jobs.progress import Progress
+from jobs.reclaims import reclaim
 from jobs.settings import Settings
 from jobs.states import Status
 from jobs.store import Store
-from slimgpt.events import Result, StageFinished, StageStarted
-from worker.attempt import Attempt
+from slimgpt.errors import ResumeError
+from worker import metrics
+from worker.attempt import TICK_SECONDS, Attempt
 from worker.ending import Broken, Completed, Ending, Stopped, reason
 from worker.lease import AWAY, Lease, LeaseLost
+from worker.publication import Publication, Published
+from worker.shared_layers import SharedLayers, wanted
+from worker.uploads import Uploads
+from worker.verdict import ENDED, Outcome, Verdict
+from worker.watched import Halted, watched, why_to_stop
 from worker.workfolder import WorkFolder, open_folder, sweep
 
-PUBLISH_ATTEMPTS = 3
+__all__ = ["Outcome", "Supervisor"]
 CLAIM_SECONDS = 30.0
+COPY_SECONDS = 5.0
+"""Longest wait for layers on their way to the store when a worker shuts down."""
+REST_SECONDS = 30.0
+"""Pause after a job that this machine's disk or mounts could not do.
+
+Such a failure takes no time: without a pause one broken machine fails the whole queue of many.
+"""
 log = structlog.get_logger(__name__)
-
-
-class Outcome(StrEnum):
-    """What became of a message."""
-
-    DUPLICATE = "duplicate"  # there was nothing to claim
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    RELEASED = "released"  # given back on shutdown
-    LOST = "lost"  # the lease ran out; somebody else decides
-
-
-ENDED = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED})
 
 
 class Supervisor:
@@ -70,6 +67,7 @@ class Supervisor:
         progress: hints for those who watch.
         artifacts: where checkpoints are published.
         shutting_down: whether the worker was asked to stop.
+        alive: called again and again while a job's lease is looked after.
     """
 
     def __init__(
@@ -79,36 +77,60 @@ class Supervisor:
         progress: Progress,
         artifacts: Artifacts,
         shutting_down: Callable[[], bool] = lambda: False,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
         self.store = store
         self.progress = progress
         self.artifacts = artifacts
         self.shutting_down = shutting_down
-        self.worker = f"{socket.gethostname()}:{os.getpid()}"
+        self.alive = alive
+        # A container that starts again has its predecessor's host name and process ids.
+        self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._identity: str | None = None
+        self._broken = False
 
     def run(self, job_id: str) -> Outcome:
-        """Do the job, if it is there to be done.
+        """Do the job that was queued first; the one in the message, if it is the only one.
+
+        Messages are counted, not read: as many come as jobs are queued, in any order.
 
         Raises:
             sqlalchemy.exc.SQLAlchemyError: the store is away before anything was claimed.
         """
-        sweep(self.settings.work_root, self._ended)
-        claim = self._claim(job_id)
+        sweep(self.settings.work_root, self._over)
+        claim = self._claim()
         if claim is None:
             log.info("nothing to claim", job=job_id)
+            metrics.duplicate()
             return Outcome.DUPLICATE
+        metrics.claimed(claim, self.store.lease_seconds)
+        job_id = claim.job.id
         with structlog.contextvars.bound_contextvars(
-            job=job_id, epoch=claim.epoch, attempt=claim.attempt
+            job=job_id,
+            epoch=claim.epoch,
+            attempt=claim.attempt,
+            **request_id.of(self.progress.redis, job_id),
         ):
-            log.info("claimed", model=claim.job.spec.model)
+            log.info("claimed", model=claim.spec.model)
             self.progress.start(job_id)
             self.progress.record_status(job_id, Status.RUNNING)
-            outcome = self._guarded(claim)
+            with metrics.busy.track_inprogress():
+                outcome = self._guarded(claim)
             log.info("done", outcome=str(outcome))
+            metrics.ended(str(outcome))
+            if outcome is Outcome.LOST:
+                self._sweep_lost()
+            if self._broken:
+                self._rest()
             return outcome
 
-    def _claim(self, job_id: str) -> Claim | None:
+    def _sweep_lost(self) -> None:
+        """Another may have ended the job while we held its folder: it is ours to remove."""
+        with suppress(SQLAlchemyError, OSError):
+            sweep(self.settings.work_root, self._over)
+
+    def _claim(self) -> Claim | None:
         # The message is gone: without patience here the job would wait to be sent again.
         patient = Retrying(
             retry=retry_if_exception_type(AWAY),
@@ -116,156 +138,116 @@ class Supervisor:
             stop=stop_after_delay(CLAIM_SECONDS),
             reraise=True,
         )
-        return patient(self.store.claim, job_id, self.worker)
+        claim = None
+        for attempt in patient:
+            with attempt:
+                # The connection may have broken after the commit and before its answer.
+                before = attempt.retry_state.attempt_number > 1
+                claim = reclaim(self.store, self.worker) if before else None
+                claim = claim or self.store.claim_next(self.worker)
+        return claim
 
     def _guarded(self, claim: Claim) -> Outcome:
         """Nothing that goes wrong here may leave the job without an end."""
-        with Lease(self.store, claim) as lease:
+        with Lease(self.store, claim, self.alive) as lease:
+            verdict = Verdict(self.store, self.progress, claim, lease)
             try:
-                if self.shutting_down():
-                    return self._stop(claim, lease, Stopped("shutdown"))
-                return self._work(claim, lease)
+                return self._ended(claim, lease, verdict)
             except LeaseLost:
                 return Outcome.LOST
-            except Exception as error:
-                log.exception("the worker could not do the job")
-                message = f"the worker could not do the job: {reason(error)}"
-                hint = "look at the worker's log, disk and settings, then submit it again"
-                return self._fail(claim, lease, Broken("worker-error", message, hint))
 
-    def _work(self, claim: Claim, lease: Lease) -> Outcome:
-        root = self.settings.work_root
-        with open_folder(root, claim.job.id, claim.epoch, claim.job.spec) as folder:
-            ended = Attempt(
-                self.settings, self.store, self.progress, claim, lease, self.shutting_down
-            ).run(folder)
-            outcome = self._settle(claim, lease, folder, ended)
+    def _ended(self, claim: Claim, lease: Lease, verdict: Verdict) -> Outcome:
+        try:
+            if self.shutting_down():
+                return verdict.stopped(Stopped("shutdown"))
+            return self._work(claim, lease, verdict)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            self._broken = isinstance(error, OSError)
+            log.exception("the worker could not do the job")
+            message = f"the worker could not do the job: {reason(error)}"
+            hint = "look at the worker's log, disk and settings, then submit it again"
+            return verdict.failed(Broken("worker-error", message, hint))
+
+    def _rest(self) -> None:
+        """Leave the queue to others for a while; on shutdown, end at once."""
+        log.warning("this worker rests after a failure of its machine", seconds=REST_SECONDS)
+        self._broken, over = False, time.monotonic() + REST_SECONDS
+        while time.monotonic() < over and not self.shutting_down():
+            self.alive()
+            time.sleep(TICK_SECONDS)
+
+    def _work(self, claim: Claim, lease: Lease, verdict: Verdict) -> Outcome:
+        root, share = self.settings.work_root, wanted(self.settings, self.artifacts)
+        service = lease.persist(self._service)
+        with open_folder(root, claim.job.id, claim.epoch, claim.spec, service) as folder:
+            layers = SharedLayers(self.artifacts, claim, folder.layers, on=share)
+            with layers:
+                ended = self._prune(claim, lease, folder, layers)
+                if isinstance(ended, Completed):
+                    outcome = self._publish(claim, lease, folder, ended, verdict)
+                elif isinstance(ended, Broken):
+                    outcome = verdict.failed(ended)
+                else:
+                    outcome = verdict.stopped(ended)
             if outcome in ENDED:
+                layers.remove()
                 folder.remove()
         return outcome
 
-    def _settle(self, claim: Claim, lease: Lease, folder: WorkFolder, ended: Ending) -> Outcome:
-        if isinstance(ended, Completed):
-            return self._succeed(claim, lease, folder, ended.result)
-        if isinstance(ended, Broken):
-            return self._fail(claim, lease, ended)
-        return self._stop(claim, lease, ended)
-
-    def _succeed(self, claim: Claim, lease: Lease, folder: WorkFolder, result: Result) -> Outcome:
-        prefix = f"jobs/{claim.job.id}/{claim.epoch}"
+    def _prune(
+        self, claim: Claim, lease: Lease, folder: WorkFolder, layers: SharedLayers
+    ) -> Ending:
+        """Run the engine, from the last layer that is finished anywhere."""
+        why = partial(why_to_stop, lease, self.shutting_down)
+        uploads = Uploads(CalibrationSets(self.store.engine), self.artifacts, lease)
+        if (missing := uploads.bring(claim.spec, folder.uploads, why)) is not None:
+            return missing
         try:
-            checkpoint = _inside(folder.engine, result.checkpoint)
-            report = _read_report(checkpoint)
-        except (OSError, ValueError) as error:
-            words = "the engine reported success, but its checkpoint or report.json is not usable: "
-            return self._fail(claim, lease, Broken("engine-protocol", words + reason(error), ""))
-        lease.write(lambda: self.store.stage(claim.job.id, claim.epoch, "publish"))
-        self.progress.record(claim.job.id, StageStarted(stage="publish"))
-        began = time.monotonic()
-        try:
-            self._publish(prefix, checkpoint)
-        except Exception as error:
-            # Every object store has exceptions of its own; each means the same here.
-            log.exception("publishing failed", prefix=prefix)
-            self._take_back(prefix)
-            words = f"the result could not be published: {reason(error)}"
-            hint = "look at the space and the settings of the artifact store, then submit it again"
-            return self._fail(claim, lease, Broken("publish-failed", words, hint))
-        seconds = time.monotonic() - began
-        self.progress.record(claim.job.id, StageFinished(stage="publish", seconds=seconds))
-        return self._point(claim, lease, prefix, result, report)
+            brought = watched(layers.bring, why)
+        except Halted as halted:
+            return Stopped(halted.why)
+        folder = replace(folder, resume=folder.resume or brought)
+        ended = self._attempt(claim, lease).run(folder, layers)
+        if folder.resume and isinstance(ended, Broken) and ended.code == ResumeError.code:
+            # A model or text that this machine has another version of, or that has changed.
+            log.warning("the finished layers are of another input", message=ended.message)
+            folder.clear()
+            layers.forget()
+            ended = self._attempt(claim, lease).run(replace(folder, resume=False), layers)
+        if ended == Stopped("shutdown"):
+            layers.settle(COPY_SECONDS)
+        return ended
 
-    def _publish(self, prefix: str, checkpoint: Path) -> None:
-        retrying = Retrying(
-            retry=retry_if_not_exception_type(ValueError),  # the files are at fault
-            stop=stop_after_attempt(PUBLISH_ATTEMPTS),
-            wait=wait_exponential(0.5),
-            reraise=True,
-        )
-        retrying(self.artifacts.put, prefix, checkpoint)
+    def _attempt(self, claim: Claim, lease: Lease) -> Attempt:
+        return Attempt(self.settings, self.store, self.progress, claim, lease, self.shutting_down)
 
-    def _point(
-        self, claim: Claim, lease: Lease, prefix: str, result: Result, report: dict[str, Any]
+    def _publish(
+        self, claim: Claim, lease: Lease, folder: WorkFolder, done: Completed, verdict: Verdict
     ) -> Outcome:
-        """Make the published files the job's result, or take them back."""
-        job_id, epoch = claim.job.id, claim.epoch
-        finished = lease.persist(
-            lambda: self.store.finish(
-                job_id,
-                epoch,
-                prefix=prefix,
-                result=json.loads(result.line()),
-                report=report,
-            )
-        )
-        if not finished:
-            job = lease.persist(lambda: self.store.get(job_id))
-            # A commit whose answer was lost is made again, and refused: it is ours all the same.
-            finished = job is not None and job.artifacts_prefix == prefix
-        if finished:
-            return self._ended_as(job_id, Status.SUCCEEDED, Outcome.SUCCEEDED)
-        self._take_back(prefix)
-        return self._stop(claim, lease, Stopped("cancel"))
+        lease.write(lambda: self.store.stage(claim.job.id, claim.epoch, "publish"))
+        publication = Publication(self.artifacts, self.progress, claim)
+        why = partial(why_to_stop, lease, self.shutting_down)
+        ended = publication.run(folder.engine, done.result, why)
+        if isinstance(ended, Published):
+            return verdict.succeeded(ended, publication)
+        return verdict.failed(ended) if isinstance(ended, Broken) else verdict.stopped(ended)
 
-    def _take_back(self, prefix: str) -> None:
-        """Remove what was published or half published; the job's end doesn't hang on it."""
+    def _over(self, owners: Mapping[str, str]) -> set[str]:
+        """Which working folders' jobs need them no more; when in doubt, they do."""
         try:
-            self.artifacts.delete(prefix)
-        except Exception:
-            log.exception("files are left in the artifact store", prefix=prefix)
-
-    def _fail(self, claim: Claim, lease: Lease, broken: Broken) -> Outcome:
-        job_id = claim.job.id
-        log.warning("failed", code=broken.code, message=broken.message)
-        if lease.persist(lambda: self.store.fail(job_id, claim.epoch, broken.error())):
-            return self._ended_as(job_id, Status.FAILED, Outcome.FAILED)
-        return self._stop(claim, lease, Stopped("cancel"))
-
-    def _stop(self, claim: Claim, lease: Lease, stopped: Stopped) -> Outcome:
-        """End a cancelled job, give back one on shutdown; a lost one is nobody's business here."""
-        job_id, epoch = claim.job.id, claim.epoch
-        if stopped.why == "lost":
-            return Outcome.LOST
-        if stopped.why == "shutdown" and lease.persist(lambda: self.store.release(job_id, epoch)):
-            return self._ended_as(job_id, Status.QUEUED, Outcome.RELEASED)
-        if lease.persist(lambda: self.store.cancelled(job_id, epoch)):
-            return self._ended_as(job_id, Status.CANCELLED, Outcome.CANCELLED)
-        return Outcome.LOST
-
-    def _ended_as(self, job_id: str, status: Status, outcome: Outcome) -> Outcome:
-        self.progress.record_status(job_id, status)
-        return outcome
-
-    def _ended(self, job_id: str) -> bool:
-        """Whether a working folder's job needs it no more; when in doubt, it does."""
-        try:
-            job = self.store.get(job_id)
+            known = self.store.leftovers(owners)
+            here = self._service()
         except SQLAlchemyError:
-            return False
-        # A folder of an unknown job may be another service's.
-        return job is not None and job.terminal
+            return set()
+        ended = {job_id for job_id, leftover in known.items() if leftover is not None}
+        # A folder of a job that is unknown here may be another service's.
+        deleted = {job for job, owner in owners.items() if owner == here and job not in known}
+        return ended | (deleted if here else set())
 
-
-def _inside(folder: Path, name: str) -> Path:
-    """A folder below another, links resolved.
-
-    Raises:
-        ValueError: it leads elsewhere, or is no folder.
-    """
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_dir():
-        raise ValueError(f"{name!r} is not a folder below the working folder")
-    return path
-
-
-def _read_report(checkpoint: Path) -> dict[str, Any]:
-    """The checkpoint's report.json.
-
-    Raises:
-        OSError: there is none.
-        ValueError: it is not a JSON object.
-    """
-    report = json.loads((checkpoint / "report.json").read_text(encoding="utf-8"))
-    if not isinstance(report, dict):
-        raise ValueError("report.json is not a JSON object")
-    return report
+    def _service(self) -> str:
+        """Which service this is, by its database; asked once."""
+        if self._identity is None:
+            self._identity = identity(self.store.engine)
+        return self._identity

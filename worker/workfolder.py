@@ -1,6 +1,8 @@
 """`WorkFolder`: the disk space of a job's attempts on this machine.
 
     WORK_ROOT/JOB_ID/spec.json   the engine's argument
+    WORK_ROOT/JOB_ID/uploads/    the uploaded texts that it names
+    WORK_ROOT/JOB_ID/service     whose job it is (`jobs.identity`)
     WORK_ROOT/JOB_ID/lock        held by the worker and by the engine it started
     WORK_ROOT/JOB_ID/engine/     the engine's working folder; survives until the job has ended
 
@@ -15,14 +17,18 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from slimgpt.config import PruneSpec
 
+log = structlog.get_logger(__name__)
 GONE = "gone-"
+SERVICE = "service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +49,38 @@ class WorkFolder:
         """The engine's working folder."""
         return self.path / "engine"
 
+    @property
+    def uploads(self) -> Path:
+        """Where the uploaded texts are that the engine may read."""
+        return self.path / "uploads"
+
+    @property
+    def layers(self) -> Path:
+        """Where the engine keeps finished layers."""
+        return self.engine / "layers"
+
+    def clear(self) -> None:
+        """Remove what the engine has done so far."""
+        shutil.rmtree(self.engine, ignore_errors=True)
+        self.engine.mkdir(exist_ok=True)
+
     def remove(self) -> None:
         """Remove it all; the job has ended."""
         _discard(self.path)
 
 
 @contextmanager
-def open_folder(root: Path, job_id: str, epoch: int, spec: PruneSpec) -> Iterator[WorkFolder]:
+def open_folder(
+    root: Path, job_id: str, epoch: int, spec: PruneSpec, service: str = ""
+) -> Iterator[WorkFolder]:
     """Lock the job's folder, or one of this epoch's own if another process is still in there.
+
+    Args:
+        root: below which working folders are.
+        job_id: the job.
+        epoch: of the attempt.
+        spec: what the engine is to read.
+        service: identity of the service in whose database the job is.
 
     Raises:
         OSError: the disk is full or the folder can't be written.
@@ -66,25 +96,43 @@ def open_folder(root: Path, job_id: str, epoch: int, spec: PruneSpec) -> Iterato
         folder = WorkFolder(path, lock, resume=(path / "engine").exists())
         folder.engine.mkdir(exist_ok=True)
         folder.spec.write_text(spec.model_dump_json(indent=2))
+        (path / SERVICE).write_text(service)
         yield folder
     finally:
         os.close(lock)
 
 
-def sweep(root: Path, ended: Callable[[str], bool]) -> list[str]:
-    """Remove the folders of jobs that have `ended` elsewhere. Returns their names."""
+def sweep(root: Path, over: Callable[[Mapping[str, str]], Collection[str]]) -> list[str]:
+    """Remove the folders of jobs that need them no more. Returns their names.
+
+    Args:
+        root: below which working folders are.
+        over: of many jobs, each with the identity of its service, "" where that is not known:
+            which are over. Asked once for all.
+    """
     removed = []
     for path in root.glob(f"{GONE}*"):  # a removal that was cut off
         shutil.rmtree(path, ignore_errors=True)
-    for path in sorted(root.glob("job_*")) if root.is_dir() else []:
-        if not ended(path.name.split(".")[0]):
+    folders = {path: path.name.split(".")[0] for path in sorted(root.glob("job_*"))}
+    ended = over({job_id: _service_of(path) for path, job_id in folders.items()}) if folders else ()
+    for path in [path for path, job_id in folders.items() if job_id in ended]:
+        try:
+            lock = _lock(path)
+        except OSError as error:  # no reason not to work: a message has been taken for it
+            log.warning("a working folder cannot be removed", folder=path.name, error=str(error))
             continue
-        lock = _lock(path)
         if lock is not None:
             _discard(path)
             os.close(lock)
             removed.append(path.name)
     return removed
+
+
+def _service_of(path: Path) -> str:
+    try:
+        return (path / SERVICE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _discard(path: Path) -> None:

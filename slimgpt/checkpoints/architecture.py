@@ -6,13 +6,14 @@ Imports neither torch nor transformers: plans are made without them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from slimgpt.checkpoints.families import FAMILIES, Family
+from slimgpt.checkpoints.families import FAMILIES, OTHERS, READ_AS_ANOTHER, Family
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
 
 MOST_LAYERS = 4096
+MOST_EXPERTS = 4096
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,15 @@ class Architecture:
     tied: bool
     dtype: str
     sizes: tuple[LayerSize, ...]
+    experts: int = 0
+    """FFNs of a layer that a router chooses from, each as wide as the size says; 0: one, always."""
+
+    def ffns(self) -> tuple[Architecture, ...]:
+        """The architecture as each FFN of a layer has it."""
+        if not self.experts:
+            return (self,)
+        family = self.family
+        return tuple(replace(self, family=family.expert(n)) for n in range(self.experts))
 
     @property
     def layers(self) -> int:
@@ -59,47 +69,113 @@ def read(config: Mapping[str, Any]) -> Architecture:
             hint="prune the full-precision checkpoint (float32, bfloat16, float16) and quantise "
             "the result",
         )
-    hidden = _size(config, "hidden_size")
-    heads = _size(config, "num_attention_heads")
-    dense = LayerSize(
-        heads=heads,
-        kv_heads=_size(config, "num_key_value_heads", default=heads),
-        channels=_size(config, "intermediate_size"),
-    )
-    count = _size(config, "num_hidden_layers")
+    full = family.completed(config)
+    _check_variant(family, full)
+    keys = family.keys
+    hidden, count = _size(full, keys.hidden), _size(full, keys.layers)
+    whole = dense(family, full)
     if count > MOST_LAYERS:
         raise UnsupportedModelError(
             f"config.json: {count} layers are more than any model has",
             hint="download the model's config.json again",
         )
-    overrides = _overrides(config)
+    given = _overrides(config)
+    experts = _experts(family, full)
+    width = hidden // whole.heads
     return Architecture(
         family=family,
         hidden=hidden,
-        head_dim=_size(config, "head_dim", default=hidden // heads),
-        vocabulary=_size(config, "vocab_size"),
-        tied=bool(config.get("tie_word_embeddings", False)),
+        head_dim=width if family.spanning else _size(full, "head_dim", default=width),
+        vocabulary=_size(full, "vocab_size"),
+        tied=bool(full.get("tie_word_embeddings", False)),
         dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32"),
-        sizes=tuple(_layer_size(overrides, index, dense) for index in range(count)),
+        sizes=tuple(_layer_size(given, index, family, full, whole) for index in range(count)),
+        experts=experts,
     )
+
+
+def _experts(family: Family, config: Mapping[str, Any]) -> int:
+    if not family.experts:
+        return 0
+    known = [key for key in family.experts if config.get(key) is not None]
+    count = _size(config, (known or family.experts)[0])
+    if count > MOST_EXPERTS:
+        raise UnsupportedModelError(
+            f"config.json: {count} experts are more than any model has",
+            hint="download the model's config.json again",
+        )
+    return count
+
+
+def positions(architecture: Architecture, config: Mapping[str, Any]) -> int:
+    """How many positions the model has, by its config.
+
+    Raises:
+        BrokenCheckpointError: the config does not say.
+    """
+    return _size(config, architecture.family.keys.positions)
+
+
+def dense(family: Family, config: Mapping[str, Any]) -> LayerSize:
+    """The sizes that the config gives to all layers that have none of their own."""
+    keys = family.keys
+    heads, times = _size(config, keys.heads), keys.times_hidden
+    channels = times * _size(config, keys.hidden) if times else None
+    return LayerSize(
+        heads=heads,
+        kv_heads=_kv_heads(family, family.completed(config), config, heads, heads),
+        channels=_size(config, keys.channels, default=channels),
+    )
+
+
+def overrides(family: Family, size: LayerSize) -> dict[str, int]:
+    """A layer's sizes by the names that the family's config has for them."""
+    keys = family.keys
+    said = {keys.channels: size.channels, keys.heads: size.heads}
+    if keys.kv_heads:
+        said[keys.kv_heads] = size.kv_heads
+    return said
+
+
+def _kv_heads(
+    family: Family, config: Mapping[str, Any], own: Mapping[str, Any], heads: int, default: int
+) -> int:
+    """KV heads of a layer: by its `own` keys, unless the config leaves no choice."""
+    if family.one_kv_head and family.one_kv_head(config):
+        return 1
+    key = family.keys.kv_heads
+    return heads if key is None else _size(own, key, default=default)
 
 
 def _family(config: Mapping[str, Any]) -> Family:
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
+        known = ", ".join(sorted((*FAMILIES, *READ_AS_ANOTHER)))
+        more = OTHERS.get(model_type) if isinstance(model_type, str) else None
+        if not more and config.get("auto_map"):
+            more = "its code ships with the model, and such code is never run"
         raise UnsupportedModelError(
-            f"config.json: model_type {model_type!r} is not supported",
+            f"config.json: model_type {model_type!r} is not supported" + (f": {more}" * bool(more)),
             hint=f"supported families: {known}",
         )
     return FAMILIES[model_type]
 
 
+def _check_variant(family: Family, config: Mapping[str, Any]) -> None:
+    """Refuse the members of a family that are built otherwise."""
+    for condition, reason in family.refusals:
+        if condition(config):
+            raise UnsupportedModelError(
+                f"config.json: this {family.prefix} model cannot be pruned: {reason}",
+                hint="prune another model of the family",
+            )
+
+
 def _overrides(config: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
     """The content of `per_layer_config` by layer; transformers pads its keys with zeros."""
-    overrides = config.get("per_layer_config") or {}
+    given = config.get("per_layer_config") or {}
     try:
-        return {int(key): dict(values) for key, values in overrides.items()}
+        return {int(key): dict(values) for key, values in given.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise BrokenCheckpointError(
             "config.json: per_layer_config is not a mapping of layer numbers to sizes",
@@ -108,14 +184,19 @@ def _overrides(config: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
 
 
 def _layer_size(
-    overrides: Mapping[int, Mapping[str, Any]], index: int, dense: LayerSize
+    given: Mapping[int, Mapping[str, Any]],
+    index: int,
+    family: Family,
+    config: Mapping[str, Any],
+    whole: LayerSize,
 ) -> LayerSize:
     """The layer's own sizes where it has some, else the global ones."""
-    own = overrides.get(index, {})
+    own, keys = given.get(index, {}), family.keys
+    heads = _size(own, keys.heads, default=whole.heads)
     size = LayerSize(
-        heads=_size(own, "num_attention_heads", default=dense.heads),
-        kv_heads=_size(own, "num_key_value_heads", default=dense.kv_heads),
-        channels=_size(own, "intermediate_size", default=dense.channels),
+        heads=heads,
+        kv_heads=_kv_heads(family, config, own, heads, whole.kv_heads),
+        channels=_size(own, keys.channels, default=whole.channels),
     )
     if size.heads % size.kv_heads:
         raise BrokenCheckpointError(

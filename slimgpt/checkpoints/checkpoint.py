@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slimgpt.checkpoints import architecture as architectures
-from slimgpt.checkpoints import header, layout
+from slimgpt.checkpoints import foreign, header, layout
 from slimgpt.checkpoints.architecture import Architecture
 from slimgpt.checkpoints.header import TensorInfo
 from slimgpt.checkpoints.location import Location
@@ -66,9 +66,9 @@ class Checkpoint:
                 says.
         """
         location = Location.of(folder, within)
-        config = _config(location)
+        config = foreign.config(_config(location))
         read = architectures.read(config)
-        stored = _stored(_weight_files(location))
+        stored = foreign.tensors(_stored(_weight_files(location), read), read)
         wanted = layout.whole(read, config)
         _check_tied(stored, read)
         _check_shapes(stored, wanted)
@@ -80,6 +80,11 @@ class Checkpoint:
     def folder(self) -> Path:
         """The folder, links resolved."""
         return self.location.folder
+
+    @property
+    def renamed(self) -> bool:
+        """Whether the files have other names for the tensors than the family."""
+        return any(name != info.name for name, info in self.tensors.items())
 
     @property
     def parameters(self) -> int:
@@ -98,7 +103,7 @@ class Checkpoint:
 
     def outer_names(self) -> list[str]:
         """Full names of all tensors outside the decoder layers; a tied head is not among them."""
-        return list(layout.outer(self.architecture))
+        return list(layout.outer(self.architecture, self.config))
 
     def load(self, names: Iterable[str], device: str = "cpu") -> dict[str, Tensor]:
         """Read tensors, and nothing else, in the dtype in which they are stored.
@@ -112,12 +117,13 @@ class Checkpoint:
         """
         from slimgpt.checkpoints import tensorfile
 
-        by_file: dict[Path, list[str]] = defaultdict(list)
+        by_file: dict[Path, dict[str, TensorInfo]] = defaultdict(dict)
         for name in names:
-            by_file[self.tensors[name].file].append(name)
+            by_file[self.tensors[name].file][name] = self.tensors[name]
         tensors: dict[str, Tensor] = {}
         for file, wanted in by_file.items():
-            tensors |= tensorfile.load(file, wanted, device)
+            stored = tensorfile.load(file, {info.name for info in wanted.values()}, device)
+            tensors |= {name: _part(stored[info.name], info) for name, info in wanted.items()}
         return tensors
 
     def layer(self, index: int, device: str = "cpu") -> dict[str, Tensor]:
@@ -128,6 +134,11 @@ class Checkpoint:
 
     def _prefix(self, index: int) -> str:
         return f"{self.architecture.family.layers}.{index}."
+
+
+def _part(stored: Tensor, info: TensorInfo) -> Tensor:
+    """The tensor, or the rows of it that are meant."""
+    return stored if info.rows is None else stored[slice(*info.rows)].clone()
 
 
 def _config(location: Location) -> dict[str, Any]:
@@ -177,12 +188,13 @@ def _weight_files(location: Location) -> list[Path]:
     )
 
 
-def _stored(files: Iterable[Path]) -> dict[str, TensorInfo]:
+def _stored(files: Iterable[Path], read: Architecture) -> dict[str, TensorInfo]:
     """All tensors of all files but for the buffers that transformers computes by itself."""
+    buffers = (layout.BUFFERS, *read.family.buffers)
     stored: dict[str, TensorInfo] = {}
     for file in files:
         for name, info in header.read(file).items():
-            if name.endswith(layout.BUFFERS):
+            if name.endswith(buffers):
                 continue
             if name in stored:
                 raise BrokenCheckpointError(

@@ -8,37 +8,26 @@ transformers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from slimgpt.checkpoints.family import Config, Family, Keys, RopeKeys, on
+
+__all__ = ["FAMILIES", "OTHERS", "READ_AS_ANOTHER", "Family"]
+
+QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+AROUND = ("post_attention_layernorm", "post_feedforward_layernorm")
+CAUSAL_MASKS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
+TIED = {"tie_word_embeddings": True}
+BIDIRECTIONAL = (on("use_bidirectional_attention"), "its attention is not causal")
 
 
-@dataclass(frozen=True)
-class Family:
-    """One row: `model_type` of the config, class prefix in transformers, names within a layer."""
+def _two_norms(config: Config) -> bool:
+    """Falcon 40B and 180B: a norm for each half."""
+    given = config.get("num_ln_in_parallel_attn")
+    return bool(config.get("new_decoder_architecture")) and given in (None, 2)
 
-    model_type: str
-    prefix: str
-    query: str = "self_attn.q_proj"
-    key: str = "self_attn.k_proj"
-    value: str = "self_attn.v_proj"
-    output: str = "self_attn.o_proj"
-    wide: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj")
-    down: str = "mlp.down_proj"
-    attention: str = "self_attn"
-    attention_norm: str = "input_layernorm"
-    ffn: str = "mlp"
-    ffn_norm: str = "post_attention_layernorm"
-    layers: str = "model.layers"
-    embedding: str = "model.embed_tokens"
-    final_norm: str = "model.norm"
-    head: str = "lm_head"
-    biased: tuple[str, ...] = ()  # projections that have a bias whatever the config says
-    bias_switches: tuple[str, ...] = ()  # config keys that turn further biases on
-    head_norms: tuple[str, ...] = ()  # norms over one head's queries or keys
 
-    @property
-    def module(self) -> str:
-        """Module of transformers that holds the family's classes."""
-        return f"transformers.models.{self.model_type}.modeling_{self.model_type}"
+def _multi_query(config: Config) -> bool:
+    """Falcon 7B: one KV head."""
+    return bool(config.get("multi_query")) and not config.get("new_decoder_architecture")
 
 
 FAMILIES = {
@@ -48,14 +37,243 @@ FAMILIES = {
         Family("llama", "Llama", bias_switches=("attention_bias", "mlp_bias")),
         Family("mistral", "Mistral"),
         # Qwen2 and Qwen2.5
-        Family(
-            "qwen2", "Qwen2", biased=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-        ),
+        Family("qwen2", "Qwen2", biased=QKV),
         Family(
             "qwen3",
             "Qwen3",
             bias_switches=("attention_bias",),
             head_norms=("self_attn.q_norm", "self_attn.k_norm"),
         ),
+        Family(
+            "mixtral",
+            "Mixtral",
+            experts=("num_local_experts",),
+            router="block_sparse_moe.gate",
+            wide=("block_sparse_moe.experts.{}.w1", "block_sparse_moe.experts.{}.w3"),
+            down="block_sparse_moe.experts.{}.w2",
+            defaults={"num_local_experts": 8},
+        ),
+        Family(
+            "qwen3_moe",
+            "Qwen3Moe",
+            experts=("num_experts", "num_local_experts"),  # in 4.57, in 5
+            router="mlp.gate",
+            wide=("mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj"),
+            down="mlp.experts.{}.down_proj",
+            keys=Keys(channels="moe_intermediate_size"),
+            bias_switches=("attention_bias",),
+            head_norms=("self_attn.q_norm", "self_attn.k_norm"),
+            defaults={"decoder_sparse_step": 1},
+            refusals=(
+                (
+                    lambda config: (
+                        bool(config.get("mlp_only_layers")) or config["decoder_sparse_step"] != 1
+                    ),
+                    "some of its layers have experts and others have none (mlp_only_layers, "
+                    "decoder_sparse_step)",
+                ),
+            ),
+        ),
+        # Granite 3: multipliers of embeddings, attention, residuals and logits
+        Family("granite", "Granite", bias_switches=("attention_bias", "mlp_bias")),
+        Family(
+            "olmo2",
+            "Olmo2",
+            attention_norm="",
+            ffn_norm="",
+            after_norms=AROUND,
+            span_norms=("self_attn.q_norm", "self_attn.k_norm"),
+            bias_switches=("attention_bias",),
+        ),
+        Family(
+            "gemma2",
+            "Gemma2",
+            soft_caps=True,
+            ffn_norm="pre_feedforward_layernorm",
+            after_norms=AROUND,
+            bias_switches=("attention_bias",),
+            defaults=TIED | {"head_dim": 256},
+            refusals=(BIDIRECTIONAL,),
+        ),
+        # Gemma 3 without its vision tower: 270M and 1B as they are
+        Family(
+            "gemma3_text",
+            "Gemma3",
+            package="gemma3",
+            model_suffix="TextModel",
+            ffn_norm="pre_feedforward_layernorm",
+            after_norms=AROUND,
+            head_norms=("self_attn.q_norm", "self_attn.k_norm"),
+            bias_switches=("attention_bias",),
+            defaults=TIED | {"head_dim": 256},
+            rope=RopeKeys("by layer type", local="rope_local_base_freq"),
+            refusals=(BIDIRECTIONAL,),
+        ),
+        # Phi-3 and Phi-4
+        Family(
+            "phi3",
+            "Phi3",
+            query="self_attn.qkv_proj",
+            key="self_attn.qkv_proj",
+            value="self_attn.qkv_proj",
+            fused="stacked",
+            wide=("mlp.gate_up_proj",),
+            wide_parts=2,
+            own_config=True,
+            rope=RopeKeys(partial="partial_rotary_factor"),
+        ),
+        Family(
+            "stablelm",
+            "StableLm",
+            norm_bias=True,
+            norms_if=((on("use_parallel_residual"), ("input_layernorm",)),),
+            numbered_norms=("self_attn.q_layernorm.norms", "self_attn.k_layernorm.norms"),
+            norms_if_on="qk_layernorm",
+            bias_switches=("use_qkv_bias",),
+            parallel=("use_parallel_residual",),
+            spanning=True,
+            rope=RopeKeys(partial="partial_rotary_factor"),
+        ),
+        # GPT-NeoX and Pythia
+        Family(
+            "gpt_neox",
+            "GPTNeoX",
+            query="attention.query_key_value",
+            key="attention.query_key_value",
+            value="attention.query_key_value",
+            fused="grouped",
+            output="attention.dense",
+            wide=("mlp.dense_h_to_4h",),
+            down="mlp.dense_4h_to_h",
+            attention="attention",
+            layers="gpt_neox.layers",
+            embedding="gpt_neox.embed_in",
+            final_norm="gpt_neox.final_layer_norm",
+            head="embed_out",
+            norm_bias=True,
+            biased=("mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
+            bias_switches=("attention_bias",),
+            parallel=("use_parallel_residual",),
+            spanning=True,
+            keys=Keys(kv_heads=None),
+            rope=RopeKeys(theta="rotary_emb_base", partial="rotary_pct"),
+            defaults={"attention_bias": True, "use_parallel_residual": True},
+            buffers=CAUSAL_MASKS,
+            layer_suffix="Layer",
+        ),
+        Family(
+            "gpt2",
+            "GPT2",
+            query="attn.c_attn",
+            key="attn.c_attn",
+            value="attn.c_attn",
+            fused="stacked",
+            transposed=True,
+            output="attn.c_proj",
+            wide=("mlp.c_fc",),
+            down="mlp.c_proj",
+            attention="attn",
+            attention_norm="ln_1",
+            ffn_norm="ln_2",
+            layers="transformer.h",
+            embedding="transformer.wte",
+            positions="transformer.wpe",
+            final_norm="transformer.ln_f",
+            norm_bias=True,
+            biased=("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"),
+            spanning=True,
+            keys=Keys("n_embd", "n_head", None, "n_inner", 4, "n_layer", "n_positions"),
+            rope=RopeKeys("none"),
+            defaults=TIED,
+            buffers=CAUSAL_MASKS,
+            refusals=((on("add_cross_attention"), "it attends to an encoder"),),
+            layer_suffix="Block",
+            causal_suffix="LMHeadModel",
+        ),
+        Family(
+            "opt",
+            "OPT",
+            output="self_attn.out_proj",
+            wide=("fc1",),
+            down="fc2",
+            ffn="fc1",
+            attention_norm="self_attn_layer_norm",
+            ffn_norm="final_layer_norm",
+            layers="model.decoder.layers",
+            embedding="model.decoder.embed_tokens",
+            positions="model.decoder.embed_positions",
+            positions_offset=2,
+            final_norm="model.decoder.final_layer_norm",
+            norm_bias=True,
+            bias_switches=("enable_bias",),
+            spanning=True,
+            keys=Keys(kv_heads=None, channels="ffn_dim"),
+            rope=RopeKeys("none"),
+            defaults=TIED
+            | {
+                "enable_bias": True,
+                "do_layer_norm_before": True,
+                "layer_norm_elementwise_affine": True,
+            },
+            refusals=(
+                (
+                    lambda config: not config["do_layer_norm_before"],
+                    "its norms come after the residual sum (do_layer_norm_before is false, as in "
+                    "OPT-350m), so that a half cannot be run without the other",
+                ),
+                (
+                    lambda config: (
+                        config.get("word_embed_proj_dim") not in (None, config.get("hidden_size"))
+                    ),
+                    "its embeddings are projected to the hidden size (word_embed_proj_dim)",
+                ),
+                (on("_remove_final_layer_norm"), "it has no final norm (_remove_final_layer_norm)"),
+                (
+                    lambda config: not config["layer_norm_elementwise_affine"],
+                    "its norms have no weights (layer_norm_elementwise_affine is false)",
+                ),
+            ),
+        ),
+        Family(
+            "falcon",
+            "Falcon",
+            query="self_attention.query_key_value",
+            key="self_attention.query_key_value",
+            value="self_attention.query_key_value",
+            fused="grouped",
+            output="self_attention.dense",
+            wide=("mlp.dense_h_to_4h",),
+            down="mlp.dense_4h_to_h",
+            attention="self_attention",
+            layers="transformer.h",
+            embedding="transformer.word_embeddings",
+            final_norm="transformer.ln_f",
+            norm_bias=True,
+            norms_if=(
+                (_two_norms, ("ln_attn", "ln_mlp")),
+                (on("parallel_attn", "new_decoder_architecture"), ("input_layernorm",)),
+            ),
+            bias_switches=("bias",),
+            parallel=("parallel_attn", "new_decoder_architecture"),
+            spanning=True,
+            one_kv_head=_multi_query,
+            keys=Keys(kv_heads="num_kv_heads", channels="ffn_hidden_size", times_hidden=4),
+            defaults=TIED | {"multi_query": True, "parallel_attn": True},
+            refusals=(
+                (
+                    on("alibi"),
+                    "its positions are ALiBi slopes, one for each head by its number "
+                    "(alibi is true), which stock classes give to whatever heads are left",
+                ),
+            ),
+        ),
     )
 }
+
+READ_AS_ANOTHER = ("baichuan",)
+"""Families that are read, and written, as members of another (see `foreign`)."""
+
+OTHERS = {
+    "gemma3": "it has a vision tower; Gemma 3 of text alone is `gemma3_text`",
+}
+"""Families that are not in the table, where there is more to say than that."""

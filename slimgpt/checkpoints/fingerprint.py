@@ -18,15 +18,16 @@ COMPUTING = ("torch", "transformers")  # another version may round otherwise
 def of(checkpoint: Checkpoint, spec: PruneSpec, calibration_hash: str) -> str:
     """Fingerprint of a job, 64 hexadecimal digits.
 
-    Evaluation is left out: it changes no weight. Of the weights, the headers and both ends of each
-    file are hashed, which tells two fine-tunes of one model apart without reading them whole.
+    Recovery and evaluation are left out: they change no pruned layer. Of the weights, the headers
+    and both ends of each file are hashed, which tells two fine-tunes of one model apart without
+    reading them whole.
 
     Args:
         calibration_hash: of the calibration token ids.
     """
     told = {
         "versions": [slimgpt.__version__, *(metadata.version(name) for name in COMPUTING)],
-        "spec": spec.model_dump(mode="json", exclude={"evaluation"}),
+        "spec": spec.model_dump(mode="json", exclude={"recovery", "evaluation"}),
         "calibration": calibration_hash,
         "config": checkpoint.config,
         "tensors": {

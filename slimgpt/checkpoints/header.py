@@ -19,7 +19,9 @@ from typing import Any
 from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, UnsupportedModelError
 
 LENGTH_BYTES = 8
+POINTER = b"version "  # how a Git LFS pointer begins; as a length it would be 2 EB
 LARGEST_HEADER = 100_000_000  # the library's own limit
+MOST_DIMENSIONS = 8
 FORMATS = {"F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2)}
 AGAIN = "download or copy this file again"
 
@@ -29,11 +31,12 @@ class TensorInfo:
     """Where a tensor lies and what it is.
 
     Attributes:
-        name: full name in the checkpoint.
+        name: full name in the file.
         shape: sizes of its dimensions.
         dtype: `float32`, `float16` or `bfloat16`.
         file: the safetensors file that holds it.
         offset: of its first byte in the file.
+        rows: which rows of the tensor of that name it is, where it is not the whole.
     """
 
     name: str
@@ -41,6 +44,7 @@ class TensorInfo:
     dtype: str
     file: Path
     offset: int
+    rows: tuple[int, int] | None = None
 
     @property
     def count(self) -> int:
@@ -89,7 +93,13 @@ def _header(file: Path) -> tuple[Mapping[str, Any], int, int]:
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(LENGTH_BYTES), "little")
+            first = stream.read(LENGTH_BYTES)
+            if first == POINTER:
+                raise BrokenCheckpointError(
+                    f"{file.name} is a Git LFS pointer, not the file itself",
+                    hint="run `git lfs pull` in the model folder, or download the model again",
+                )
+            length = int.from_bytes(first, "little")
             follow = size - LENGTH_BYTES - length
             if follow < 0 or length > LARGEST_HEADER:
                 raise BrokenCheckpointError(
@@ -129,6 +139,11 @@ def _tensor(file: Path, name: str, entry: Any, data_start: int) -> TensorInfo:
         raise UnsupportedModelError(
             f"{file.name}: {name} is stored as {code}, which cannot be pruned",
             hint=f"prune a checkpoint in one of {known}, and quantise the result",
+        )
+    if len(shape) > MOST_DIMENSIONS:  # their product would take hours
+        raise BrokenCheckpointError(
+            f"{file.name}: {name} has {len(shape)} dimensions, which no model's tensor has",
+            hint=AGAIN,
         )
     dtype, width = FORMATS[code]
     info = TensorInfo(name, shape, dtype, file, data_start + start)

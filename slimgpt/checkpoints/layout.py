@@ -5,10 +5,12 @@ Imports neither torch nor transformers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from slimgpt.checkpoints import architecture as architectures
 from slimgpt.checkpoints.architecture import Architecture, LayerSize
+from slimgpt.checkpoints.family import Family
 
 Shapes = dict[str, tuple[int, ...]]
 BUFFERS = "rotary_emb.inv_freq"  # old Llama checkpoints carry it; transformers computes it
@@ -16,33 +18,44 @@ BUFFERS = "rotary_emb.inv_freq"  # old Llama checkpoints carry it; transformers 
 
 def layer(architecture: Architecture, config: Mapping[str, Any], size: LayerSize) -> Shapes:
     """Shapes of one decoder layer's tensors by their names within the layer."""
-    family, hidden = architecture.family, architecture.hidden
-    queries = size.heads * architecture.head_dim
-    keys = size.kv_heads * architecture.head_dim
-    matrices = {
-        family.query: (queries, hidden),
-        family.key: (keys, hidden),
-        family.value: (keys, hidden),
-        family.output: (hidden, queries),
-        **dict.fromkeys(family.wide, (size.channels, hidden)),
-        family.down: (hidden, size.channels),
+    family, hidden, width = architecture.family, architecture.hidden, architecture.head_dim
+    queries, keys = size.heads * width, size.kv_heads * width
+    if family.fused:
+        projections = {family.query: (queries + 2 * keys, hidden)}
+    else:
+        projections = {
+            family.query: (queries, hidden),
+            family.key: (keys, hidden),
+            family.value: (keys, hidden),
+        }
+    matrices = {**projections, family.output: (hidden, queries)}
+    if family.router:
+        matrices[family.router] = (architecture.experts, hidden)
+    for ffn in (each.family for each in architecture.ffns()):
+        matrices |= dict.fromkeys(ffn.wide, (family.wide_parts * size.channels, hidden))
+        matrices[ffn.down] = (hidden, size.channels)
+    shapes: Shapes = {f"{name}.weight": _stored(family, shape) for name, shape in matrices.items()}
+    shapes |= {f"{name}.bias": (matrices[name][0],) for name in family.biases(config)}
+    shapes |= _norms(family, family.norms(config), hidden)
+    shapes |= {
+        f"{n}.weight": (w,) for n, w in zip(family.span_norms, (queries, keys), strict=False)
     }
-    biased = _biased(architecture, config)
-    shapes: Shapes = {f"{name}.weight": shape for name, shape in matrices.items()}
-    shapes |= {f"{name}.bias": (matrices[name][0],) for name in biased}
-    shapes |= {f"{name}.weight": (architecture.head_dim,) for name in family.head_norms}
-    shapes |= {f"{name}.weight": (hidden,) for name in (family.attention_norm, family.ffn_norm)}
+    if family.has_head_norms(config):
+        shapes |= {f"{name}.weight": (width,) for name in family.head_norms}
+        for name, count in zip(family.numbered_norms, (size.heads, size.kv_heads), strict=False):
+            shapes |= {f"{name}.{index}.weight": (width,) for index in range(count)}
     return shapes
 
 
-def outer(architecture: Architecture) -> Shapes:
+def outer(architecture: Architecture, config: Mapping[str, Any]) -> Shapes:
     """Shapes of the tensors outside the decoder layers by full name; no head where it is tied."""
     family = architecture.family
     table = (architecture.vocabulary, architecture.hidden)
-    shapes: Shapes = {
-        f"{family.embedding}.weight": table,
-        f"{family.final_norm}.weight": (architecture.hidden,),
-    }
+    shapes: Shapes = {f"{family.embedding}.weight": table}
+    if family.positions:
+        count = architectures.positions(architecture, config) + family.positions_offset
+        shapes[f"{family.positions}.weight"] = (count, architecture.hidden)
+    shapes |= _norms(family, (family.final_norm,), architecture.hidden)
     if not architecture.tied:
         shapes[f"{family.head}.weight"] = table
     return shapes
@@ -50,7 +63,7 @@ def outer(architecture: Architecture) -> Shapes:
 
 def whole(architecture: Architecture, config: Mapping[str, Any]) -> Shapes:
     """Shapes of all the checkpoint's tensors by full name."""
-    shapes = outer(architecture)
+    shapes = outer(architecture, config)
     for index, size in enumerate(architecture.sizes):
         prefix = f"{architecture.family.layers}.{index}."
         shapes |= {
@@ -59,12 +72,12 @@ def whole(architecture: Architecture, config: Mapping[str, Any]) -> Shapes:
     return shapes
 
 
-def _biased(architecture: Architecture, config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The projections that have a bias."""
-    family = architecture.family
-    switched = {
-        "attention_bias": (family.query, family.key, family.value, family.output),
-        "mlp_bias": (*family.wide, family.down),
-    }
-    on = [name for key in family.bias_switches if config.get(key) for name in switched[key]]
-    return (*family.biased, *on)
+def _norms(family: Family, names: Iterable[str], width: int) -> Shapes:
+    """Weights of norms, and their biases where they have some."""
+    parts = ("weight", "bias") if family.norm_bias else ("weight",)
+    return {f"{name}.{part}": (width,) for name in names for part in parts}
+
+
+def _stored(family: Family, shape: tuple[int, int]) -> tuple[int, int]:
+    """Shape (out, in) of a linear layer as the family's files have it."""
+    return (shape[1], shape[0]) if family.transposed else shape

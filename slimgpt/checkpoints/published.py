@@ -9,19 +9,20 @@ neither torch nor transformers.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from slimgpt.checkpoints import architecture as architectures
+from slimgpt.checkpoints import modeling, rope
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import CONFIG, Checkpoint
-from slimgpt.checkpoints.families import Family
+from slimgpt.checkpoints.family import Family
+from slimgpt.checkpoints.modeling import MODELING
 from slimgpt.disk import copy, write_text
 
-MODELING = "modeling_slimgpt.py"
-DEFAULT_THETA = 10000.0  # of all supported families, in every version of transformers
+TOKENIZER_CONFIG = "tokenizer_config.json"
 COMPANIONS = frozenset(
     {
         "added_tokens.json",
@@ -36,6 +37,13 @@ COMPANIONS = frozenset(
         "tokenizer_config.json",
         "vocab.json",
     }
+)
+LEFT_BEHIND = (
+    "_name_or_path",  # a path of the machine where the parent was saved
+    # May name a repository of kernels, which loaders would fetch and run.
+    "attn_implementation",
+    "_attn_implementation",
+    "_attn_implementation_internal",
 )
 LEGAL = ("license", "licence", "notice", "copying", "use_policy")
 LEGAL_SUFFIXES = ("", ".txt", ".md")
@@ -63,14 +71,8 @@ def write_config(checkpoint: Checkpoint, sizes: Sequence[LayerSize], folder: Pat
 
 
 def write_modeling(family: Family, folder: Path) -> None:
-    """Write the family's modelling file: the one for Llama with the family's class names in it."""
-    text = (
-        resources.files("slimgpt.checkpoints.modeling")
-        .joinpath(MODELING)
-        .read_text(encoding="utf-8")
-    )
-    own = text.replace("llama.modeling_llama", f"{family.model_type}.modeling_{family.model_type}")
-    write_text(folder / MODELING, own.replace("Llama", family.prefix))
+    """Write the family's modelling file."""
+    write_text(folder / MODELING, modeling.source(family))
 
 
 def copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
@@ -79,8 +81,28 @@ def copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
     Weights and code are not copied, and no README: it would claim the parent's numbers.
     """
     for entry in sorted(checkpoint.folder.iterdir()):
-        if entry.name in COMPANIONS or is_legal(entry.name):
+        if entry.name == TOKENIZER_CONFIG:
+            write_tokenizer_config(checkpoint.location.file(entry.name), folder / entry.name)
+        elif entry.name in COMPANIONS or is_legal(entry.name):
             copy(checkpoint.location.file(entry.name), folder / entry.name)
+
+
+def write_tokenizer_config(source: Path, target: Path) -> None:
+    """Copy the tokenizer's settings, without the code that they name.
+
+    The model is loaded with trust in *our* file; by `auto_map` that trust would have the parent's
+    code, which is nowhere in the folder, fetched and run.
+    """
+    try:
+        settings = json.loads(source.read_bytes())
+    except (ValueError, RecursionError):
+        settings = None
+    if isinstance(settings, dict) and settings.pop("auto_map", None) is not None:
+        if settings.get("tokenizer_class") == "BaichuanTokenizer":  # code as well; see `foreign`
+            settings["tokenizer_class"] = "LlamaTokenizer"
+        write_text(target, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    else:
+        copy(source, target)
 
 
 def is_legal(name: str) -> bool:
@@ -96,46 +118,31 @@ def config(checkpoint: Checkpoint, sizes: Sequence[LayerSize]) -> dict[str, Any]
     and `rope_theta` with `rope_scaling`, without which 4.57 computes something else in silence.
     """
     edited = deepcopy(checkpoint.config)
-    edited.pop("_name_or_path", None)  # a path of the machine where the parent was saved
+    for name in LEFT_BEHIND:
+        edited.pop(name, None)
     architecture = checkpoint.architecture
-    prefix = f"SlimGPT{architecture.family.prefix}"
+    family = architecture.family
     module = MODELING.removesuffix(".py")
-    edited |= _rope(checkpoint.config)
+    edited |= rope.written(checkpoint.config, family)
     edited |= {
-        "architectures": [f"{prefix}ForCausalLM"],
+        "architectures": [modeling.causal_class(family)],
         "auto_map": {
-            "AutoModel": f"{module}.{prefix}Model",  # vLLM asks for it
-            "AutoModelForCausalLM": f"{module}.{prefix}ForCausalLM",
+            "AutoModel": f"{module}.{modeling.model_class(family)}",  # vLLM asks for it
+            "AutoModelForCausalLM": f"{module}.{modeling.causal_class(family)}",
         },
         "allow_global_per_layer_attribute_access": True,
         "dtype": architecture.dtype,
         "torch_dtype": architecture.dtype,
-        "head_dim": architecture.head_dim,
-        "num_key_value_heads": edited.get("num_key_value_heads") or edited["num_attention_heads"],
-        "per_layer_config": {str(index): _overrides(size) for index, size in enumerate(sizes)},
+        "per_layer_config": {
+            str(index): architectures.overrides(family, size) for index, size in enumerate(sizes)
+        },
     }
+    keys, dense = family.keys, architectures.dense(family, checkpoint.config)
+    if keys.kv_heads and edited.get(keys.kv_heads) is None:
+        edited[keys.kv_heads] = dense.kv_heads
+    if edited.get(keys.channels) is None:
+        edited[keys.channels] = dense.channels
+    edited |= dict.fromkeys(family.experts, architecture.experts)
+    if not family.spanning:
+        edited["head_dim"] = architecture.head_dim
     return edited
-
-
-def _overrides(size: LayerSize) -> dict[str, int]:
-    return {
-        "intermediate_size": size.channels,
-        "num_attention_heads": size.heads,
-        "num_key_value_heads": size.kv_heads,
-    }
-
-
-def _rope(parent: Mapping[str, Any]) -> dict[str, Any]:
-    """Rotary positions as transformers 5 and as 4.57 read them.
-
-    Where a config has both, transformers 5 lets a `rope_scaling` that is not null go first.
-    """
-    given = dict(parent.get("rope_scaling") or parent.get("rope_parameters") or {})
-    theta = given.pop("rope_theta", None) or parent.get("rope_theta") or DEFAULT_THETA
-    kind = given.pop("rope_type", None) or given.pop("type", None) or "default"
-    given.pop("type", None)
-    return {
-        "rope_parameters": {"rope_type": kind, "rope_theta": theta, **given},
-        "rope_theta": theta,
-        "rope_scaling": None if kind == "default" else {"rope_type": kind, **given},
-    }

@@ -47,7 +47,7 @@ class PartialCheckpoint:
     """
 
     def __init__(self, folder: Path, fingerprint: str, architecture: Architecture) -> None:
-        self.folder = folder
+        self.folder, self.fingerprint = folder, fingerprint
         self._architecture = architecture
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -147,9 +147,9 @@ class PartialCheckpoint:
         stored: dict[str, TensorInfo] = {}
         for number, source in enumerate(sources, start=1):
             shard = aside / f"model-{number:05d}-of-{len(sources):05d}.safetensors"
-            _link(source, shard)
+            link(source, shard)
             stored |= header.read(shard)
-        disk.write_text(aside / INDEX, _index(stored))
+        disk.write_text(aside / INDEX, index_of(stored))
 
     def _bind(self, fingerprint: str) -> None:
         job = self.folder / JOB
@@ -186,7 +186,7 @@ class PartialCheckpoint:
         return f"{self._architecture.family.layers}.{index}."
 
 
-def _index(stored: dict[str, TensorInfo]) -> str:
+def index_of(stored: dict[str, TensorInfo]) -> str:
     """The content of `model.safetensors.index.json`."""
     content = {
         "metadata": {
@@ -198,8 +198,8 @@ def _index(stored: dict[str, TensorInfo]) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def _link(source: Path, target: Path) -> None:
-    """The same file under a second name, or a copy where the file system has no such thing."""
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy where the file system has no such thing."""
     with disk.storage_errors(target, 0):
         try:
             target.hardlink_to(source)

@@ -1,18 +1,26 @@
-"""One decoder layer, run in two halves.
+"""One decoder layer, run in two halves where its halves follow one another.
 
-Attention half: `h + o_proj(context(norm(h)))`. FFN half: `h + down_proj(inner(norm(h)))`. Between
-the halves the layer is cut: heads leave before the FFN sees the attention's output. The layer is
-transformers' own class for the family, built at the layer's own sizes, so what is computed here is
-what the published checkpoint computes.
+The layer is transformers' own class for the family, built at the layer's own sizes, so what is
+computed here is what the published checkpoint computes. A half is the stock layer with the other
+half silent: a module that adds zeros to the residual stream changes nothing in it, whatever norms
+and multipliers lie around. Between the halves the layer is cut: heads leave before the FFN sees the
+attention's output. Where both halves read the layer's input (`parallel`), the FFN never sees it,
+and the layer runs as a whole.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from slimgpt.checkpoints.families import Family
+from slimgpt.checkpoints.family import Family
+
+Call = dict[str, Any]
+EXPERTS = "mlp.experts"  # of every stock layer with a router
 
 
 class Block:
@@ -21,57 +29,131 @@ class Block:
     Args:
         module: transformers' decoder layer, weights loaded.
         family: names of its parts.
+        parallel: both halves read the layer's input.
     """
 
-    def __init__(self, module: nn.Module, family: Family) -> None:
-        self._family = family
-        self._attention = module.get_submodule(family.attention)
-        self._attention_norm = module.get_submodule(family.attention_norm)
-        self._ffn = module.get_submodule(family.ffn)
-        self._ffn_norm = module.get_submodule(family.ffn_norm)
+    def __init__(self, module: nn.Module, family: Family, *, parallel: bool = False) -> None:
+        self.parallel = parallel
+        self._whole = module
+        self._attention = _without(module, {family.ffn: _Silent(), **_rest(family)})
+        self._ffn = _without(module, {family.attention: _SilentAttention()})
         self._output = module.get_submodule(family.output)
-        self._down = module.get_submodule(family.down)
+        self._down = module.get_submodule(EXPERTS if family.experts else family.down)
+        self._routed = bool(family.experts)
 
-    def attend(self, hidden: Tensor, call: dict[str, Any]) -> Tensor:
-        """The attention half, (batch, seq, d_model) → the same.
+    def forward(self, hidden: Tensor, call: Call) -> Tensor:
+        """The layer, (batch, seq, d_model) → the same.
 
         Args:
             hidden: residual stream (batch, seq, d_model), checkpoint dtype.
             call: the keyword arguments that the stock model gives its layers.
         """
-        attended: Tensor = self._attention(self._attention_norm(hidden), **call)[0]
-        return hidden + attended
+        if self.parallel:
+            return _stream(self._whole(hidden, **call))
+        return self.feed_forward(self.attend(hidden, call), call)
 
-    def feed_forward(self, hidden: Tensor) -> Tensor:
-        """The FFN half, (batch, seq, d_model) → the same."""
-        fed: Tensor = self._ffn(self._ffn_norm(hidden))
-        return hidden + fed
+    def attend(self, hidden: Tensor, call: Call) -> Tensor:
+        """The stream with what the attention half adds; not of a parallel layer."""
+        assert not self.parallel
+        return _stream(self._attention(hidden, **call))
 
-    def attention_inputs(self, hidden: Tensor, call: dict[str, Any]) -> Tensor:
+    def feed_forward(self, hidden: Tensor, call: Call) -> Tensor:
+        """The stream with what the FFN half adds."""
+        return _stream(self._ffn(hidden, **call))
+
+    def attention_inputs(self, hidden: Tensor, call: Call) -> Tensor:
         """Inputs of `o_proj`, (batch, seq, heads · head_dim); nothing beyond them is computed."""
-        return _inputs_of(self._output, lambda: self.attend(hidden, call))
+        return inputs_of([self._output], lambda: self._attention(hidden, **call))[0][0]
 
-    def ffn_inputs(self, hidden: Tensor) -> Tensor:
-        """Inputs of `down_proj`, (batch, seq, channels); nothing beyond them is computed."""
-        return _inputs_of(self._down, lambda: self.feed_forward(hidden))
+    def ffn_inputs(self, hidden: Tensor, call: Call) -> list[Tensor]:
+        """Inputs of each FFN's `down_proj`, (…, channels); nothing beyond them is computed.
+
+        An expert's are those of the tokens that were routed to it, times the weight that its output
+        has in the layer's: what is lost of it is lost of the layer's output by that much.
+        """
+        (given,) = inputs_of([self._down], lambda: self._ffn(hidden, **call))
+        return routed_inputs(self._down, *given) if self._routed else [given[0]]
+
+    def inputs(self, hidden: Tensor, call: Call) -> list[Tensor]:
+        """Inputs of `o_proj` and of `down_proj` of a layer whose halves both read its input."""
+        modules = [self._output, self._down]
+        return [given[0] for given in inputs_of(modules, lambda: self._whole(hidden, **call))]
+
+    def added_by_ffn(self, hidden: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+        """The layer's output, and what of it the FFN half has added to the stream."""
+        if self.parallel:
+            return self.forward(hidden, call), self.feed_forward(hidden, call) - hidden
+        attended = self.attend(hidden, call)
+        output = self.feed_forward(attended, call)
+        return output, output - attended
+
+
+def routed_inputs(
+    experts: Any,
+    hidden: Tensor,  # (tokens, d_model)
+    chosen: Tensor,  # (tokens, k) numbers of experts
+    weights: Tensor,  # (tokens, k) of their outputs
+) -> list[Tensor]:
+    """For each expert the weighted inputs of its `down_proj`, (tokens routed to it, channels)."""
+    inputs = []
+    for number, fused in enumerate(experts.gate_up_proj):
+        token, rank = torch.where(chosen == number)
+        gate, up = nn.functional.linear(hidden[token], fused).chunk(2, dim=-1)
+        weight = weights[token, rank, None].to(hidden.dtype)
+        inputs.append(experts.act_fn(gate) * up * weight)
+    return inputs
+
+
+class _Silent(nn.Module):
+    """Adds nothing."""
+
+    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
+        return torch.zeros_like(hidden)
+
+
+class _SilentAttention(nn.Module):
+    """Adds nothing, and says no attention weights."""
+
+    def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
+        return torch.zeros_like(hidden_states), None
+
+
+def _rest(family: Family) -> dict[str, nn.Module]:
+    """What else must be silent where the layer itself runs its FFN's projections."""
+    return {} if "." in family.down else {family.down: _Silent()}
+
+
+def _without(module: nn.Module, silent: dict[str, nn.Module]) -> nn.Module:
+    """The same layer, its weights shared, with some children replaced."""
+    half = copy.copy(module)
+    half._modules = {**module._modules, **silent}
+    return half
+
+
+def _stream(output: Tensor | Sequence[Any]) -> Tensor:
+    """What a stock layer passes on; some give more than that."""
+    return output if isinstance(output, Tensor) else output[0]
 
 
 class _Reached(Exception):  # noqa: N818 - a signal, not an error
-    """Raised at the watched module to end the forward pass there."""
-
-    def __init__(self, inputs: Tensor) -> None:
-        self.inputs = inputs
+    """Raised at the last watched module to end the forward pass there."""
 
 
-def _inputs_of(module: nn.Module, forward: Any) -> Tensor:
-    def stop(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        raise _Reached(arguments[0])
+def inputs_of(modules: Sequence[nn.Module], forward: Callable[[], Any]) -> list[tuple[Tensor, ...]]:
+    """What each module is given in a forward pass, which ends when all of them have it."""
+    seen: dict[int, tuple[Tensor, ...]] = {}
 
-    handle = module.register_forward_pre_hook(stop)
+    def watch(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        seen[id(module)] = arguments
+        if len(seen) == len(modules):
+            raise _Reached
+
+    handles = [module.register_forward_pre_hook(watch) for module in modules]
     try:
         forward()
-    except _Reached as reached:
-        return reached.inputs
+    except _Reached:
+        return [seen[id(module)] for module in modules]
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     raise AssertionError("the layer's forward pass never reached its last projection")

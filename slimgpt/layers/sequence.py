@@ -8,25 +8,29 @@
         4. channels leave
         5. hidden ← pruned FFN half
 
-Two passes over the layer: attention runs in 1 and 3, the FFN in 3 and 5. One layer, one activation
+Two passes over the layer: attention runs in 1 and 3, the FFN in 3 and 5. Where both halves read the
+layer's input, one pass gathers both, and a second advances. One layer, one activation
 cache (host memory, a batch at a time on the device) and one Hessian are held at any time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.errors import NumericalError
-from slimgpt.layers.block import Block
+from slimgpt.layers.block import Block, Call
 from slimgpt.layers.stack import Stack
-from slimgpt.layers.surgery import Tensors, cut_channels, cut_heads
+from slimgpt.layers.surgery import Tensors, cut_channels, cut_heads, matrix
 from slimgpt.methods import obs
 from slimgpt.methods.solution import Problem, Prune, Solution, Units
 from slimgpt.methods.statistics import Inputs
+
+Kept = list[int] | list[list[int]]
 
 
 @dataclass(frozen=True)
@@ -43,19 +47,21 @@ class PrunedLayer:
 
     Attributes:
         tensors: by their names within the layer, checkpoint dtype.
-        heads, kv_heads, channels: indices that stayed, ascending.
+        heads, kv_heads, channels: indices that stayed, ascending; channels of each expert apart.
         attention_error, ffn_error: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), undamped.
         attention_damping, ffn_damping: λ that was used, 0 where nothing was factorised.
+        unseen_experts: no calibration token was routed to them; cut by weights alone.
     """
 
     tensors: Tensors
     heads: list[int]
     kv_heads: list[int]
-    channels: list[int]
+    channels: Kept
     attention_error: float = 0.0
     ffn_error: float = 0.0
     attention_damping: float = 0.0
     ffn_damping: float = 0.0
+    unseen_experts: tuple[int, ...] = ()
 
 
 @torch.no_grad()
@@ -78,49 +84,148 @@ def prune_layer(
     Raises:
         NumericalError: names the layer and the projection.
     """
-    family, size = stack.architecture.family, stack.architecture.sizes[index]
-    tensors = stack.read_layer(index)
-    heads, kv_heads = list(range(size.heads)), list(range(size.kv_heads))
-    channels = list(range(size.channels))
-    attention = ffn = _Outcome()
+    cut = _Cut(stack, index, target, prune, dense)
+    if stack.parallel:
+        _at_once(cut, batches)
+    else:
+        _in_turn(cut, batches)
+    return cut.finished()
 
-    if target.heads < size.heads:
-        inputs = _attention_inputs(stack, index, stack.build(index, size, tensors), batches)
-        weight = tensors[f"{family.output}.weight"]
-        variance = dense.attention if dense else None
-        units = _head_units(size, target, weight.shape[1])
-        problem = Problem(weight, inputs, units, "attention", variance)
-        solution, attention = _solved(problem, prune, f"layer {index} {family.output}")
-        tensors, heads, kv_heads = cut_heads(tensors, family, size, solution)
 
-    size = LayerSize(target.heads, target.kv_heads, size.channels)
-    shrinks = target.channels < size.channels
-    gathered = _attend(stack, index, stack.build(index, size, tensors), batches, gather=shrinks)
-    if gathered is not None:
-        weight = tensors[f"{family.down}.weight"]
-        variance = dense.ffn if dense else None
-        units = Units(width=1, groups=1, quota=size.channels - target.channels)
-        problem = Problem(weight, gathered, units, "ffn", variance)
-        solution, ffn = _solved(problem, prune, f"layer {index} {family.down}")
-        tensors, channels = cut_channels(tensors, family, solution)
-    _feed_forward(stack, stack.build(index, target, tensors), batches)
+def _in_turn(cut: _Cut, batches: list[Tensor]) -> None:
+    """The FFN is cut on what the attention that is already pruned gives it."""
+    if cut.loses_heads:
+        block = cut.block()
+        (inputs,) = _gathered(cut, batches, lambda h, call: [block.attention_inputs(h, call)])
+        cut.heads(inputs)
+    block = cut.block()
+    if cut.loses_channels:
+        cut.channels(_gathered(cut, batches, block.ffn_inputs, block.attend))
+    else:
+        _advance(cut, batches, block.attend)
+    _advance(cut, batches, cut.block().feed_forward)
 
-    return PrunedLayer(
-        tensors,
-        heads,
-        kv_heads,
-        channels,
-        attention.error,
-        ffn.error,
-        attention.damping,
-        ffn.damping,
-    )
+
+def _at_once(cut: _Cut, batches: list[Tensor]) -> None:
+    """Both halves are cut on what the layer is given: neither sees the other's output."""
+    if cut.loses_heads or cut.loses_channels:
+        attention, ffn = _gathered(cut, batches, cut.block().inputs)
+        if cut.loses_heads:
+            cut.heads(attention)
+        if cut.loses_channels:
+            cut.channels([ffn])
+    _advance(cut, batches, cut.block().forward)
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    error: float = 0.0
+    """What was lost of the output, squared, what it was, and the damping that it took."""
+
+    lost: float = 0.0
+    whole: float = 0.0
     damping: float = 0.0
+
+    @property
+    def error(self) -> float:
+        return self.lost / self.whole if self.whole else 0.0
+
+
+def _together(outcomes: list[_Outcome]) -> _Outcome:
+    """Of all experts of a layer."""
+    return _Outcome(
+        sum(one.lost for one in outcomes),
+        sum(one.whole for one in outcomes),
+        max(one.damping for one in outcomes),
+    )
+
+
+@dataclass
+class _Cut:
+    """A layer under the knife."""
+
+    stack: Stack
+    index: int
+    target: LayerSize
+    prune: Prune
+    dense: DenseVariances | None
+    tensors: Tensors = field(init=False)
+    size: LayerSize = field(init=False)
+    attention: _Outcome = field(init=False, default=_Outcome())
+    ffn: _Outcome = field(init=False, default=_Outcome())
+
+    def __post_init__(self) -> None:
+        self.tensors = self.stack.read_layer(self.index)
+        self.size = self.stack.architecture.sizes[self.index]
+        self.kept_heads = list(range(self.size.heads))
+        self.kept_kv_heads = list(range(self.size.kv_heads))
+        every = list(range(self.size.channels))
+        count = self.stack.architecture.experts
+        self.kept_channels: Kept = [list(every) for _ in range(count)] if count else every
+        self.unseen_experts: list[int] = []
+
+    @property
+    def loses_heads(self) -> bool:
+        return self.target.heads < self.size.heads
+
+    @property
+    def loses_channels(self) -> bool:
+        return self.target.channels < self.size.channels
+
+    def block(self) -> Block:
+        """The layer as it is now."""
+        return self.stack.build(self.index, self.size, self.tensors)
+
+    def heads(self, inputs: Inputs) -> None:
+        """Heads leave, by the inputs of `o_proj`."""
+        architecture, before = self.stack.architecture, self.size
+        weight = matrix(self.tensors, architecture.family, architecture.family.output)
+        units = _head_units(before, self.target, weight.shape[1])
+        variance = self.dense.attention if self.dense else None
+        problem = Problem(weight, inputs, units, "attention", variance)
+        solution, self.attention = self._solved(problem, architecture.family.output)
+        self.tensors, self.kept_heads, self.kept_kv_heads = cut_heads(
+            self.tensors, architecture, before, solution
+        )
+        self.size = LayerSize(self.target.heads, self.target.kv_heads, before.channels)
+
+    def channels(self, inputs: list[Inputs]) -> None:
+        """Channels leave every FFN of the layer, by the inputs of its `down_proj`."""
+        before, kept, outcomes = self.size, [], []
+        variance = self.dense.ffn if self.dense else None
+        units = Units(width=1, groups=1, quota=before.channels - self.target.channels)
+        for number, (own, seen) in enumerate(
+            zip(self.stack.architecture.ffns(), inputs, strict=True)
+        ):
+            name = own.family.down
+            if not seen.tokens:
+                self.unseen_experts.append(number)
+                seen.assume_alike()
+            weight = matrix(self.tensors, own.family, name)
+            problem = Problem(weight, seen, units, "ffn", variance)
+            solution, outcome = self._solved(problem, name)
+            self.tensors, channels = cut_channels(self.tensors, own, before, solution)
+            kept.append(channels)
+            outcomes.append(outcome if seen.tokens else _Outcome())
+        self.kept_channels = kept if self.stack.architecture.experts else kept[0]
+        self.ffn = _together(outcomes)
+        self.size = LayerSize(before.heads, before.kv_heads, self.target.channels)
+
+    def finished(self) -> PrunedLayer:
+        """What is left, and what it cost."""
+        return PrunedLayer(
+            self.tensors,
+            self.kept_heads,
+            self.kept_kv_heads,
+            self.kept_channels,
+            self.attention.error,
+            self.ffn.error,
+            self.attention.damping,
+            self.ffn.damping,
+            tuple(self.unseen_experts),
+        )
+
+    def _solved(self, problem: Problem, name: str) -> tuple[Solution, _Outcome]:
+        return _solved(problem, self.prune, f"layer {self.index} {name}")
 
 
 def _head_units(size: LayerSize, target: LayerSize, columns: int) -> Units:
@@ -141,38 +246,36 @@ def _solved(problem: Problem, prune: Prune, where: str) -> tuple[Solution, _Outc
     W = problem.weight.to(H.dtype)
     difference = W.clone()
     difference[:, solution.kept] -= solution.weight.to(H.dtype)
-    whole = float(obs.quadratic(W, H))
-    error_share = float(obs.quadratic(difference, H)) / whole if whole else 0.0
-    return solution, _Outcome(error_share, solution.damping)
+    lost, whole = float(obs.quadratic(difference, H)), float(obs.quadratic(W, H))
+    return solution, _Outcome(lost, whole, solution.damping)
 
 
-def _attention_inputs(stack: Stack, index: int, block: Block, batches: list[Tensor]) -> Inputs:
-    inputs: Inputs | None = None
-    for batch in batches:
-        hidden = batch.to(stack.device)
-        X = block.attention_inputs(hidden, stack.call(index, hidden))
-        inputs = inputs or Inputs.empty(X.shape[-1], stack.device)
-        inputs.add_(X)
-    assert inputs is not None
-    return inputs
+Step = Callable[[Tensor, Call], Tensor]
 
 
-def _attend(
-    stack: Stack, index: int, block: Block, batches: list[Tensor], *, gather: bool
-) -> Inputs | None:
-    """Advance through the attention half; gather the inputs of `down_proj` on the way if asked."""
-    inputs: Inputs | None = None
+def _gathered(
+    cut: _Cut,
+    batches: list[Tensor],
+    watch: Callable[[Tensor, Call], list[Tensor]],
+    step: Step | None = None,
+) -> list[Inputs]:
+    """Sums over the inputs that `watch` sees on all batches, after a step forward if given."""
+    device, sums = cut.stack.device, list[Inputs]()
     for position, batch in enumerate(batches):
-        hidden = batch.to(stack.device)
-        hidden = block.attend(hidden, stack.call(index, hidden))
-        if gather:
-            X = block.ffn_inputs(hidden)
-            inputs = inputs or Inputs.empty(X.shape[-1], stack.device)
-            inputs.add_(X)
-        batches[position] = hidden.to(batch.device)
-    return inputs
+        hidden = batch.to(device)
+        call = cut.stack.call(cut.index, hidden)
+        if step is not None:
+            hidden = step(hidden, call)
+            batches[position] = hidden.to(batch.device)
+        seen = watch(hidden, call)
+        sums = sums or [Inputs.empty(X.shape[-1], device) for X in seen]
+        for total, X in zip(sums, seen, strict=True):
+            total.add_(X)
+    return sums
 
 
-def _feed_forward(stack: Stack, block: Block, batches: list[Tensor]) -> None:
+def _advance(cut: _Cut, batches: list[Tensor], step: Step) -> None:
+    """A step forward on all batches."""
     for position, batch in enumerate(batches):
-        batches[position] = block.feed_forward(batch.to(stack.device)).to(batch.device)
+        hidden = batch.to(cut.stack.device)
+        batches[position] = step(hidden, cut.stack.call(cut.index, hidden)).to(batch.device)

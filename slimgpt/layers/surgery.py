@@ -6,17 +6,43 @@ ones in the same dtype.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from slimgpt.checkpoints.architecture import LayerSize
-from slimgpt.checkpoints.families import Family
+from slimgpt.checkpoints import rows
+from slimgpt.checkpoints.architecture import Architecture, LayerSize
+from slimgpt.checkpoints.family import Family
 from slimgpt.methods.solution import Solution
 
 Tensors = dict[str, Tensor]
 
 
+def matrix(tensors: Tensors, family: Family, name: str) -> Tensor:
+    """A projection's weight (d_out, d_in), whichever way it is stored."""
+    weight = tensors[f"{name}.weight"]
+    return weight.T if family.transposed else weight
+
+
+def fused(tensors: Tensors, architecture: Architecture) -> Tensors:
+    """A layer's tensors as the stock class has them: one tensor for all experts.
+
+    (experts, 2 · channels, d_model) of gates and ups, (experts, d_model, channels) of downs.
+    """
+    if not architecture.experts:
+        return tensors
+    ffns = [each.family for each in architecture.ffns()]
+    names = {f"{name}.weight" for ffn in ffns for name in (*ffn.wide, ffn.down)}
+    rest = {name: tensor for name, tensor in tensors.items() if name not in names}
+    wide = [torch.cat([tensors[f"{name}.weight"] for name in ffn.wide]) for ffn in ffns]
+    return rest | {
+        "mlp.gate.weight": rest.pop(f"{architecture.family.router}.weight"),
+        "mlp.experts.gate_up_proj": torch.stack(wide),
+        "mlp.experts.down_proj": torch.stack([tensors[f"{ffn.down}.weight"] for ffn in ffns]),
+    }
+
+
 def cut_heads(
-    tensors: Tensors, family: Family, size: LayerSize, solution: Solution
+    tensors: Tensors, architecture: Architecture, size: LayerSize, solution: Solution
 ) -> tuple[Tensors, list[int], list[int]]:
     """Keep the columns of `o_proj` that the solution keeps, and the rows of q, k, v with them.
 
@@ -27,43 +53,74 @@ def cut_heads(
     Returns:
         the new tensors, the kept query heads and the kept KV heads.
     """
-    head_dim = tensors[f"{family.output}.weight"].shape[1] // size.heads
-    heads = (solution.kept[::head_dim] // head_dim).tolist()
+    family, width = architecture.family, architecture.head_dim
+    heads = (solution.kept[::width] // width).tolist()
     kv_heads = sorted({head // (size.heads // size.kv_heads) for head in heads})
-    cut = _replace(tensors, family.output, solution)
-    cut |= _rows(tensors, family.query, solution.kept)
-    kv_rows = solution.kept.new_tensor(
-        [kv * head_dim + row for kv in kv_heads for row in range(head_dim)]
-    )
-    for name in (family.key, family.value):
-        cut |= _rows(tensors, name, kv_rows)
-    return tensors | cut, heads, kv_heads
+    cut = tensors | _replace(tensors, family, family.output, solution)
+    cut |= kept_heads(tensors, architecture, size, heads, kv_heads)
+    for name, kept in zip(family.numbered_norms, (heads, kv_heads), strict=False):
+        cut = _renumbered(cut, name, kept)
+    return cut, heads, kv_heads
 
 
-def cut_channels(tensors: Tensors, family: Family, solution: Solution) -> tuple[Tensors, list[int]]:
+def kept_heads(
+    tensors: Tensors,
+    architecture: Architecture,
+    size: LayerSize,
+    heads: list[int],
+    kv_heads: list[int],
+) -> Tensors:
+    """Queries, keys and values of the heads that stay, and what norms them across heads."""
+    family, width = architecture.family, architecture.head_dim
+    cut: Tensors = {}
+    for name, kept in rows.of_heads(architecture, size, heads, kv_heads).items():
+        cut |= _rows(tensors, family, name, kept)
+    for name, units in zip(family.span_norms, (heads, kv_heads), strict=False):
+        cut[f"{name}.weight"] = tensors[f"{name}.weight"][rows.blocks(units, width)]
+    return cut
+
+
+def cut_channels(
+    tensors: Tensors, architecture: Architecture, size: LayerSize, solution: Solution
+) -> tuple[Tensors, list[int]]:
     """Keep the columns of `down_proj` that the solution keeps, and the rows of its inputs.
 
     Returns:
         the new tensors and the kept channels.
     """
-    cut = _replace(tensors, family.down, solution)
-    for name in family.wide:
-        cut |= _rows(tensors, name, solution.kept)
-    return tensors | cut, solution.kept.tolist()
+    family, channels = architecture.family, solution.kept.tolist()
+    cut = _replace(tensors, family, family.down, solution)
+    for name, kept in rows.of_channels(architecture, size, channels).items():
+        cut |= _rows(tensors, family, name, kept)
+    return tensors | cut, channels
 
 
-def _replace(tensors: Tensors, name: str, solution: Solution) -> Tensors:
+def _replace(tensors: Tensors, family: Family, name: str, solution: Solution) -> Tensors:
     """The projection's new weight, and its new bias where it has one and the method fills it."""
     old = tensors[f"{name}.weight"]
-    new = {f"{name}.weight": solution.weight.to(old.dtype).contiguous()}
+    weight = solution.weight.T if family.transposed else solution.weight
+    new = {f"{name}.weight": weight.to(old.dtype).contiguous()}
     bias = tensors.get(f"{name}.bias")
     if bias is not None and solution.bias is not None:
         new[f"{name}.bias"] = (bias.to(solution.bias.dtype) + solution.bias).to(bias.dtype)
     return new
 
 
-def _rows(tensors: Tensors, name: str, rows: Tensor) -> Tensors:
-    new = {f"{name}.weight": tensors[f"{name}.weight"][rows]}
+def _rows(tensors: Tensors, family: Family, name: str, kept: list[int]) -> Tensors:
+    weight = tensors[f"{name}.weight"]
+    new = {f"{name}.weight": weight[:, kept].contiguous() if family.transposed else weight[kept]}
     if f"{name}.bias" in tensors:
-        new[f"{name}.bias"] = tensors[f"{name}.bias"][rows]
+        new[f"{name}.bias"] = tensors[f"{name}.bias"][kept]
     return new
+
+
+def _renumbered(tensors: Tensors, name: str, kept: list[int]) -> Tensors:
+    """A list of norms without those whose heads left; the others close ranks."""
+    norms = {key: tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+    rest = {key: tensor for key, tensor in tensors.items() if key not in norms}
+    return rest | {
+        key.replace(f"{name}.{old}.", f"{name}.{new}."): tensor
+        for new, old in enumerate(kept)
+        for key, tensor in norms.items()
+        if key.startswith(f"{name}.{old}.")
+    }

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from slimgpt.layers.sequence import DenseVariances
 from slimgpt.layers.stack import Stack
+from slimgpt.layers.surgery import matrix
 from slimgpt.methods.baselines import fluctuation
 from slimgpt.methods.statistics import Inputs
 from slimgpt.planning.costs import Costs
@@ -47,16 +48,20 @@ def dense_pass(stack: Stack, token_ids: Tensor, costs: Costs) -> Iterator[Survey
     for index, layer in enumerate(costs.layers):
         tensors = stack.read_layer(index)
         block = stack.build(index, layer.size, tensors)
-        wide, deep = tensors[f"{family.output}.weight"], tensors[f"{family.down}.weight"]
+        wide, deep = matrix(tensors, family, family.output), matrix(tensors, family, family.down)
         attention = Inputs.empty(wide.shape[1], stack.device)
         ffn = Inputs.empty(deep.shape[1], stack.device)
         for position, batch in enumerate(batches):
             hidden = batch.to(stack.device)
             call = stack.call(index, hidden)
             attention.add_(block.attention_inputs(hidden, call))
+            if stack.parallel:
+                ffn.add_(block.ffn_inputs(hidden, call)[0])
+                batches[position] = block.forward(hidden, call).to(batch.device)
+                continue
             hidden = block.attend(hidden, call)
-            ffn.add_(block.ffn_inputs(hidden))
-            batches[position] = block.feed_forward(hidden).to(batch.device)
+            ffn.add_(block.ffn_inputs(hidden, call)[0])
+            batches[position] = block.feed_forward(hidden, call).to(batch.device)
         variances = DenseVariances(attention.variance, ffn.variance)
         by_column = standardised(fluctuation(wide, variances.attention))
         groups = 1 if layer.head_unit == "kv_group" else layer.size.kv_heads

@@ -39,6 +39,10 @@ class Inputs:
         self.total += X.sum(0, dtype=self.total.dtype)
         self.tokens += X.shape[0]
 
+    def assume_alike(self) -> None:
+        """Where no token was seen: inputs alike and independent, so that weights decide."""
+        self.gram = torch.eye(len(self.gram), dtype=self.gram.dtype, device=self.gram.device)
+
     def check_finite(self) -> None:
         """Refuse inputs that no method can weigh.
 

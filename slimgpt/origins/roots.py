@@ -1,4 +1,4 @@
-"""Where `local:NAME` points: folders that a job may read models and texts from."""
+"""Where `local:NAME` and `upload:ID` point: folders that a job may read models and texts from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from slimgpt.errors import CalibrationError, ModelNotFoundError
 
 PREFIX = "local:"
+UPLOAD_PREFIX = "upload:"
+UPLOADED = (".jsonl", ".txt")
 MANY = 8
 
 
@@ -18,6 +20,7 @@ class Roots:
     Attributes:
         models: `local:NAME` is a folder below it.
         texts: `local:FILE` is a file below it.
+        uploads: `upload:ID` is the file ID.jsonl or ID.txt in it; None where there are no uploads.
         confined: refuse what lies outside after resolving links. A server confines; a command
             line trusts its user, who may link where he likes.
     """
@@ -25,6 +28,7 @@ class Roots:
     models: Path
     texts: Path
     confined: bool = True
+    uploads: Path | None = None
 
     def model(self, name: str) -> Path:
         """The folder of `local:NAME`, links resolved.
@@ -59,6 +63,40 @@ class Roots:
                 hint="check the spelling, or put the file there",
             )
         return path
+
+    def folder(self, name: str) -> Path:
+        """The folder of texts of `local:FOLDER`, links resolved.
+
+        Raises:
+            CalibrationError: there is no such folder below the root.
+        """
+        path = self._below(self.texts, name)
+        if path is None or not path.is_dir():
+            raise CalibrationError(
+                f"folder {name!r}: there is no such folder below the texts folder",
+                hint="check the spelling, or put the folder there",
+            )
+        return path
+
+    def upload(self, name: str) -> Path:
+        """The file of `upload:ID`.
+
+        Raises:
+            CalibrationError: there is none.
+        """
+        if self.uploads is None:
+            raise CalibrationError(
+                f"text {name!r}: `upload:` names exist in the service only",
+                hint="name the file itself",
+            )
+        stem = name.removeprefix(UPLOAD_PREFIX)
+        for suffix in UPLOADED:
+            path = self._below(self.uploads, stem + suffix)
+            if path is not None and path.is_file():
+                return path
+        raise CalibrationError(
+            f"text {name!r} is not there", hint="upload it again, and name its new id"
+        )
 
     def _below(self, root: Path, name: str) -> Path | None:
         """The resolved path of `name`, or None where it does not exist or may not be seen."""

@@ -8,10 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from slimgpt.checkpoints import layout
 from slimgpt.checkpoints.architecture import Architecture, LayerSize
 from slimgpt.config import HeadUnit
 from slimgpt.errors import SpecError
+
+GROUPED = 8  # rows of 16 bytes, in 16 bits
 
 
 @dataclass(frozen=True)
@@ -71,19 +75,20 @@ class Costs:
     parameters: int
     layers: tuple[LayerCosts, ...]
     bytes_per_parameter: float
+    least_multiple: int = 1  # of channels: grouped products of experts take no others
 
 
 def of(
     architecture: Architecture,
-    shapes: Mapping[str, tuple[int, ...]],
+    config: Mapping[str, Any],
     parameters: int,
     head_unit: HeadUnit,
     bytes_per_parameter: float,
 ) -> Costs:
-    """Costs read off the tensors' shapes.
+    """Costs by what the layout of a layer with one piece less would hold less.
 
     Args:
-        shapes: shape of every tensor in the checkpoint by full name; only biases are looked up.
+        config: the content of `config.json`, which says what has a bias or a norm.
         parameters: of the whole model, tied tensors counted once.
         bytes_per_parameter: of the weights on disk.
 
@@ -97,31 +102,24 @@ def of(
             "head for every KV head",
             hint="use head_unit `kv_group`",
         )
-    layers = tuple(
-        _layer(architecture, size, f"{architecture.family.layers}.{index}", shapes, head_unit)
-        for index, size in enumerate(architecture.sizes)
-    )
-    return Costs(parameters, layers, bytes_per_parameter)
+    made = {size: _layer(architecture, config, size, head_unit) for size in architecture.sizes}
+    layers = tuple(made[size] for size in architecture.sizes)
+    least = GROUPED if architecture.experts else 1
+    return Costs(parameters, layers, bytes_per_parameter, least)
 
 
 def _layer(
-    architecture: Architecture,
-    size: LayerSize,
-    name: str,
-    shapes: Mapping[str, tuple[int, ...]],
-    head_unit: HeadUnit,
+    architecture: Architecture, config: Mapping[str, Any], size: LayerSize, head_unit: HeadUnit
 ) -> LayerCosts:
-    family, d, b = architecture.family, architecture.hidden, architecture.head_dim
+    def more(before: LayerSize, after: LayerSize) -> int:
+        """How many parameters the larger of two layers has more."""
+        one, other = (layout.layer(architecture, config, size) for size in (before, after))
+        return sum(map(math.prod, one.values())) - sum(map(math.prod, other.values()))
 
-    def rows(module: str) -> int:
-        """Parameters of one output row of a linear layer, its bias included."""
-        return d + (f"{name}.{module}.bias" in shapes)
-
-    query_head = b * (rows(family.query) + d)  # a row block of q_proj, a column block of o_proj
-    kv_head = b * (rows(family.key) + rows(family.value))
     per_group = size.heads // size.kv_heads
-    unit = (
-        per_group * query_head + kv_head if head_unit == "kv_group" else size.kv_heads * query_head
-    )
-    channel = sum(rows(module) for module in family.wide) + d
-    return LayerCosts(size, head_unit, unit, channel)
+    if head_unit == "kv_group":
+        larger = LayerSize(size.heads + per_group, size.kv_heads + 1, size.channels)
+    else:
+        larger = LayerSize(size.heads + size.kv_heads, size.kv_heads, size.channels)
+    wider = LayerSize(size.heads, size.kv_heads, size.channels + 1)
+    return LayerCosts(size, head_unit, unit=more(larger, size), channel=more(wider, size))

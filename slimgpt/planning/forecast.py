@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import PruneSpec
+from slimgpt.errors import SpecError
 from slimgpt.planning import costs, plan
 from slimgpt.planning.costs import Costs
 from slimgpt.planning.plan import Plan
@@ -42,9 +43,24 @@ class Forecast:
 
 def costs_of(checkpoint: Checkpoint, spec: PruneSpec) -> Costs:
     """What the checkpoint's removable pieces cost."""
-    shapes = {name: info.shape for name, info in checkpoint.tensors.items()}
-    width = checkpoint.bytes / checkpoint.parameters
-    return costs.of(checkpoint.architecture, shapes, checkpoint.parameters, spec.head_unit, width)
+    if checkpoint.architecture.experts:
+        _check_routed(spec)
+    width, count = checkpoint.bytes / checkpoint.parameters, checkpoint.parameters
+    return costs.of(checkpoint.architecture, checkpoint.config, count, spec.head_unit, width)
+
+
+def _check_routed(spec: PruneSpec) -> None:
+    """Refuse what does not know experts."""
+    if spec.method == "flap":
+        raise SpecError(
+            "method `flap` scores one FFN a layer, and this model has experts",
+            hint="use method slimgpt, wanda-sp or magnitude",
+        )
+    if spec.recovery is not None:
+        raise SpecError(
+            "recovery: adapters do not reach a mixture's experts, which are one tensor a layer",
+            hint="leave recovery out",
+        )
 
 
 def make(checkpoint: Checkpoint, spec: PruneSpec) -> Forecast:
@@ -72,10 +88,14 @@ def make(checkpoint: Checkpoint, spec: PruneSpec) -> Forecast:
 
 def _solving(checkpoint: Checkpoint, sequence_length: int, width: float) -> float:
     """Bytes of the widest Hessian with what is made of it, and of one batch of activations."""
-    hidden = checkpoint.architecture.hidden
-    widest = max(hidden, *(size.channels for size in checkpoint.architecture.sizes))
+    architecture = checkpoint.architecture
+    hidden = architecture.hidden
+    widest = max(hidden, *(size.channels for size in architecture.sizes))
     batch = max(BATCH_TOKENS, sequence_length) * (widest * 3 + hidden * 4)
-    return (4 * widest**2 + 3 * widest * hidden) * FLOAT + batch * width
+    others = (
+        max(0, architecture.experts - 1) * max(size.channels for size in architecture.sizes) ** 2
+    )
+    return (4 * widest**2 + 3 * widest * hidden + others) * FLOAT + batch * width
 
 
 def _evaluating(checkpoint: Checkpoint, spec: PruneSpec, width: float) -> float:

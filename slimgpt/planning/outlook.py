@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import PruneSpec
-from slimgpt.events import LayerOutlook, Outlook
+from slimgpt.events import LayerOutlook, Outlook, PlannedPoint
 from slimgpt.origins.resolve import resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
@@ -20,7 +22,9 @@ def look_ahead(spec: PruneSpec, roots: Roots) -> Outlook:
     model = resolve_model(spec.model, roots, None)
     confined = roots.confined and spec.model.startswith(PREFIX)
     checkpoint = Checkpoint.open(model.folder, within=roots.models if confined else None)
-    made = forecast.make(checkpoint, spec)
+    positions = checkpoint.architecture.family.keys.positions
+    points = [(point.ratio, forecast.make(checkpoint, point)) for point in spec.points]
+    made = min((one for _, one in points), key=lambda one: one.plan.parameters_after)
     return Outlook(
         parameters_before=made.plan.parameters_before,
         parameters_after=made.plan.parameters_after,
@@ -32,6 +36,31 @@ def look_ahead(spec: PruneSpec, roots: Roots) -> Outlook:
         activation_bytes=made.activation_bytes,
         provisional=made.provisional,
         layers=_layers(made),
+        points=[_point(ratio, one) for ratio, one in points if ratio is not None and spec.ratios],
+        warnings=_too_long(spec, checkpoint.config.get(positions)),
+    )
+
+
+def _too_long(spec: PruneSpec, positions: Any) -> list[str]:
+    """Which sequences would fail the job; a config that is silent about positions bounds none."""
+    if not isinstance(positions, int):
+        return []
+    return [
+        f"{place[1:].replace('/', '.')}: {length:,} tokens are more than the model's "
+        f"{positions:,} positions (max_position_embeddings), a job of these fails; "
+        f"choose at most {positions:,}"
+        for place, length in spec.sequence_lengths.items()
+        if length > positions
+    ]
+
+
+def _point(ratio: float, made: Forecast) -> PlannedPoint:
+    return PlannedPoint(
+        ratio=ratio,
+        parameters_after=made.plan.parameters_after,
+        bytes_after=made.bytes_after,
+        ratio_achieved=made.plan.ratio_achieved,
+        channel_multiple=made.plan.channel_multiple,
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.config import PruneSpec
-from slimgpt.errors import UnreachableTargetError
+from slimgpt.errors import SpecError, UnreachableTargetError
 from slimgpt.planning import schedule
 from slimgpt.planning.costs import Costs
 from slimgpt.quantities import short_size
@@ -79,7 +79,7 @@ def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
         wish: what to remove as a function of a number in [0, 1] that removes more as it grows.
     """
     target = target_of(spec, costs)
-    multiples = MULTIPLES if spec.channel_multiple is None else (spec.channel_multiple,)
+    multiples = _multiples(spec, costs)
     nearest: Plan | None = None
     for multiple in multiples:
         plan = _rounded(wish, target, multiple, costs)
@@ -93,6 +93,24 @@ def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
     raise _unreachable(spec, nearest)
 
 
+def _multiples(spec: PruneSpec, costs: Costs) -> tuple[int, ...]:
+    """Multiples of channels to try, coarse ones first.
+
+    Raises:
+        SpecError: experts of such widths cannot be run.
+    """
+    least = costs.least_multiple
+    if spec.channel_multiple is None:
+        return tuple(multiple for multiple in MULTIPLES if multiple % least == 0)
+    if spec.channel_multiple % least:
+        raise SpecError(
+            f"channel_multiple {spec.channel_multiple}: experts run together only where their "
+            f"widths are multiples of {least}",
+            hint=f"leave channel_multiple out, or use a multiple of {least}",
+        )
+    return (spec.channel_multiple,)
+
+
 def target_of(spec: PruneSpec, costs: Costs) -> int:
     """Parameters that shall be left of the whole model.
 
@@ -104,7 +122,7 @@ def target_of(spec: PruneSpec, costs: Costs) -> int:
     if spec.parameters is not None:
         target = spec.parameters
     else:
-        assert spec.memory is not None
+        assert spec.memory is not None, "a sweep is planned point by point"
         target = int(spec.memory / costs.bytes_per_parameter)
     if target > costs.parameters:
         size = round(costs.parameters * costs.bytes_per_parameter)

@@ -65,7 +65,7 @@ class Calibration:
 class _Stream:
     """Token ids of documents in the seeded order, remembered for a second attempt."""
 
-    def __init__(self, documents: Documents, encoder: Encoder, generator: Random) -> None:
+    def __init__(self, documents: Documents[str], encoder: Encoder, generator: Random) -> None:
         self.seen: list[Ids] = []
         self.tokens = 0
         self._documents = documents
@@ -87,7 +87,7 @@ class _Stream:
 
 
 def sample(
-    documents: Documents,
+    documents: Documents[str],
     tokenizer: Encoder,
     *,
     samples: int,
@@ -178,7 +178,7 @@ def _tensor(sequences: list[Ids], length: int) -> Tensor:
 
 
 def _too_little(
-    documents: Documents, tokens: int, used: int, samples: int, length: int
+    documents: Documents[str], tokens: int, used: int, samples: int, length: int
 ) -> CalibrationError:
     fits = tokens // length
     remedy = f"ask for at most {fits} samples, or " if fits else ""

@@ -7,10 +7,10 @@ repository is never run: files of any other kind are refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.hf_api import RepoFile
@@ -21,6 +21,7 @@ from slimgpt.origins.resolve import check_room
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.rows import field_of, text_of
 
+T = TypeVar("T")
 ENOUGH = 1 << 30  # bytes; files of a split are taken from the first on until they add up to this
 FORMATS = {"parquet": "parquet", "json": "json", "jsonl": "json", "ndjson": "json"}
 PACKED = (".gz", ".zst", ".xz", ".bz2")
@@ -43,13 +44,21 @@ class HubText:
     files: tuple[str, ...] | None = None
 
 
-def read(text: HubText, source: str, text_field: str | None) -> Documents:
-    """The rows of a data set as documents, each read when it is asked for.
+def read(text: HubText, source: str, text_field: str | None) -> Documents[str]:
+    """The rows of a data set as documents; see `parsed`."""
+    return parsed(text, source, text_field, text_of)
+
+
+def parsed(
+    text: HubText, source: str, text_field: str | None, parse: Callable[[object, str | None], T]
+) -> Documents[T]:
+    """The rows of a data set through `parse`, each read when it is asked for.
 
     Args:
         text: which part of which set.
         source: what the user called it, for messages and the report.
         text_field: field of the rows that holds the text; None finds it.
+        parse: a row and the field asked for → what the row says.
 
     Raises:
         CalibrationError: no such set, configuration, split or field; or files of another kind.
@@ -80,18 +89,22 @@ def read(text: HubText, source: str, text_field: str | None) -> Documents:
     some = "" if len(part) == len(files) else f", {len(part)} of {len(files)} files"
     return Documents(
         len(rows),
-        lambda index: _text(rows[index], text_field, source, index),
+        lambda index: _parsed_row(rows[index], text_field, parse, f"{source}: row {index}"),
         f"{source}, {name}@{commit[:12]} ({chosen}{some}), {len(rows):,} documents",
     )
 
 
-def _text(row: dict[str, Any], text_field: str | None, source: str, index: int) -> str:
+def _parsed_row(
+    row: dict[str, Any],
+    text_field: str | None,
+    parse: Callable[[object, str | None], T],
+    where: str,
+) -> T:
     try:
-        return text_of(row, text_field)
+        return parse(row, text_field)
     except ValueError as error:
         raise CalibrationError(
-            f"{source}: row {index}: {error}",
-            hint="name the field that holds the text (text_field)",
+            f"{where}: {error}", hint="name the field that holds the text (text_field)"
         ) from error
 
 

@@ -14,15 +14,19 @@ import re
 import tempfile
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypeVar
 
 from slimgpt.errors import CalibrationError, StorageError
 from slimgpt.texts.documents import Documents
-from slimgpt.texts.rows import text_of
+from slimgpt.texts.rows import loaded, text_of
+from slimgpt.texts.stream import SEPARATOR, BadText, Unicode
 
-SEPARATOR = b"<|endoftext|>"
+T = TypeVar("T")
+Parse = Callable[[object, str | None], T]
+"""A row and the field asked for → what the row says, false where it says nothing."""
+
 UNPACKED_LIMIT = 4 << 30  # bytes; a small .gz can hold a disk full of zeros
 ARRAY_LIMIT = 1 << 30  # bytes; a JSON array is parsed as a whole
 _BLANK_LINES = re.compile(rb"\n[ \t\r]*\n")
@@ -33,7 +37,7 @@ _TEXT_NAMES = (".txt", ".text", ".md", ".raw", ".tokens")
 _LINES_NAMES = (".jsonl", ".ndjson")
 
 
-def read(path: Path, source: str, text_field: str | None) -> Documents:
+def read(path: Path, source: str, text_field: str | None) -> Documents[str]:
     """The documents of a file; empty ones are left out.
 
     Args:
@@ -46,17 +50,31 @@ def read(path: Path, source: str, text_field: str | None) -> Documents:
             names file and line.
         StorageError: there is no room to unpack it.
     """
+    return parsed(path, source, text_field, _text)
+
+
+def parsed(path: Path, source: str, text_field: str | None, parse: Parse[T]) -> Documents[T]:
+    """The rows of a file through `parse`, which takes a paragraph of plain text as a row as well.
+
+    Raises:
+        CalibrationError, StorageError: as `read`.
+    """
     content = _opened(path, source)
     kind = _kind(content, path)
     if kind == "array":
-        documents = _array(content, source, text_field)
+        documents = _array(content, source, text_field, parse)
     elif kind == "lines":
-        documents = _lines(content, source, text_field)
+        documents = _lines(content, source, text_field, parse)
     else:
-        documents = _plain(content, source)
+        documents = _plain(content, source, parse)
     if not len(documents):
         raise CalibrationError(f"{source}: the file holds no text", hint="give a file with text")
     return documents
+
+
+def _text(row: object, text_field: str | None) -> str:
+    text = text_of(row, text_field)
+    return text if text.strip() else ""
 
 
 def whole(path: Path, source: str, text_field: str | None) -> str:
@@ -118,31 +136,20 @@ def _chunks(packed: gzip.GzipFile, source: str) -> Iterator[bytes]:
 
 def _mapped(file: IO[bytes], source: str) -> mmap.mmap:
     file.seek(0)
-    decoder, line, size = codecs.getincrementaldecoder("utf-8")(), 1, 0
-    while chunk := file.read(_CHUNK):
-        line = _check_chunk(chunk, decoder, source, line)
-        size += len(chunk)
-    _check_chunk(b"", decoder, source, line)
+    unicode, size = Unicode(), 0
+    try:
+        while chunk := file.read(_CHUNK):
+            unicode.feed(chunk)
+            size += len(chunk)
+        unicode.feed(b"", last=True)
+    except BadText as error:
+        raise CalibrationError(
+            f"{source}: {error}",
+            hint="give JSON lines, a JSON array or plain text, converted to UTF-8",
+        ) from error
     if not size:
         raise CalibrationError(f"{source}: the file is empty", hint="give a file with text")
     return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _check_chunk(chunk: bytes, decoder: codecs.IncrementalDecoder, source: str, line: int) -> int:
-    """Refuse what is not UTF-8 text; the number of the line in which the chunk ends."""
-    if b"\0" in chunk:
-        raise CalibrationError(
-            f"{source}: the file is binary, not text",
-            hint="give JSON lines, a JSON array or plain text in UTF-8",
-        )
-    try:
-        decoder.decode(chunk, final=not chunk)
-    except UnicodeDecodeError as error:
-        line += error.object[: error.start].count(b"\n")
-        raise CalibrationError(
-            f"{source}: line {line} is not UTF-8 ({error.reason})", hint="convert the file to UTF-8"
-        ) from error
-    return line + chunk.count(b"\n")
 
 
 def _kind(content: mmap.mmap, path: Path) -> str:
@@ -172,24 +179,28 @@ def _skip_mark(content: mmap.mmap) -> None:
         content.seek(0)
 
 
-def _lines(content: mmap.mmap, source: str, text_field: str | None) -> Documents:
+def _lines(
+    content: mmap.mmap, source: str, text_field: str | None, parse: Parse[T]
+) -> Documents[T]:
     _skip_mark(content)
     starts, ends, at = array("Q"), array("Q"), content.tell()
     for number, line in enumerate(iter(content.readline, b""), start=1):
-        if line.strip() and _row_text(line, source, number, text_field).strip():
+        if line.strip() and _parsed_line(line, source, number, text_field, parse):
             starts.append(at)
             ends.append(at + len(line))
         at += len(line)
 
-    def text(index: int) -> str:
-        return text_of(json.loads(content[starts[index] : ends[index]]), text_field)
+    def read_row(index: int) -> T:
+        return parse(json.loads(content[starts[index] : ends[index]]), text_field)
 
-    return Documents(len(starts), text, f"{source}, {len(starts):,} documents of JSON lines")
+    return Documents(len(starts), read_row, f"{source}, {len(starts):,} documents of JSON lines")
 
 
-def _row_text(line: bytes, source: str, number: int, text_field: str | None) -> str:
+def _parsed_line(
+    line: bytes, source: str, number: int, text_field: str | None, parse: Parse[T]
+) -> T:
     try:
-        return text_of(_parsed(line.rstrip()), text_field)
+        return parse(loaded(line.rstrip()), text_field)
     except json.JSONDecodeError as error:
         raise CalibrationError(
             f"{source}: line {number} is not JSON ({error.msg} at column {error.colno})",
@@ -202,14 +213,9 @@ def _row_text(line: bytes, source: str, number: int, text_field: str | None) -> 
 _FIELD_HINT = "name the field that holds the text (text_field)"
 
 
-def _parsed(content: bytes) -> Any:
-    try:
-        return json.loads(content)
-    except RecursionError as error:
-        raise ValueError("the JSON is nested too deeply") from error
-
-
-def _array(content: mmap.mmap, source: str, text_field: str | None) -> Documents:
+def _array(
+    content: mmap.mmap, source: str, text_field: str | None, parse: Parse[T]
+) -> Documents[T]:
     if len(content) > ARRAY_LIMIT:
         raise CalibrationError(
             f"{source}: the JSON array is larger than {ARRAY_LIMIT >> 30} GiB",
@@ -217,7 +223,7 @@ def _array(content: mmap.mmap, source: str, text_field: str | None) -> Documents
         )
     try:
         _skip_mark(content)
-        rows = _parsed(content.read())
+        rows = loaded(content.read())
     except json.JSONDecodeError as error:
         raise CalibrationError(
             f"{source}: line {error.lineno} is not JSON ({error.msg} at column {error.colno})",
@@ -225,17 +231,17 @@ def _array(content: mmap.mmap, source: str, text_field: str | None) -> Documents
         ) from error
     except ValueError as error:
         raise CalibrationError(f"{source}: {error}", hint="give JSON lines") from error
-    texts = []
+    found = []
     for number, row in enumerate(rows, start=1):
         try:
-            texts.append(text_of(row, text_field))
+            found.append(parse(row, text_field))
         except ValueError as error:
             raise CalibrationError(f"{source}: row {number}: {error}", hint=_FIELD_HINT) from error
-    texts = [text for text in texts if text.strip()]
-    return Documents.of(texts, f"{source}, {len(texts):,} documents of a JSON array")
+    full = [one for one in found if one]
+    return Documents.of(full, f"{source}, {len(full):,} documents of a JSON array")
 
 
-def _plain(content: mmap.mmap, source: str) -> Documents:
+def _plain(content: mmap.mmap, source: str, parse: Parse[T]) -> Documents[T]:
     """Documents between `<|endoftext|>`, or between blank lines where there is none."""
     _skip_mark(content)
     marked = content.find(SEPARATOR) >= 0
@@ -249,7 +255,7 @@ def _plain(content: mmap.mmap, source: str) -> Documents:
     full = [i for i in range(len(starts)) if content[starts[i] : ends[i]].strip()]
     between = "<|endoftext|>" if marked else "blank lines"
 
-    def text(index: int) -> str:
-        return content[starts[full[index]] : ends[full[index]]].decode().strip()
+    def read_text(index: int) -> T:
+        return parse(content[starts[full[index]] : ends[full[index]]].decode().strip(), None)
 
-    return Documents(len(full), text, f"{source}, {len(full):,} documents between {between}")
+    return Documents(len(full), read_text, f"{source}, {len(full):,} documents between {between}")

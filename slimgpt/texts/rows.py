@@ -6,6 +6,7 @@ local copy of Alpaca gives the same text as the hub's `text` field.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -13,15 +14,32 @@ TEXT_FIELDS = ("text", "content")
 CHAT_FIELD = "messages"
 INSTRUCTION_FIELDS = ("instruction", "output")
 
-_WITH_INPUT = (
+WITH_INPUT = (
     "Below is an instruction that describes a task, paired with an input that provides further "
     "context. Write a response that appropriately completes the request.\n\n"
     "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n{output}"
 )
-_WITHOUT_INPUT = (
+WITHOUT_INPUT = (
     "Below is an instruction that describes a task. Write a response that appropriately "
     "completes the request.\n\n### Instruction:\n{instruction}\n\n### Response:\n{output}"
 )
+
+
+def loaded(content: bytes) -> Any:
+    """JSON of a stranger.
+
+    Raises:
+        json.JSONDecodeError: it is not JSON.
+        ValueError: it is JSON that nobody would write; the message says why.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # Python reads no integer of more than a few thousand digits
+        raise ValueError("a number in the JSON has too many digits") from error
 
 
 def field_of(fields: Collection[str], asked: str | None) -> str:
@@ -53,6 +71,15 @@ def text_of(row: object, asked: str | None) -> str:
     Raises:
         ValueError: the row holds no text; the message says why, without saying which row.
     """
+    text = _text(row, asked)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON can say "\\ud83d" without its other half
+        raise ValueError("the text holds half of a character (a lone surrogate)") from error
+    return text
+
+
+def _text(row: object, asked: str | None) -> str:
     if isinstance(row, str):
         return row
     if not isinstance(row, Mapping):
@@ -67,15 +94,15 @@ def text_of(row: object, asked: str | None) -> str:
         return value
     if isinstance(value, list):
         return _turns(value, name)
-    raise ValueError(f"field {name!r} is a {type(value).__name__}, not a string")
+    raise ValueError(f"field {name!r} is of type {type(value).__name__}, not a string")
 
 
 def _instruction(row: Mapping[str, Any]) -> str:
     parts = {name: row.get(name) or "" for name in ("instruction", "input", "output")}
     for name, value in parts.items():
         if not isinstance(value, str):
-            raise ValueError(f"field {name!r} is a {type(value).__name__}, not a string")
-    return (_WITH_INPUT if parts["input"] else _WITHOUT_INPUT).format(**parts)
+            raise ValueError(f"field {name!r} is of type {type(value).__name__}, not a string")
+    return (WITH_INPUT if parts["input"] else WITHOUT_INPUT).format(**parts)
 
 
 def _turns(messages: list[Any], field: str) -> str:
@@ -84,11 +111,16 @@ def _turns(messages: list[Any], field: str) -> str:
     for message in messages:
         if not isinstance(message, Mapping) or "content" not in message:
             raise ValueError(f"field {field!r} is a list, but not of messages with `content`")
-        turns.append(f"{message.get('role', 'user')}: {_content(message['content'], field)}")
+        turns.append(f"{message.get('role', 'user')}: {content_of(message['content'], field)}")
     return "\n\n".join(turns)
 
 
-def _content(content: object, field: str) -> str:
+def content_of(content: object, field: str) -> str:
+    """The text of a message: its `content`, of whose parts only text is kept.
+
+    Raises:
+        ValueError: it is neither a string nor a list of parts.
+    """
     if content is None:
         return ""
     if isinstance(content, str):
@@ -96,4 +128,6 @@ def _content(content: object, field: str) -> str:
     if isinstance(content, list):  # parts: text beside images, of which the text is kept
         parts = [part.get("text") for part in content if isinstance(part, Mapping)]
         return "\n".join(part for part in parts if isinstance(part, str))
-    raise ValueError(f"field {field!r}: `content` is a {type(content).__name__}, not a string")
+    raise ValueError(
+        f"field {field!r}: `content` is of type {type(content).__name__}, not a string"
+    )

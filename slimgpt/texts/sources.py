@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from slimgpt.errors import CalibrationError
-from slimgpt.origins.roots import PREFIX, Roots
+from slimgpt.origins.roots import PREFIX, UPLOAD_PREFIX, Roots
 from slimgpt.texts import hub as hub_texts
 from slimgpt.texts import local as local_texts
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.hub import HubText
+from slimgpt.texts.lessons import Lesson, lesson_of
 
 HUB = "hf:"
 # The first training shard is what SparseGPT, Wanda and SlimGPT calibrate on.
@@ -39,21 +42,27 @@ def documents(
     split: str = "train",
     text_field: str | None = None,
     roots: Roots,
-) -> Documents:
+) -> Documents[str]:
     """The documents of a calibration source, each read when it is asked for.
 
     Args:
-        source: `c4`, `alpaca`, `gpt4-alpaca`, `wikitext2`, `hf:OWNER/NAME` or `local:FILE`.
+        source: `c4`, `alpaca`, `gpt4-alpaca`, `wikitext2`, `hf:OWNER/NAME`, `local:FILE` or
+            `upload:ID`.
         config: configuration of a hub data set; None is its default.
         split: split of a hub data set.
         text_field: field of the rows that holds the text; None finds it.
-        roots: where `local:` files lie.
+        roots: where `local:` and `upload:` files lie.
 
     Raises:
         CalibrationError: there is no such source, or it holds no text.
         HubUnreachableError: the hub does not answer.
         StorageError: there is no room to download or unpack it.
     """
+    if source.startswith(UPLOAD_PREFIX):
+        path = roots.upload(source)
+        rows = local_texts.read(path, source, text_field)
+        # An id says nothing once the upload is deleted; the report outlives it.
+        return Documents(len(rows), rows.__getitem__, f"{rows.description}, sha256 {_digest(path)}")
     if source.startswith(PREFIX):
         return local_texts.read(roots.text(source), source, text_field)
     if source.startswith(HUB):
@@ -64,6 +73,43 @@ def documents(
         return rows
     articles = list(_articles(rows))
     return Documents.of(articles, f"{rows.description} in {len(articles):,} articles")
+
+
+def lessons(
+    source: str,
+    *,
+    config: str | None = None,
+    split: str = "train",
+    text_field: str | None = None,
+    roots: Roots,
+) -> Documents[Lesson]:
+    """The rows of a source as what a recovery learns from, those with empty answers included.
+
+    Args:
+        source, config, split, text_field, roots: as in `documents`.
+
+    Raises:
+        CalibrationError: there is no such source, or a row holds nothing to learn from; the message
+            names the row.
+        HubUnreachableError, StorageError: as `documents`.
+    """
+
+    def parse(row: object, asked: str | None) -> tuple[Lesson]:
+        return (lesson_of(row, asked),)  # never false, so that no row is left out unsaid
+
+    if source.startswith((PREFIX, UPLOAD_PREFIX)):
+        uploaded = source.startswith(UPLOAD_PREFIX)
+        path = roots.upload(source) if uploaded else roots.text(source)
+        rows = local_texts.parsed(path, source, text_field, parse)
+    else:
+        hub = source.startswith(HUB)
+        text = (
+            HubText(source.removeprefix(HUB), config, (split,))
+            if hub
+            else _named(source, CALIBRATION)
+        )
+        rows = hub_texts.parsed(text, source, text_field, parse)
+    return Documents(len(rows), lambda index: rows[index][0], rows.description)
 
 
 def evaluation_text(
@@ -82,7 +128,7 @@ def evaluation_text(
 
     Args:
         source: as in `documents`.
-        roots: where `local:` files lie.
+        roots: where `local:` and `upload:` files lie.
         config: configuration of a hub data set; None is its default.
         split: split of a hub data set; None takes `test`, else `validation`, else `train`.
         text_field: field of the rows that holds the text; None finds it.
@@ -90,6 +136,8 @@ def evaluation_text(
     Raises:
         CalibrationError, HubUnreachableError, StorageError: as `documents`.
     """
+    if source.startswith(UPLOAD_PREFIX):
+        return local_texts.whole(roots.upload(source), source, text_field)
     if source.startswith(PREFIX):
         return local_texts.whole(roots.text(source), source, text_field)
     if source.startswith(HUB):
@@ -102,16 +150,21 @@ def evaluation_text(
     return "\n\n".join(rows)
 
 
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _named(source: str, known: dict[str, HubText]) -> HubText:
     if source not in known:
         raise CalibrationError(
             f"unknown text source {source!r}",
-            hint=f"use {', '.join(known)}, hf:OWNER/NAME or local:FILE",
+            hint=f"use {', '.join(known)}, hf:OWNER/NAME, local:FILE or upload:ID",
         )
     return known[source]
 
 
-def _articles(rows: Documents) -> Iterator[str]:
+def _articles(rows: Documents[str]) -> Iterator[str]:
     """WikiText's rows are lines; an article goes from one ` = Title = ` to the next."""
     article: list[str] = []
     for row in rows:

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from slimgpt.errors import BrokenCheckpointError, CalibrationError, UnsupportedModelError
+from slimgpt.texts.quiet import no_layers_are_built
+
+POSITIONS = ("max_position_embeddings", "n_positions")  # what families call it
 
 
 class Tokenizer:
@@ -30,20 +33,25 @@ class Tokenizer:
             UnsupportedModelError: there is none, or it needs code from the model's folder.
             BrokenCheckpointError: config.json is not readable.
         """
-        from transformers import AutoTokenizer
-
         config = _config(folder)
         try:
-            inner = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True
-            )
+            with no_layers_are_built():
+                inner = _class(config).from_pretrained(
+                    folder, trust_remote_code=False, local_files_only=True
+                )
         # Any of ValueError, OSError, KeyError, TypeError, ImportError and what the converters
         # raise: the folder is the user's, and whatever is wrong with it is one thing to him.
         except Exception as error:
             raise UnsupportedModelError(
                 f"the model's tokenizer cannot be loaded ({_reason(error)})", hint=_hint(folder)
             ) from error
-        return cls(inner, config.get("max_position_embeddings"), config.get("vocab_size"))
+        positions = next((config[key] for key in POSITIONS if config.get(key)), None)
+        return cls(inner, positions, config.get("vocab_size"))
+
+    @property
+    def inner(self) -> Any:
+        """The tokenizer as transformers knows it."""
+        return self._inner
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one text, with the tokenizer's own special tokens and nothing else.
@@ -59,6 +67,59 @@ class Tokenizer:
                 hint="the tokenizer belongs to another model, or the embedding was not resized",
             )
         return ids
+
+    def encode_with_offsets(
+        self, text: str, special: bool = True
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids of one text, and the characters [first, last) of each; (0, 0) for added ones.
+
+        Args:
+            special: whether the tokenizer adds its special tokens.
+
+        Raises:
+            UnsupportedModelError: the tokenizer cannot tell which characters a token stands for.
+        """
+        if not self._inner.is_fast:
+            raise UnsupportedModelError(
+                "the model's tokenizer does not tell which characters a token stands for",
+                hint="save the tokenizer with `save_pretrained` to get a tokenizer.json",
+            )
+        told = self._inner(
+            text, verbose=False, add_special_tokens=special, return_offsets_mapping=True
+        )
+        return told["input_ids"], [(first, last) for first, last in told["offset_mapping"]]
+
+    @property
+    def end(self) -> int | None:
+        """The id of the token that ends a text, if there is one."""
+        end: int | None = self._inner.eos_token_id
+        return end
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model has a form of its own for conversations."""
+        return bool(self._inner.chat_template)
+
+    def chat(self, messages: list[dict[str, str]], answer_next: bool = False) -> str:
+        """A conversation in the model's own form.
+
+        Args:
+            messages: `role` and `content` of each.
+            answer_next: end with what invites the assistant's answer.
+
+        Raises:
+            CalibrationError: the template refuses them (roles, their order).
+        """
+        try:
+            text: str = self._inner.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=answer_next
+            )
+        except Exception as error:  # whatever the template's author raises
+            raise CalibrationError(
+                f"the model's chat template refuses a conversation: {error}",
+                hint="check the roles of the messages and their order",
+            ) from error
+        return text
 
     def decode(self, ids: list[int]) -> str:
         """The text of token ids, special tokens left out."""
@@ -87,6 +148,15 @@ def _config(folder: Path) -> dict[str, Any]:
             hint="the model folder must hold the config.json of a Hugging Face checkpoint",
         ) from error
     return config if isinstance(config, dict) else {}
+
+
+def _class(config: dict[str, Any]) -> Any:
+    """Baichuan's tokenizer is a sentencepiece model like Llama's, and its own class is code."""
+    import transformers
+
+    if config.get("model_type") == "baichuan":
+        return transformers.LlamaTokenizer
+    return transformers.AutoTokenizer
 
 
 def _reason(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 import uvicorn
 
 from api.app import create_app
@@ -33,11 +34,14 @@ def base_url(settings: Settings) -> Iterator[str]:
     config = uvicorn.Config(create_app(settings), port=port, log_level="error", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
+    # A process of its own would log to its own stderr, not to what a command under test prints.
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     thread.start()
     wait_until(lambda: server.started, "uvicorn listens")
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join()
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from api.events import EXAMPLE
-from jobs.progress import Progress
+from jobs.progress import Entry, Progress
 from jobs.settings import Settings
 from jobs.states import Status
 from jobs.store import Store
@@ -111,6 +111,30 @@ def test_more_events_than_one_look_takes_all_come_once(
         progress.record(job_id, layer(number, 1200))
     layers = [e["data"]["layer"] for e in follow(api, job_id) if e["event"] == "layer_finished"]
     assert layers == [0, 1, *range(1200)]
+
+
+def test_events_between_the_look_at_the_stream_and_that_at_the_store_come_before_the_end(
+    api: httpx.Client,
+    own_store: Store,
+    settings: Settings,
+    progress: Progress,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job_id = post(api).json()["id"]
+    look = Progress.after
+    began = False
+
+    def overtaken(self: Progress, job_id: str, after_id: str = "0", most: int = 500) -> list[Entry]:
+        nonlocal began
+        found = look(self, job_id, after_id, most)
+        if not began:  # the job runs to its end while this answer is on its way
+            began = True
+            own_store.fail(job_id, run_two_of_four_layers(own_store, settings, job_id), ERROR)
+        return found
+
+    monkeypatch.setattr(Progress, "after", overtaken)
+    names = [event["event"] for event in follow(api, job_id)]
+    assert names == ["planned", "stage_started", "layer_finished", "layer_finished", "end"]
 
 
 def test_a_job_that_left_no_stream_ends_with_its_state(

@@ -7,7 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
+from jobs.artifacts import Artifacts
 from jobs.queue import QUEUE
 from jobs.store import Store
 from tests.api.test_jobs import post
@@ -59,6 +61,28 @@ def test_a_deleted_job_is_gone_with_its_files(api: httpx.Client, finished: dict[
         assert api.get(address).status_code == 404
     assert api.get("/jobs").json()["items"] == []
     assert api.delete(here).json()["type"] == "/problems/job-not-found"
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), ValueError("odd"), RuntimeError("ClientError")])
+def test_files_that_cannot_be_removed_now_can_be_asked_for_again(
+    api: httpx.Client,
+    finished: dict[str, Any],
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every object store has exceptions of its own."""
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    here = f"/jobs/{finished['id']}"
+    with monkeypatch.context() as broken, capture_logs() as logged:
+        broken.setattr(Artifacts, "delete", refuse)
+        answer = api.delete(here)
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
+    assert str(error) not in answer.text
+    assert ("files not removed", finished["id"]) in [(e["event"], e.get("job")) for e in logged]
+    assert api.delete(here).status_code == 204
 
 
 def test_a_job_that_is_not_over_is_not_deleted(api: httpx.Client, own_store: Store) -> None:

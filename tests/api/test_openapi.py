@@ -7,11 +7,17 @@ import re
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
+from api import examples
 from api.app import create_app
 from api.problems import MEDIA_TYPE
 from api.schemas import JobRequest
+from jobs.artifacts import Artifact
+from jobs.job import Layer
 from jobs.settings import Settings
+from slimgpt.events import Outlook
+from slimgpt.texts.stream import check_of
 
 
 @pytest.fixture
@@ -31,7 +37,7 @@ def test_every_error_is_declared_as_a_problem(described: dict[str, Any]) -> None
 
 
 def test_references_lead_somewhere(described: dict[str, Any]) -> None:
-    names = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(described)))
+    names = set(re.findall(r"#/components/schemas/([\w.-]+)", json.dumps(described)))
     assert names <= set(described["components"]["schemas"])
     assert not names & {"HTTPValidationError", "ValidationError"}
 
@@ -42,3 +48,44 @@ def test_the_examples_are_valid_requests(described: dict[str, Any]) -> None:
         assert spec.ratio == example.get("ratio")
         assert (spec.parameters is None) == ("parameters" not in example)
         assert (spec.memory is None) == ("memory" not in example)
+
+
+def shown(node: Any, schemas: dict[str, Any]) -> bool:
+    """Whether there is an example in it, or in what it refers to."""
+    if isinstance(node, list):
+        return any(shown(part, schemas) for part in node)
+    if not isinstance(node, dict):
+        return False
+    name = node.get("$ref", "").rpartition("/")[2]
+    parts = [schemas.get(name), *node.values()]
+    return bool({"example", "examples"} & set(node)) or shown(parts, schemas)
+
+
+def test_every_operation_shows_what_goes_in_and_comes_out(described: dict[str, Any]) -> None:
+    schemas = described["components"]["schemas"]
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            told = [operation["requestBody"]] if "requestBody" in operation else []
+            told += [p for p in operation.get("parameters", ()) if p["in"] == "path"]
+            answers = operation["responses"].values()
+            told += [a for a in answers if "application/json" in a.get("content", {})]
+            for part in told:
+                assert shown(part, schemas), (method, path, part)
+
+
+@pytest.mark.parametrize(
+    ("kind", "example"),
+    [
+        (Outlook, examples.PLAN),
+        (Layer, examples.LAYER),
+        (Artifact, examples.ARTIFACT),
+    ],
+)
+def test_the_examples_are_what_the_api_answers(kind: Any, example: Any) -> None:
+    TypeAdapter(kind).validate_python(example, strict=False)
+
+
+def test_an_uploaded_example_is_taken() -> None:
+    check = check_of("jsonl")
+    check.feed(examples.JSON_LINES.encode())
+    assert check.finish() == 2

@@ -44,6 +44,9 @@ def test_a_plan_adds_up_and_queues_nothing(api: httpx.Client, model: str) -> Non
     assert len(layers) == config["num_hidden_layers"]
     assert {layer["heads_before"] for layer in layers} == {config["num_attention_heads"]}
     assert api.get("/jobs").json()["items"] == []
+    (warning,) = plan["warnings"]  # it would fail as a job: the default is longer than the model
+    assert warning.startswith("calibration.sequence_length: 2,048 tokens")
+    assert "512 positions" in warning
 
 
 @pytest.mark.parametrize("target", [{"parameters": "2M"}, {"memory": "4MB"}])
@@ -95,6 +98,27 @@ def test_an_engine_that_does_not_end_is_stopped(
     with pytest.raises(Problem, match="took more than 1 seconds"):
         plans._ask_engine(SPEC, engine(settings, script))
     assert not (tmp_path / "alive").exists()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "print(bytearray(3 << 28))",
+        "import json; print(json.dumps({'type': 'failed', 'code': 'internal-error', "
+        "'message': 'MemoryError: '}))",
+        "import os; os.abort()",
+        "while True: pass",
+    ],
+    ids=["allocates", "says so", "aborts", "spins"],
+)
+def test_an_engine_that_wants_too_much_is_stopped(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.setattr(plans, "PLAN_BYTES", 1 << 28)
+    monkeypatch.setattr(plans, "PROCESSOR_SECONDS", 1)
+    with pytest.raises(Problem, match="takes more than") as refused:
+        plans._ask_engine(SPEC, engine(settings, script))
+    assert (refused.value.kind, refused.value.status_code) == ("plan-refused", 422)
 
 
 def test_the_engine_sees_no_secret_and_no_hub(

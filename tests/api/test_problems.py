@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from api.app import MAX_BODY_BYTES, create_app
-from api.problems import KINDS, MEDIA_TYPE
+from api.problems import KINDS, MEDIA_TYPE, Problem, document
 from jobs.settings import Settings
 from tests.api.conftest import BODY
 
@@ -153,6 +153,15 @@ def test_a_bug_says_nothing_but_a_reference(broken: TestClient) -> None:
     assert answer.headers["Content-Type"] == MEDIA_TYPE
     assert answer.json()["reference"] in answer.json()["detail"]
     assert "private" not in answer.text
+    assert answer.headers["X-Request-ID"] == answer.json()["request_id"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("kind", [name for name, k in KINDS.items() if k.status in (429, 503)])
+def test_who_is_told_to_wait_is_told_how_long(kind: str) -> None:
+    assert int(document("/", Problem(kind, "not now")).headers["Retry-After"]) > 0
+    given = Problem(kind, "not now", headers={"Retry-After": "7"})
+    assert document("/", given).headers.getlist("Retry-After") == ["7"]
 
 
 def test_a_lost_database_is_unavailable_not_a_bug(broken: TestClient) -> None:
@@ -161,6 +170,12 @@ def test_a_lost_database_is_unavailable_not_a_bug(broken: TestClient) -> None:
     assert answer.json()["type"] == "/problems/unavailable"
     assert "secret" not in answer.text
     assert "hunter2" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/docs", "/jobs", "/nothing"])
+def test_no_answer_shows_in_another_sites_page(api: httpx.Client, path: str) -> None:
+    """Where no key is asked for, a visitor could be led to press buttons of /docs."""
+    assert api.get(path).headers["X-Frame-Options"] == "DENY"
 
 
 def test_errors_never_name_a_folder_of_the_server(api: httpx.Client, settings: Settings) -> None:

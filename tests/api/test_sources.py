@@ -73,3 +73,22 @@ def test_where_the_root_is_not_here_the_engine_decides(roots: tuple[Path, Path])
 @pytest.mark.parametrize("name", ["..", "../outside", "/etc/passwd", "tiny/../..", ""])
 def test_nothing_above_the_root_is_inside(roots: tuple[Path, Path], name: str) -> None:
     assert inside(roots[0], name) is None
+
+
+@pytest.mark.parametrize(("folder", "there"), [("sub", True), ("none", False), ("empty.txt", False),
+                                               ("loop", False)])  # fmt: skip
+def test_folders_of_tasks_are_looked_for(
+    roots: tuple[Path, Path], folder: str, there: bool
+) -> None:
+    evaluation = {"tasks": ["piqa"], "tasks_source": f"local:{folder}"}
+    fields = {"model": "local:tiny", "ratio": 0.2, "evaluation": evaluation}
+    found = missing_sources(PruneSpec.model_validate(fields), *roots)
+    pointers = [] if there else ["/evaluation/tasks_source"]
+    assert [fault.pointer for fault in found] == pointers
+
+
+def test_files_of_tasks_are_looked_for(roots: tuple[Path, Path]) -> None:
+    task = {"name": "piqa", "source": "local:none.jsonl"}
+    fields = {"model": "local:tiny", "ratio": 0.2, "evaluation": {"tasks": ["boolq", task]}}
+    (fault,) = missing_sources(PruneSpec.model_validate(fields), *roots)
+    assert fault.pointer == "/evaluation/tasks/1/source"

@@ -42,3 +42,26 @@ def test_a_text_that_is_missing_is_said_at_once(slimgpt: Slimgpt, tiny_model: Pa
     done = slimgpt("eval", tiny_model, "--text", "absent.txt")
     assert (done.returncode, done.stdout) == (1, "")
     assert "absent.txt: there is no such file" in done.stderr
+
+
+def test_tasks_are_scored_from_a_folder(slimgpt: Slimgpt, tiny_model: Path, tmp_path: Path) -> None:
+    row = {"goal": "Open it.", "sol1": "Pull.", "sol2": "Push.", "label": 0}
+    (tmp_path / "piqa.jsonl").write_text(f"{json.dumps(row)}\n" * 4)
+    arguments = ("--task", "piqa", "--limit", 3, "--task-source", tmp_path, "--device", "cpu")
+    done = slimgpt("eval", tiny_model, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    score = json.loads(done.stdout.splitlines()[-1])
+    assert score["perplexity"] is None
+    assert [(row["metric"], row["samples"]) for row in score["tasks"]] == [
+        ("acc", 3),
+        ("acc_norm", 3),
+    ]
+    assert {row["value"] for row in score["tasks"]} <= {0.0, 1.0}  # one question, asked thrice
+
+
+def test_settings_of_tasks_without_a_task_are_wrong_usage(
+    slimgpt: Slimgpt, tiny_model: Path
+) -> None:
+    done = slimgpt("eval", tiny_model, "--shots", 5)
+    assert done.returncode == 2
+    assert "--task" in done.stderr

@@ -46,6 +46,9 @@ def test_people_get_the_same_counts_without_escape_codes(
     rows = [line.split() for line in done.stdout.splitlines()[1:4]]
     assert [row[3] for row in rows] == [f"{x['channels']}/48" for x in planned["layers"]]
     assert "\x1b" not in done.stdout
+    assert "warning: calibration.sequence_length: 2,048 tokens" in done.stdout
+    fitting = slimgpt("plan", tiny_model, "--ratio", "0.3", "--seq-len", "128")
+    assert "warning" not in fitting.stdout
 
 
 @pytest.mark.parametrize("option", ["--parameters", "--memory"])

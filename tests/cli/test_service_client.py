@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from rich.console import Console
+from sqlalchemy import update
 from typer import Typer
 from typer.testing import CliRunner
 from typer.testing import Result as Outcome
@@ -18,7 +19,9 @@ from typer.testing import Result as Outcome
 from cli.client import ServiceError
 from cli.download import _safe
 from cli.jobs import job_table
+from cli.outcome import show_outcome
 from cli.service import register
+from jobs.models import JOBS
 from jobs.store import Store
 from slimgpt.config import PruneSpec
 from tests.api.conftest import BODY, api, base_url, finished, own_store
@@ -43,6 +46,14 @@ def client(base_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
         return outcome
 
     return run
+
+
+def asked(store: Store, job_id: str) -> PruneSpec:
+    """What a job was posted with."""
+    job = store.get(job_id)
+    assert job is not None
+    assert isinstance(job.spec, PruneSpec)
+    return job.spec
 
 
 def refused(outcome: Outcome) -> str:
@@ -84,6 +95,117 @@ def test_submit_prints_the_id_of_a_job_with_all_that_was_asked(
     assert job.metadata == {"team": "a=b"}
 
 
+def test_submit_takes_what_prune_takes_of_calibration_and_scores(
+    client: Any, own_store: Store
+) -> None:
+    outcome = client(
+        *("submit", "--model", "local:tiny", "--ratio", "0.25", "--last-ratio", "0.4"),
+        *("--head-score", "diagonal", "--damping", "0.05", "--calibration", "hf:org/set"),
+        *("--calibration-config", "en", "--calibration-split", "test"),
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    calibration = {"source": "hf:org/set", "config": "en", "split": "test"}
+    assert asked(own_store, outcome.stdout.strip()) == PruneSpec.model_validate(
+        {
+            "model": "local:tiny",
+            "ratio": 0.25,
+            "schedule": {"shape": "log", "last_ratio": 0.4},
+            "head_score": "diagonal",
+            "damping": 0.05,
+            "calibration": calibration,
+        }
+    )
+
+
+def test_submit_takes_what_prune_takes_of_tasks_timing_and_recovery(
+    client: Any, own_store: Store, tmp_path: Path
+) -> None:
+    questions = tmp_path / "piqa.jsonl"
+    questions.write_text('{"goal": "Sweep", "sol1": "a broom", "sol2": "a spoon", "label": 0}\n')
+    outcome = client(
+        *("submit", "--model", "local:tiny", "--ratio", "0.25", "--task", "piqa", "--shots", "0"),
+        *("--limit", "3", "--task-source", str(questions), "--timing", "--timing-batch", "4"),
+        *("--recover", "local:notes.txt", "--recover-method", "distillation", "--epochs", "2"),
+        *("--recover-samples", "9", "--recover-seq-len", "32", "--learning-rate", "0.01"),
+        *("--batch-size", "4", "--lora-rank", "2", "--publish-recovered"),
+        *("--head-unit", "query_head", "--group-size", "8", "--channel-multiple", "16"),
+    )
+    assert outcome.exit_code == 0, outcome.stderr
+    made = asked(own_store, outcome.stdout.strip())
+    uploaded = made.evaluation.tasks[0].source
+    assert outcome.stderr == f"{questions} is {uploaded}, 1 row\n"
+    assert made == PruneSpec.model_validate(
+        {
+            "model": "local:tiny",
+            "ratio": 0.25,
+            "evaluation": {
+                "tasks": [{"name": "piqa", "shots": 0, "limit": 3, "source": uploaded}],
+                "inference": {"batch_sizes": [4]},
+            },
+            "recovery": {
+                "source": "local:notes.txt",
+                "method": "distillation",
+                "epochs": 2,
+                "samples": 9,
+                "sequence_length": 32,
+                "learning_rate": 0.01,
+                "batch_size": 4,
+                "rank": 2,
+                "publish": "recovered",
+            },
+            "head_unit": "query_head",
+            "group_size": 8,
+            "channel_multiple": 16,
+        }
+    )
+
+
+def test_tasks_and_times_of_options_stand_beside_what_the_file_says(
+    client: Any, own_store: Store, tmp_path: Path
+) -> None:
+    spec = tmp_path / "job.json"
+    evaluation = {"texts": [], "tasks": ["boolq"], "inference": {"repeats": 3}}
+    learning = {"source": "local:notes.txt", "rank": 4}
+    spec.write_text(json.dumps({**BODY, "evaluation": evaluation, "recovery": learning}))
+    outcome = client("submit", "--spec", str(spec), "--task", "arc_easy", "--task", "piqa",
+                     "--timing-batch", "2", "--epochs", "3")  # fmt: skip
+    assert outcome.exit_code == 0, outcome.stderr
+    made = asked(own_store, outcome.stdout.strip())
+    assert made.evaluation.texts == ()
+    assert [task.name for task in made.evaluation.tasks] == ["arc_easy", "piqa"]
+    assert made.evaluation.inference is not None
+    assert (made.evaluation.inference.repeats, made.evaluation.inference.batch_sizes) == (3, (2,))
+    assert made.recovery is not None
+    assert (made.recovery.rank, made.recovery.epochs) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--epochs", "2"], "epochs belong to a recovery: ask for one with --recover TEXT"),
+        (["--timing-batch", "2"], "ask for --timing as well"),
+        (["--limit", "2"], "name one with --task NAME"),
+        (["--task", "piqa", "--task-source", "."], "is a folder of this machine"),
+        (["--task", "piqa", "--task-source", "local:none"], "there is no folder 'none'"),
+        (["--task", "piqa", "--task-source", "local:none.jsonl"], "there is no text file"),
+        (["--task", "no such", "--ratio", "0.3"], "String should match pattern"),
+    ],
+)
+def test_submit_refuses_options_that_mean_nothing(
+    client: Any, arguments: list[str], words: str
+) -> None:
+    outcome = client("submit", "--model", "local:tiny", "--ratio", "0.2", *arguments)
+    assert outcome.exit_code in (1, 2)
+    assert words in " ".join(outcome.stderr.replace("│", " ").split())
+    assert outcome.stdout == ""
+
+
+def test_submit_without_evaluation(client: Any, own_store: Store) -> None:
+    outcome = client("submit", "--model", "local:tiny", "--ratio", "0.25", "--eval-text", "none")
+    assert outcome.exit_code == 0
+    assert asked(own_store, outcome.stdout.strip()).evaluation.texts == ()
+
+
 def test_submit_takes_a_file_that_options_override(
     client: Any, own_store: Store, tmp_path: Path
 ) -> None:
@@ -94,8 +216,9 @@ def test_submit_takes_a_file_that_options_override(
     outcome = client("submit", *arguments, "--schedule", str(ratios))
     job = own_store.get(json.loads(outcome.stdout)["id"])
     assert job is not None
-    assert (job.spec.ratio, job.spec.damping) == (0.4, 0.05)
-    assert job.spec.schedule.ratios == (0.1, 0.2, 0.3)
+    made = asked(own_store, job.id)
+    assert (made.ratio, made.damping) == (0.4, 0.05)
+    assert made.schedule.ratios == (0.1, 0.2, 0.3)
     assert job.metadata == {"a": "1", "b": "2"}
 
 
@@ -103,11 +226,10 @@ def test_an_option_leaves_the_rest_of_a_schedule_in_the_file(
     client: Any, own_store: Store, tmp_path: Path
 ) -> None:
     spec = tmp_path / "job.json"
-    spec.write_text(json.dumps({**BODY, "schedule": {"shape": "linear"}}))
+    spec.write_text(json.dumps({**BODY, "schedule": {"shape": "linear", "last_ratio": 0.3}}))
     outcome = client("submit", "--spec", str(spec), "--first-ratio", "0.1", "--json")
-    job = own_store.get(json.loads(outcome.stdout)["id"])
-    assert job is not None
-    assert (job.spec.schedule.shape, job.spec.schedule.first_ratio) == ("linear", 0.1)
+    schedule = asked(own_store, json.loads(outcome.stdout)["id"]).schedule
+    assert (schedule.shape, schedule.first_ratio, schedule.last_ratio) == ("linear", 0.1, None)
 
 
 def test_what_a_file_says_wrongly_is_not_overridden_unsaid(client: Any, tmp_path: Path) -> None:
@@ -126,9 +248,10 @@ def test_submit_takes_targets_in_other_units_in_place_of_the_files(
 ) -> None:
     spec = tmp_path / "job.json"
     spec.write_text(json.dumps(BODY))
-    job = own_store.get(client("submit", "--spec", str(spec), option, value).stdout.strip())
-    assert job is not None
-    assert (job.spec.ratio, getattr(job.spec, field)) == (None, meant)
+    spec_made = asked(
+        own_store, client("submit", "--spec", str(spec), option, value).stdout.strip()
+    )
+    assert (spec_made.ratio, getattr(spec_made, field)) == (None, meant)
     assert f" {value} " in client("jobs").stdout
 
 
@@ -137,8 +260,12 @@ def test_submit_takes_targets_in_other_units_in_place_of_the_files(
     [
         (["--model", "local:none", "--ratio", "0.2"], "model: there is no model folder 'none'"),
         (["--model", "local:tiny", "--ratio", "1.5"], "ratio: Input should be less than 1"),
-        (["--model", "local:tiny"], "give exactly one of `ratio`, `parameters` and `memory`"),
+        (["--model", "local:tiny"], "give exactly one of `ratio`, `ratios`, `parameters` and"),
         (["--spec", "none.json"], "none.json cannot be read"),
+        (
+            ["--model", "local:tiny", "--ratio", "0.2", "--calibration", "upload:cal_nope"],
+            "'upload:cal_nope' is not an upload's id",
+        ),
     ],
 )
 def test_submit_refused_is_one_line_and_no_id(
@@ -146,6 +273,13 @@ def test_submit_refused_is_one_line_and_no_id(
 ) -> None:
     outcome = client("submit", *arguments)
     assert words in refused(outcome)
+    assert outcome.stdout == ""
+
+
+def test_submit_without_a_model_names_the_option(client: Any) -> None:
+    outcome = client("submit", "--ratio", "0.2")
+    assert outcome.exit_code == 2
+    assert outcome.stderr.startswith("error: no model is named: give --model")
     assert outcome.stdout == ""
 
 
@@ -178,6 +312,32 @@ def test_jobs_are_filtered(client: Any, api: httpx.Client) -> None:
     assert "created_after" in refused(client("jobs", "--created-after", "today"))
 
 
+def test_jobs_of_another_version_are_listed(
+    client: Any, api: httpx.Client, own_store: Store
+) -> None:
+    api.post("/jobs", json=BODY)
+    job_id = api.post("/jobs", json=BODY).json()["id"]
+    with own_store.engine.begin() as connection:
+        foreign = update(JOBS).where(JOBS.c.id == job_id)
+        connection.execute(foreign.values(spec={"quantise": 4}))
+    lines = client("jobs").stdout.splitlines()
+    assert [line.split()[-1] for line in lines[1:]] == ["?", BODY["model"]]
+    assert "no jobs yet" not in client("jobs", "--model", "local:none").stdout
+
+
+def test_an_outcome_tells_what_recovery_gave_back() -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    measured = {"text": "wikitext2", "sequence_length": 128, "dense": 5.0, "pruned": 9.0}
+    sizes = {"parameters_before": 100, "parameters_after": 75, "ratio_achieved": 0.25}
+    result = {**sizes, "seconds": 1.5, "perplexity": [{**measured, "recovered": 7.0}, measured]}
+    show_outcome(console, {"id": "job_1", "status": "succeeded", "result": result}, [])
+    said = [line for line in console.export_text().splitlines() if "perplexity" in line]
+    assert [line.partition("dense ")[2] for line in said] == [
+        "5.00, pruned 9.00, recovered 7.00",
+        "5.00, pruned 9.00",
+    ]
+
+
 def test_a_narrow_terminal_shows_whole_ids(api: httpx.Client) -> None:
     ids = [api.post("/jobs", json=BODY).json()["id"] for _ in range(2)]
     console = Console(width=80, record=True, file=io.StringIO())
@@ -185,6 +345,15 @@ def test_a_narrow_terminal_shows_whole_ids(api: httpx.Client) -> None:
     lines = console.export_text().splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [[i, "queued"] for i in reversed(ids)]
     assert max(map(len, lines)) <= 80
+
+
+def test_an_admin_reads_whose_jobs_they_are(api: httpx.Client) -> None:
+    mine = api.post("/jobs", json=BODY).json()
+    table = Console(width=120, record=True, file=io.StringIO())
+    table.print(job_table([mine, {**mine, "owner": "ada"}], 120))
+    lines = table.export_text().splitlines()
+    assert "owner" in lines[0]
+    assert [line.split()[-2] for line in lines[1:]] == [mine["owner"], "ada"]
 
 
 def test_watch_ends_well_only_with_a_job_that_did(
@@ -204,7 +373,7 @@ def test_watch_ends_well_only_with_a_job_that_did(
     assert "6/8" in outcome.stdout  # the layer that was done
     cancelled = api.post("/jobs", json=BODY).json()["id"]
     api.post(f"/jobs/{cancelled}/cancel")
-    assert "the job cancelled" in refused(client("watch", cancelled))
+    assert "the job was cancelled" in refused(client("watch", cancelled))
 
 
 def test_watch_in_json_is_json_only_with_the_job_last(
@@ -261,6 +430,15 @@ def test_download_goes_on_where_it_was_interrupted(
     (partial / "config.json").write_bytes(finished["files"]["config.json"])
     assert client("download", finished["id"], str(tmp_path / "out")).exit_code == 0
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == content
+
+
+def test_download_says_that_files_have_expired(
+    client: Any, finished: dict[str, Any], own_store: Store, tmp_path: Path
+) -> None:
+    assert own_store.expire_older(1e-9) == [finished["id"]]
+    words = refused(client("download", finished["id"], str(tmp_path / "out")))
+    assert "were removed on" in words
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("where", ["here", "there"])

@@ -16,6 +16,7 @@ from rich.console import Console
 from cli.child import Child, Program, stop
 from cli.embedded_redis import EmbeddedRedis
 from cli.up import say
+from tests.receiver import Receiver
 from tests.servers import wait_until
 from tests.up import Up, script_engine
 
@@ -41,7 +42,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 def test_it_says_where_all_is(running: Up) -> None:
     said = running.said()
-    for what in (running.url, "models", "texts", "slimgpt submit", "Ctrl-C", str(running.home)):
+    for what in (
+        running.url,
+        "models",
+        "texts",
+        "local:tiny",
+        "slimgpt submit",
+        "Ctrl-C",
+        str(running.home),
+    ):
         assert what in said
     assert running.get("/readyz")["status"] == "ready"
 
@@ -55,6 +64,21 @@ def test_submit_watch_and_download_through_it(running: Up, tmp_path: Path) -> No
     assert downloaded.returncode == 0, downloaded.stderr
     assert (tmp_path / "out" / "model.safetensors").read_text() == "012"
     wait_until(lambda: f"{job_id} succeeded" in running.said(), "the terminal tells of the job")
+
+
+def test_a_receiver_on_this_machine_is_told_without_any_set_up(running: Up) -> None:
+    receiver = Receiver()
+    try:
+        made = running.run("webhooks", "create", receiver.url())
+        assert made.returncode == 0, made.stderr
+        job_id = running.post(BODY).json()["id"]
+        (received,) = receiver.wait_for(1)
+        message = received.verified(made.stdout.strip())
+        assert (message["type"], message["data"]["id"]) == ("job.succeeded", job_id)
+        assert message["data"]["result"]["parameters_after"] == 4500
+    finally:
+        receiver.close()
+    assert (running.home / "pepper").stat().st_mode & 0o077 == 0
 
 
 def test_a_second_one_on_the_same_home_is_refused(running: Up) -> None:

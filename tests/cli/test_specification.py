@@ -106,3 +106,9 @@ def test_devices_are_checked_without_torch() -> None:
     assert device_name("cuda:1") == "cuda:1"
     with pytest.raises(typer.BadParameter, match="none of auto"):
         device_name("tpu")
+
+
+def test_a_schedule_that_is_none_names_those_there_are() -> None:
+    with pytest.raises(typer.BadParameter, match="none of log, linear, uniform") as refused:
+        schedule_fields("nosuch", "slimgpt", {})
+    assert "explicit" not in str(refused.value)

@@ -6,7 +6,8 @@ For each version (4.57.* by default; or an interpreter that has one) a virtual e
 in a temporary folder, with the installed torch (found through PIP_FIND_LINKS where that is set).
 Tiny models of every family are pruned and published here, some with llama3 rope, and pruned once
 more; they are loaded there by plain `from_pretrained`, and logits on the same tokens are compared.
-Exits with 1 if any differ. Not part of the default test run: it installs packages.
+Exits with 1 if any differ, experts by more than rounding. Not part of the default test run: it
+installs packages.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -27,7 +29,7 @@ import slimgpt
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.layers.stack import Stack
 from tests.slimgpt.pruned import lots, publish
-from tests.slimgpt.tiny import FAMILIES, Tiny, tokens
+from tests.slimgpt.tiny import FALCON_7B, FALCON_OLD, FAMILIES, ROUTED, Tiny, tokens
 
 DEFAULT = "4.57.*"
 RELOAD = Path(slimgpt.__file__).parent / "reload.py"
@@ -43,11 +45,18 @@ print("transformers", transformers.__version__)
 """
 MODELS = {
     **{family: Tiny(family) for family in FAMILIES},
-    **{f"{family}-llama3-rope": Tiny(family, llama3_rope=True) for family in FAMILIES},
+    **{f"{family}-llama3-rope": Tiny(family, llama3_rope=True) for family in FAMILIES[:4]},
+    "stablelm-parallel": Tiny(
+        "stablelm", own={"use_parallel_residual": True, "qk_layernorm": True}
+    ),
+    "gpt_neox-in-turn": Tiny("gpt_neox", own={"use_parallel_residual": False}, tied=True),
+    "falcon-7b": Tiny("falcon", own=FALCON_7B, kv_heads=1),
+    "falcon-old": Tiny("falcon", own=FALCON_OLD, kv_heads=4),
     "llama-biases-tied": Tiny(biases=True, tied=True, head_dim=16),
     "qwen2-tied": Tiny("qwen2", tied=True, kv_heads=4),
     "llama-12-layers": Tiny(layers=12, dtype="bfloat16"),
 }
+Published = dict[Path, tuple[Tensor, Tensor]]
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -57,7 +66,7 @@ def main(versions: list[str]) -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="slimgpt-old-") as name:
         home = Path(name)
-        folders = _publish(home)
+        folders = publish_all(home, MODELS)
         differ = [
             version
             for number, version in enumerate(versions)
@@ -66,10 +75,10 @@ def main(versions: list[str]) -> int:
     return 1 if differ else 0
 
 
-def _publish(home: Path) -> dict[Path, tuple[Tensor, Tensor]]:
+def publish_all(home: Path, models: Mapping[str, Tiny]) -> Published:
     """Published folders, each with its tokens and the logits that the engine computes."""
-    folders = {}
-    for name, tiny in MODELS.items():
+    folders: Published = {}
+    for name, tiny in models.items():
         dense = Checkpoint.open(tiny.save(home / f"{name}-dense"))
         once = publish(dense, lots(dense.architecture), home / name)
         pruned = Checkpoint.open(once)
@@ -97,26 +106,31 @@ def _environment(folder: Path, version: str) -> Path:
     return python
 
 
-def _same(folders: dict[Path, tuple[Tensor, Tensor]], python: Path, home: Path) -> bool:
+def _same(folders: Published, python: Path, home: Path) -> bool:
     """Load every folder with that interpreter and print how far its logits are from ours."""
-    printed = _reload(folders, python, home)
-    differences = [
-        float((load_file(home / f"{folder.name}.out")["logits"].double() - expected).abs().max())
-        for folder, (_, expected) in folders.items()
-    ]
-    for folder, difference in zip(folders, differences, strict=True):
-        console.print(f"{printed}  {folder.name:28} max |difference| {difference:g}")
-    return max(differences) == 0.0
+    printed, differences = reload_all(folders, python, home)
+    for name, difference in differences.items():
+        console.print(f"{printed}  {name:28} max |difference| {difference:g}")
+    return all(difference <= bound(name) for name, difference in differences.items())
 
 
-def _reload(folders: dict[Path, tuple[Tensor, Tensor]], python: Path, home: Path) -> str:
-    """Run `slimgpt.reload` on every folder in one process; names the version that ran it."""
+def bound(name: str) -> float:
+    """0; but transformers before 5 runs experts one after the other, and rounds otherwise."""
+    return 1e-5 if name.startswith(ROUTED) else 0.0
+
+
+def reload_all(folders: Published, python: Path, home: Path) -> tuple[str, dict[str, float]]:
+    """Run `slimgpt.reload` on every folder in one process.
+
+    Returns:
+        the version that ran it, and by folder the largest difference of any logit.
+    """
     lines = []
     for folder, (ids, _) in folders.items():
         probe, out = home / f"{folder.name}.probe", home / f"{folder.name}.out"
         save_file({"tokens": ids}, probe)
         lines.append(f"{folder}\t{probe}\t{out}\tcpu\t1")
-    return subprocess.run(
+    said = subprocess.run(
         [str(python), "-c", DRIVER, str(RELOAD)],
         input="\n".join(lines),
         env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(home / "modules")},
@@ -124,6 +138,11 @@ def _reload(folders: dict[Path, tuple[Tensor, Tensor]], python: Path, home: Path
         text=True,
         check=True,
     ).stdout.strip()
+    differences = {}
+    for folder, (_, expected) in folders.items():
+        logits = load_file(home / f"{folder.name}.out")["logits"]
+        differences[folder.name] = float((logits.double() - expected).abs().max())
+    return said, differences
 
 
 if __name__ == "__main__":

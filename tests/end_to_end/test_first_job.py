@@ -139,6 +139,7 @@ def test_its_checkpoint_loads_in_plain_transformers(
         ({"ratio": 1.5}, "/ratio"),
         ({"calibration": {"source": "local:none.txt"}}, "/calibration/source"),
         ({"calibration": {"source": "local:empty.txt"}}, "/calibration/source"),
+        ({"calibration": {"sequence_length": 513}}, "/calibration/sequence_length"),
         ({"rato": 0.1}, "/rato"),
     ],
 )
@@ -155,7 +156,10 @@ def test_what_cannot_be_right_is_refused_at_once(
     ("changes", "code"),
     [
         ({"ratio": 0.99}, "unreachable-target"),
-        ({"calibration": {"source": "local:blank.txt"}}, "calibration-error"),
+        (
+            {"calibration": {"source": "local:blank.txt", "sequence_length": 128}},
+            "calibration-error",
+        ),
         ({"model": "local:unknown-architecture"}, "unsupported-model"),
         ({"model": "local:pickled"}, "unsupported-model"),
         ({"model": "local:torn"}, "broken-checkpoint"),

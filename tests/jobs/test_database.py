@@ -16,9 +16,9 @@ def test_sqlite_is_prepared(sqlite_url: str) -> None:
     with engine.connect() as connection:
         answers = [
             connection.scalar(text(f"PRAGMA {name}"))
-            for name in ("journal_mode", "foreign_keys", "busy_timeout")
+            for name in ("journal_mode", "foreign_keys", "busy_timeout", "synchronous")
         ]
-    assert answers == ["wal", 1, 30_000]
+    assert answers == ["wal", 1, 30_000, 2]
     engine.dispose()
 
 
@@ -62,3 +62,24 @@ def test_naive_times_are_refused(database_url: str) -> None:
     with engine.connect() as connection, pytest.raises(exc.StatementError, match="no time zone"):
         connection.scalar(select(literal(naive, UtcDateTime())))
     engine.dispose()
+
+
+def test_a_statement_that_takes_too_long_is_given_up(postgres_url: str) -> None:
+    engine, patient = make_engine(postgres_url, answer_seconds=0.2), make_engine(postgres_url)
+    for _ in range(2):  # of a connection that is used again, too
+        with pytest.raises(exc.OperationalError, match="timeout"), engine.connect() as connection:
+            connection.execute(text("SELECT pg_sleep(30)"))
+    with patient.connect() as connection:
+        connection.execute(text("SELECT pg_sleep(0.5)"))
+    engine.dispose()
+    patient.dispose()
+
+
+def test_a_database_that_is_locked_is_not_waited_for_long(sqlite_url: str) -> None:
+    engine, writer = make_engine(sqlite_url, answer_seconds=0.2), make_engine(sqlite_url)
+    with writer.begin() as connection:
+        connection.execute(text("DELETE FROM jobs"))
+        with pytest.raises(exc.OperationalError, match="locked"), engine.begin() as waiting:
+            waiting.execute(text("DELETE FROM jobs"))
+    engine.dispose()
+    writer.dispose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -34,3 +35,80 @@ def test_a_traceback_says_where_and_no_secret(form: str) -> None:
     assert "hunter2" not in ended.stderr
     if form == "json":
         assert json.loads(ended.stderr)["job"] == "job_1"
+
+
+FORGED = (
+    '\n{"event": "forged", "level": "info"}\n2026-11-22 [info] forged',
+    "\r[info] forged",
+    "\x1b[2K\x1b[1Aforged \x1b]0;title\x07",
+    "user \u202egnp.exe \u2066 forged\u2028forged \x85forged\x00",
+    "\ud800 lone",
+)
+INJECTION = """
+import json, logging, sys
+import structlog
+from jobs import logs
+
+logs.configure("info", as_json=sys.argv[1] == "json")
+for text in json.loads(sys.argv[2]):
+    raw = text.encode("utf-8", "replace")
+    structlog.get_logger("a").info(text, job=text, metadata={"k": text}, raw=raw)
+    logging.getLogger("library").warning("said %s", text)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        structlog.get_logger("a").exception("it broke")
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_nobody_forges_a_line(form: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INJECTION, form, json.dumps(FORGED)],
+        capture_output=True,
+        check=True,
+    )
+    said = ended.stderr.decode("utf-8")  # strict: what is no character is escaped
+    assert not [c for c in said if c != "\n" and not c.isprintable()]
+    lines = said.splitlines()
+    if form == "json":
+        assert len(lines) == 3 * len(FORGED)
+        assert [json.loads(line)["level"] for line in lines] == ["info", "warning", "error"] * 5
+        return
+    entries = [line for line in lines if not line.startswith("    | ")]
+    assert len(entries) == 3 * len(FORGED)
+    assert all(line.startswith("2") and "T" in line[:20] for line in entries)
+
+
+REDACTED = """
+import os, sys
+import structlog
+from jobs import logs
+from jobs.settings import Settings
+
+settings = Settings(database_url="postgresql://ann:correct-horse-battery@db/jobs",
+                    log_json=sys.argv[1] == "json")
+logs.configure_for(settings)
+log = structlog.get_logger("a")
+url = settings.database_url.get_secret_value()
+log.info("connecting", url=url, also={"p": "correct-horse-battery"})
+try:
+    raise ValueError("correct-horse-battery " + os.environ["HF_TOKEN"])
+except ValueError:
+    log.exception("it broke")
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_the_finished_line_holds_no_secret(form: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", REDACTED, form],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"HF_TOKEN": "a token of another shape"},
+    )
+    assert "correct-horse" not in ended.stderr
+    assert "another shape" not in ended.stderr
+    assert ended.stderr.count("[redacted]") == 4
+    assert "postgresql://ann" in ended.stderr

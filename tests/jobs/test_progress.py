@@ -51,7 +51,7 @@ def test_percent_rises_to_a_hundred_over_all_stages() -> None:
         seen.append(snapshot.percent)
     assert seen == sorted(seen)
     assert seen[-1] == 100.0
-    assert (snapshot.layers_done, snapshot.layers_total, snapshot.eta_seconds) == (4, 4, 0.0)
+    assert (snapshot.layers_done, snapshot.layers_total, snapshot.eta_seconds) == (4, 4, None)
 
 
 def test_time_left_follows_the_layers() -> None:

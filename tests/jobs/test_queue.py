@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from jobs.queue import QUEUE, TASK, Queue, QueueUnavailable
+from jobs.queue import QUEUE, TASK, UNACKED_SECONDS, Queue, QueueUnavailable, make_app
 from tests.servers import RedisServer, free_port
 
 
@@ -57,3 +57,40 @@ def test_it_recovers_with_the_broker() -> None:
     assert messages(server) == [(TASK, ["job_3"])]
     queue.close()
     server.close()
+
+
+def test_waiting_messages_are_counted_over_a_restart_of_the_broker() -> None:
+    server = RedisServer()
+    server.start()
+    queue = Queue(server.url)
+    assert queue.waiting() == 0
+    queue.publish("job_1")
+    queue.publish("job_2")
+    with server.client() as client:
+        client.hset("unacked", "tag", "taken, and not acknowledged")
+    assert queue.waiting() == 3
+    server.kill()
+    with pytest.raises(QueueUnavailable, match="does not answer"):
+        queue.waiting()
+    server.start()  # with nothing in it
+    assert queue.waiting() == 0
+    queue.close()
+    server.close()
+
+
+def test_a_message_that_a_dead_worker_took_and_did_not_acknowledge_comes_back(
+    redis_url: str, redis_server: RedisServer
+) -> None:
+    queue, worker, another = Queue(redis_url), make_app(redis_url), make_app(redis_url)
+    queue.publish("job_1")
+    with worker.connection() as held, another.connection() as connection:
+        assert held.default_channel.basic_get(QUEUE, no_ack=False) is not None
+        with redis_server.client() as client:
+            client.zincrby(
+                "unacked_index", -2 * UNACKED_SECONDS, *client.zrange("unacked_index", 0, 0)
+            )
+        assert messages(redis_server) == []
+        connection.default_channel.qos.restore_visible(interval=1)
+        assert messages(redis_server) == [(TASK, ["job_1"])]
+    for app in (queue, worker, another):
+        app.close()

@@ -305,9 +305,14 @@ def test_the_outbox_finds_messages_that_are_missing(store: Store) -> None:
     store.claim(running.id, "worker-1")
     assert store.dispatched(sent.id)
     assert not store.dispatched(running.id)
-    assert store.undispatched(0, lost_after=60) == [unsent.id]
+    assert store.undispatched(0) == [unsent.id]
     assert store.undispatched(60) == []
-    assert store.undispatched(0, lost_after=0) == [sent.id, unsent.id]
+    assert store.awaited() == 1
+    assert store.unanswered(60, 10) == []
+    assert store.unanswered(0, 10) == [sent.id]
+    assert store.dispatched(unsent.id)
+    assert store.unanswered(0, 1) == [sent.id]
+    assert store.unanswered(0, 2) == [sent.id, unsent.id]
 
 
 def test_what_strangers_wrote_is_kept_by_every_database(store: Store) -> None:

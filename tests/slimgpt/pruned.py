@@ -14,6 +14,8 @@ from slimgpt.checkpoints import published
 from slimgpt.checkpoints.architecture import Architecture, LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.shards import PartialCheckpoint
+from slimgpt.layers import surgery
+from slimgpt.methods.solution import Solution
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class Kept:
             group * self.per_group + head for group in self.groups for head in range(self.per_group)
         )
 
+    def of_expert(self, number: int, width: int) -> list[int]:
+        """Channels of an expert; every one keeps others."""
+        return sorted((channel + 3 * number) % width for channel in self.channels)
+
     @property
     def size(self) -> LayerSize:
         """The layer's size."""
@@ -44,6 +50,8 @@ def lots(architecture: Architecture, seed: int = 0) -> list[Kept]:
     for index, size in enumerate(architecture.sizes):
         groups = draw.randint(1, size.kv_heads) if index else size.kv_heads
         channels = draw.randint(1, size.channels - 1) if index else size.channels
+        if architecture.experts:
+            channels = max(8, channels - channels % 8)  # their products are grouped
         kept.append(
             Kept(
                 tuple(sorted(draw.sample(range(size.kv_heads), groups))),
@@ -70,42 +78,69 @@ def publish(checkpoint: Checkpoint, kept: list[Kept], folder: Path) -> Path:
 
 def cut(checkpoint: Checkpoint, index: int, kept: Kept) -> dict[str, Tensor]:
     """One layer without the rest, by names within the layer."""
-    family, width = checkpoint.architecture.family, checkpoint.architecture.head_dim
-    rows = {
-        family.query: columns(kept.heads, width),
-        family.key: columns(kept.groups, width),
-        family.value: columns(kept.groups, width),
-        **{name: list(kept.channels) for name in family.wide},
-    }
-    inputs = {family.output: columns(kept.heads, width), family.down: list(kept.channels)}
-    tensors = {}
-    for name, tensor in checkpoint.layer(index).items():
-        module = name.rpartition(".")[0]
-        if module in rows:
-            tensors[name] = tensor[rows[module]]
-        elif module in inputs and name.endswith(".weight"):
-            tensors[name] = tensor[:, inputs[module]]
-        else:
-            tensors[name] = tensor
-    return tensors
+    architecture = checkpoint.architecture
+    family, size = architecture.family, architecture.sizes[index]
+    layer = checkpoint.layer(index)
+    heads = torch.tensor(columns(kept.heads, architecture.head_dim))
+    output = surgery.matrix(layer, family, family.output)[:, heads]
+    layer, _, _ = surgery.cut_heads(layer, architecture, size, Solution(heads, output))
+    size = LayerSize(kept.size.heads, kept.size.kv_heads, size.channels)
+    for number, ffn in enumerate(architecture.ffns()):
+        channels = torch.tensor(kept.of_expert(number, size.channels))
+        down = surgery.matrix(layer, ffn.family, ffn.family.down)[:, channels]
+        layer, _ = surgery.cut_channels(layer, ffn, size, Solution(channels, down))
+    return layer
 
 
+@torch.no_grad()
 def mask(model: Any, architecture: Architecture, kept: list[Kept]) -> Any:
     """Make a dense model compute what is left: zero the columns through which the rest speaks."""
     family = architecture.family
-    with torch.no_grad():
-        for index, layer in enumerate(kept):
-            module = model.get_submodule(f"{family.layers}.{index}")
-            inputs = {
-                family.output: columns(layer.heads, architecture.head_dim),
-                family.down: list(layer.channels),
-            }
-            for name, staying in inputs.items():
-                weight = module.get_submodule(name).weight
-                gone = torch.ones(weight.shape[1], dtype=torch.bool)
-                gone[staying] = False
-                weight[:, gone] = 0
+    for index, layer in enumerate(kept):
+        module = model.get_submodule(f"{family.layers}.{index}")
+        inputs = {family.output: columns(layer.heads, architecture.head_dim)}
+        if architecture.experts:
+            silence_experts(module.get_submodule("mlp.experts").down_proj, layer)
+        else:
+            inputs[family.down] = list(layer.channels)
+        for name, staying in inputs.items():
+            weight = module.get_submodule(name).weight
+            weight = weight.T if family.transposed else weight
+            gone = torch.ones(weight.shape[1], dtype=torch.bool)
+            gone[staying] = False
+            weight[:, gone] = 0
+        spans = ((family.query, layer.heads), (family.key, layer.groups))
+        for name, (projection, units) in zip(family.span_norms, spans, strict=False):
+            silence(module, projection, name, columns(units, architecture.head_dim))
     return model
+
+
+@torch.no_grad()
+def silence_experts(down: Tensor, kept: Kept) -> None:
+    """Zero the columns of experts' channels that leave; `down` is (experts, d_model, channels)."""
+    for number, weight in enumerate(down):
+        staying = kept.of_expert(number, weight.shape[1])
+        gone = torch.ones(weight.shape[1], dtype=torch.bool)
+        gone[staying] = False
+        weight[:, gone] = 0
+
+
+@torch.no_grad()
+def silence(layer: Any, projection: str, norm: str, staying: list[int]) -> None:
+    """Leave some rows to a projection, and to the norm over it the mean over these rows alone.
+
+    Over the others, which are zero, the norm would take its mean as well: weight and epsilon make
+    up for that.
+    """
+    linear, scale = layer.get_submodule(projection), layer.get_submodule(norm)
+    gone = torch.ones(linear.weight.shape[0], dtype=torch.bool)
+    gone[staying] = False
+    linear.weight[gone] = 0
+    if linear.bias is not None:
+        linear.bias[gone] = 0
+    share = len(staying) / len(gone)
+    scale.weight *= share**0.5
+    scale.variance_epsilon *= share
 
 
 def columns(units: tuple[int, ...], width: int) -> list[int]:

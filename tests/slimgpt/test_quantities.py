@@ -48,6 +48,7 @@ def test_what_is_no_size_is_refused(kind: TypeAdapter[int], said: object) -> Non
 def test_what_is_shown_is_short_and_can_be_said_again() -> None:
     for number in (5_400_000_000, 3_400_000, 12_000, 7, 10**12):
         assert COUNT.validate_python(short_count(number)) == number
-    for number in (10 * 2**30, 2**20, 512, 3 * 2**39):
+    for number in (10 * 2**30, 2**20, 512, 1, 3 * 2**39):
         assert SIZE.validate_python(short_size(number)) == number
     assert short_count(6_738_415_616) == "6.738B"
+    assert (short_size(1), short_size(10)) == ("1 byte", "10 bytes")  # 10B would be a count

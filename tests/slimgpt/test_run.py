@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -27,10 +28,13 @@ from slimgpt.errors import (
     UnsupportedModelError,
 )
 from slimgpt.events import Event, LayerFinished, Perplexity, Result, Verified, Warned, parse
+from slimgpt.intake import draw, examine, overlaps
 from slimgpt.origins.roots import Roots
 from slimgpt.run import run
-from tests.slimgpt.tiny import FAMILIES, Tiny
+from slimgpt.texts.tokenizer import Tokenizer
+from tests.slimgpt.tiny import Tiny
 
+T = TypeVar("T")
 TEXT = "\n\n".join(
     f"{n} bottles of beer on the wall, {n} bottles of beer. Take one down and pass it around, "
     f"{n - 1} bottles of beer on the wall."
@@ -66,7 +70,7 @@ def weights(checkpoint: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in checkpoint.glob("*.safetensors")}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["llama", "olmo2", "gpt2", "falcon"])
 def test_a_job_gives_a_smaller_model_that_loads_and_computes_the_same(
     family: str, roots: Roots, tmp_path: Path
 ) -> None:
@@ -88,8 +92,8 @@ def test_a_job_gives_a_smaller_model_that_loads_and_computes_the_same(
 def assert_report_agrees(file: Path, result: Result) -> None:
     report = json.loads(file.read_text())
     assert report["model"]["parameters_after"] == result.parameters_after
-    assert report["perplexity"] == result.perplexity
-    assert report["layers"] == result.layers
+    assert [{"point": 0, **one} for one in report["perplexity"]] == result.perplexity
+    assert [{"point": 0, **one} for one in report["layers"]] == result.layers
     assert PruneSpec.model_validate(report["spec"]) == spec()
     assert report["calibration"]["documents_used"] > 0
 
@@ -267,3 +271,38 @@ def test_a_specification_that_is_none_is_refused(tmp_path: Path) -> None:
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["code"] == "invalid-spec"
     assert "ratio" in last["message"]
+
+
+def test_evaluation_text_that_calibration_has_seen_is_warned_of(
+    roots: Roots, tmp_path: Path
+) -> None:
+    """The evaluation text holds one calibration document, all its 128 tokens."""
+    words = random.Random(0)
+    documents = ["".join(words.choices("abcdefgh ", k=128)) for _ in range(8)]
+    rows = [json.dumps({"text": document}) for document in documents]
+    (tmp_path / "seen.jsonl").write_text("\n".join(rows))
+    fresh = "".join(words.choices("abcdefgh ", k=872))
+    (tmp_path / "exam.txt").write_text(documents[3] + fresh)
+    Tiny(tokenizer=True).save(tmp_path / "model")
+    job = spec(
+        calibration={"source": "local:seen.jsonl", "samples": 8, "sequence_length": 128},
+        evaluation={"texts": ["local:exam.txt"], "sequence_lengths": [50]},
+    )
+    tokenizer = Tokenizer.load(tmp_path / "model")
+    drawn = draw(job, tokenizer, roots)
+    exams = unroll(examine(job, tokenizer, drawn, roots))
+    (warning,) = overlaps(drawn, exams)
+    assert warning.message.startswith("evaluation on local:exam.txt: 3 of 20 windows of 50 tokens")
+    (tmp_path / "exam.txt").write_text(fresh)
+    exams = unroll(examine(job, tokenizer, drawn, roots))
+    assert list(overlaps(drawn, exams)) == []
+
+
+def unroll(work: Generator[Event, None, T]) -> T:
+    """What a generator returns, its events thrown away."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import VerificationError
 from slimgpt.layers.stack import Stack
 from slimgpt.verify import bound, verify
+from tests.compatibility.old_transformers import publish_all, reload_all
 from tests.slimgpt.pruned import lots, publish
-from tests.slimgpt.tiny import Tiny, tokens
+from tests.slimgpt.tiny import FAMILIES, Tiny, tokens
 
 CPU = torch.device("cpu")
 
@@ -63,3 +66,12 @@ def test_sixteen_bits_may_differ_in_the_last_places_only() -> None:
     assert bound(logits) == 0.0
     assert bound(logits.bfloat16()) == 4 * 2**-7 * 8
     assert bound(logits.half()) == 4 * 2**-10 * 8
+
+
+def test_every_family_loads_in_a_fresh_process(tmp_path: Path) -> None:
+    """All in one process: most of its time goes into starting."""
+    transformers.logging.disable_progress_bar()
+    folders = publish_all(tmp_path, {family: Tiny(family, biases=True) for family in FAMILIES})
+    _, differences = reload_all(folders, Path(sys.executable), tmp_path)
+    assert len(differences) == 2 * len(FAMILIES)
+    assert set(differences.values()) == {0.0}

@@ -7,7 +7,8 @@ Weights, norms and biases are all random and large enough that a wrong one shows
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,41 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+from slimgpt.checkpoints import families
+
+FAMILIES = (
+    *("llama", "mistral", "qwen2", "qwen3", "granite", "olmo2", "gemma2", "gemma3_text", "phi3"),
+    *("stablelm", "gpt_neox", "gpt2", "opt", "falcon", "mixtral", "qwen3_moe"),
+)
+ROUTED = ("mixtral", "qwen3_moe")  # to experts
+EACH_HEAD_ITS_OWN = ("gpt_neox", "gpt2", "opt")  # as many KV heads as heads, always
+SLIDING = {
+    "sliding_window": 8,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    "query_pre_attn_scalar": 12,
+    "attn_logit_softcapping": 3.0,
+    "final_logit_softcapping": 4.0,
+}
+OWN: dict[str, dict[str, Any]] = {
+    "granite": {
+        "embedding_multiplier": 3.0,
+        "attention_multiplier": 0.3,
+        "residual_multiplier": 0.4,
+        "logits_scaling": 2.0,
+    },
+    "gemma2": SLIDING,
+    "gemma3_text": SLIDING,
+    "phi3": {"sliding_window": 8},
+    "stablelm": {"use_qkv_bias": True, "partial_rotary_factor": 0.5},
+    "gpt_neox": {"rotary_pct": 0.5},
+    "falcon": {"new_decoder_architecture": True},
+    "mixtral": {"num_local_experts": 4},
+    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": True},
+    "opt": {"word_embed_proj_dim": None},
+}
+"""What makes a family more than its sizes."""
+FALCON_7B = {"new_decoder_architecture": False, "multi_query": True}
+FALCON_OLD = {"new_decoder_architecture": False, "multi_query": False, "parallel_attn": False}
 LLAMA3_ROPE = {
     "rope_type": "llama3",
     "rope_theta": 10000.0,
@@ -53,6 +88,17 @@ class Tiny:
     dtype: str = "float32"
     tokenizer: bool = False
     seed: int = 0
+    own: Mapping[str, Any] = field(default_factory=dict)  # further keys of the config
+
+    def __post_init__(self) -> None:
+        if self.family in EACH_HEAD_ITS_OWN:
+            object.__setattr__(self, "kv_heads", self.heads)
+
+    def __str__(self) -> str:
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "family"}
+        default = {f.name: f.default for f in fields(self)}
+        words = [f"{n}={v}" for n, v in shown.items() if v != default[n] and v != {}]
+        return " ".join([self.family, *words])
 
     def save(self, folder: Path) -> Path:
         """Write the model; the folder is made."""
@@ -69,26 +115,36 @@ class Tiny:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 noise = torch.randn(parameter.shape, generator=generator)
-                parameter.copy_(1 + 0.2 * noise if "norm" in name else 0.2 * noise)
+                scale = name.endswith("weight") and ("norm" in name or ".ln_" in name)
+                parameter.copy_(1 + 0.2 * noise if scale else 0.2 * noise)
         return model.to(getattr(torch, self.dtype))
 
     def _config(self) -> Any:
+        family = families.FAMILIES[self.family]
+        keys = family.keys
         values: dict[str, Any] = {
             "vocab_size": BYTES if self.tokenizer else self.vocabulary,
-            "hidden_size": self.hidden,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads,
-            "intermediate_size": self.channels,
-            "head_dim": self.head_dim or self.hidden // self.heads,
-            "max_position_embeddings": 128,
+            keys.hidden: self.hidden,
+            keys.layers: self.layers,
+            keys.heads: self.heads,
+            keys.channels: self.channels,
+            keys.positions: 128,
             "tie_word_embeddings": self.tied,
             "bos_token_id": 1,
             "eos_token_id": 2,
             "pad_token_id": None,
         }
+        if keys.kv_heads:
+            values[keys.kv_heads] = self.kv_heads
+        if not family.spanning:
+            values["head_dim"] = self.head_dim or self.hidden // self.heads
+        values |= {**OWN.get(self.family, {}), **self.own}
+        if "layer_types" in values:
+            values["layer_types"] = (values["layer_types"] * self.layers)[: self.layers]
+        if "word_embed_proj_dim" in values:
+            values["word_embed_proj_dim"] = self.hidden
         if self.biases:
-            values |= {"attention_bias": True, "mlp_bias": True}
+            values |= dict.fromkeys(family.bias_switches, True)
         if self.llama3_rope:
             values["rope_parameters"] = LLAMA3_ROPE
         return AutoConfig.for_model(self.family, **values)

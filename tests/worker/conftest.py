@@ -64,6 +64,10 @@ class Bench:
         """What lies in the working root."""
         return sorted(path.name for path in self.settings.work_root.iterdir())
 
+    def transfers(self) -> list[threading.Thread]:
+        """Transfers to and from the store that have not ended."""
+        return [thread for thread in threading.enumerate() if thread.name == "transfer"]
+
     def beside(self, supervisor: Supervisor, job: Job) -> list[Outcome]:
         """Run a supervisor beside the test; the list holds the outcome when it is done."""
         outcomes: list[Outcome] = []

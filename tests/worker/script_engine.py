@@ -3,7 +3,8 @@
     python script_engine.py BEHAVIOUR [GATE] run SPEC WORKDIR …
 
 Between two layers it waits for the file GATE (or, if that is a folder, for the file in it that
-has the job's id as its name), if one is named.
+has the job's id as its name), if one is named. The behaviour `as-named` is the first word of the
+model's name. Asked for a `plan`, it answers one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 LAYERS = 3
+MARKUP = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
 
 
 def say(kind: str, **values: object) -> None:
@@ -36,16 +38,27 @@ def layer(number: int, *, resumed: bool = False) -> None:
 
 def prune(work: Path, behaviour: str, gate: Path | None) -> None:
     say("stage_started", stage="prune")
+    done = work / "layers"
+    done.mkdir(exist_ok=True)
+    if behaviour == "picky" and (done / "job").exists():
+        refuse_another_job((done / "job").read_text())
+    (done / "job").write_text("fingerprint")
     for number in range(LAYERS):
-        if (work / f"layer-{number}").exists():
+        if (done / f"layer-{number}").exists():
             layer(number, resumed=True)
             continue
         misbehave(behaviour, number)
         while number > 0 and gate is not None and not gate.exists():
             time.sleep(0.01)
-        (work / f"layer-{number}").write_text(str(number))
+        (done / f"layer-{number}").write_text(str(number))
         layer(number)
     say("stage_finished", stage="prune", seconds=1.5)
+
+
+def refuse_another_job(mark: str) -> None:
+    if mark != "fingerprint":
+        say("failed", code="resume-error", message="the layers of another job", hint="")
+        sys.exit(1)
 
 
 def write_garbage() -> None:
@@ -66,6 +79,12 @@ def fail() -> None:
     sys.exit(1)
 
 
+def fail_in_markup() -> None:
+    say("warning", message=f"warned {MARKUP}", layer=0)
+    say("failed", code="calibration-error", message=f"failed {MARKUP}", hint=f"hint {MARKUP}")
+    sys.exit(1)
+
+
 def turn_deaf() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     say("warning", message="deaf", layer=None)
@@ -78,13 +97,21 @@ def start_a_family() -> None:
     time.sleep(1000)
 
 
+def fall_silent() -> None:
+    os.close(1)
+    time.sleep(1000)
+
+
 ALWAYS: dict[str, Callable[[], object]] = {"garbage": write_garbage, "chatty": write_a_lot}
 IN_LAYER_1: dict[str, Callable[[], object]] = {
     "crash": crash,
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "silent-exit": lambda: sys.exit(0),
     "fail": fail,
+    "markup": fail_in_markup,
     "hang": lambda: time.sleep(1000),
+    "closed": fall_silent,
+    "told": lambda: os.kill(os.getpid(), signal.SIGTERM),
     "stubborn": turn_deaf,
     "family": start_a_family,
 }
@@ -99,7 +126,7 @@ def misbehave(behaviour: str, number: int) -> None:
 def write_checkpoint(work: Path, behaviour: str) -> None:
     checkpoint = work / "checkpoint"
     checkpoint.mkdir(exist_ok=True)
-    layers = "".join((work / f"layer-{n}").read_text() for n in range(LAYERS))
+    layers = "".join((work / "layers" / f"layer-{n}").read_text() for n in range(LAYERS))
     (checkpoint / "model.safetensors").write_text(layers)
     (checkpoint / "environment.json").write_text(json.dumps(dict(os.environ)))
     (checkpoint / "argv.json").write_text(json.dumps(sys.argv))
@@ -109,13 +136,29 @@ def write_checkpoint(work: Path, behaviour: str) -> None:
         (checkpoint / "passwords").symlink_to("/etc/passwd")
 
 
+def plan() -> None:
+    row = {"heads_before": 4, "heads": 2, "kv_heads_before": 2, "kv_heads": 1}
+    row |= {"channels_before": 64, "channels": 32, "parameters_before": 900, "parameters": 450}
+    sizes = {"parameters_before": 9000, "parameters_after": 4500, "ratio_achieved": 0.5}
+    sizes |= {"bytes_before": 18000, "bytes_after": 9000, "channel_multiple": 32}
+    memory = {"peak_memory_bytes": 40960, "activation_bytes": 2048}
+    layers = [{"layer": number, **row} for number in range(LAYERS)]
+    say("plan", **sizes, **memory, provisional=False, layers=layers)
+
+
 def main() -> None:
+    if "plan" in sys.argv:
+        plan()
+        return
     cut = sys.argv.index("run")
     behaviour, gate = sys.argv[1], Path(sys.argv[2]) if cut == 3 else None
     spec, work = Path(sys.argv[cut + 1]), Path(sys.argv[cut + 2])
     if gate is not None and gate.is_dir():
         gate /= spec.parent.name.split(".")[0]
-    assert json.loads(spec.read_text())["model"].startswith("local:")
+    model = json.loads(spec.read_text())["model"]
+    assert model.startswith("local:")
+    if behaviour == "as-named":
+        behaviour = model.removeprefix("local:").split()[0]
     say("stage_started", stage="plan")
     sizes = {"parameters_before": 9000, "parameters_after": 4500, "ratio_achieved": 0.5}
     say("planned", **sizes, layers=LAYERS, channel_multiple=32)

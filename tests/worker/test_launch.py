@@ -68,3 +68,21 @@ def test_only_what_is_listed_passes() -> None:
     wanted = {"PATH": "p", "HF_TOKEN": "t", "CUDA_VISIBLE_DEVICES": "0", "https_proxy": "x"}
     fixed = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
     assert scrubbed(secrets | wanted) == wanted | fixed
+
+
+def test_the_engine_leaves_no_core_and_goes_first_when_memory_is_out(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "score = Path('/proc/self/oom_score_adj')\n"
+        "said = score.read_text().strip() if score.exists() else 'none'\n"
+        "sys.exit(f'{resource.getrlimit(resource.RLIMIT_CORE)} {said}')"
+    )
+    command = [sys.executable, "-S", "-c", code]
+    engine = EngineProcess(command, folder=tmp_path, environment=scrubbed(os.environ))
+    assert engine.returncode == 1
+    core, _, score = engine.tail.strip().rpartition(" ")
+    engine.close()
+    assert core in ("(1, 1)", "(0, 0)")
+    own = Path("/proc/self/oom_score_adj")
+    if own.exists():
+        assert int(score) == min(1000, int(own.read_text()) + launch.EXPENDABLE)

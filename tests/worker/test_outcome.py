@@ -18,7 +18,7 @@ from worker.supervisor import Outcome
 
 def test_half_a_publication_is_taken_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """An object store keeps what came before it failed; it fails at the manifest, the last file."""
-    monkeypatch.setattr("worker.supervisor.PUBLISH_ATTEMPTS", 1)
+    monkeypatch.setattr("jobs.artifacts.ATTEMPTS", 1)
     job, store = bench.job(), MemoryFileSystem()
 
     def full(path: str, *_: object, **__: object) -> None:
@@ -40,7 +40,8 @@ def test_a_result_names_more_channels_than_a_line_of_text_usually_holds(bench: B
     assert bench.supervisor("wide").run(job.id) is Outcome.SUCCEEDED
     result = bench.again(job).result
     assert result is not None
-    assert (result["parameters_after"], result["layers"]) == (4500, [])
+    assert result["parameters_after"] == 4500
+    assert "layers" not in result
 
 
 def test_a_database_that_hangs_costs_the_lease_in_time(bench: Bench, tmp_path: Path) -> None:

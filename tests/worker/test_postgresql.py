@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,10 +31,14 @@ def bench(
 def test_a_restart_of_the_database_is_survived(
     bench: Bench, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
-    job, gate = bench.job(), tmp_path / "gate"
-    outcomes = bench.beside(bench.supervisor("good", gate), job)
+    job, gate, beats = bench.job(), tmp_path / "gate", list[float]()
+    supervisor = bench.supervisor("good", gate)
+    supervisor.alive = lambda: beats.append(time.monotonic())
+    outcomes = bench.beside(supervisor, job)
     wait_until(lambda: bench.again(job).layers_done == 1, "the first layer")
     postgres_server.stop()
+    before = len(beats)
+    wait_until(lambda: len(beats) > before + 1, "the worker lives, and says so")
     gate.touch()  # the engine goes on while nobody can write what it says
     engine = bench.settings.work_root / job.id / "engine"
     wait_until((engine / "checkpoint" / "report.json").exists, "the engine is done")

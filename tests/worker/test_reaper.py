@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import update
 
 from jobs.models import JOBS
-from jobs.queue import Queue, QueueUnavailable
+from jobs.queue import QUEUE, Queue, QueueUnavailable
 from jobs.states import Status
 from tests.jobs.test_queue import messages
 from tests.servers import RedisServer, free_port, wait_until
@@ -46,6 +46,21 @@ def age(bench: Bench, seconds: float) -> None:
         )
 
 
+def age_queue(bench: Bench, seconds: float) -> None:
+    """Let all messages be so much older, and no lease."""
+    then = datetime.now(UTC) - timedelta(seconds=seconds)
+    with bench.engine.begin() as connection:
+        connection.execute(
+            update(JOBS).where(JOBS.c.dispatched_at.is_not(None)).values(dispatched_at=then)
+        )
+
+
+def take(server: RedisServer, messages: int) -> None:
+    """Take messages as a worker does, oldest first."""
+    with server.client() as client:
+        client.rpop(QUEUE, messages)
+
+
 def test_a_job_that_was_never_sent_is_sent_once(
     bench: Bench, reaper: Reaper, redis_server: RedisServer
 ) -> None:
@@ -69,6 +84,51 @@ def test_a_message_that_was_lost_is_sent_again(
     age(bench, bench.settings.redispatch_seconds + 1)
     reaper.look()
     assert [arguments for _, arguments in messages(redis_server)] == [[job.id]]
+
+
+def test_a_long_queue_is_not_sent_again_but_what_was_lost_is(
+    bench: Bench, queue: Queue, redis_server: RedisServer
+) -> None:
+    """500 jobs wait longer than a message may be silent, through many looks; then Redis is lost."""
+    reaper = Reaper(bench.settings.model_copy(update={"redispatch_seconds": 1}), bench.store, queue)
+    jobs = [bench.job().id for _ in range(500)]
+    age(bench, 10)
+    reaper.look()
+    for _ in range(3):
+        age(bench, 10)
+        reaper.look()
+        assert queue.waiting() == 500
+    for taken in range(5):  # workers are at it
+        take(redis_server, 1)
+        claim = bench.store.claim_next("w")
+        assert claim is not None
+        assert claim.job.id == jobs[taken]
+        assert bench.store.fail(claim.job.id, claim.epoch, {"code": "c", "message": "m"})
+        age_queue(bench, 10)
+        reaper.look()
+        assert queue.waiting() == 499 - taken
+    redis_server.flush()
+    assert queue.waiting() == 0
+    reaper.look()
+    age_queue(bench, 10)
+    reaper.look()
+    assert queue.waiting() == 495
+    sent = [arguments[0] for _, arguments in messages(redis_server)]
+    assert sorted(sent) == sorted(jobs[5:])
+
+
+def test_as_many_are_sent_as_are_missing(
+    bench: Bench, queue: Queue, redis_server: RedisServer
+) -> None:
+    reaper = Reaper(bench.settings.model_copy(update={"redispatch_seconds": 1}), bench.store, queue)
+    for _ in range(10):
+        bench.job()
+    age(bench, 10)
+    reaper.look()
+    take(redis_server, 3)  # by workers that died before they came to claim
+    age(bench, 10)
+    reaper.look()
+    assert queue.waiting() == 10
 
 
 def test_the_job_of_a_silent_worker_is_queued_and_sent(

@@ -14,6 +14,7 @@ from sqlalchemy import event
 
 from jobs.job import Job
 from jobs.states import Status
+from jobs.transfer import Stop
 from tests.servers import wait_until
 from tests.worker.conftest import SPEC, Bench
 from worker.supervisor import Outcome
@@ -108,7 +109,7 @@ def test_failures_say_what_happened(bench: Bench, behaviour: str, code: str, wor
     ("limit", "code"),
     [("engine_hang_seconds", "engine-hung"), ("job_time_limit_seconds", "time-limit")],
 )
-@pytest.mark.parametrize("behaviour", ["hang", "stubborn"])
+@pytest.mark.parametrize("behaviour", ["hang", "stubborn", "closed"])
 def test_deadlines_end_it(bench: Bench, limit: str, code: str, behaviour: str) -> None:
     job = bench.job()
     assert bench.supervisor(behaviour, None, changes={limit: 1.0}).run(job.id) is Outcome.FAILED
@@ -124,14 +125,23 @@ def test_an_engine_that_cannot_start_fails_the_job(bench: Bench) -> None:
     assert supervisor.run(job.id) is Outcome.FAILED
     failed = bench.again(job)
     assert failed.error is not None
-    assert "/no/such/engine" in failed.error["message"]
+    assert "cannot start" in failed.error["message"]
+    assert "/no/such" not in failed.error["message"]  # the log says where
 
 
-def test_a_full_disk_fails_the_job(bench: Bench, tmp_path: Path) -> None:
+def test_a_full_disk_fails_the_job_and_the_worker_rests(bench: Bench, tmp_path: Path) -> None:
+    """It would fail all that is queued, within seconds, while others could do it."""
     job = bench.job()
     (tmp_path / "file").write_text("no folder")
     supervisor = bench.supervisor("good", changes={"work_root": tmp_path / "file" / "work"})
-    assert supervisor.run(job.id) is Outcome.FAILED
+    outcomes = bench.beside(supervisor, job)
+    wait_until(lambda: bench.again(job).terminal, "the job has failed")
+    resting: list[bool] = []
+    supervisor.alive = lambda: resting.append(True)
+    wait_until(lambda: len(resting) > 2, "the worker rests, and says that it lives")
+    assert outcomes == []
+    bench.shutting_down = True
+    assert wait_until(lambda: outcomes, "the supervisor ends") == [Outcome.FAILED]
     failed = bench.again(job)
     assert failed.error is not None
     assert failed.error["code"] == "worker-error"
@@ -213,7 +223,8 @@ def test_a_folder_in_use_is_left_alone(bench: Bench, tmp_path: Path) -> None:
 
 def test_the_engine_sees_no_secrets(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIMGPT_DATABASE_URL", "postgresql://user:secret@host/db")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    for name in ("SECRET_ACCESS_KEY", "SESSION_TOKEN", "ENDPOINT_URL", "PROFILE", "CONFIG_FILE"):
+        monkeypatch.setenv(f"AWS_{name}", "secret")
     monkeypatch.setenv("HF_HOME", "/somewhere")
     job = bench.job()
     bench.supervisor("good").run(job.id)
@@ -269,8 +280,8 @@ def test_a_finish_and_a_cancel_never_both(bench: Bench) -> None:
     job = bench.job()
     put = bench.artifacts.put
 
-    def put_then_cancel(prefix: str, folder: Path) -> object:
-        published = put(prefix, folder)
+    def put_then_cancel(prefix: str, folder: Path, stop: Stop) -> object:
+        published = put(prefix, folder, stop)
         bench.store.request_cancel(job.id)
         return published
 

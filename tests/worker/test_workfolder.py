@@ -45,7 +45,14 @@ def test_a_folder_goes_by_its_name_first(tmp_path: Path) -> None:
 def test_what_a_cut_off_removal_left_is_swept(tmp_path: Path) -> None:
     (tmp_path / f"gone-{JOB}.1" / "engine").mkdir(parents=True)
     with open_folder(tmp_path, JOB, 1, SPEC):
-        assert sweep(tmp_path, lambda _: True) == []
-    assert sweep(tmp_path, lambda _: False) == []
-    assert sweep(tmp_path, lambda _: True) == [JOB]
+        assert sweep(tmp_path, set) == []
+    assert sweep(tmp_path, lambda _: set()) == []
+    assert sweep(tmp_path, set) == [JOB]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_swept_holds_up_nobody(tmp_path: Path) -> None:
+    (tmp_path / "job_1" / "lock").mkdir(parents=True)
+    (tmp_path / "job_2").mkdir()
+    assert sweep(tmp_path, lambda owners: owners) == ["job_2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job_1"]

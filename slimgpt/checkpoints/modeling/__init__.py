@@ -1,1 +1,72 @@
-"""The modelling file that is published beside pruned weights (see `published`)."""
+"""The modelling file that is published beside pruned weights (see `published`).
+
+There is one, written for Llama; for another family the names in it are that family's. The engine
+builds its layers by the same file, so that what it computes is what the published folder computes.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from types import ModuleType
+
+from slimgpt.checkpoints.family import Family
+
+MODELING = "modeling_slimgpt.py"
+
+
+def source(family: Family) -> str:
+    """The family's modelling file."""
+    text = resources.files(__name__).joinpath(MODELING).read_text(encoding="utf-8")
+    for name, value in _settings(family).items():
+        line = rf"(?m)^{re.escape(name)} = [^#\n]*?(?=  #|$)"
+        text, found = re.subn(line, f"{name} = {value}", text)
+        assert found == 1, name
+    for suffix, own in (
+        ("DecoderLayer", family.layer_suffix),
+        ("ForCausalLM", family.causal_suffix),
+        ("Model", family.model_suffix),
+    ):
+        text = re.sub(rf"\bLlama{suffix}\b", family.prefix + own, text)
+    text = text.replace("llama.modeling_llama", family.module.removeprefix("transformers.models."))
+    return text.replace("Llama", family.prefix)
+
+
+def model_class(family: Family) -> str:
+    """Name of the body's class in the file."""
+    return f"SlimGPT{family.prefix}Model"
+
+
+def causal_class(family: Family) -> str:
+    """Name of the language model's class in the file."""
+    return f"SlimGPT{family.prefix}ForCausalLM"
+
+
+def load(family: Family) -> ModuleType:
+    """The family's modelling file as a module; imports transformers."""
+    module = ModuleType(f"slimgpt_modeling_{family.model_type}")
+    exec(compile(source(family), f"{MODELING} for {family.model_type}", "exec"), module.__dict__)
+    return module
+
+
+def _settings(family: Family) -> dict[str, str]:
+    def within(name: str) -> str:
+        return name.removeprefix(family.attention + ".")
+
+    projections = dict.fromkeys(map(within, (family.query, family.key, family.value)))
+    keys, layers = family.keys, family.layers.partition(".")[2]
+    names = ", ".join(f'"{name}"' for name in (keys.hidden, keys.heads, keys.channels))
+    quoted = " ".join(f'"{name}",' for name in projections)
+    return {
+        "BODY": f'"{family.body}"',
+        "HEAD": f'"{family.head}"',
+        "LAYERS": f'"{layers}"',
+        "ATTENTION": f'"{family.attention}"',
+        "PROJECTIONS": f"({quoted})" if len(projections) == 1 else f"({quoted[:-1]})",
+        "OUTPUT": f'"{within(family.output)}"',
+        "HIDDEN, HEADS, CHANNELS": names,
+        "EXPERTS": f'"{family.model_type}"' if family.experts else "None",
+        "SPANNING": str(family.spanning),
+        "SOFT_CAPS": str(family.soft_caps),
+        "OWN_CONFIG": str(family.own_config),
+    }

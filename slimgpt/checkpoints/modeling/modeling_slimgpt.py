@@ -8,6 +8,7 @@ has. Works with transformers 4.57 and newer; load it with
 Written by SlimGPT Service. SPDX-License-Identifier: Apache-2.0
 """
 
+import contextlib
 import copy
 
 from torch import nn
@@ -15,10 +16,95 @@ from transformers.models.llama.modeling_llama import (
     LlamaDecoderLayer,
     LlamaForCausalLM,
     LlamaModel,
-    LlamaPreTrainedModel,
-    LlamaRMSNorm,
-    LlamaRotaryEmbedding,
 )
+
+BODY = "model"  # where the language model keeps its body
+HEAD = "lm_head"  # what the checkpoint calls the output head, whatever the stock class does
+LAYERS = "layers"  # where the body keeps its layers
+ATTENTION = "self_attn"  # where a layer keeps its attention
+PROJECTIONS = ("q_proj", "k_proj", "v_proj")  # from the hidden size
+OUTPUT = "o_proj"  # to the hidden size
+HIDDEN, HEADS, CHANNELS = "hidden_size", "num_attention_heads", "intermediate_size"
+SOFT_CAPS = False  # attention caps its logits, which torch's fused attention cannot
+EXPERTS = None  # whose names experts have in the files
+SPANNING = False  # stock heads always span the hidden size
+OWN_CONFIG = False  # the stock attention reads its head counts as it runs
+
+
+class SlimGPTLlamaModel(LlamaModel):
+    """The stock model but for the sizes of its layers."""
+
+    _supports_sdpa = not SOFT_CAPS
+
+    def __init__(self, config):
+        with without_layers(config):
+            super().__init__(config)
+        place, _, name = LAYERS.rpartition(".")
+        layers = [decoder_layer(config, index) for index in range(config.num_hidden_layers)]
+        setattr(self.get_submodule(place), name, nn.ModuleList(layers))
+        self.post_init()
+
+
+class SlimGPTLlamaForCausalLM(LlamaForCausalLM):
+    """The stock language model on top of it."""
+
+    _supports_sdpa = not SOFT_CAPS
+
+    def __init__(self, config):
+        with without_layers(config):
+            super().__init__(config)
+        setattr(self, BODY, SlimGPTLlamaModel(config))
+        self.post_init()
+
+
+if HEAD != "lm_head":
+
+    def _named(name):
+        return HEAD if name == "lm_head" else name
+
+    def _get(self, name):
+        return super(SlimGPTLlamaForCausalLM, self).__getattr__(_named(name))
+
+    def _set(self, name, value):
+        super(SlimGPTLlamaForCausalLM, self).__setattr__(_named(name), value)
+
+    SlimGPTLlamaForCausalLM.__getattr__ = _get
+    SlimGPTLlamaForCausalLM.__setattr__ = _set  # type: ignore[method-assign]
+    tied = LlamaForCausalLM._tied_weights_keys
+    if isinstance(tied, dict):
+        tied = {name.replace("lm_head", HEAD): source for name, source in tied.items()}
+    SlimGPTLlamaForCausalLM._tied_weights_keys = tied
+
+
+if EXPERTS:
+    # Files hold each expert, transformers 5 one tensor for all; classes of one's own say so.
+    with contextlib.suppress(ImportError):
+        from transformers import conversion_mapping
+
+        for kind in (SlimGPTLlamaModel, SlimGPTLlamaForCausalLM):
+            own = conversion_mapping.get_checkpoint_conversion_mapping(EXPERTS)
+            conversion_mapping.register_checkpoint_conversion_mapping(
+                kind.__name__, own, overwrite=True
+            )
+
+
+@contextlib.contextmanager
+def without_layers(config):
+    """Let the stock classes build all but their layers."""
+    count = config.num_hidden_layers
+    per_layer = config.__dict__.pop("_heterogeneity_spec", None)
+    config.num_hidden_layers = 0
+    try:
+        yield
+    finally:
+        config.num_hidden_layers = count
+        if per_layer is not None:
+            config.__dict__["_heterogeneity_spec"] = per_layer
+
+
+def decoder_layer(config, index):
+    """One decoder layer at its own size."""
+    return sized_layer(config, layer_config(config, index), index)
 
 
 def layer_config(config, index):
@@ -34,40 +120,50 @@ def layer_config(config, index):
     return own
 
 
-def decoder_layer(config, index):
-    """One stock decoder layer at its own size."""
-    layer = LlamaDecoderLayer(layer_config(config, index), index)
+def sized_layer(config, own, index):
+    """One stock decoder layer by its own config; `config` is the model's."""
+    layer = spanning_layer(config, own, index) if SPANNING else LlamaDecoderLayer(own, index)
     # The model's own config, so that a change of the attention implementation reaches every layer.
-    layer.self_attn.config = config
+    getattr(layer, ATTENTION).config = LayerView(config, own) if OWN_CONFIG else config
     return layer
 
 
-class SlimGPTLlamaModel(LlamaModel):
-    """The stock model but for the sizes of its layers."""
-
-    def __init__(self, config):
-        LlamaPreTrainedModel.__init__(self, config)
-        self.padding_idx = config.pad_token_id
-        self.vocab_size = config.vocab_size
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
-        self.layers = nn.ModuleList(
-            [decoder_layer(config, index) for index in range(config.num_hidden_layers)]
-        )
-        self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.rotary_emb = LlamaRotaryEmbedding(config=config)
-        self.gradient_checkpointing = False
-        self.has_sliding_layers = "sliding_attention" in (
-            getattr(config, "layer_types", None) or ()
-        )
-        self.post_init()
+def spanning_layer(config, own, index):
+    """A layer whose attention is built for a hidden size that its heads span, then joined on."""
+    whole, narrow = copy.copy(own), copy.copy(own)
+    dense = copy.copy(config)
+    dense.__dict__.pop("_heterogeneity_spec", None)
+    hidden, heads = getattr(dense, HIDDEN), getattr(dense, HEADS)
+    setattr(whole, HEADS, heads)
+    setattr(narrow, HIDDEN, hidden // heads * getattr(own, HEADS))
+    layer = LlamaDecoderLayer(whole, index)
+    attention = type(getattr(layer, ATTENTION))(narrow, layer_idx=index)
+    for name in PROJECTIONS:
+        setattr(attention, name, resized(getattr(attention, name), inputs=hidden))
+    setattr(attention, OUTPUT, resized(getattr(attention, OUTPUT), outputs=hidden))
+    setattr(layer, ATTENTION, attention)
+    return layer
 
 
-class SlimGPTLlamaForCausalLM(LlamaForCausalLM):
-    """The stock language model on top of it."""
+def resized(linear, inputs=None, outputs=None):
+    """A new linear layer like the old one but for its sizes."""
+    if hasattr(linear, "nf"):  # GPT-2's, which stores (inputs, outputs)
+        return type(linear)(outputs or linear.nf, inputs or linear.nx)
+    inputs, outputs = inputs or linear.in_features, outputs or linear.out_features
+    return type(linear)(inputs, outputs, bias=linear.bias is not None)
 
-    def __init__(self, config):
-        LlamaPreTrainedModel.__init__(self, config)
-        self.model = SlimGPTLlamaModel(config)
-        self.vocab_size = config.vocab_size
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
+
+class LayerView:
+    """The model's config as one layer's attention sees it: its own sizes, all else shared."""
+
+    def __init__(self, config, own):
+        self._shared, self._own = config, own
+
+    def __getattr__(self, name):
+        if name.startswith("__") or name in ("_shared", "_own"):
+            raise AttributeError(name)
+        owner = self._own if name in SIZES else self._shared
+        return getattr(owner, name)
+
+
+SIZES = ("num_attention_heads", "num_key_value_heads")

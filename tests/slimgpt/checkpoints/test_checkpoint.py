@@ -24,6 +24,7 @@ from slimgpt.errors import (
     SlimGPTError,
     UnsupportedModelError,
 )
+from slimgpt.layers import surgery
 from tests.slimgpt.tiny import FAMILIES, Tiny
 
 VARIANTS = [
@@ -44,13 +45,17 @@ def test_all_of_a_model_is_found_and_read_as_it_was_saved(tiny: Tiny, tmp_path: 
     assert checkpoint.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert checkpoint.bytes == checkpoint.parameters * (4 if tiny.dtype == "float32" else 2)
     assert checkpoint.architecture.dtype == tiny.dtype
+    family = checkpoint.architecture.family
     for index in range(tiny.layers):
-        layer = checkpoint.layer(index)
-        assert set(layer) == set(model.model.layers[index].state_dict())
-        assert all(torch.equal(layer[k], state[f"model.layers.{index}.{k}"]) for k in layer)
+        layer, prefix = checkpoint.layer(index), f"{family.layers}.{index}."
+        layer = surgery.fused(layer, checkpoint.architecture)
+        assert set(layer) == set(model.get_submodule(prefix[:-1]).state_dict())
+        assert all(torch.equal(layer[k], state[prefix + k]) for k in layer)
     outer = checkpoint.load(checkpoint.outer_names())
-    assert set(outer) == {EMBEDDING, "model.norm.weight"} | (set() if tiny.tied else {HEAD})
+    if not tiny.tied:
+        assert torch.equal(outer.pop(f"{family.head}.weight"), model.lm_head.weight)
     assert all(torch.equal(outer[name], state[name]) for name in outer)
+    assert {f"{family.embedding}.weight", f"{family.final_norm}.weight"} <= set(outer)
 
 
 def test_tensors_read_do_not_hang_on_the_file(tmp_path: Path) -> None:
@@ -160,9 +165,24 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], type[SlimGPTError], str]] = {
         "config.json is not a JSON object",
     ),
     "other family": (
-        lambda f: edit_config(f, model_type="gpt2"),
+        lambda f: edit_config(f, model_type="bloom"),
         UnsupportedModelError,
-        "model_type 'gpt2' is not supported",
+        "model_type 'bloom' is not supported",
+    ),
+    "remote code": (
+        lambda f: edit_config(f, model_type="mymodel", auto_map={"AutoModel": "code.Model"}),
+        UnsupportedModelError,
+        "model_type 'mymodel' is not supported: its code ships with the model.*never run",
+    ),
+    "pointer": (
+        overwrite(WEIGHTS, b"version https://git-lfs.example/spec/v1\noid sha256:00\nsize 9\n"),
+        BrokenCheckpointError,
+        "model.safetensors is a Git LFS pointer, not the file itself; run `git lfs pull`",
+    ),
+    "fp8 by its config": (
+        lambda f: edit_config(f, quantization_config={"quant_method": "fp8"}),
+        UnsupportedModelError,
+        r"quantised \(fp8\); prune the full-precision checkpoint",
     ),
     "quantised": (
         lambda f: edit_config(f, quantization_config={"quant_method": "awq"}),
@@ -253,6 +273,58 @@ def test_what_is_wrong_is_refused_and_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=message) as caught:
         Checkpoint.open(folder)
     assert caught.value.hint
+
+
+VARIANTS_REFUSED: dict[str, tuple[Tiny, dict[str, Any], str]] = {
+    "norms after the sum": (
+        Tiny("opt"),
+        {"do_layer_norm_before": False},
+        r"OPT model cannot be pruned: its norms come after the residual sum .*OPT-350m",
+    ),
+    "projected embeddings": (Tiny("opt"), {"word_embed_proj_dim": 16}, "word_embed_proj_dim"),
+    "norms without weights": (
+        Tiny("opt"),
+        {"layer_norm_elementwise_affine": False},
+        "its norms have no weights",
+    ),
+    "ALiBi": (Tiny("falcon"), {"alibi": True}, "its positions are ALiBi slopes"),
+    "experts here and there": (
+        Tiny("qwen3_moe"),
+        {"mlp_only_layers": [1]},
+        "some of its layers have experts and others have none",
+    ),
+    "cross-attention": (Tiny("gpt2"), {"add_cross_attention": True}, "attends to an encoder"),
+    "both ways": (
+        Tiny("gemma3_text"),
+        {"use_bidirectional_attention": True},
+        "its attention is not causal",
+    ),
+    "vision": (
+        Tiny("gemma3_text"),
+        {"model_type": "gemma3"},
+        "'gemma3' is not supported: it has a vision tower; .*`gemma3_text`",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS_REFUSED)
+def test_members_of_a_family_that_are_built_otherwise_are_refused(
+    name: str, tmp_path: Path
+) -> None:
+    tiny, change, message = VARIANTS_REFUSED[name]
+    folder = tiny.save(tmp_path / "model")
+    edit_config(folder, **change)
+    with pytest.raises(UnsupportedModelError, match=message) as caught:
+        Checkpoint.open(folder)
+    assert caught.value.hint
+
+
+def test_an_unsupported_family_is_told_all_that_are(tmp_path: Path) -> None:
+    folder = Tiny().save(tmp_path / "model")
+    edit_config(folder, model_type="bloom")
+    with pytest.raises(UnsupportedModelError) as caught:
+        Checkpoint.open(folder)
+    assert all(family in caught.value.hint for family in FAMILIES)
 
 
 def test_shards_are_named_when_missing_torn_or_doubled(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.families import FAMILIES as FAMILY_ROWS
 from slimgpt.config import PruneSpec
 from slimgpt.layers.sequence import PrunedLayer, prune_layer
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
-from tests.slimgpt.tiny import FAMILIES, Tiny, tokens
+from tests.slimgpt.pruned import silence
+from tests.slimgpt.tiny import FALCON_7B, FAMILIES, ROUTED, Tiny, tokens
 
 CPU = torch.device("cpu")
 CALIBRATION = {"batch": 24, "length": 32, "seed": 5}
@@ -42,7 +44,7 @@ def streamed(
     return layers, Stack(checkpoint, CPU, sizes=sizes, read_layer=lambda i: layers[i].tensors)
 
 
-def inputs_of(model: Any, projection: nn.Linear, token_ids: Tensor) -> Tensor:
+def inputs_of(model: Any, projection: nn.Module, token_ids: Tensor) -> Tensor:
     """Inputs of a projection over all tokens in a full forward pass, (n_tokens, d)."""
     seen: list[Tensor] = []
     handle = projection.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -52,13 +54,13 @@ def inputs_of(model: Any, projection: nn.Linear, token_ids: Tensor) -> Tensor:
 
 
 def prune_by_refits(
-    projection: nn.Linear, X: Tensor, units: list[list[int]], allowed: list[list[int]]
+    weight: Tensor, X: Tensor, units: list[list[int]], allowed: list[list[int]]
 ) -> list[int]:
     """Greedy by brute force: the unit whose loss, after a refit, costs least; masked in place."""
     H = X.T @ X
     H += 0.01 * H.diagonal().mean() * torch.eye(len(H), dtype=H.dtype)
     root = torch.linalg.cholesky(H).T
-    W = projection.weight.data.clone()
+    W = weight.clone()
     gone: list[int] = []
     for candidates in allowed:
         trials = {}
@@ -70,40 +72,76 @@ def prune_by_refits(
             trials[unit] = (float(((fitted - W) @ root.T).square().sum()), fitted)
         best = min(trials, key=lambda unit: trials[unit][0])
         gone.append(best)
-        projection.weight.data = trials[best][1]
+        weight.copy_(trials[best][1])
     return [unit for unit in range(len(units)) if unit not in gone]
+
+
+def expert_inputs(model: Any, mlp: Any, token_ids: Tensor) -> list[Tensor]:
+    """What each expert's output is made of: weight times gated activation, of the top two."""
+    hidden = inputs_of(model, mlp, token_ids)
+    weights, chosen = (hidden @ mlp.gate.weight.T).softmax(-1).topk(2)
+    weights /= weights.sum(-1, keepdim=True)
+    inputs = []
+    for number, fused in enumerate(mlp.experts.gate_up_proj):
+        gate, up = (hidden @ fused.T).chunk(2, dim=-1)
+        weight = (weights * (chosen == number)).sum(-1, keepdim=True)
+        inputs.append(nn.functional.silu(gate) * up * weight)
+    return inputs
+
+
+def matrix(projection: Any, model: Tiny) -> Tensor:
+    """The weight (d_out, d_in) of a projection, to be written to."""
+    weight: Tensor = projection.weight.data
+    return weight.T if model.family == "gpt2" else weight
 
 
 @torch.no_grad()
 def whole_model_reference(
     model: Tiny, target: LayerSize, token_ids: Tensor
-) -> tuple[Any, list[tuple[list[int], list[int]]]]:
+) -> tuple[Any, list[tuple[list[int], Any]]]:
     whole = model.build().double()
-    kept = []
+    if model.family in ROUTED:
+        whole.set_experts_implementation("eager")  # the other knows no float64
+    row = FAMILY_ROWS[model.family]
+    kept: list[tuple[list[int], Any]] = []
     per_group = model.heads // model.kv_heads
-    for layer in whole.model.layers:
-        output, down = layer.self_attn.o_proj, layer.mlp.down_proj
-        by_group = target.kv_heads < model.kv_heads
-        count = model.kv_heads if by_group else model.heads
-        width = output.in_features // count
-        units = [list(range(u * width, (u + 1) * width)) for u in range(count)]
-        if by_group:
-            allowed = [list(range(count))] * (model.kv_heads - target.kv_heads)
-            groups = prune_by_refits(output, inputs_of(whole, output, token_ids), units, allowed)
-            heads = [g * per_group + h for g in groups for h in range(per_group)]
-        else:
-            heads = list(range(model.heads))
+    for layer in whole.get_submodule(row.layers):
+        output = layer.get_submodule(row.output)
+        width = model.hidden // model.kv_heads
+        units = [list(range(u * width, (u + 1) * width)) for u in range(model.kv_heads)]
+        allowed = [list(range(model.kv_heads))] * (model.kv_heads - target.kv_heads)
+        X = inputs_of(whole, output, token_ids)
+        groups = prune_by_refits(matrix(output, model), X, units, allowed)
+        heads = [g * per_group + h for g in groups for h in range(per_group)]
+        spans = ((row.query, heads), (row.key, groups))
+        for name, (projection, staying) in zip(row.span_norms, spans, strict=False):
+            silence(layer, projection, name, [unit * 4 + c for unit in staying for c in range(4)])
         singles = [[c] for c in range(model.channels)]
         allowed = [list(range(model.channels))] * (model.channels - target.channels)
-        channels = prune_by_refits(down, inputs_of(whole, down, token_ids), singles, allowed)
+        if model.family in ROUTED:
+            experts = layer.mlp.experts
+            seen = expert_inputs(whole, layer.mlp, token_ids)
+            kept.append(
+                (
+                    heads,
+                    [
+                        prune_by_refits(d, X, singles, allowed)
+                        for d, X in zip(experts.down_proj, seen, strict=True)
+                    ],
+                )
+            )
+            continue
+        down = layer.get_submodule(row.down)
+        X = inputs_of(whole, down, token_ids)
+        channels = prune_by_refits(matrix(down, model), X, singles, allowed)
         kept.append((heads, channels))
     return whole, kept
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_streaming_equals_pruning_the_whole_model(family: str, tmp_path: Path) -> None:
-    model = Tiny(family, heads=6, kv_heads=3, hidden=24, channels=20, layers=3, biases=True)
-    target = LayerSize(heads=4, kv_heads=2, channels=14)
+    model = Tiny(family, heads=6, kv_heads=3, hidden=24, channels=12, layers=2, biases=True)
+    target = LayerSize(heads=4, kv_heads=4 * model.kv_heads // 6, channels=8)
     token_ids = tokens(model, **CALIBRATION)
     layers, pruned = streamed(model.save(tmp_path / "model"), target, token_ids, SPEC)
     whole, kept = whole_model_reference(model, target, token_ids)
@@ -131,9 +169,12 @@ def test_the_layers_error_is_measured_on_the_calibration_tokens(tmp_path: Path) 
     assert layers[0].attention_error == 0.0
 
 
-@pytest.mark.parametrize("method", ["slimgpt", "magnitude", "wanda-sp"])
-def test_nothing_to_remove_returns_the_same_bits(method: str, tmp_path: Path) -> None:
-    model = Tiny("qwen2", tied=True)
+@pytest.mark.parametrize(
+    ("method", "family"),
+    [("magnitude", "qwen2"), ("wanda-sp", "qwen2"), *(("slimgpt", f) for f in FAMILIES)],
+)
+def test_nothing_to_remove_returns_the_same_bits(method: str, family: str, tmp_path: Path) -> None:
+    model = Tiny(family, tied=True)
     folder = model.save(tmp_path / "model")
     spec = PruneSpec.model_validate({"model": "local:x", "ratio": 0, "method": method})
     target = LayerSize(model.heads, model.kv_heads, model.channels)
@@ -145,18 +186,55 @@ def test_nothing_to_remove_returns_the_same_bits(method: str, tmp_path: Path) ->
         assert all(torch.equal(layer.tensors[key], dense[key]) for key in dense)
 
 
-def test_query_heads_leave_every_group_alike(tmp_path: Path) -> None:
-    model = Tiny("llama", heads=8, kv_heads=2, hidden=32)
+@pytest.mark.parametrize("family", ["llama", "phi3", "falcon", "stablelm"])
+def test_query_heads_leave_every_group_alike(family: str, tmp_path: Path) -> None:
+    model = Tiny(family, heads=8, kv_heads=2, hidden=32)
     target = LayerSize(heads=4, kv_heads=2, channels=model.channels)
     layers, pruned = streamed(
         model.save(tmp_path / "model"), target, tokens(model, **CALIBRATION), SPEC
     )
+    row = FAMILY_ROWS[family]
     for layer in layers:
         assert layer.kv_heads == [0, 1]
         assert [head // 4 for head in layer.heads] == [0, 0, 1, 1]
-        assert layer.tensors["self_attn.q_proj.weight"].shape == (16, 32)
-        assert layer.tensors["self_attn.k_proj.weight"].shape == (8, 32)
+        queries = layer.tensors[f"{row.query}.weight"]
+        assert queries.shape == ((16 + 2 * 8) if row.fused else 16, 32)
+        dense = Checkpoint.open(tmp_path / "model").layer(0)[f"{row.query}.weight"]
+        assert {tuple(line.tolist()) for line in layers[0].tensors[f"{row.query}.weight"]} <= {
+            tuple(line.tolist()) for line in dense
+        }
     assert torch.isfinite(pruned.logits(tokens(model))).all()
+
+
+def test_query_heads_leave_a_model_with_one_kv_head(tmp_path: Path) -> None:
+    """As Falcon 7B; the same heads masked in the whole model compute the same."""
+    model = Tiny("falcon", heads=8, kv_heads=1, own=FALCON_7B, layers=1)
+    target = LayerSize(heads=5, kv_heads=1, channels=model.channels)
+    token_ids = tokens(model, **CALIBRATION)
+    layers, pruned = streamed(model.save(tmp_path / "model"), target, token_ids, SPEC)
+    whole = model.build()
+    dense = whole.transformer.h[0].self_attention.dense.weight.data
+    kept = [4 * head + c for head in layers[0].heads for c in range(4)]
+    dense.zero_()
+    dense[:, kept] = layers[0].tensors["self_attention.dense.weight"]
+    with torch.no_grad():
+        expected = whole(token_ids[:4]).logits
+    assert torch.allclose(pruned.logits(token_ids[:4]), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_going_on_after_finished_layers_gives_the_same_bits(family: str, tmp_path: Path) -> None:
+    model = Tiny(family, heads=4, kv_heads=2)
+    target = LayerSize(2, model.kv_heads // 2, 32)
+    token_ids = tokens(model, **CALIBRATION)
+    layers, pruned = streamed(model.save(tmp_path / "model"), target, token_ids, SPEC)
+    again = Stack(Checkpoint.open(tmp_path / "model"), CPU)
+    batches = again.embed(token_ids)
+    with torch.no_grad():
+        pruned.advance(0, pruned.layer(0), batches)
+    second = prune_layer(again, 1, target, batches, methods.of(SPEC))
+    assert second.channels == layers[1].channels
+    assert all(torch.equal(second.tensors[n], t) for n, t in layers[1].tensors.items())
 
 
 def test_the_order_of_calibration_sequences_does_not_matter(tmp_path: Path) -> None:
@@ -171,3 +249,29 @@ def test_the_order_of_calibration_sequences_does_not_matter(tmp_path: Path) -> N
         assert (first.heads, first.channels) == (second.heads, second.channels)
         for name, tensor in first.tensors.items():
             assert torch.allclose(tensor, second.tensors[name], atol=1e-3)
+
+
+def test_an_expert_that_no_token_reaches_keeps_what_weighs_most(tmp_path: Path) -> None:
+    model = Tiny("mixtral", layers=1, channels=16, own={"num_experts_per_tok": 1})
+    folder = model.save(tmp_path / "model")
+    checkpoint = Checkpoint.open(folder)
+    row = checkpoint.architecture.family
+
+    def read(index: int) -> dict[str, Tensor]:
+        layer = checkpoint.layer(index)
+        hidden = layer[f"{row.router}.weight"]
+        hidden[1], hidden[2:] = -hidden[0], 0  # of these logits the first or the second is largest
+        return layer
+
+    stack = Stack(checkpoint, CPU, read_layer=read)
+    ids = tokens(model, **CALIBRATION)
+    target = LayerSize(model.heads, model.kv_heads, 8)
+    layer = prune_layer(stack, 0, target, stack.embed(ids), methods.of(SPEC))
+    assert layer.unseen_experts == (2, 3)
+    assert all(torch.isfinite(tensor).all() for tensor in layer.tensors.values())
+    for number in layer.unseen_experts:
+        dense = read(0)[f"{row.expert(number).down}.weight"]
+        largest = sorted(dense.norm(dim=0).argsort(descending=True)[:8].tolist())
+        assert layer.channels[number] == largest
+        cut = layer.tensors[f"{row.expert(number).down}.weight"]
+        assert torch.allclose(cut, dense[:, largest], atol=1e-6)

@@ -12,12 +12,18 @@ from transformers import AutoModelForCausalLM
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.layers.stack import Stack
-from tests.slimgpt.tiny import FAMILIES, Tiny, tokens
+from tests.slimgpt.tiny import FALCON_7B, FALCON_OLD, FAMILIES, Tiny, tokens
 
 CPU = torch.device("cpu")
 MODELS = [
     *(Tiny(family) for family in FAMILIES),
-    *(Tiny(family, tied=True, head_dim=12) for family in FAMILIES),
+    *(Tiny(family, tied=True, head_dim=12, biases=True) for family in FAMILIES),
+    Tiny("stablelm", own={"use_parallel_residual": True, "qk_layernorm": True}),
+    Tiny("gpt_neox", own={"use_parallel_residual": False}),
+    Tiny("gpt2", own={"scale_attn_by_inverse_layer_idx": True}, dtype="bfloat16"),
+    Tiny("gemma2", dtype="bfloat16"),
+    Tiny("falcon", own=FALCON_7B, kv_heads=1),
+    Tiny("falcon", own=FALCON_OLD, kv_heads=4),
     Tiny("llama", biases=True, llama3_rope=True),
     Tiny("qwen3", biases=True),
     Tiny("llama", kv_heads=4),
@@ -26,11 +32,7 @@ MODELS = [
 ]
 
 
-def name(model: Tiny) -> str:
-    return f"{model.family}-{model.dtype}-{model.head_dim}-{model.kv_heads}-{model.biases}"
-
-
-@pytest.mark.parametrize("model", MODELS, ids=name)
+@pytest.mark.parametrize("model", MODELS, ids=str)
 def test_logits_are_bit_equal_to_transformers(model: Tiny, tmp_path: Path) -> None:
     assert_same_logits(model.save(tmp_path / "model"), model, length=24)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,23 @@ def test_the_hint_names_the_models_there_are(roots: Roots) -> None:
         (roots.models / f"llama-{number}").mkdir()
     with pytest.raises(ModelNotFoundError, match=r"local:llama-0, local:llama-1.* and 2 more"):
         roots.model("local:lama")
+
+
+def test_uploads_are_found_by_id_where_there_are_any(roots: Roots, tmp_path: Path) -> None:
+    name = "upload:cal_" + "0" * 26
+    with pytest.raises(CalibrationError, match="exist in the service only"):
+        roots.upload(name)
+    service = replace(roots, uploads=tmp_path / "uploads")
+    with pytest.raises(CalibrationError, match="is not there"):
+        service.upload(name)  # not even the folder
+    (tmp_path / "uploads").mkdir()
+    with pytest.raises(CalibrationError, match="is not there") as e:
+        service.upload(name)
+    assert str(tmp_path) not in str(e.value)
+    for suffix in (".txt", ".jsonl"):
+        path = tmp_path / "uploads" / f"cal_{'0' * 26}{suffix}"
+        path.write_text("text")
+        assert service.upload(name) == path.resolve()
+    path.unlink()
+    path.symlink_to(roots.models)  # a link leads nowhere
+    assert service.upload(name).suffix == ".txt"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import PruneSpec
+from slimgpt.errors import SpecError
 from slimgpt.layers import perplexity
 from slimgpt.layers.stack import Stack
 from slimgpt.planning import forecast
@@ -39,3 +41,29 @@ def test_the_logits_of_a_large_vocabulary_are_foreseen(tmp_path: Path) -> None:
     taken = resident("VmHWM") - before
     foreseen = forecast.make(checkpoint, SPEC).peak_memory_bytes
     assert 0.5 * foreseen < taken < 1.3 * foreseen
+
+
+EXPERTS_REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"method": "flap"}, "method `flap` scores one FFN a layer"),
+    ({"recovery": {}}, "adapters do not reach a mixture's experts"),
+    ({"channel_multiple": 12}, "channel_multiple 12: experts run together only where"),
+]
+
+
+@pytest.mark.parametrize(("asked", "message"), EXPERTS_REFUSED)
+def test_what_does_not_know_experts_is_refused(
+    asked: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint.open(Tiny("mixtral").save(tmp_path / "model"))
+    spec = PruneSpec.model_validate({"model": "local:x", "ratio": 0.2, **asked})
+    with pytest.raises(SpecError, match=message):
+        forecast.make(checkpoint, spec)
+
+
+def test_experts_keep_widths_that_can_be_grouped(tmp_path: Path) -> None:
+    tiny = Tiny("qwen3_moe", channels=512, heads=8, kv_heads=4, layers=8)
+    checkpoint = Checkpoint.open(tiny.save(tmp_path / "model"))
+    made = forecast.make(checkpoint, PruneSpec(model="local:x", ratio=0.25)).plan
+    assert made.parameters_after == pytest.approx(0.75 * checkpoint.parameters, rel=0.002)
+    assert all(size.channels % 8 == 0 for size in made.after)
+    assert made.after[-1].channels < 512

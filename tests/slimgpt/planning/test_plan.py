@@ -130,14 +130,12 @@ def test_single_query_heads_need_grouped_attention() -> None:
 
 def test_biases_count() -> None:
     of = architecture.read(config(num_key_value_heads=8))
-    shapes = {
-        f"model.layers.0.{name}.bias": (1,)
-        for name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.up_proj")
-    }
-    made = costs.of(of, shapes, 10**9, "kv_group", 2)
-    with_bias, without = made.layers[0], made.layers[1]
+    (with_bias, without) = (
+        costs.of(of, switches, 10**9, "kv_group", 2).layers[0]
+        for switches in ({"attention_bias": True, "mlp_bias": True}, {})
+    )
     assert with_bias.unit - without.unit == 128 * (4 + 1 + 1)
-    assert with_bias.channel - without.channel == 1
+    assert with_bias.channel - without.channel == 2
 
 
 @pytest.mark.parametrize(
@@ -171,5 +169,7 @@ def test_a_target_out_of_reach_is_said_in_the_users_words() -> None:
     "target", [{}, {"ratio": 0.2, "memory": "1GiB"}, {"parameters": 5, "memory": 5, "ratio": 0.1}]
 )
 def test_there_is_exactly_one_target(target: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="exactly one of `ratio`, `parameters` and `memory`"):
+    with pytest.raises(
+        ValueError, match="exactly one of `ratio`, `ratios`, `parameters` and `memory`"
+    ):
         PruneSpec.model_validate({"model": "local:x", **target})

@@ -30,13 +30,13 @@ class Numbers:
         """Any length will do."""
 
 
-def numbered(*lengths: int) -> Documents:
+def numbered(*lengths: int) -> Documents[str]:
     """Documents whose tokens are 1000·document + place."""
     texts = [" ".join(str(1000 * d + i) for i in range(n)) for d, n in enumerate(lengths)]
     return Documents.of(texts, "numbers")
 
 
-def cut(documents: Documents, samples: int, length: int, **more: int) -> Calibration:
+def cut(documents: Documents[str], samples: int, length: int, **more: int) -> Calibration:
     """Sequences of numbered documents; seed 0 unless told otherwise."""
     more = {"seed": 0, **more}
     return sample(documents, Numbers(), samples=samples, sequence_length=length, **more)

@@ -138,7 +138,7 @@ def test_sets_that_cannot_be_read(
 def test_rows_of_another_shape_are_named(hub: Hub, roots: Roots, repository: Path) -> None:
     (repository / "a.jsonl").write_text('{"text": 1}\n')
     documents = texts.documents("hf:own/set", roots=roots)
-    with pytest.raises(CalibrationError, match="hf:own/set: row 0: field 'text' is a int"):
+    with pytest.raises(CalibrationError, match="hf:own/set: row 0: field 'text' is of type int"):
         _ = documents[0]
 
 

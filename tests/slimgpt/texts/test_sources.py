@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
+from pydantic import ValidationError
 
 from slimgpt.config import NAMED_TEXTS, CalibrationSpec
 from slimgpt.errors import CalibrationError
@@ -39,3 +44,21 @@ def test_unknown_names_list_the_known(roots: Roots, source: str) -> None:
         texts.documents(source, roots=roots)
     with pytest.raises(CalibrationError, match="unknown text source"):
         texts.evaluation_text(source, roots)
+
+
+def test_an_upload_is_named_by_its_id_and_its_hash(roots: Roots, tmp_path: Path) -> None:
+    spec = CalibrationSpec(source="upload:cal_" + "0" * 26)
+    content = b'{"text": "one"}\n{"text": "two"}\n'
+    (tmp_path / f"{spec.source.removeprefix('upload:')}.jsonl").write_bytes(content)
+    service = replace(roots, uploads=tmp_path)
+    found = texts.documents(spec.source, roots=service)
+    assert list(found) == ["one", "two"]
+    digest = hashlib.sha256(content).hexdigest()
+    assert found.description == f"{spec.source}, 2 documents of JSON lines, sha256 {digest}"
+    assert texts.evaluation_text(spec.source, service) == "one\n\ntwo"
+
+
+@pytest.mark.parametrize("name", ["", "cal_", "cal_" + "0" * 25, "cal_" + "u" * 26, "../notes"])
+def test_an_upload_has_an_id_of_the_service(name: str) -> None:
+    with pytest.raises(ValidationError, match="is not an upload's id"):
+        CalibrationSpec(source=f"upload:{name}")

@@ -1,0 +1,61 @@
+"""`/`: the page for people, and its files below `/static`.
+
+They hold no data and are open without a key: scripts in the page ask the API, with the key that
+the visitor gave. What the API answers comes from strangers (names, labels, errors), so the page may
+run no script and load nothing but its own files, and cannot be framed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+FILES = Path(__file__).with_name("static")
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+HEADERS = {
+    "Cache-Control": "no-cache",  # asked for again after an update; unchanged it is a 304
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Guarded(StaticFiles):
+    """Static files under the page's own policy."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file, or 304; with the headers that protect the page."""
+        response = await super().get_response(path, scope)
+        response.headers.update(HEADERS)
+        return response
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":  # a websocket has nothing to ask here
+            await super().__call__(scope, receive, send)
+
+
+def install(app: FastAPI) -> None:
+    """Serve the page and its files."""
+
+    @app.get("/", include_in_schema=False)
+    @app.head("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(FILES / "index.html", headers=HEADERS)
+
+    app.mount("/static", Guarded(directory=FILES), name="static")

@@ -1,0 +1,115 @@
+"""`Incoming`: a text on its way in, checked and hashed as it grows in a file of the service's own.
+
+    UPLOADS_ROOT/SET_ID/SET_ID.jsonl
+
+Nobody else can read it, and it is gone when the request is over, however that ends. A process
+that was killed leaves it behind, but not its lock: the next upload on this machine removes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from pathlib import Path
+from types import TracebackType
+
+from jobs.calibration_sets import Content, Format, file_of, new_set_id
+from slimgpt.texts.stream import check_of
+
+ABANDONED_SECONDS = 600.0
+FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Incoming:
+    """One upload; a context manager that leaves nothing.
+
+    Args:
+        root: below which uploads are gathered; made if absent.
+        form: what the text is declared to be.
+        text_field: field of its rows that holds the text; None finds it.
+
+    Raises:
+        OSError: no file can be made there.
+    """
+
+    def __init__(self, root: Path, form: Format, text_field: str | None) -> None:
+        self.id = new_set_id()
+        self.size = 0
+        self._form = form
+        self._check = check_of(form, text_field)
+        self._digest = hashlib.sha256()
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = root / self.id
+        self.folder.mkdir(mode=0o700)
+        try:
+            self._file = os.open(self.folder / file_of(self.id, form), FLAGS, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    def __enter__(self) -> Incoming:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._file)  # the lock goes last
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            slimgpt.texts.stream.BadText: they cannot be part of such a text.
+            OSError: they cannot be written.
+        """
+        self._check.feed(chunk)
+        self._digest.update(chunk)
+        self.size += len(chunk)
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+
+    def finish(self) -> Content:
+        """All has come: what it is.
+
+        Raises:
+            slimgpt.texts.stream.BadText: it ended too early, or holds no text.
+        """
+        return Content(self._form, self._check.finish(), self.size, self._digest.hexdigest())
+
+
+def sweep(root: Path) -> list[str]:
+    """Remove what killed processes of this machine have left. Returns the names."""
+    removed = []
+    old = time.time() - ABANDONED_SECONDS
+    for folder in root.glob("cal_*"):
+        try:
+            # One that is just being made has no lock yet.
+            if folder.stat().st_mtime > old or _in_use(folder):
+                continue
+        except OSError:  # gone meanwhile
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        removed.append(folder.name)
+    return removed
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether a living process holds a file of it."""
+    for path in folder.iterdir():
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False

@@ -1,0 +1,100 @@
+"""Every request is counted, timed, named and logged, whatever becomes of it.
+
+Its name is the client's `X-Request-ID` if that is a plain token, else one made here. It is in the
+answer, in problem documents and in each line that is logged for it; the job's message carries it
+to the worker.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from jobs import request_id
+
+if TYPE_CHECKING:
+    from api.services import Services
+
+HEADER = "X-Request-ID"
+QUIET = ("/healthz", "/readyz", "/metrics")
+REFUSED = frozenset({401, 403, 413, 429, 431, 503})
+LOGGED_PATH = 256
+log = structlog.get_logger(__name__)
+
+
+class Observed:
+    """ASGI middleware, the outermost."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        name = request_id.bind(Headers(scope=scope).get(HEADER, ""))
+        answer = _Answer(name, send)
+        began = time.monotonic()
+        metrics = _services(scope).http
+        metrics.running.inc()
+        try:
+            await self.app(scope, receive, answer.send)
+        finally:
+            # Without an answer it broke, and becomes a 500 further out.
+            metrics.running.dec()
+            seconds = time.monotonic() - began
+            route = _route(scope, answer.status)
+            timed = None if answer.stream else seconds
+            metrics.count(scope["method"], route, answer.status, timed)
+            _log(scope, route, answer.status, seconds)
+
+
+class _Answer:
+    """Passes an answer on, with the request's name in its headers, and notes how it began."""
+
+    def __init__(self, name: str, send: Send) -> None:
+        self._name, self._send = name, send
+        self.status = 500
+        self.stream = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers[HEADER] = self._name
+            self.status = message["status"]
+            self.stream = headers.get("content-type", "").startswith("text/event-stream")
+        await self._send(message)
+
+
+def _services(scope: Scope) -> Services:
+    services: Services = scope["app"].state.services
+    return services
+
+
+def _route(scope: Scope, status: int) -> str:
+    """The template of the route that answered, or why none did."""
+    template = getattr(scope.get("route"), "path", None)
+    if isinstance(template, str):
+        return template
+    return "refused" if status in REFUSED else "unmatched"
+
+
+def _log(scope: Scope, route: str, status: int, seconds: float) -> None:
+    """The line of a request. Its query is left out: it may hold what a client should not send."""
+    caller: Any = scope.get("state", {}).get("caller")
+    path = scope["path"]
+    say = log.debug if path in QUIET and status < 400 else log.info
+    say(
+        "request",
+        method=scope["method"][:16],
+        route=route,
+        path=path[:LOGGED_PATH],
+        status=status,
+        seconds=round(seconds, 4),
+        key=getattr(caller, "key_id", None),
+        peer=(scope.get("client") or ("",))[0],
+    )

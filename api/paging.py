@@ -1,0 +1,14 @@
+"""Which page of a list is asked for, the same for every list."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+
+from jobs.store import MAX_PAGE
+
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+Cursor = Annotated[
+    str | None, Query(max_length=128, description="`next_cursor` of the page before.")
+]

@@ -1,0 +1,111 @@
+// The dashboard: header, sign-in, and the view that the address names after `#`.
+
+import { h, show } from "./element.js";
+import { form } from "./form.js";
+import { job } from "./job.js";
+import { list } from "./list.js";
+import { say } from "./notice.js";
+import { key, onUnauthorized, readiness, read } from "./service.js";
+import { signIn } from "./session.js";
+
+const HEALTH_EVERY = 15_000;
+const KEPT_FOR = 4_000;
+const main = document.getElementById("main");
+let leave = () => {};
+let known = null;
+let asking = false;
+
+function drawHealth({ ready, failed } = {}) {
+  const words = ready ? "ready" : failed?.length ? `not ready: ${failed.join(", ")}` : ready === false ? "not ready" : "not reached";
+  show(document.getElementById("health"), h("span", { class: `dot ${ready ? "good" : "bad"}`, "aria-hidden": "true" }), words);
+}
+
+async function watchHealth() {
+  if (!document.hidden) await readiness().then(drawHealth, () => drawHealth());
+  setTimeout(watchHealth, HEALTH_EVERY);
+}
+
+function drawWho() {
+  const who = document.getElementById("who");
+  if (!key.get() || !known) return show(who);
+  return show(who, h("span", { class: "quiet" }, known.owner + (known.admin ? " (admin)" : "")),
+    h("button", { type: "button", class: "plain" }, "Sign out"));
+}
+document.getElementById("who").addEventListener("click", (event) => {
+  if (!event.target.closest("button")) return;
+  key.forget();
+  known = null;
+  location.hash = "#/";
+  route();
+});
+
+/** Who asks and how many jobs there are; not older than some seconds. */
+async function overview() {
+  if (!known || Date.now() - known.at > KEPT_FOR) {
+    known = { ...(await read("overview")), at: Date.now() };
+    drawWho();
+  }
+  return known;
+}
+
+function askForKey() {
+  if (asking) return;
+  asking = true;
+  leave();
+  leave = () => {};
+  if (key.get()) say("The API key is not valid, or was revoked.", "error");
+  key.forget();
+  known = null;
+  drawWho();
+  document.title = "Sign in – SlimGPT Service";
+  main.replaceChildren();
+  signIn(main, (found) => {
+    known = { ...found, at: Date.now() };
+    asking = false;
+    document.getElementById("notices").replaceChildren();
+    drawWho();
+    route();
+  });
+}
+
+async function view() {
+  const [place, query] = location.hash.replace(/^#\/?/, "").split("?");
+  const [name, ...rest] = place.split("/").map(decodeURIComponent);
+  const { admin } = await overview();
+  main.replaceChildren();
+  if (name === "jobs" && rest[0]) {
+    document.title = "Job – SlimGPT Service";
+    return job(main, rest[0]);
+  }
+  if (name === "new") {
+    document.title = "New job – SlimGPT Service";
+    return form(main, new URLSearchParams(query).get("like"));
+  }
+  document.title = "Jobs – SlimGPT Service";
+  return list(main, { admin: admin && Boolean(key.get()), overview });
+}
+
+async function route() {
+  if (asking && !key.get()) return;
+  leave();
+  leave = () => {};
+  const here = location.hash;
+  try {
+    const end = await view();
+    if (location.hash === here) leave = end;
+    else end();
+  } catch (error) {
+    if (error.status === 401) return;
+    main.replaceChildren(h("div", { class: "card" }, h("h1", null, "This did not work"), h("p", null, error.message),
+      h("button", { type: "button", class: "primary", onclick: route }, "Try again")));
+  }
+}
+
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the part after # names a view
+  main.focus();
+});
+onUnauthorized(askForKey);
+addEventListener("hashchange", () => { route().then(() => main.focus()); });
+watchHealth();
+route();

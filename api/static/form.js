@@ -1,0 +1,256 @@
+// A new job: what to prune and how far, the plan of it, and posting it.
+
+import { layers } from "./chart.js";
+import { h, show } from "./element.js";
+import { say } from "./notice.js";
+import { path, post, read, ask } from "./service.js";
+import { bytes, count, percent } from "./words.js";
+
+const METHODS = ["slimgpt", "wanda-sp", "flap", "magnitude"];
+const SHAPES = ["log", "linear", "uniform", "log-decrease", "linear-decrease", "global"];
+const NAMED = ["c4", "alpaca", "gpt4-alpaca", "wikitext2"];
+const UPLOAD = "upload";
+const OTHER = "other";
+// Fields of the form, by where the API says that something is wrong.
+const PLACES = [
+  ["/model", "model"], ["/ratio", "amount"], ["/ratios", "amount"], ["/parameters", "amount"], ["/memory", "amount"],
+  ["/method", "method"], ["/schedule", "shape"], ["/calibration/source", "source"],
+  ["/calibration/samples", "samples"], ["/calibration/sequence_length", "tokens"], ["/calibration/seed", "seed"],
+  ["/evaluation", "texts"], ["/metadata", "labels"],
+];
+
+const AMOUNTS = {
+  ratio: { label: "Percent to remove", value: "25", help: "Share of all the model's parameters. Several, separated by commas, make a model each: 20, 33, 50.", mode: "decimal" },
+  parameters: { label: "Parameters to leave", value: "", help: "A number, or with K, M, B: 5.4B." },
+  memory: { label: "Weights to leave", value: "", help: "In the model's own precision: 10GiB." },
+};
+
+function labelsOf(text) {
+  const pairs = text.split("\n").map((line) => line.trim()).filter(Boolean);
+  return Object.fromEntries(pairs.map((pair) => {
+    const cut = pair.indexOf("=");
+    return cut < 0 ? [pair, ""] : [pair.slice(0, cut).trim(), pair.slice(cut + 1).trim()];
+  }));
+}
+
+function amount(kind, text) {
+  if (kind !== "ratio") return { [kind]: /^\d+$/.test(text) ? Number(text) : text };
+  // A comma within a number is a decimal one; before a space, or a second one, it separates.
+  const several = /[,;]\s|;|,.*,/.test(text);
+  const shares = (several ? text.split(/[,;]/) : [text]).map((part) => part.trim()).filter((part) => !several || part).map(share);
+  return several ? { ratios: shares } : { ratio: shares[0] };
+}
+
+function share(text) {
+  const value = Number(text.replace("%", "").replace(",", ".")) / 100;
+  return text.trim() === "" || Number.isNaN(value) ? text : Number(value.toPrecision(12));
+}
+
+const percents = (spec) => (spec.ratios ?? [spec.ratio ?? 0.25]).map((ratio) => String(Number((ratio * 100).toPrecision(6)))).join(", ");
+
+function number(text) {
+  return text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text;
+}
+
+function field(name, label, control, help) {
+  control.id = `f-${name}`;
+  control.name = name;
+  control.setAttribute("aria-describedby", `h-${name} e-${name}`);
+  return h("div", { class: `field ${name}` }, h("label", { for: `f-${name}` }, label), control,
+    h("p", { id: `h-${name}`, class: "quiet" }, help), h("p", { id: `e-${name}`, class: "fault" }));
+}
+
+const text = (value, more) => h("input", { type: "text", value, autocomplete: "off", spellcheck: "false", ...more });
+const select = (options, chosen) => h("select", null, options.map(([value, words]) => h("option", { value, selected: value === chosen }, words)));
+
+function targetFields(spec) {
+  const kind = ["parameters", "memory"].find((name) => spec[name]) ?? "ratio";
+  const value = kind === "ratio" ? percents(spec) : String(spec[kind]);
+  const input = text(value, { required: true });
+  const whole = field("amount", AMOUNTS[kind].label, input, AMOUNTS[kind].help);
+  const words = { ratio: "Share to remove", parameters: "Parameters to leave", memory: "Memory to leave" };
+  const choose = (name) => {
+    whole.querySelector("label").textContent = AMOUNTS[name].label;
+    whole.querySelector("p").textContent = AMOUNTS[name].help;
+    input.value = name === kind ? value : AMOUNTS[name].value;
+  };
+  return h("fieldset", null, h("legend", null, "Target"),
+    h("div", { class: "choices" }, Object.entries(words).map(([name, label]) => h("label", null,
+      h("input", { type: "radio", name: "target", value: name, checked: name === kind, onchange: () => choose(name) }), label))),
+    whole);
+}
+
+function calibrationFields(spec) {
+  const source = spec.calibration?.source ?? "c4";
+  const chosen = NAMED.includes(source) ? source : OTHER;
+  const kind = select([...NAMED.map((name) => [name, name]), [OTHER, "a text of the service or the hub"], [UPLOAD, "a file of mine"]], chosen);
+  const name = field("source", "Text", text(chosen === OTHER ? source : "", { placeholder: "local:notes.jsonl or hf:org/name" }), "local:FILE below the service's folder of texts, hf:NAME, or upload:ID.");
+  const file = field("file", "File", h("input", { type: "file", accept: ".txt,.jsonl,.ndjson,text/plain" }), "Plain text, or JSON lines. It is stored by the service when the job is posted.");
+  const swap = () => { name.hidden = kind.value !== OTHER; file.hidden = kind.value !== UPLOAD; };
+  kind.addEventListener("change", swap);
+  swap();
+  const numeric = (value) => text(String(value), { inputmode: "numeric", required: true });
+  return h("fieldset", null, h("legend", null, "Calibration"),
+    field("kind", "Source", kind, "Text like what the model will read, to measure what it can spare."), name, file,
+    h("div", { class: "row" },
+      field("samples", "Sequences", numeric(spec.calibration?.samples ?? 256), ""),
+      field("tokens", "Tokens in each", numeric(spec.calibration?.sequence_length ?? 2048), ""),
+      field("seed", "Seed", numeric(spec.calibration?.seed ?? 0), "")));
+}
+
+function fields(spec, metadata) {
+  const shape = spec.schedule?.shape ?? "";
+  return [
+    field("model", "Model", text(spec.model ?? "", { required: true, placeholder: "org/name or local:NAME" }),
+      "A model of the hub, org/name or org/name@revision, or local:NAME, a folder below the service's models."),
+    targetFields(spec),
+    calibrationFields(spec),
+    h("details", { class: "more" }, h("summary", null, "More: method, schedule, evaluation, labels"),
+      h("div", { class: "row" },
+        field("method", "Method", select(METHODS.map((name) => [name, name]), spec.method ?? "slimgpt"), ""),
+        field("shape", "Schedule over depth", select([["", "the method's own"], ...SHAPES.map((name) => [name, name])], SHAPES.includes(shape) ? shape : ""), "global is FLAP's.")),
+      field("texts", "Evaluate on", text((spec.evaluation?.texts ?? ["held-out"]).join(", ")), "wikitext2, c4, hf:NAME, local:FILE, or held-out: what calibration did not use. Separated by commas."),
+      field("labels", "Labels", h("textarea", { rows: 3, spellcheck: "false" }, Object.entries(metadata).map((pair) => pair.join("=")).join("\n")), "KEY=VALUE, one a line.")),
+  ];
+}
+
+function outlook(plan) {
+  return h("section", { class: "card plan", "aria-label": "Plan" }, h("h2", null, "Plan"),
+    h("div", { class: "tiles" },
+      h("div", { class: "tile" }, h("span", null, "Parameters"), h("strong", null, `${count(plan.parameters_before)} → ${count(plan.parameters_after)}`), h("span", { class: "quiet" }, `${percent(plan.ratio_achieved)} removed`)),
+      h("div", { class: "tile" }, h("span", null, "Weights"), h("strong", null, `${bytes(plan.bytes_before)} → ${bytes(plan.bytes_after)}`), h("span", { class: "quiet" }, `channels in multiples of ${plan.channel_multiple}`)),
+      h("div", { class: "tile" }, h("span", null, "Memory while pruning"), h("strong", null, `≈ ${bytes(plan.peak_memory_bytes)}`), h("span", { class: "quiet" }, `and ${bytes(plan.activation_bytes)} of activations`))),
+    (plan.warnings ?? []).map((warning) => h("p", { class: "warning" }, `Warning: ${warning}`)),
+    plan.points?.length > 0 && h("p", { class: "quiet" }, `The smallest of ${plan.points.length} models is shown. Parameters of each: ${plan.points.map((point) => `${count(point.parameters_after)} at ${percent(point.ratio)}`).join(", ")}.`),
+    plan.provisional && h("p", { class: "quiet" }, "The layers' shares are only decided during the run."),
+    layers(plan.layers, plan.layers.length));
+}
+
+/** A key that names one intention to post: pressed twice, the button makes one job. */
+const intention = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/** Show the form in an element; returns a function that ends it. `like`: id of a job to start from. */
+export async function form(root, like) {
+  const before = like ? await read(`jobs/${path(like)}`).catch(() => null) : null;
+  const base = before?.spec ?? {};
+  const idle = () => h("section", { class: "card" }, h("h2", null, "Plan"), h("p", { class: "quiet" },
+    "Plan shows what would be left of every layer, and the memory that pruning takes, before anything is done. It needs no GPU."));
+  const planned = h("div", { "aria-live": "polite" }, idle());
+  const error = h("p", { class: "fault", role: "alert" });
+  const uploaded = new WeakMap();
+  let sent = { body: null, key: null };
+  const made = h("form", { class: "card job-form", novalidate: true, onsubmit: start },
+    h("h1", null, "New job"), fields(base, before?.metadata ?? {}), error,
+    h("div", { class: "actions" },
+      h("button", { type: "button", onclick: plan }, "Plan"),
+      h("button", { class: "primary" }, "Start job"),
+      h("a", { class: "button plain", href: "#/" }, "Back")));
+  root.append(h("div", { class: "columns new" }, made, planned));
+
+  const of = (name) => made.elements.namedItem(name);
+
+  /** The request. Without `upload` a file of the visitor's stands for itself: a plan does not read it. */
+  async function body(upload) {
+    const kind = of("target").value;
+    const shape = of("shape").value;
+    const keep = shape !== "" && shape === base.schedule?.shape && of("method").value === base.method;
+    const { ratio, ratios, parameters, memory, schedule, ...rest } = base; // what the form has no field for is kept
+    return {
+      ...rest,
+      model: of("model").value.trim(),
+      ...amount(kind, of("amount").value.trim()),
+      method: of("method").value,
+      ...(keep ? { schedule } : shape ? { schedule: { shape } } : base.schedule?.shape === "explicit" ? { schedule } : {}),
+      calibration: {
+        ...base.calibration, source: await source(upload), samples: number(of("samples").value),
+        sequence_length: number(of("tokens").value), seed: number(of("seed").value),
+      },
+      evaluation: { ...base.evaluation, texts: of("texts").value.split(",").map((name) => name.trim()).filter(Boolean) },
+      metadata: labelsOf(of("labels").value),
+    };
+  }
+
+  async function source(upload) {
+    const kind = of("kind").value;
+    if (kind === OTHER) return of("source").value.trim();
+    if (kind !== UPLOAD) return kind;
+    const file = of("file").files[0];
+    if (!upload) return "c4";
+    if (!file) throw Object.assign(new Error("choose a file"), { field: "file" });
+    if (!uploaded.has(file)) {
+      const type = /\.(jsonl|ndjson)$/i.test(file.name) ? "application/x-ndjson" : "text/plain";
+      const name = new URLSearchParams({ name: file.name });
+      const answer = await ask(`calibration-sets?${name}`, { method: "POST", body: file, headers: { "Content-Type": type } });
+      uploaded.set(file, (await answer.json()).id);
+    }
+    return `upload:${uploaded.get(file)}`;
+  }
+
+  function clear() {
+    error.textContent = "";
+    for (const node of made.querySelectorAll(".field .fault")) node.textContent = "";
+    for (const node of made.querySelectorAll("[aria-invalid]")) node.removeAttribute("aria-invalid");
+  }
+
+  function fault(name, message) {
+    const control = of(name);
+    const node = made.querySelector(`#e-${name}`);
+    if (!control || !node) return false;
+    node.textContent = node.textContent ? `${node.textContent}; ${message}` : message;
+    control.setAttribute("aria-invalid", "true");
+    const folded = control.closest("details");
+    if (folded) folded.open = true;
+    return true;
+  }
+
+  function refuse(thrown) {
+    if (thrown.status === 401) return;
+    if (thrown.field) return void fault(thrown.field, thrown.message);
+    const unplaced = (thrown.problem?.errors ?? []).filter(({ pointer, message }) => {
+      const [, name] = PLACES.find(([place]) => pointer === place || pointer.startsWith(`${place}/`)) ?? [];
+      return !(name && fault(name, message));
+    });
+    if (!thrown.problem?.errors?.length) error.textContent = thrown.message;
+    else if (unplaced.length) error.textContent = unplaced.map((found) => found.message).join("; ");
+    made.querySelector("[aria-invalid]")?.focus();
+  }
+
+  async function busy(doing) {
+    clear();
+    const buttons = [...made.querySelectorAll(".actions button")];
+    for (const button of buttons) button.disabled = true;
+    try {
+      await doing();
+    } catch (thrown) {
+      refuse(thrown);
+    }
+    for (const button of buttons) button.disabled = false;
+  }
+
+  function plan() {
+    return busy(async () => {
+      show(planned, h("p", { class: "quiet" }, "Planning…"));
+      try {
+        show(planned, outlook(await post("plans", await body(false))));
+      } catch (thrown) {
+        show(planned, idle());
+        throw thrown;
+      }
+    });
+  }
+
+  function start(event) {
+    event.preventDefault();
+    return busy(async () => {
+      const wanted = await body(true);
+      const text = JSON.stringify(wanted);
+      if (sent.body !== text) sent = { body: text, key: intention() };
+      const job = await post("jobs", wanted, { "Idempotency-Key": sent.key });
+      say("The job is queued.");
+      location.hash = `#/jobs/${path(job.id)}`;
+    });
+  }
+
+  of("model").focus();
+  return () => {};
+}

@@ -1,0 +1,283 @@
+// One job: how far it is, live; what was asked; what became of each layer; result, files, events.
+
+import { h, show } from "./element.js";
+import { files, reportLink, save } from "./files.js";
+import { log } from "./log.js";
+import { complain, confirmed, copyButton, say } from "./notice.js";
+import { follow, path, post, read, ask } from "./service.js";
+import { badge, bar, isOver, steps } from "./status.js";
+import { charts, models, place as placed } from "./sweep.js";
+import { ago, between, bytes, count, duration, measure, modelOf, moment, percent, target } from "./words.js";
+
+const DRAW_AFTER = 80;
+
+function facts(pairs) {
+  return h("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) =>
+    h("div", null, h("dt", null, name), h("dd", null, value))));
+}
+
+function card(title, ...content) {
+  return h("section", { class: "card" }, h("h2", null, title), content);
+}
+
+function failure(error) {
+  if (!error) return null;
+  return h("section", { class: "card failure", role: "alert" },
+    h("h2", null, "Why it failed"), h("p", null, error.message),
+    error.hint && h("p", { class: "hint" }, h("strong", null, "What to do: "), error.hint),
+    h("p", { class: "quiet" }, h("code", null, error.code)));
+}
+
+function warnings(found) {
+  if (!found.length) return null;
+  return card(`Warnings (${found.length})`, h("ul", { class: "warnings" }, found.map((warning) =>
+    h("li", null, warning.layer !== null && warning.layer !== undefined ? h("strong", null, `Layer ${warning.layer}: `) : null, warning.message))));
+}
+
+function perplexities(result) {
+  const rows = result.perplexity ?? [];
+  if (!rows.length) return null;
+  const recovered = rows.some((row) => row.recovered);
+  const names = ["Perplexity on", "Window", "Tokens", "Dense", "Pruned", ...(recovered ? ["Recovered"] : []), "Change"];
+  const change = (row) => (row.recovered ?? row.pruned) / row.dense - 1;
+  return h("div", { class: "scroll" }, h("table", { class: "numbers", "aria-label": "Perplexity" },
+    h("thead", null, h("tr", null, names.map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", null, rows.map((row) => h("tr", null, [
+      row.text, row.sequence_length, count(row.tokens), measure(row.dense), measure(row.pruned),
+      ...(recovered ? [measure(row.recovered)] : []),
+      `${change(row) >= 0 ? "+" : "−"}${percent(Math.abs(change(row)))}`,
+    ].map((value) => h("td", null, String(value))))))));
+}
+
+function result(job, report, page) {
+  const found = job.result;
+  if (!found) return null;
+  const model = report?.model;
+  const tile = (name, value, more) => h("div", { class: "tile" }, h("span", null, name), h("strong", null, value), h("span", { class: "quiet" }, more));
+  const proofs = found.verified ?? [];
+  const apart = Math.max(...proofs.map((proof) => proof.max_difference));
+  return card("Result",
+    h("div", { class: "tiles" },
+      tile("Parameters", `${count(found.parameters_before)} → ${count(found.parameters_after)}`, `${percent(found.ratio_achieved)} removed${found.points?.length ? " of the smallest" : ""}`),
+      model && tile("Weights", `${bytes(model.bytes_before)} → ${bytes(model.bytes_after)}`, "in safetensors"),
+      tile("Time", duration(found.seconds), `peak memory ${bytes(found.peak_memory_bytes)}`),
+      proofs.length > 0 && tile("Loads in", [...new Set(proofs.map((proof) => proof.loader.split(",")[0]))].join(", "), `logits differ by at most ${measure(apart)}`)),
+    models(found) ?? perplexities(found),
+    h("p", { class: "actions" }, h("button", { type: "button", class: "small", "data-do": "report" }, "Download report.json"),
+      page && reportLink(job.id)));
+}
+
+function specification(job) {
+  const { spec } = job;
+  if (!job.spec_understood) return card("What was asked", h("p", { class: "quiet" }, "Another version of the service took this job in."), asJson(job));
+  const { calibration, evaluation, schedule } = spec;
+  const shape = schedule.first_ratio !== null || schedule.last_ratio !== null
+    ? `${schedule.shape}, ${schedule.first_ratio !== null ? `first ${schedule.first_ratio}` : `last ${schedule.last_ratio}`}` : schedule.shape;
+  const labels = Object.entries(job.metadata);
+  return card("What was asked",
+    facts([
+      ["Model", spec.model], ["Target", target(spec)], ["Method", spec.method], ["Schedule", shape],
+      ["Calibration", `${calibration.source}: ${calibration.samples} × ${calibration.sequence_length} tokens, seed ${calibration.seed}`],
+      ["Evaluation", evaluation.texts.length ? `${evaluation.texts.join(", ")}, windows of ${evaluation.sequence_lengths.join(", ")}` : "none"],
+      ["Recovery", spec.recovery ? `${spec.recovery.method ?? "yes"}, on ${spec.recovery.source ?? "its own source"}` : null],
+      ["Labels", labels.length ? h("span", { class: "labels" }, labels.map(([name, value]) => h("span", null, `${name}=${value}`))) : null],
+    ]),
+    asJson(job));
+}
+
+function asJson(job) {
+  const text = JSON.stringify({ ...job.spec, metadata: job.metadata }, null, 2);
+  return h("details", null, h("summary", null, "As JSON"), h("pre", { tabindex: 0 }, text));
+}
+
+function times(job) {
+  const when = (text) => text && h("time", { datetime: text, title: moment(text) }, ago(text));
+  return facts([
+    ["Owner", job.owner], ["Posted", when(job.created_at)], ["Started", when(job.started_at)],
+    [job.finished_at ? "Took" : "Runs for", job.started_at ? duration(between(job.started_at, job.finished_at)) : null],
+    ["Attempt", job.attempt ? String(job.attempt) : null],
+    ["Id", h("span", { class: "id" }, h("code", null, job.id), copyButton(job.id))],
+  ]);
+}
+
+function actions(status, id) {
+  const button = (what, words, kind) => h("button", { type: "button", class: kind, "data-do": what }, words);
+  return [
+    ["queued", "running"].includes(status) && button("cancel", "Cancel", "danger"),
+    ["failed", "cancelled"].includes(status) && button("retry", "Retry", "primary"),
+    h("a", { class: "button", href: `#/new?like=${path(id)}` }, "Use as template"),
+    isOver(status) && button("delete", "Delete", "danger"),
+  ];
+}
+
+function headline(job, standing, live) {
+  return [
+    h("div", { class: "title" }, h("h1", null, modelOf(job.spec)), badge(standing.status),
+      h("span", { class: "quiet" }, target(job.spec)),
+      !isOver(standing.status) && h("span", { class: `live ${live ? "on" : ""}` }, live ? "live" : "connecting…")),
+    h("div", { class: "actions" }, actions(standing.status, job.id)),
+  ];
+}
+
+function progress(job, standing) {
+  const { layers_done: done, layers_total: total } = standing;
+  const now = isOver(standing.status) ? null : bar(standing, "Progress");
+  const words = total ? `${done} of ${total} layers` : null;
+  return [steps(standing.stage, standing.status, job.spec.recovery), now && h("div", { class: "far" }, now, words && h("span", { class: "quiet" }, words))];
+}
+
+const DOINGS = {
+  cancel: { ask: ["Cancel this job?", "The engine is stopped and its work is thrown away. A retry would begin anew.", "Cancel the job"], run: (at) => post(`${at}/cancel`), words: "The job is being cancelled." },
+  retry: { run: (at) => post(`${at}/retry`), words: "The job is queued again." },
+  delete: { ask: ["Delete this job?", "Its record, report and files are removed for good.", "Delete the job"], run: (at) => ask(at, { method: "DELETE" }), words: "The job is deleted." },
+};
+
+/** Show a job in an element; returns a function that ends it. */
+export function job(root, id) {
+  const at = `jobs/${path(id)}`;
+  const place = (name, attributes = {}) => h("div", { class: name, ...attributes });
+  const parts = Object.fromEntries(["head", "steps", "times", "failure", "warnings", "result", "layers", "files", "spec"].map((name) => [name, place(`at-${name}`)]));
+  const events = log();
+  const rows = new Map();
+  let current = null;
+  let standing = null;
+  let report = null;
+  let published = null;
+  let page = false;
+  let live = false;
+  let timer = null;
+  let last;
+  let stream = null;
+  let ended = false;
+
+  root.append(h("p", { class: "back" }, h("a", { href: "#/" }, "← All jobs")), parts.head, parts.steps, parts.failure, parts.times,
+    h("div", { class: "columns" },
+      h("div", null, parts.result, parts.layers, parts.files),
+      h("div", null, parts.warnings, parts.spec, card("Events", events.element))));
+
+  function draw() {
+    timer = null;
+    if (!current || ended) return;
+    const over = isOver(standing.status);
+    const opened = new Set([...root.querySelectorAll("details[open]")].map((node) => node.parentElement.closest("[class]")?.className));
+    show(parts.head, headline(current, standing, live));
+    show(parts.steps, progress(current, standing));
+    show(parts.times, times(current));
+    show(parts.failure, standing.status === "failed" ? failure(standing.error) : null);
+    show(parts.warnings, warnings(current.warnings));
+    show(parts.result, over && result(current, report, page));
+    show(parts.spec, specification(current));
+    show(parts.layers, rows.size ? card("Layers", charts(rows.values(), standing.layers_total, current.spec.ratios)) : null);
+    show(parts.files, published && card("Files", published()));
+    for (const node of root.querySelectorAll("details")) node.open ||= opened.has(node.parentElement.closest("[class]")?.className);
+  }
+  const soon = () => { timer ??= setTimeout(draw, DRAW_AFTER); };
+
+  async function load() {
+    const [whole, now, done] = await Promise.all([read(at), read(`${at}/status`), read(`${at}/layers`)]);
+    if (ended) return;
+    for (const row of done.items) rows.set(placed(row), row);
+    current = whole;
+    standing = now;
+    document.title = `${modelOf(current.spec)} – SlimGPT Service`;
+    if (whole.status === "succeeded") {
+      [report, published] = await Promise.all([
+        read(`${at}/report`).catch(() => null), read(`${at}/artifacts`).then(
+          (list) => {
+            page = list.items.some((file) => file.path === "report.html");
+            return () => files(id, list.items);
+          }, (error) => () => h("p", null, error.message))]);
+    }
+    draw();
+  }
+
+  function hear(name, event, eventId) {
+    if (name === "state" || name === "end") {
+      if (event.status === "deleted") return gone();
+      standing = event;
+    } else {
+      events.add(name, event, eventId);
+      if (name === "layer_finished") rows.set(placed(event), event);
+      if (name === "warning" || name === "planned" || name === "status") reload();
+    }
+    if (name === "end") reload();
+    soon();
+  }
+
+  let reloading = null;
+  function reload() {
+    // Many events at once, as when a stream begins, ask once.
+    reloading ??= setTimeout(() => {
+      reloading = null;
+      if (!ended) load().catch(complain);
+    }, 250);
+  }
+
+  function gone() {
+    say("The job was deleted.");
+    location.hash = "#/";
+  }
+
+  function listen() {
+    if (ended || document.hidden || stream) return;
+    const mine = new AbortController();
+    stream = mine;
+    const tell = (open) => {
+      if (mine === stream) { live = open; soon(); }
+    };
+    follow(id, { hear, tell, signal: mine.signal, from: last }).then((heard) => {
+      last = heard;
+      if (mine === stream) { stream = null; live = false; soon(); }
+    }, complain);
+  }
+
+  function silence() {
+    stream?.abort();
+    stream = null;
+    live = false;
+  }
+
+  function watchVisibility() {
+    // A hidden page holds no connection; what it missed comes with the id of the last event.
+    if (document.hidden) silence();
+    else if (standing && !isOver(standing.status)) listen();
+  }
+
+  async function act(event) {
+    const button = event.target.closest("button[data-do]");
+    if (!button) return;
+    const what = button.dataset.do;
+    if (what === "report") return save(`${at}/report`, `${id}-report.json`).catch(complain);
+    if (what === "page") return save(`${at}/report.html`, `${id}-report.html`).catch(complain);
+    const doing = DOINGS[what];
+    if (doing.ask && !(await confirmed(...doing.ask))) return;
+    button.disabled = true;
+    try {
+      await doing.run(at);
+      say(doing.words);
+      if (what === "delete") { location.hash = "#/"; return; }
+      if (what === "retry") { rows.clear(); report = null; published = null; }
+      await load();
+      listen();
+    } catch (error) {
+      complain(error);
+    }
+    button.disabled = false;
+  }
+
+  root.addEventListener("click", act);
+  document.addEventListener("visibilitychange", watchVisibility);
+  load().then(listen, (error) => {
+    if (ended || error.status === 401) return;
+    const title = error.status === 404 ? "There is no such job" : "This did not work";
+    root.replaceChildren(h("div", { class: "card" }, h("h1", null, title), h("p", null, error.message),
+      h("p", null, h("a", { href: "#/" }, "← All jobs"))));
+  });
+  return () => {
+    ended = true;
+    silence();
+    clearTimeout(timer);
+    root.removeEventListener("click", act);
+    document.removeEventListener("visibilitychange", watchVisibility);
+  };
+}

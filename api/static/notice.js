@@ -1,0 +1,56 @@
+// What the page says and asks beside its content: short notices, and a question before harm is done.
+
+import { h } from "./element.js";
+
+const SECONDS = 8;
+
+/** Say something for a while; errors until they are dismissed. */
+export function say(text, kind = "info") {
+  const said = [...document.querySelectorAll(".notice > span")].some((node) => node.textContent === text);
+  if (said) return; // asked again every few seconds, it is still the same
+  const notice = h("div", { class: `notice ${kind}` }, h("span", null, text),
+    h("button", { class: "plain", "aria-label": "Dismiss", onclick: () => notice.remove() }, "×"));
+  document.getElementById("notices").append(notice);
+  if (kind !== "error") setTimeout(() => notice.remove(), SECONDS * 1000);
+}
+
+/** Say what went wrong, unless it is that a key is wanted: the page asks for that itself. */
+export function complain(error) {
+  if (error.status === 401 || error.name === "AbortError") return;
+  say(error.message, "error");
+}
+
+/** Ask before something is done that cannot be undone; resolves to whether to do it. */
+export function confirmed(question, explanation, action) {
+  return new Promise((resolve) => {
+    const close = (answer) => () => dialog.close(answer);
+    const dialog = h("dialog", { "aria-labelledby": "question", "aria-describedby": "explanation" },
+      h("h2", { id: "question" }, question),
+      h("p", { id: "explanation" }, explanation),
+      h("div", { class: "actions" },
+        h("button", { type: "button", onclick: close("no") }, "Keep it"),
+        h("button", { type: "button", class: "danger", onclick: close("yes") }, action)));
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes");
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+/** Copy a text; the button says so for a moment. */
+export function copyButton(text, label = "Copy") {
+  const button = h("button", { type: "button", class: "small", onclick: copy }, label);
+  async function copy() {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      // Without https browsers keep the clipboard closed.
+      button.textContent = "Select and copy it";
+    }
+    setTimeout(() => { button.textContent = label; }, 2000);
+  }
+  return button;
+}

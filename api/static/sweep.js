@@ -1,0 +1,35 @@
+// A job of several ratios: its layers model by model, and what came of each.
+
+import { layers } from "./chart.js";
+import { h } from "./element.js";
+import { count, measure, percent } from "./words.js";
+
+/** The key of a layer's row: layers of several models have the same numbers. */
+export const place = (row) => `${row.point ?? 0}:${row.layer}`;
+
+/** Charts of the layers that are done, one after the other for each of a sweep's models. */
+export function charts(rows, total, ratios) {
+  const sorted = [...rows].sort((a, b) => (a.point ?? 0) - (b.point ?? 0) || a.layer - b.layer);
+  if (!ratios) return layers(sorted, total);
+  return ratios.map((ratio, point) => {
+    const mine = sorted.filter((row) => (row.point ?? 0) === point);
+    return mine.length > 0 && h("section", { "aria-label": `Layers at ratio ${ratio}` },
+      h("h3", null, `Ratio ${ratio}`), layers(mine, total && total / ratios.length));
+  });
+}
+
+/** The models of a sweep side by side, with their perplexity on each text. */
+export function models(result) {
+  const points = result.points ?? [];
+  if (!points.length) return null;
+  const measured = (point) => (result.perplexity ?? []).filter((row) => row.point === point);
+  const head = ["Ratio", "Folder", "Parameters", "Removed",
+    ...measured(0).map((row) => `${row.text}, ${row.sequence_length} tokens`)];
+  const said = (row) => [row.dense, row.pruned, row.recovered].filter((value) => typeof value === "number").map((value) => measure(value)).join(" → ");
+  return h("div", { class: "scroll" }, h("table", { class: "numbers", "aria-label": "Models" },
+    h("thead", null, h("tr", null, head.map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", null, points.map((made, point) => h("tr", null, [
+      made.ratio, made.folder, count(made.parameters_after), percent(made.ratio_achieved),
+      ...measured(point).map(said),
+    ].map((value) => h("td", null, String(value))))))));
+}

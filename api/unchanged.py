@@ -1,0 +1,16 @@
+"""Has the client what it asks for already? `If-None-Match`, as RFC 9110 (13.1.2) says."""
+
+from __future__ import annotations
+
+
+def unchanged(if_none_match: str | None, etag: str) -> bool:
+    """Whether the answer is 304.
+
+    Args:
+        if_none_match: what the client has: entity tags with commas between them, weak ones too,
+            or `*`, which is any at all; None: nothing.
+        etag: of what would be sent, in its quotes.
+    """
+    if if_none_match is None:
+        return False
+    return if_none_match.strip() == "*" or etag in if_none_match

@@ -1,0 +1,285 @@
+"""`CalibrationSets`: texts that clients have uploaded. The row is the truth; the bytes are in the
+artifact store under `calibration-sets/ID/`.
+
+A set is reserved, its file is stored, and only then is it there for anybody (`publish`); it stops
+being there before its file goes (`withdraw`). So what a crash leaves is a row that nobody sees,
+and `unfinished` finds it: no listing of the store is needed, and no file is left without a row.
+An owner's quota counts rows from `reserve` on, and is exact.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    String,
+    cast,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.sql.elements import SQLCoreOperations
+
+from jobs.artifacts import Artifacts
+from jobs.clock import from_now
+from jobs.cursors import make_cursor, read_cursor
+from jobs.database import READ_ONLY
+from jobs.job import Page, new_id
+from jobs.models import CALIBRATION_SETS, JOBS
+from jobs.states import TERMINAL, Status
+from jobs.store import MAX_PAGE
+from slimgpt.config import UPLOAD, PruneSpec
+
+Format = Literal["jsonl", "text"]
+KIND = "cal"
+SETS = CALIBRATION_SETS.c
+SHOWN = tuple(column for column in SETS if column.name != "stored")
+RESERVED_SECONDS = 1800.0
+"""A file takes no longer to store, or it is given up: well before it counts as a crash's."""
+ACTIVE = tuple(status for status in Status if status not in TERMINAL)
+
+
+class UploadQuotaReached(Exception):  # noqa: N818 - says what is the case
+    """The owner may not keep another set, or not so large a one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationSet:
+    """A text that is there to be named as `upload:ID`. `size` in bytes, `created_at` in UTC."""
+
+    id: str
+    owner: str
+    name: str
+    format: Format
+    documents: int
+    size: int
+    sha256: str
+    created_at: datetime
+
+    @property
+    def prefix(self) -> str:
+        """Where its file is in the artifact store."""
+        return prefix_of(self.id)
+
+    @property
+    def file(self) -> str:
+        """The name of its file, there and for the engine, which goes by its ending."""
+        return file_of(self.id, self.format)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an upload was found to be."""
+
+    format: Format
+    documents: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What an owner may keep: sets, and bytes in them together."""
+
+    sets: int
+    size: int
+
+
+class CalibrationSets:
+    """The table, for the API and the workers.
+
+    Args:
+        engine: from `jobs.database.make_engine`, the schema at its newest version.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def reserve(
+        self, set_id: str, owner: str, name: str, content: Content, most: Quota
+    ) -> CalibrationSet | None:
+        """Make room for a set that nobody sees yet; None when it is reserved.
+
+        Returns:
+            The owner's set with the same content, if there is one: nothing is to be stored then.
+
+        Raises:
+            UploadQuotaReached: the owner keeps as much as they may.
+        """
+        with self.engine.begin() as connection:
+            _lock(connection, owner)
+            if twin := _twin(connection, owner, content):
+                return twin
+            _require_within(connection, owner, content.size, most)
+            reserved = CALIBRATION_SETS.insert().values(
+                id=set_id, owner=owner, name=name, stored=False, created_at=from_now()
+            )
+            connection.execute(reserved.values(**asdict(content)))
+        return None
+
+    def publish(self, set_id: str) -> CalibrationSet | None:
+        """The file of a reserved set is stored: from now on it is there.
+
+        Returns:
+            The set; or another one, if the same content was published meanwhile; or None, if the
+            reservation is so old that somebody may just be removing it as a crash's. In both cases
+            ours is to be discarded.
+        """
+        fresh = SETS.created_at > from_now(-RESERVED_SECONDS)
+        hidden = select(*SHOWN).where(SETS.id == set_id, SETS.stored.is_(False), fresh)
+        with self.engine.begin() as connection:
+            row = connection.execute(hidden).mappings().one_or_none()
+            if row is None:
+                return None
+            found = CalibrationSet(**row)
+            _lock(connection, found.owner)
+            content = Content(found.format, found.documents, found.size, found.sha256)
+            if twin := _twin(connection, found.owner, content):
+                return twin
+            shown = update(CALIBRATION_SETS).where(SETS.id == set_id, SETS.stored.is_(False))
+            done = connection.execute(shown.values(stored=True)).rowcount == 1
+        return found if done else None
+
+    def get(self, set_id: str, owner: str | None = None) -> CalibrationSet | None:
+        """The set, or None if there is none or it is another owner's."""
+        where = [SETS.id == set_id, *([] if owner is None else [SETS.owner == owner])]
+        with self._reading() as connection:
+            return _one(connection, *where)
+
+    def missing(self, set_ids: Iterable[str], owner: str | None = None) -> set[str]:
+        """Those of the ids that `get` would not find."""
+        wanted = set(set_ids)
+        if not wanted:
+            return wanted
+        statement = select(SETS.id).where(SETS.id.in_(wanted), SETS.stored)
+        if owner is not None:
+            statement = statement.where(SETS.owner == owner)
+        with self._reading() as connection:
+            return wanted - set(connection.scalars(statement))
+
+    def list(
+        self, *, owner: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[CalibrationSet]:
+        """Sets, newest first, `limit` (1 to 200) at a time.
+
+        Raises:
+            InvalidCursor: the cursor is not one that this method gave.
+        """
+        limit = max(1, min(limit, MAX_PAGE))
+        statement = select(*SHOWN).where(SETS.stored).order_by(SETS.id.desc()).limit(limit + 1)
+        if owner is not None:
+            statement = statement.where(SETS.owner == owner)
+        if cursor is not None:
+            statement = statement.where(SETS.id < read_cursor(cursor, f"{KIND}_"))
+        with self._reading() as connection:
+            found = [CalibrationSet(**row) for row in connection.execute(statement).mappings()]
+        more = len(found) > limit
+        return Page(found[:limit], make_cursor(found[limit - 1].id) if more else None)
+
+    def withdraw(self, set_id: str) -> bool:
+        """Take a set away from everybody, unless an unfinished job names it; then discard it."""
+        name = cast(JOBS.c.spec, String).contains(f"upload:{set_id}", autoescape=True)
+        used = exists().where(JOBS.c.status.in_(ACTIVE), name)
+        statement = (
+            update(CALIBRATION_SETS)
+            .where(SETS.id == set_id, SETS.stored, ~used)
+            .values(stored=False)
+        )
+        with self.engine.begin() as connection:
+            return connection.execute(statement).rowcount == 1
+
+    def forget(self, set_id: str) -> None:
+        """Remove the row of a set that is not there, once its file is gone."""
+        hidden = delete(CALIBRATION_SETS).where(SETS.id == set_id, SETS.stored.is_(False))
+        with self.engine.begin() as connection:
+            connection.execute(hidden)
+
+    def unfinished(self, older_than: float) -> builtins.list[str]:
+        """Ids of sets that crashes left behind: reserved `older_than` seconds ago, and not there.
+
+        Of a set whose removal was cut off the age is that of its upload.
+        """
+        statement = select(SETS.id).where(
+            SETS.stored.is_(False), SETS.created_at < from_now(-older_than)
+        )
+        with self._reading() as connection:
+            return list(connection.scalars(statement))
+
+    def _reading(self) -> Any:
+        return self.engine.execution_options(**READ_ONLY).connect()
+
+
+def new_set_id() -> str:
+    """The id of a new set."""
+    return new_id(KIND)
+
+
+def prefix_of(set_id: str) -> str:
+    """Where the file of a set is in the artifact store."""
+    return f"calibration-sets/{set_id}"
+
+
+def file_of(set_id: str, form: Format) -> str:
+    """The name of a set's file."""
+    return f"{set_id}{'.jsonl' if form == 'jsonl' else '.txt'}"
+
+
+def named_in(spec: PruneSpec) -> Mapping[str, str]:
+    """The uploads that a job names: JSON pointer to the set's id."""
+    found = {place: UPLOAD.fullmatch(source) for place, source in spec.text_sources.items()}
+    return {place: match[1] for place, match in found.items() if match}
+
+
+def discard(set_id: str, sets: CalibrationSets, artifacts: Artifacts) -> None:
+    """Remove what there is of a set that nobody sees: its file, then its row.
+
+    Raises:
+        OSError: the artifact store does not answer; the sweep tries again.
+    """
+    artifacts.delete(prefix_of(set_id))
+    sets.forget(set_id)
+
+
+def _one(connection: Connection, *where: SQLCoreOperations[bool]) -> CalibrationSet | None:
+    statement = select(*SHOWN).where(SETS.stored, *where).limit(1)
+    row = connection.execute(statement).mappings().one_or_none()
+    return None if row is None else CalibrationSet(**row)
+
+
+def _twin(connection: Connection, owner: str, content: Content) -> CalibrationSet | None:
+    return _one(
+        connection,
+        SETS.owner == owner,
+        SETS.sha256 == content.sha256,
+        SETS.format == content.format,
+    )
+
+
+def _lock(connection: Connection, owner: str) -> None:
+    """Of two uploads of an owner the second waits for the end of the first's transaction.
+
+    SQLite's transactions hold the only write lock from their beginning.
+    """
+    if connection.dialect.name == "postgresql":
+        name = func.hashtextextended(f"uploads {owner}", 0)
+        connection.execute(select(func.pg_advisory_xact_lock(name)))
+
+
+def _require_within(connection: Connection, owner: str, size: int, most: Quota) -> None:
+    kept = select(func.count(), func.coalesce(func.sum(SETS.size), 0)).where(SETS.owner == owner)
+    count, total = connection.execute(kept).one()
+    if count >= most.sets:
+        raise UploadQuotaReached(f"{owner} keeps {count} calibration sets, and may not keep more")
+    if total + size > most.size:
+        raise UploadQuotaReached(
+            f"{owner} keeps {int(total):,} bytes of calibration sets and may keep {most.size:,}: "
+            f"{size:,} more are too many"
+        )

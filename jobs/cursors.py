@@ -1,0 +1,35 @@
+"""Cursors of lists that are ordered by id: opaque to clients, and the last id seen to us."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+
+class InvalidCursor(ValueError):  # noqa: N818 - a state of the request, not of the program
+    """The cursor was not made by the list that it was given to."""
+
+
+def make_cursor(last_id: str) -> str:
+    """The cursor of the page after this id."""
+    return base64.urlsafe_b64encode(last_id.encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str, prefix: str) -> str:
+    """The id that a cursor stands for.
+
+    Args:
+        prefix: with what every id of the list begins.
+
+    Raises:
+        InvalidCursor: the list never gave it.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        last_id = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise InvalidCursor(f"cursor {cursor!r} was not given by this list") from error
+    # PostgreSQL takes no NUL in a text.
+    if not (last_id.startswith(prefix) and last_id.isprintable()):
+        raise InvalidCursor(f"cursor {cursor!r} was not given by this list")
+    return last_id

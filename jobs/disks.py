@@ -1,0 +1,44 @@
+"""Disks that jobs fill: how much is free under the folders of the service."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+class DiskMetrics(Collector):
+    """Free and total bytes of the disks under some folders.
+
+    Args:
+        places: what each folder is for, the label's value.
+    """
+
+    def __init__(self, places: Callable[[], Mapping[str, Path]]) -> None:
+        self._places = places
+
+    def collect(self) -> Iterator[Metric]:
+        """Look; a folder that can't be looked at is left out."""
+        free = GaugeMetricFamily(
+            "slimgpt_disk_free_bytes", "Free bytes for the service.", labels=["place"]
+        )
+        size = GaugeMetricFamily(
+            "slimgpt_disk_size_bytes", "Bytes that the disk holds.", labels=["place"]
+        )
+        for place, folder in self._places().items():
+            try:
+                usage = shutil.disk_usage(existing(folder))
+            except OSError:
+                continue
+            free.add_metric([place], usage.free)
+            size.add_metric([place], usage.total)
+        yield free
+        yield size
+
+
+def existing(path: Path) -> Path:
+    """The path or the nearest folder above it that exists."""
+    return next(place for place in (path, *path.parents) if place.exists())

@@ -1,0 +1,72 @@
+"""What metrics say about all jobs: read from database and Redis when they are asked for.
+
+Every process that serves them says the same, and nothing is lost at a restart. A part that
+doesn't answer is said to be down, and what it would have told is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from redis import Redis
+from sqlalchemy import Engine
+
+from jobs.census import Census, take
+from jobs.queue import QUEUE
+from jobs.sample import Sample
+
+
+class JobMetrics(Collector):
+    """Jobs by status, how long the oldest waits, leases, messages in the queue.
+
+    Args:
+        engine: the store's.
+        redis: the broker.
+    """
+
+    def __init__(self, engine: Engine, redis: Redis) -> None:
+        self._census = Sample("database", lambda: take(engine))
+        self._messages = Sample("redis", lambda: redis.llen(QUEUE))
+
+    def collect(self) -> Iterator[Metric]:
+        """Ask both at once, and say what there is within seconds."""
+        self._census.start()
+        self._messages.start()
+        census, messages = self._census.take(), self._messages.take()
+        up = GaugeMetricFamily(
+            "slimgpt_up", "Whether a part of the service answers.", labels=["part"]
+        )
+        up.add_metric(["database"], float(census is not None))
+        up.add_metric(["redis"], float(messages is not None))
+        yield up
+        if census is not None:
+            yield from _of_census(census)
+        if messages is not None:
+            yield GaugeMetricFamily(
+                "slimgpt_queue_messages", "Messages that wait in the broker.", value=messages
+            )
+
+
+def _of_census(census: Census) -> Iterator[Metric]:
+    jobs = GaugeMetricFamily("slimgpt_jobs", "Jobs in the database.", labels=["status"])
+    for status, number in sorted(census.by_status.items()):
+        jobs.add_metric([status], number)
+    yield jobs
+    yield GaugeMetricFamily(
+        "slimgpt_queue_oldest_seconds",
+        "How long the job that is queued longest has waited; 0 if none is.",
+        value=census.oldest_queued_seconds,
+    )
+    yield GaugeMetricFamily(
+        "slimgpt_expired_leases",
+        "Jobs of silent workers that no reaper has taken back yet.",
+        value=census.expired_leases,
+    )
+    deliveries = GaugeMetricFamily(
+        "slimgpt_webhook_log", "Deliveries in the log of webhooks.", labels=["status"]
+    )
+    for status, number in sorted(census.deliveries.items()):
+        deliveries.add_metric([status], number)
+    yield deliveries

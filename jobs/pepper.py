@@ -1,0 +1,35 @@
+"""The pepper that a home keeps for itself, where no operator sets one: made once, then read."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+NAME = "pepper"
+
+
+def kept_pepper(home: Path) -> str:
+    """The pepper in a home, empty if it has none that this process may read."""
+    with suppress(OSError, UnicodeError):
+        return (home / NAME).read_text(encoding="ascii").strip()
+    return ""
+
+
+def keep_pepper(home: Path) -> None:
+    """Give a home a pepper, readable for its owner only; the one that it has stays.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if kept_pepper(home):
+        return
+    # Whole or not at all: another pepper would make every secret another.
+    aside = home / f".{NAME}.{secrets.token_hex(4)}"
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(32) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(home / NAME)

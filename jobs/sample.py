@@ -1,0 +1,85 @@
+"""`Sample`: the newest answer of something that may be slow, hang or fail."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+import structlog
+
+KEEP_SECONDS = 5.0
+WAIT_SECONDS = 2.0
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class Sample(Generic[T]):
+    """Asks at most once in a while, one question at a time, and never waits long.
+
+    Args:
+        name: of what is asked, for the log.
+        ask: may take long, or raise anything.
+        keep: seconds for which an answer is good.
+        wait: seconds for which `take` waits for one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ask: Callable[[], T],
+        *,
+        keep: float = KEEP_SECONDS,
+        wait: float = WAIT_SECONDS,
+    ) -> None:
+        self._name, self._ask, self._keep, self._wait = name, ask, keep, wait
+        self._lock = threading.Lock()
+        self._running: Future[T] | None = None
+        self._known: tuple[float, T] | None = None
+
+    def start(self) -> None:
+        """Begin to ask, if there is no fresh answer and no question open."""
+        with self._lock:
+            if self._fresh() is None:
+                self._open()
+
+    def take(self) -> T | None:
+        """The answer; None if there is none in time. A late one is good for the next call."""
+        with self._lock:
+            if (known := self._fresh()) is not None:
+                return known[0]
+            running = self._open()
+        try:
+            return running.result(self._wait)
+        except Exception as error:  # whatever it is, there is no answer
+            log.warning("no answer", asked=self._name, error=type(error).__name__)
+            return None
+
+    def _open(self) -> Future[T]:
+        """The open question, or a new one; the lock is held."""
+        if self._running is None:
+            self._running = Future()
+            # A thread of its own each time, which dies with the process: a pool's would keep a
+            # process that wants to end waiting for a database that is silent.
+            answer = threading.Thread(target=self._answer, args=(self._running,), daemon=True)
+            answer.start()
+        return self._running
+
+    def _answer(self, future: Future[T]) -> None:
+        try:
+            value = self._ask()
+        except Exception as error:
+            with self._lock:
+                self._running = None
+            future.set_exception(error)
+            return
+        with self._lock:
+            self._known, self._running = (time.monotonic(), value), None
+        future.set_result(value)
+
+    def _fresh(self) -> tuple[T] | None:
+        if self._known is None or time.monotonic() - self._known[0] > self._keep:
+            return None
+        return (self._known[1],)

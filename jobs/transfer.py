@@ -1,0 +1,152 @@
+"""Files on their way: copied with their hash, stoppable, and on a local disk whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+CHUNK = 1 << 20
+LARGE = 64 << 20
+MOST_PACKED = 16
+Stop = Callable[[], bool]
+
+
+class Interrupted(Exception):  # noqa: N818 - says what is the case
+    """Somebody wanted the transfer stopped; what it had written is gone."""
+
+
+def never() -> bool:
+    """The `stop` of a transfer that goes to its end."""
+    return False
+
+
+def plain(path: str) -> str:
+    """The path, if it can only lead downwards.
+
+    Raises:
+        ValueError: it is empty, absolute, or steps up, on this system or another.
+    """
+    odd = "\\" in path or "\0" in path or path.startswith("/")
+    if odd or posixpath.normpath(path) != path or path in ("", ".") or ".." in path.split("/"):
+        raise ValueError(f"{path!r} is not a plain relative path")
+    return path
+
+
+def files_of(folder: Path) -> list[str]:
+    """Paths of all files below, with `/`, sorted.
+
+    Raises:
+        ValueError: something there is neither a file nor a folder: a link, a device; or is a file
+            of almost nothing but holes, whose copy would fill the disk.
+    """
+    paths = []
+    for entry in sorted(folder.rglob("*")):
+        path = entry.relative_to(folder).as_posix()
+        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+            raise ValueError(f"{path!r} is neither a file nor a folder; it is not published")
+        if entry.is_file():
+            if hollow(entry):
+                raise ValueError(f"{path!r} is larger than what was written; it is not published")
+            paths.append(plain(path))
+    return paths
+
+
+def hollow(path: Path) -> bool:
+    """Whether a large file takes next to no room: it was made long, and not written.
+
+    Few blocks alone mean little: file systems compress, and some don't count. These know no holes.
+    """
+    with path.open("rb") as file:
+        known = os.fstat(file.fileno())
+        if known.st_size < LARGE or known.st_blocks * 512 * MOST_PACKED > known.st_size:
+            return False
+        try:
+            return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < known.st_size
+        except OSError:  # no such question here
+            return False
+
+
+def copy(source: IO[bytes], write: Callable[[bytes], Any], stop: Stop) -> tuple[int, str]:
+    """Copy to the end. Returns bytes and SHA-256.
+
+    Raises:
+        Interrupted: `stop` said so; it is asked before every chunk.
+    """
+    size, digest = 0, hashlib.sha256()
+    while True:
+        if stop():
+            raise Interrupted
+        if not (chunk := source.read(CHUNK)):
+            return size, digest.hexdigest()
+        write(chunk)
+        digest.update(chunk)
+        size += len(chunk)
+
+
+def copy_file(source: Path, target: Path, stop: Stop) -> tuple[int, str]:
+    """Copy a file to a local place, onto the disk; folders are made. Returns bytes and SHA-256."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as reading, target.open("wb") as writing:
+        known = copy(reading, writing.write, stop)
+        writing.flush()
+        os.fsync(writing.fileno())
+    return known
+
+
+def copy_aside(source: Path, target: Path, stop: Stop) -> tuple[int, str]:
+    """The same; the file gets its name when it is whole."""
+    aside = target.with_name(f".{target.name}.partial")
+    try:
+        known = copy_file(source, aside, stop)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
+    return known
+
+
+def fill(folder: Path, files: Sequence[str], target: Path, stop: Stop) -> list[tuple[int, str]]:
+    """Copy a folder's files into a new folder `target`; bytes and SHA-256 of each."""
+    target.mkdir(parents=True)
+    known = []
+    for path in files:
+        known.append(copy_file(folder / path, target / path, stop))
+    return known
+
+
+def swap_in(aside: Path, target: Path) -> None:
+    """Give a filled folder its name, in place of an older one; both survive a lost power supply."""
+    for folder in (aside, *(path for path in aside.rglob("*") if path.is_dir())):
+        sync(folder)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(aside, target)
+    for folder in (target.parent, target.parent.parent):
+        sync(folder)
+
+
+def replace(target: Path, content: bytes) -> None:
+    """Write a local file aside, then give it its name; folders are made."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync(target.parent)
+
+
+def sync(folder: Path) -> None:
+    """Put a folder's names onto the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

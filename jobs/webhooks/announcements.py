@@ -1,0 +1,144 @@
+"""`announce`: a job's end becomes one delivery for each webhook that wants to know.
+
+The flag on the job and the deliveries are written in one transaction, so an end is told neither
+twice nor never, whatever crashes. Whoever is about to undo an end (a retry) or to remove it calls
+this first, in the same transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, insert, select, update
+
+from jobs.database import READ_ONLY
+from jobs.job import Job, new_id
+from jobs.models import DELIVERIES, JOB_COLUMNS, JOBS, WEBHOOKS, job_of
+from jobs.states import TERMINAL
+from jobs.webhooks.webhook import DeliveryStatus
+
+BATCH = 100
+MAX_MESSAGE = 2000  # characters of an error; receivers expect small messages
+RESULT_FIELDS = (
+    "parameters_before",
+    "parameters_after",
+    "ratio_achieved",
+    "seconds",
+    "perplexity",
+    "points",
+)
+_UNTOLD = (JOBS.c.status.in_(TERMINAL), JOBS.c.announced.is_(False))
+
+
+def announce(connection: Connection, *where: ColumnElement[bool]) -> int:
+    """Write the deliveries of jobs that have ended and were not told yet, a batch at a time.
+
+    Args:
+        connection: in a transaction that writes.
+        where: which jobs; all of them if nothing is said.
+
+    Returns:
+        How many jobs were told; fewer than `BATCH`: there are no more.
+    """
+    untold = (
+        select(JOBS.c.id)
+        .where(*_UNTOLD, *where)
+        .order_by(JOBS.c.id)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+        .correlate(None)
+    )
+    told = (
+        update(JOBS)
+        .where(JOBS.c.id.in_(untold), *_UNTOLD)
+        .values(announced=True)
+        .returning(*JOB_COLUMNS)
+    )
+    jobs = [job_of(row) for row in connection.execute(told).mappings().all()]
+    rows = list(_deliveries(connection, jobs))
+    if rows:
+        connection.execute(insert(DELIVERIES), rows)
+    return len(jobs)
+
+
+def announce_all(engine: Engine) -> int:
+    """Tell the ends that nobody told yet; takes no write lock when there are none."""
+    told = 0
+    while _any_untold(engine):
+        with engine.begin() as connection:
+            batch = announce(connection)
+        told += batch
+        if batch < BATCH:
+            break
+    return told
+
+
+def new_delivery(webhook_id: str, owner: str, event: str, body: str) -> dict[str, Any]:
+    """A delivery's row, to be sent at once."""
+    return {
+        "id": new_id("msg"),
+        "webhook_id": webhook_id,
+        "owner": owner,
+        "event": event,
+        "body": body,
+        "status": DeliveryStatus.PENDING,
+        "attempts": 0,
+        "attempts_before": 0,
+        "log": [],
+    }
+
+
+def _any_untold(engine: Engine) -> bool:
+    with engine.execution_options(**READ_ONLY).connect() as connection:
+        return connection.execute(select(JOBS.c.id).where(*_UNTOLD).limit(1)).first() is not None
+
+
+def _deliveries(connection: Connection, jobs: list[Job]) -> Iterable[dict[str, Any]]:
+    owners = {job.owner for job in jobs}
+    # Locked against being removed or disabled before the deliveries are there.
+    wanting = (
+        select(WEBHOOKS.c.id, WEBHOOKS.c.owner, WEBHOOKS.c.events, WEBHOOKS.c.created_at)
+        .where(WEBHOOKS.c.owner.in_(owners), WEBHOOKS.c.enabled.is_(True))
+        .order_by(WEBHOOKS.c.id)
+        .with_for_update(read=True)
+    )
+    webhooks = connection.execute(wanting).all() if jobs else []
+    for job in jobs:
+        event, ended = f"job.{job.status}", job.finished_at or job.updated_at
+        for webhook_id, owner, events, created_at in webhooks:
+            # What ended before there was a webhook is no news, should nobody have swept for long.
+            if owner == job.owner and event in events and created_at <= ended:
+                yield {
+                    **new_delivery(webhook_id, owner, event, _body(event, job)),
+                    "job_id": job.id,
+                    **dict.fromkeys(("ended_at", "created_at", "next_at"), ended),
+                }
+
+
+def _body(event: str, job: Job) -> str:
+    ended = job.finished_at or job.updated_at
+    message = {"type": event, "timestamp": ended.isoformat(), "data": _data(job)}
+    # In ASCII, every text can be stored and sent, half of a surrogate pair too: one job's odd
+    # error must not keep the ends of all others from being told.
+    return json.dumps(message, separators=(",", ":"))
+
+
+def _data(job: Job) -> dict[str, Any]:
+    here = f"/jobs/{job.id}"
+    result, error = job.result or {}, job.error or {}
+    return {
+        "id": job.id,
+        "owner": job.owner,
+        "status": str(job.status),
+        "model": job.spec.model,
+        "attempt": job.attempt,
+        "result": {name: result[name] for name in RESULT_FIELDS if name in result} or None,
+        "error": {name: str(text)[:MAX_MESSAGE] for name, text in error.items()} or None,
+        "metadata": job.metadata,
+        "created_at": job.created_at.isoformat(),
+        "started_at": job.started_at.isoformat() if job.started_at else None,
+        "finished_at": job.finished_at.isoformat() if job.finished_at else None,
+        "links": {"self": here, "report": f"{here}/report", "artifacts": f"{here}/artifacts"},
+    }

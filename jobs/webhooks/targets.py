@@ -1,0 +1,114 @@
+"""`Targets`: the addresses that webhooks may have, checked when one is made and at every sending.
+
+A host's name is resolved here, every address that it has is checked, and who connects takes one of
+those and resolves nothing again: a name that changes between check and use has nothing to gain.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+from collections.abc import Callable, Sequence
+
+import httpx
+
+from jobs.webhooks.addresses import is_allowed
+
+MAX_URL = 2048
+RESOLVE_SECONDS = 5.0
+Resolve = Callable[[str, int], Sequence[str]]
+
+
+class BadTarget(ValueError):  # noqa: N818 - says what is the case
+    """Nothing is sent to such an address; the message says why, and names no address."""
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """All addresses of a host, as the system resolves it.
+
+    Raises:
+        OSError: it has none.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
+class Targets:
+    """What may be sent to.
+
+    Args:
+        private: `Settings.webhook_allow_private`: http, this machine and private networks too.
+        resolver: names to addresses; the system's, unless a test has its own.
+    """
+
+    def __init__(self, *, private: bool, resolver: Resolve = resolve) -> None:
+        self.private = private
+        self._resolver = resolver
+
+    def url(self, text: str) -> httpx.URL:
+        """The URL, its host in ASCII.
+
+        Raises:
+            BadTarget: it is not one that anything is sent to.
+        """
+        if len(text) > MAX_URL or not text.isprintable() or " " in text:
+            raise BadTarget(f"a URL is at most {MAX_URL} printable characters without spaces")
+        try:
+            url = httpx.URL(text)
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise BadTarget("this is not a URL") from error
+        schemes = ("https", "http") if self.private else ("https",)
+        if url.scheme not in schemes:
+            raise BadTarget(f"the URL must begin with {' or '.join(f'{s}://' for s in schemes)}")
+        if not url.host:
+            raise BadTarget("the URL names no host")
+        if url.userinfo:
+            raise BadTarget("the URL must not hold a user name or password")
+        if url.fragment:
+            raise BadTarget("the URL must not hold a fragment (#…)")
+        if url.port is not None and not 0 < url.port < 65536:
+            raise BadTarget(f"there is no port {url.port}")
+        if len(str(url)) > MAX_URL:
+            raise BadTarget(f"the URL has more than {MAX_URL} characters when it is encoded")
+        return url
+
+    def addresses(self, host: str, port: int, seconds: float = RESOLVE_SECONDS) -> list[str]:
+        """The addresses of a host, each of which may be connected to.
+
+        Raises:
+            BadTarget: it has none within that time, or one that may not. In the same words, or
+                anyone could find out which names there are inside our network.
+        """
+        found = self._within(host, port, seconds)
+        if not found or not all(is_allowed(text, private=self.private) for text in found):
+            raise BadTarget("the host has no address, or one that is not public")
+        return list(dict.fromkeys(found))
+
+    def check(self, text: str) -> str:
+        """The URL as it is stored, if now it may be sent to.
+
+        Raises:
+            BadTarget: it may not.
+        """
+        url = self.url(text)
+        self.addresses(
+            url.raw_host.decode("ascii"), url.port or (80 if url.scheme == "http" else 443)
+        )
+        return str(url)
+
+    def _within(self, host: str, port: int, seconds: float) -> Sequence[str]:
+        """The resolver's answer, none if it takes longer: it has no time limit of its own."""
+        answers: queue.SimpleQueue[Sequence[str]] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answers.put(self._resolver(host, port))
+            except (OSError, ValueError):
+                answers.put(())
+
+        threading.Thread(target=ask, name="resolve", daemon=True).start()
+        try:
+            return answers.get(timeout=max(seconds, 0.0))
+        except queue.Empty:
+            return ()

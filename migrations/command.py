@@ -1,0 +1,114 @@
+"""`python -m migrations`, and `slimgpt database`: the schema's version, seen and changed.
+
+Needs neither the engine nor torch: it runs wherever the API runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        envvar="SLIMGPT_HOME",
+        help="Folder of the service; its database, unless SLIMGPT_DATABASE_URL names another.",
+    ),
+]
+app = typer.Typer(
+    name="database",
+    help="See and change the version of the database's schema.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def upgrade(
+    revision: Annotated[str, typer.Argument(help="The version to reach.")] = "head",
+    home: Home = None,
+) -> None:
+    """Bring the schema to the newest version, or to REVISION. Again: nothing to do."""
+    from jobs import database
+
+    with _named(home) as url:
+        before, _ = database.versions(url)
+        database.upgrade(url, revision)
+        after, _ = database.versions(url)
+        typer.echo(f"{_shown(url)}: {_step(before, after)}")
+
+
+@app.command()
+def downgrade(
+    revision: Annotated[str, typer.Argument(help="The version to go back to; `base`: no tables.")],
+    home: Home = None,
+) -> None:
+    """Take the schema back to REVISION. What only later versions keep is lost."""
+    from jobs import database
+
+    with _named(home) as url:
+        before, _ = database.versions(url)
+        database.downgrade(url, revision)
+        after, _ = database.versions(url)
+        typer.echo(f"{_shown(url)}: {_step(before, after)}")
+
+
+@app.command()
+def current(home: Home = None) -> None:
+    """Say which version the schema is at; exit status 1 if it is not the newest."""
+    from jobs import database
+
+    with _named(home) as url:
+        at, newest = database.versions(url)
+        typer.echo(f"{_shown(url)}: at {at or 'no version'}, the newest is {newest}")
+    if at != newest:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _named(home: Path | None) -> Iterator[str]:
+    """The URL of the database that the settings name; what goes wrong with it is one line."""
+    from alembic.util import CommandError
+    from sqlalchemy.exc import ArgumentError, DBAPIError
+
+    from jobs.settings import BadSettings, load
+
+    try:
+        settings = load() if home is None else load(home=home)
+        url = settings.database_url.get_secret_value()
+        yield url
+    except (BadSettings, CommandError, OSError) as error:
+        _fail(str(error))
+    except ArgumentError:  # its message quotes the URL, with its password
+        _fail("SLIMGPT_DATABASE_URL cannot be read as a URL: sqlite:///FILE or postgresql://…")
+    except DBAPIError as error:
+        _fail(f"{_shown(url)} cannot be used: {' '.join(str(error.orig).split())}")
+
+
+def _shown(url: str) -> str:
+    from sqlalchemy import make_url
+
+    parsed: URL = make_url(url)
+    return parsed.render_as_string(hide_password=True)
+
+
+def _step(before: str | None, after: str | None) -> str:
+    if before == after:
+        return f"at {after or 'no version'} already"
+    return f"from {before or 'no version'} to {after or 'no version'}"
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(1)

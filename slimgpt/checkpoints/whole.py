@@ -1,0 +1,93 @@
+"""Whole folders that the engine loads itself, beside its own modelling file.
+
+A folder that transformers loads may bring code along; a stranger's is never run. So what is to be
+loaded as a whole is placed into a folder of the engine's own making: the weights by links.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from slimgpt import disk
+from slimgpt.checkpoints import modeling, published
+from slimgpt.checkpoints.architecture import LayerSize
+from slimgpt.checkpoints.checkpoint import INDEX, Checkpoint
+from slimgpt.checkpoints.families import Family
+from slimgpt.checkpoints.shards import PartialCheckpoint
+from slimgpt.precision import DTYPES
+
+
+def place(
+    partial: PartialCheckpoint, checkpoint: Checkpoint, sizes: Sequence[LayerSize], folder: Path
+) -> Path:
+    """Finished layers and what surrounds them, in place of what the folder held.
+
+    Args:
+        partial: all of its layers are finished.
+        checkpoint: the parent.
+        sizes: of the layers.
+
+    Raises:
+        ResumeError: a layer is not finished.
+        StorageError: the disk is full or cannot be written.
+    """
+    shutil.rmtree(folder, ignore_errors=True)  # of an interrupted run
+    partial.write_outer(checkpoint)
+    partial.finalise(folder, lambda aside: published.write(checkpoint, sizes, aside))
+    return folder
+
+
+def mirror(checkpoint: Checkpoint, folder: Path) -> Path:
+    """A checkpoint as it is, in place of what the folder held; no code of its own comes along.
+
+    Raises:
+        StorageError: the disk is full or cannot be written.
+    """
+    if checkpoint.renamed:
+        return _copied(checkpoint, folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    with disk.storage_errors(folder, 0):
+        folder.mkdir(parents=True)
+        for file in {info.file for info in checkpoint.tensors.values()}:
+            (folder / file.name).symlink_to(file.absolute())
+    if (index := checkpoint.folder / INDEX).exists():
+        disk.copy(index, folder / INDEX)
+    published.write(checkpoint, checkpoint.architecture.sizes, folder)
+    return folder
+
+
+def _copied(checkpoint: Checkpoint, folder: Path) -> Path:
+    """The tensors under the family's names: the files themselves have others."""
+    layers = folder.with_name(f"{folder.name}-layers")
+    shutil.rmtree(layers, ignore_errors=True)
+    copied = PartialCheckpoint(layers, "copy", checkpoint.architecture)
+    for index in range(checkpoint.architecture.layers):
+        copied.write_layer(index, checkpoint.layer(index), {})
+    place(copied, checkpoint, checkpoint.architecture.sizes, folder)
+    copied.discard()
+    return folder
+
+
+def load(folder: Path, family: Family, dtype: str, device: torch.device) -> Any:
+    """The model of a folder that `place` or `mirror` has made, in evaluation mode.
+
+    Args:
+        dtype: of the checkpoint.
+    """
+    name = f"slimgpt_whole_{family.model_type}"
+    described = importlib.util.spec_from_file_location(name, folder / modeling.MODELING)
+    assert described is not None
+    assert described.loader is not None
+    module = importlib.util.module_from_spec(described)
+    described.loader.exec_module(module)
+    transformers.logging.disable_progress_bar()  # the engine speaks through events
+    cls: Any = getattr(module, modeling.causal_class(family))
+    model = cls.from_pretrained(folder, dtype=DTYPES[dtype], local_files_only=True)
+    return model.to(device).eval()

@@ -1,0 +1,113 @@
+"""`EvaluationSpec`: what the models of a job are measured on.
+
+Imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from slimgpt.naming import HELD_OUT, Spec, text_source
+
+TASK = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
+
+
+class InferenceSpec(Spec):
+    """What generation is timed with (paper, Table 4: 512 new tokens, 50 trials)."""
+
+    batch_sizes: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        (1, 8), min_length=1, max_length=8
+    )
+    prompt_tokens: int = Field(128, ge=1, le=131072)
+    new_tokens: int = Field(64, ge=2, le=131072)
+    repeats: int = Field(10, ge=2, le=1000, description="Timed rounds; medians are told.")
+    warmup: int = Field(2, ge=0, le=100, description="Rounds before them that do not count.")
+
+
+class TaskSpec(Spec):
+    """A task of lm-evaluation-harness, or a group of them, with its stock prompts and metrics."""
+
+    name: str = Field(
+        max_length=128,
+        pattern=TASK.pattern,
+        description="Name in the harness, or `commonsense`: the seven tasks of the paper.",
+        examples=["commonsense", "mmlu", "arc_easy"],
+    )
+    shots: int | None = Field(
+        None, ge=0, le=64, description="Examples before each question; unset: the task's own."
+    )
+    limit: int | None = Field(None, ge=1, description="Ask only so many questions of each task.")
+    source: str | None = Field(
+        None,
+        max_length=256,
+        description="`local:FILE` or `upload:ID` with the questions, columns as in the hub's data "
+        "set; unset: `tasks_source`, or the hub.",
+    )
+
+    @field_validator("source")
+    @classmethod
+    def _is_file(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("local:", "upload:")):
+            raise ValueError(f"{value!r} is no file: use local:FILE or upload:ID")
+        return None if value is None else text_source(value)
+
+
+def _task(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+TaskName = Annotated[str, Field(max_length=128, pattern=TASK.pattern)]
+NamedTask = Annotated[TaskSpec, BeforeValidator(_task, json_schema_input_type=TaskSpec | TaskName)]
+
+
+class EvaluationSpec(Spec):
+    """What the pruned model is measured on, beside the dense one (ALGORITHM section 9)."""
+
+    texts: tuple[str, ...] = Field(
+        (HELD_OUT,),
+        max_length=8,
+        description="`wikitext2`, `c4`, `hf:NAME`, `local:FILE`, `upload:ID`, or `held-out`: "
+        "windows of the calibration source that calibration did not use.",
+    )
+    sequence_lengths: tuple[Annotated[int, Field(ge=8, le=131072)], ...] = Field(
+        (128,), min_length=1, max_length=4
+    )
+    max_tokens: int | None = Field(None, ge=8, description="Cut each text after so many tokens.")
+    inference: InferenceSpec | None = Field(
+        None, description="Time generation, dense and pruned in turn; unset: not. `{}`: defaults."
+    )
+
+    tasks: tuple[NamedTask, ...] = Field(
+        (), max_length=32, description="Questions to ask each model: names, or objects."
+    )
+    tasks_source: str | None = Field(
+        None,
+        max_length=256,
+        description="`local:FOLDER` below the texts root with a file for each task, in place of "
+        "the hub.",
+        examples=["local:zeroshot"],
+    )
+
+    @field_validator("tasks_source")
+    @classmethod
+    def _is_folder(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("local:"):
+            raise ValueError(f"{value!r} is no folder: use local:FOLDER")
+        return None if value is None else text_source(value)
+
+    @model_validator(mode="after")
+    def _tasks_once(self) -> EvaluationSpec:
+        names = [one.name for one in self.tasks]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"`tasks` names {', '.join(sorted(twice))} more than once")
+        if self.tasks_source is not None and not self.tasks:
+            raise ValueError("`tasks_source` goes with `tasks`")
+        return self
+
+    @field_validator("texts")
+    @classmethod
+    def _known_texts(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(v if v == HELD_OUT else text_source(v) for v in values)

@@ -1,0 +1,157 @@
+"""Tasks in the `evaluate` stage: each model is loaded whole, one after the other, and asked.
+
+tasks/MARK.json in the working folder holds what one model has scored on one task: an interrupted
+evaluation goes on after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from slimgpt import disk
+from slimgpt.checkpoints.architecture import Architecture
+from slimgpt.events import Event, ModelName, Progress, TaskScore, Warned
+from slimgpt.tasks import scores
+from slimgpt.tasks.quiz import Leaf, Quiz
+from slimgpt.tasks.scores import Score
+from slimgpt.tasks.sitting import Answers, Sitting
+
+FOLDER = "tasks"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be asked.
+
+    Attributes:
+        name: dense, pruned or recovered.
+        folder: of the engine's own making (`checkpoints.whole`).
+        mark: tells it from every other model.
+    """
+
+    name: ModelName
+    folder: Path
+    architecture: Architecture
+    mark: str
+
+
+def examine(
+    quizzes: Sequence[Quiz],
+    candidates: Sequence[Candidate],
+    workdir: Path,
+    device: torch.device,
+) -> Generator[Event, None, list[TaskScore]]:
+    """Scores of all models on every quiz; all are asked the same questions in the same words.
+
+    Args:
+        candidates: dense and pruned, and recovered where there is one.
+
+    Raises:
+        MemoryExhaustedError: a model and one question do not fit.
+        StorageError: the disk is full.
+    """
+    found = {}
+    total = len(candidates) * sum(len(quiz.leaves) for quiz in quizzes)
+    for number, candidate in enumerate(candidates):
+        before = number * total // len(candidates)
+        asking = ask(quizzes, candidate, workdir / FOLDER, device, (before, total))
+        found[candidate.name] = yield from asking
+    results = [
+        _joined(dict(zip(found, rows, strict=True))) for rows in zip(*found.values(), strict=True)
+    ]
+    yield from results
+    return results
+
+
+def ask(
+    quizzes: Sequence[Quiz],
+    candidate: Candidate,
+    kept: Path,
+    device: torch.device,
+    steps: tuple[int, int],
+) -> Generator[Event, None, list[Score]]:
+    """Scores of one model on every quiz.
+
+    Args:
+        kept: folder of the answers so far; the model is loaded only where one is missing.
+        steps: how many tasks were done before, and how many there are.
+
+    Raises:
+        MemoryExhaustedError, StorageError: as `examine`.
+    """
+    done, total = steps
+    found: list[Score] = []
+    with ExitStack() as room:
+        sitting: Sitting | None = None
+        for quiz in quizzes:
+            told = {}
+            for leaf in quiz.leaves:
+                what = f"{leaf.name}, {candidate.name}"
+                yield Progress(stage="evaluate", done=done, total=total, what=what)
+                file = kept / f"{_mark(candidate, leaf)}.json"
+                answers = _read(file)
+                if answers is None:
+                    if sitting is None:
+                        fresh = Sitting(candidate.folder, candidate.architecture, device)
+                        sitting = room.enter_context(fresh)
+                    answers = sitting.answer(leaf)
+                    kept.mkdir(parents=True, exist_ok=True)
+                    disk.write_text(file, json.dumps(asdict(answers)))
+                told[leaf.name] = answers
+                done += 1
+            cut = [name for name, answers in told.items() if answers.cut]
+            if cut and candidate.name == "dense":  # the others are asked the same
+                yield _too_long(quiz, cut)
+            found += scores.rows(quiz, {name: one.metrics for name, one in told.items()})
+    yield Progress(stage="evaluate", done=done, total=total)
+    return found
+
+
+def discard(workdir: Path) -> None:
+    """Remove the answers, once the report has them."""
+    shutil.rmtree(workdir / FOLDER, ignore_errors=True)
+
+
+def _joined(rows: Mapping[ModelName, Score]) -> TaskScore:
+    """One row of all models."""
+    dense, pruned, recovered = rows["dense"], rows["pruned"], rows.get("recovered")
+    return TaskScore(
+        task=dense.task,
+        metric=dense.metric,
+        shots=dense.shots,
+        samples=dense.samples,
+        group=dense.group,
+        dense=dense.value,
+        dense_error=dense.error,
+        pruned=pruned.value,
+        pruned_error=pruned.error,
+        recovered=None if recovered is None else recovered.value,
+        recovered_error=None if recovered is None else recovered.error,
+    )
+
+
+def _too_long(quiz: Quiz, cut: Sequence[str]) -> Warned:
+    within = f" in {len(cut)} of its {len(quiz.leaves)} tasks" if len(quiz.leaves) > 1 else ""
+    return Warned(
+        message=f"task {quiz.name}: some questions{within} are longer than the model's positions "
+        "and lost their beginning"
+    )
+
+
+def _mark(candidate: Candidate, leaf: Leaf) -> str:
+    return hashlib.sha256(f"{candidate.mark} {leaf.sha256}".encode()).hexdigest()
+
+
+def _read(file: Path) -> Answers | None:
+    try:
+        return Answers(**json.loads(file.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,80 @@
+"""`slimgpt export`: a checkpoint, pruned here or dense, in the formats of other loaders."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from slimgpt import disk, failures, precision, proof
+from slimgpt.checkpoints import companions
+from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.config import Format, GgufType
+from slimgpt.errors import SpecError, StorageError
+from slimgpt.events import Event, Progress
+from slimgpt.formats import rulings
+
+ORDER: tuple[Format, ...] = ("uniform", "padded", "gguf")
+
+
+def export(
+    model: Path,
+    destination: Path,
+    formats: Sequence[str],
+    stored: GgufType | None = None,
+    device: str = "auto",
+) -> Iterator[Event]:
+    """Write a checkpoint in other formats, each proved by its own loader.
+
+    Args:
+        model: folder of a checkpoint.
+        destination: appears when all is written and proved; one format lies in it as it is,
+            several in folders of their names.
+        stored: type of a GGUF file's matrices; the model's own precision if None.
+
+    Yields:
+        `Progress`, and a `Verified` for every format.
+
+    Raises:
+        SlimGPTError: a format cannot hold the model, a loader is missing or refuses, the disk is
+            full; nothing is left of it.
+    """
+    with failures.expected(destination.parent):
+        if destination.exists():
+            raise StorageError(f"{destination} exists already", hint="choose another folder")
+        checkpoint = Checkpoint.open(model)
+        companions.check(checkpoint.location)
+        wanted = [form for form in ORDER if form in formats]
+        for other in set(formats) - set(ORDER):
+            raise SpecError(
+                f"format `{other}` is not one to export to",
+                hint=f"choose among {', '.join(ORDER)}; a pruned model's folder is `exact`",
+            )
+        for form in wanted:
+            proof.require(form)
+            rulings.require(form, checkpoint.architecture, checkpoint.config)
+        probe = proof.probe_of(checkpoint, precision.device_for(device))
+        yield from _written(checkpoint, destination, wanted, probe, stored)
+
+
+def _written(
+    checkpoint: Checkpoint,
+    destination: Path,
+    wanted: Sequence[Format],
+    probe: proof.Probe,
+    stored: GgufType | None,
+) -> Iterator[Event]:
+    aside = destination.with_name(f".{destination.name}.{os.getpid()}")
+    try:
+        for number, form in enumerate(wanted):
+            yield Progress(stage="verify", done=number, total=len(wanted), what=form)
+            folder = aside / form if len(wanted) > 1 else aside
+            with disk.storage_errors(destination, 0):
+                folder.mkdir(parents=True)
+            yield proof.write(form, checkpoint, folder, probe, stored)
+        with disk.storage_errors(destination, 0):
+            aside.rename(destination)
+            disk.sync(destination.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,67 @@
+"""`Findings`: what is known so far of one of a job's models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from slimgpt.checkpoints.shards import PartialCheckpoint
+from slimgpt.config import PruneSpec
+from slimgpt.events import Latency, ModelName, Perplexity, TaskScore, Verified
+from slimgpt.intake import Intake
+from slimgpt.layers.stack import Stack
+from slimgpt.planning.plan import Plan
+from slimgpt.pruning import Decided, pruned_stack
+from slimgpt.recovering import Recovery
+from slimgpt.verdict import Verdict
+
+
+@dataclass
+class Findings:
+    """What a job has found out so far; complete when its last stage is done.
+
+    Attributes:
+        spec: with one target; of a sweep one of its points.
+        mark: the job's fingerprint.
+        partial: the pruned layers.
+    """
+
+    spec: PruneSpec
+    device: torch.device
+    intake: Intake = field(init=False)
+    decided: Decided = field(init=False)
+    mark: str = field(init=False)
+    partial: PartialCheckpoint = field(init=False)
+    records: list[dict[str, Any]] = field(default_factory=list)
+    recovery: Recovery | None = None
+    verdict: Verdict = field(init=False)
+    perplexity: list[Perplexity] = field(default_factory=list)
+    inference: list[Latency] = field(default_factory=list)
+    tasks: list[TaskScore] = field(default_factory=list)
+    verified: list[Verified] = field(default_factory=list)
+    drift: list[dict[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    peaks: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def plan(self) -> Plan:
+        """What will be left of the model."""
+        return self.decided.plan
+
+    @property
+    def models(self) -> dict[ModelName, Stack]:
+        """Dense, pruned and, where there is one, recovered model, each read layer by layer."""
+        checkpoint, device = self.intake.checkpoint, self.device
+        models: dict[ModelName, Stack] = {
+            "dense": Stack(checkpoint, device),
+            "pruned": pruned_stack(checkpoint, self.plan, self.partial, device),
+        }
+        if self.recovery is not None:
+            recovered = self.recovery.partial
+            models["recovered"] = pruned_stack(checkpoint, self.plan, recovered, device)
+        return models

@@ -1,0 +1,103 @@
+"""Load a GGUF file as a user would, by llama.cpp, and write down what it says comes next.
+
+    python -m slimgpt.formats.llama_cpp PARENT_PID FILE PROBE OUT ROWS THREADS
+
+ROWS is the vocabulary's size. PROBE holds `tokens` (batch, seq), `places` (n), and `text`, UTF-8
+bytes; OUT will hold, for every sequence and place, the most probable tokens `ids` (batch, n, k)
+with their logarithms `logprobs` (batch, n, k) float32, and the `cut` token ids of the text. A
+process of its own: a file that llama.cpp cannot bear ends that process and not the job.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xllamacpp
+from safetensors.numpy import load_file, save_file
+
+MOST = 8192  # of the most probable tokens are compared
+
+
+class Loaded:
+    """A model in llama.cpp, on the CPU, its KV cache in float32.
+
+    Args:
+        positions: tokens of the longest sequence.
+
+    Raises:
+        RuntimeError: llama.cpp does not load the file.
+    """
+
+    def __init__(self, file: Path, positions: int, threads: int) -> None:
+        options = xllamacpp.CommonParams()
+        options.model.path = str(file)
+        options.n_ctx, options.n_parallel = max(positions + 1, 64), 1
+        options.n_batch = options.n_ubatch = options.n_ctx
+        options.cpuparams.n_threads = options.cpuparams_batch.n_threads = threads
+        options.n_gpu_layers = 0
+        options.cache_type_k = options.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        options.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        options.warmup = options.fit_params = options.ui = False
+        options.verbosity = 1  # errors alone
+        self._server = xllamacpp.Server(options)
+        self._plain = self.cut("a")[-1]
+
+    def next(self, tokens: Sequence[int], count: int) -> list[tuple[int, float]]:
+        """The most probable next tokens with the natural logarithms of their probabilities."""
+        asked: dict[str, Any] = {"prompt": list(tokens), "n_predict": 1, "n_probs": count}
+        # A token that is the end, or half a character, the server keeps to itself, with all its
+        # probabilities. It takes these from the logits before its sampler is told what to choose.
+        asked |= {"temperature": 0, "cache_prompt": False, "logit_bias": [[self._plain, 1e4]]}
+        told: dict[str, Any] = self._server.handle_completions(asked)
+        first = told["choices"][0]["logprobs"]["content"][0]
+        return [(one["id"], one["logprob"]) for one in first["top_logprobs"]]
+
+    def cut(self, text: str) -> list[int]:
+        """Token ids of a text, with what the tokenizer adds by itself."""
+        request = urllib.request.Request(
+            f"{self._server.listening_address}/tokenize",
+            data=json.dumps({"content": text, "add_special": True}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            ids: list[int] = json.load(answer)["tokens"]
+        return ids
+
+    def greedy(self, prompt: Sequence[int], count: int) -> list[int]:
+        """The prompt's most likely continuation, token by token."""
+        tokens = list(prompt)
+        for _ in range(count):
+            tokens.append(self.next(tokens, 1)[0][0])
+        return tokens[len(prompt) :]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the probe through the file's model."""
+    file, probe, out, rows, threads = arguments
+    asked = load_file(probe)
+    tokens, count = asked["tokens"], min(int(rows), MOST)
+    model = Loaded(Path(file), tokens.shape[1], int(threads))
+    answers = np.array(
+        [
+            [model.next(sequence[: place + 1].tolist(), count) for place in asked["places"]]
+            for sequence in tokens
+        ],
+        dtype=np.float64,
+    )
+    cut = np.array(model.cut(asked["text"].tobytes().decode()), dtype=np.int64)
+    ids, logprobs = answers[..., 0].astype(np.int64), answers[..., 1].astype(np.float32)
+    contiguous = map(np.ascontiguousarray, (ids, logprobs))
+    save_file({**dict(zip(("ids", "logprobs"), contiguous, strict=True)), "cut": cut}, out)
+
+
+if __name__ == "__main__":
+    from slimgpt.parent import die_with
+
+    die_with(int(sys.argv[1]))
+    main(sys.argv[2:])

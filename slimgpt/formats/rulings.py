@@ -1,0 +1,79 @@
+"""Which formats a model of given sizes can have, and what its sizes mean to loaders.
+
+Imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from slimgpt.checkpoints.architecture import Architecture, LayerSize
+from slimgpt.config import Format
+from slimgpt.errors import SpecError
+from slimgpt.formats import blueprint, stock
+
+BLOCKS = (32, 256)  # weights of a row that share a scale: Q8_0 and Q4_0, K-quants
+PARALLEL = (1, 2, 4, 8, 16)
+HINTS: dict[Format, str] = {
+    "exact": "",
+    "uniform": "choose format `padded`, which fills them up, or `gguf`",
+    "padded": "use format `exact`",
+    "gguf": "leave format `gguf` out",
+}
+
+
+def obstacle(form: Format, architecture: Architecture, config: Mapping[str, Any]) -> str:
+    """Why a model cannot be written in a format; empty if it can."""
+    if form == "exact":
+        return ""
+    if form == "gguf":
+        return blueprint.obstacle(architecture, config)
+    sizes = architecture.sizes
+    size = stock.padded_size(sizes) if form == "padded" else stock.uniform_size(sizes)
+    if size is None:
+        return "its layers are of different sizes"
+    return stock.obstacle(architecture.family, architecture.hidden, config, size)
+
+
+def require(form: Format, architecture: Architecture, config: Mapping[str, Any]) -> None:
+    """See that a model can be written in a format.
+
+    Raises:
+        SpecError: it cannot; says why.
+    """
+    if reason := obstacle(form, architecture, config):
+        raise SpecError(f"format `{form}` cannot hold this model: {reason}", hint=HINTS[form])
+
+
+def loaders(architecture: Architecture, config: Mapping[str, Any]) -> dict[str, str]:
+    """What the sizes allow of loaders, each with its reason."""
+    sizes = architecture.sizes
+    told = {f"{block}-blocks": _blocks(architecture, sizes, block) for block in BLOCKS}
+    allowed = [n for n in PARALLEL if all(_divides(n, size) for size in sizes)]
+    several = ", ".join(map(str, allowed))
+    told["tensor parallel"] = f"sizes {several}: these divide heads, KV heads and widths"
+    return told
+
+
+def sized(architecture: Architecture, sizes: Sequence[LayerSize]) -> Architecture:
+    """An architecture with other layers."""
+    return replace(architecture, sizes=tuple(sizes))
+
+
+def _divides(number: int, size: LayerSize) -> bool:
+    return not any(one % number for one in (size.heads, size.kv_heads, size.channels))
+
+
+def _blocks(architecture: Architecture, sizes: Sequence[LayerSize], block: int) -> str:
+    """Whether llama.cpp can quantise rows in blocks."""
+    kind = "Q8_0, Q4_0" if block == 32 else "K-quants"
+    rows = {"hidden size": [architecture.hidden]}
+    rows["heads × head_dim"] = [size.heads * architecture.head_dim for size in sizes]
+    rows["FFN width"] = [size.channels for size in sizes]
+    off = [name for name, values in rows.items() if math.gcd(*values) % block]
+    if not off:
+        return f"{kind}: every row is a multiple of {block}"
+    return f"{kind}: not for rows of {', '.join(off)} (no multiple of {block})"

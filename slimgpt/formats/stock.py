@@ -1,0 +1,199 @@
+"""`uniform` and `padded`: checkpoints of stock classes, which load without any code of ours.
+
+Stock classes have one number of heads and one width for all layers. A uniform plan has that by
+itself; anything else is padded with zeros, which compute nothing and take up the room again.
+Imports neither torch nor transformers until tensors are written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slimgpt.checkpoints import layout, published
+from slimgpt.checkpoints.architecture import LayerSize, overrides
+from slimgpt.checkpoints.checkpoint import CONFIG, INDEX, Checkpoint
+from slimgpt.checkpoints.family import Family
+from slimgpt.checkpoints.shards import index_of
+from slimgpt.disk import copy, write_text
+from slimgpt.errors import SpecError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+
+
+@dataclass(frozen=True)
+class Stock:
+    """The stock class that has a size's layers.
+
+    Attributes:
+        model_type, causal: of transformers.
+        extra: keys of the config beyond the parent's.
+    """
+
+    model_type: str
+    causal: str
+    extra: Mapping[str, Any]
+
+
+def uniform_size(sizes: Sequence[LayerSize]) -> LayerSize | None:
+    """The one size that all layers have; None if they differ."""
+    return sizes[0] if len(set(sizes)) == 1 else None
+
+
+def padded_size(sizes: Sequence[LayerSize]) -> LayerSize:
+    """The smallest size that has room for every layer's KV groups, heads in a group, channels."""
+    kv_heads = max(size.kv_heads for size in sizes)
+    per_group = max(size.heads // size.kv_heads for size in sizes)
+    return LayerSize(kv_heads * per_group, kv_heads, max(size.channels for size in sizes))
+
+
+def obstacle(family: Family, hidden: int, config: Mapping[str, Any], size: LayerSize) -> str:
+    """Why no stock class has layers of this size; empty if one does."""
+    if family.model_type not in FAMILIES:
+        return (
+            f"stock classes of {family.model_type} are not written; "
+            f"these are: {', '.join(FAMILIES)}"
+        )
+    biases = [name for name in family.biases(config) if name not in family.biased]
+    if family.model_type == "llama" and hidden % size.heads and biases:
+        return (
+            f"{size.heads} heads do not divide the hidden size {hidden}, which LlamaConfig wants, "
+            f"and Mistral, which does without, has no biases ({biases[0]})"
+        )
+    return ""
+
+
+def stock_of(family: Family, hidden: int, config: Mapping[str, Any], size: LayerSize) -> Stock:
+    """The stock class for layers of one size.
+
+    Raises:
+        SpecError: there is none (see `obstacle`).
+    """
+    if reason := obstacle(family, hidden, config, size):
+        raise SpecError(
+            f"no stock class holds the model: {reason}", hint="use format `exact`, which does"
+        )
+    if family.model_type == "llama" and hidden % size.heads:
+        return Stock("mistral", "MistralForCausalLM", {"sliding_window": None})
+    return Stock(family.model_type, f"{family.prefix}{family.causal_suffix}", {})
+
+
+def config(checkpoint: Checkpoint, size: LayerSize) -> dict[str, Any]:
+    """The content of `config.json` for layers of one size, without remote code.
+
+    Raises:
+        SpecError: no stock class has such layers.
+    """
+    architecture = checkpoint.architecture
+    family = architecture.family
+    stock = stock_of(family, architecture.hidden, checkpoint.config, size)
+    edited = published.config(checkpoint, checkpoint.architecture.sizes)
+    for key in ("auto_map", "per_layer_config", "allow_global_per_layer_attribute_access"):
+        edited.pop(key, None)
+    if stock.model_type != family.model_type:
+        for key in family.bias_switches:
+            edited.pop(key, None)
+    return edited | {
+        "model_type": stock.model_type,
+        "architectures": [stock.causal],
+        **overrides(family, size),
+        **stock.extra,
+    }
+
+
+def write_uniform(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write a checkpoint whose layers are all of one size: the same tensors, another config.
+
+    Args:
+        folder: is there, and empty.
+
+    Raises:
+        SpecError: its layers differ, or no stock class has them.
+        StorageError: the disk is full.
+    """
+    size = uniform_size(checkpoint.architecture.sizes)
+    if size is None:
+        raise SpecError(
+            "format `uniform` wants layers of one size, and this model's differ",
+            hint="choose format `padded`, which fills them up, or `gguf`",
+        )
+    made = config(checkpoint, size)
+    for file in sorted({info.file for info in checkpoint.tensors.values()}):
+        copy(file, folder / file.name)
+    if checkpoint.location.has(INDEX):
+        copy(checkpoint.location.file(INDEX), folder / INDEX)
+    write_text(folder / CONFIG, json.dumps(made, indent=2) + "\n")
+    published.copy_companions(checkpoint, folder)
+
+
+def write_padded(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write a checkpoint with every layer padded by zeros to the largest; holds one layer at once.
+
+    Args:
+        folder: is there, and empty.
+
+    Raises:
+        SpecError: no stock class has such layers.
+        StorageError: the disk is full.
+    """
+    from slimgpt.checkpoints import header, tensorfile
+
+    architecture = checkpoint.architecture
+    size = padded_size(architecture.sizes)
+    made = config(checkpoint, size)
+    total = architecture.layers + 1
+    stored: dict[str, header.TensorInfo] = {}
+
+    def save(number: int, tensors: dict[str, Tensor]) -> None:
+        shard = folder / f"model-{number:05d}-of-{total:05d}.safetensors"
+        tensorfile.save(shard, tensors)
+        stored.update(header.read(shard))
+
+    for index, own in enumerate(architecture.sizes):
+        prefix = f"{architecture.family.layers}.{index}."
+        layer = padded(checkpoint, checkpoint.layer(index), own, size)
+        save(index + 1, {prefix + name: tensor for name, tensor in layer.items()})
+    save(total, checkpoint.load(checkpoint.outer_names()))
+    write_text(folder / INDEX, index_of(stored))
+    write_text(folder / CONFIG, json.dumps(made, indent=2) + "\n")
+    published.copy_companions(checkpoint, folder)
+
+
+def padded(
+    checkpoint: Checkpoint, layer: Mapping[str, Tensor], own: LayerSize, size: LayerSize
+) -> dict[str, Tensor]:
+    """One layer's tensors with zeros where it has no heads and channels.
+
+    A query head reads the KV head of its group by its place, so that heads keep theirs.
+
+    Args:
+        layer: by names within the layer, of size `own`.
+        size: at least as large in everything.
+    """
+    family, width = checkpoint.architecture.family, checkpoint.architecture.head_dim
+    mine, theirs = own.heads // own.kv_heads, size.heads // size.kv_heads
+    heads = [group * theirs + head for group in range(own.kv_heads) for head in range(mine)]
+    queries = [head * width + offset for head in heads for offset in range(width)]
+    keys, channels = list(range(own.kv_heads * width)), list(range(own.channels))
+    rows = {family.query: queries, family.key: keys, family.value: keys}
+    rows |= dict.fromkeys(family.wide, channels)
+    columns = {family.output: queries, family.down: channels}
+    shapes = layout.layer(checkpoint.architecture, checkpoint.config, size)
+    made = {}
+    for name, tensor in layer.items():
+        module, _, kind = name.rpartition(".")
+        room = tensor.new_zeros(shapes[name])
+        if module in rows:
+            room[rows[module]] = tensor
+        elif module in columns and kind == "weight":
+            room[:, columns[module]] = tensor
+        else:
+            room.copy_(tensor)
+        made[name] = room
+    return made

@@ -1,0 +1,152 @@
+"""A tokenizer as llama.cpp reads it: sentencepiece's merges by score, or byte-level BPE.
+
+What is read is the fast tokenizer that transformers uses, whatever files it came from, so that
+both cut text alike. Source of the rules: llama.cpp, `src/llama-vocab.cpp`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from slimgpt.errors import UnsupportedModelError
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+NEVER = -1e6  # score of a token that no merge makes
+BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
+GPT2 = "gpt-2"
+CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+SPLITS = {
+    CONTRACTIONS + r"\p{N}{1,3}" + REST: "llama-bpe",
+    CONTRACTIONS + r"\p{N}" + REST: "qwen2",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?"
+    r"[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+": "tekken",
+}
+"""Regular expressions by which tokenizers cut text first, and llama.cpp's names for them."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a GGUF file says of the tokenizer.
+
+    Attributes:
+        model: `llama` (sentencepiece) or `gpt2` (byte-level BPE).
+        tokens, types, scores: by id; scores of sentencepiece alone.
+        pre: llama.cpp's name of the pre-tokenizer.
+        special: ids of begin, end, unknown and padding, by llama.cpp's names.
+        add_begin: whether the tokenizer puts the begin token before a text.
+        add_space: whether it puts a space before a text.
+    """
+
+    model: Literal["llama", "gpt2"]
+    tokens: list[str]
+    types: list[int]
+    scores: list[float]
+    merges: list[str]
+    pre: str
+    special: dict[str, int] = field(default_factory=dict)
+    add_begin: bool = False
+    add_space: bool = False
+    chat_template: str | None = None
+
+
+def read(inner: Any, rows: int) -> Vocabulary:
+    """Read a tokenizer of transformers.
+
+    Args:
+        inner: a fast tokenizer.
+        rows: of the embedding; ids above the tokenizer's are filled up.
+
+    Raises:
+        UnsupportedModelError: llama.cpp has no such tokenizer.
+    """
+    if not getattr(inner, "is_fast", False):
+        raise _unsupported("it is not one of the library `tokenizers`")
+    told = json.loads(inner.backend_tokenizer.to_str())
+    model = told["model"]
+    if model.get("type") != "BPE":
+        raise _unsupported(f"it is of type {model.get('type')}, not BPE")
+    sentencepiece = bool(model.get("byte_fallback"))
+    pre = "default" if sentencepiece else _pre(told)
+    tokens, types = _tokens(told, rows, sentencepiece)
+    merges = [one if isinstance(one, str) else " ".join(one) for one in model["merges"]]
+    begin = inner.bos_token_id
+    names = {"bos": begin, "eos": inner.eos_token_id, "unk": inner.unk_token_id}
+    names["pad"] = inner.pad_token_id
+    return Vocabulary(
+        model="llama" if sentencepiece else "gpt2",
+        tokens=tokens,
+        types=types,
+        scores=_scores(tokens, merges) if sentencepiece else [],
+        merges=[] if sentencepiece else merges,
+        pre=pre,
+        special={name: number for name, number in names.items() if number is not None},
+        add_begin=begin is not None and inner("a")["input_ids"][:1] == [begin],
+        add_space=sentencepiece and _adds_space(told),
+        chat_template=inner.chat_template if isinstance(inner.chat_template, str) else None,
+    )
+
+
+def _tokens(told: dict[str, Any], rows: int, sentencepiece: bool) -> tuple[list[str], list[int]]:
+    """Tokens and their types, by id."""
+    by_id = {number: (token, NORMAL) for token, number in told["model"]["vocab"].items()}
+    if sentencepiece:
+        for number, (token, _) in by_id.items():
+            if BYTE_TOKEN.fullmatch(token):
+                by_id[number] = (token, BYTE)
+    for added in told.get("added_tokens", ()):
+        kind = CONTROL if added["special"] else USER_DEFINED
+        if added["content"] == told["model"].get("unk_token"):
+            kind = UNKNOWN
+        by_id[added["id"]] = (added["content"], kind)
+    if max(by_id) >= rows:
+        raise _unsupported(f"it has id {max(by_id)}, but the embedding has {rows} rows")
+    filled = [by_id.get(number, (f"[PAD{number}]", UNUSED)) for number in range(rows)]
+    return [token for token, _ in filled], [kind for _, kind in filled]
+
+
+def _scores(tokens: list[str], merges: list[str]) -> list[float]:
+    """Sentencepiece merges the pair of highest score first, BPE the pair that is listed first."""
+    rank: dict[str, int] = {}
+    for number, merge in enumerate(merges):
+        left, _, right = merge.partition(" ")
+        rank.setdefault(left + right, number)
+    return [-float(rank[token]) if token in rank else NEVER for token in tokens]
+
+
+def _adds_space(told: dict[str, Any]) -> bool:
+    parts = _parts(told.get("normalizer"), "normalizers")
+    if any(part.get("type") == "Prepend" for part in parts):
+        return True
+    scheme = [p.get("prepend_scheme") for p in _parts(told.get("pre_tokenizer"), "pretokenizers")]
+    return any(one in ("first", "always") for one in scheme)
+
+
+def _pre(told: dict[str, Any]) -> str:
+    """llama.cpp's name of a byte-level pre-tokenizer."""
+    parts = _parts(told.get("pre_tokenizer"), "pretokenizers")
+    kinds = [part.get("type") for part in parts]
+    if kinds == ["ByteLevel"] and parts[0].get("use_regex", True):
+        return GPT2
+    if kinds == ["Split", "ByteLevel"] and not parts[1].get("use_regex", True):
+        pattern = parts[0].get("pattern", {}).get("Regex")
+        if pattern in SPLITS:
+            return SPLITS[pattern]
+    raise _unsupported(f"its pre-tokenizer ({', '.join(map(str, kinds))}) is not one it knows")
+
+
+def _parts(content: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
+    if content is None:
+        return []
+    return list(content[key]) if content.get("type") == "Sequence" else [content]
+
+
+def _unsupported(reason: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"format `gguf`: llama.cpp cannot read this tokenizer: {reason}",
+        hint="leave format `gguf` out",
+    )

@@ -1,0 +1,199 @@
+"""What generation costs: dense, pruned and recovered model timed in turn on this machine.
+
+Each model sits in a process of its own (`slimgpt.stopwatch`, `slimgpt.vllm_stopwatch`). In every
+round each is asked once, so that a machine that is busy for a while is busy for all of them; the
+first rounds only warm up. The loaders come one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+
+import numpy as np
+import torch
+
+from slimgpt import loaders
+from slimgpt.config import InferenceSpec
+from slimgpt.events import Event, Latency, ModelName, Progress, Warned
+from slimgpt.loaders import Loader, Model
+from slimgpt.stopwatch import Ask, Told
+
+__all__ = ["Model", "Stopwatch", "StopwatchStopped", "measure", "summarise"]
+STDERR_BYTES = 2000
+
+
+class StopwatchStopped(Exception):  # noqa: N818 - says what is the case
+    """The process that holds a model has ended; the message is the last that it said."""
+
+
+class Stopwatch:
+    """A model in a process of its own; a context manager.
+
+    Args:
+        words: of its process, as a `Loader` gives them.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(
+            loaders.command(words, os.getpid()),
+            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+        )
+
+    def __enter__(self) -> Stopwatch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        with self._process, self._said:
+            pass
+
+    def ask(self, ask: Ask) -> Told:
+        """Have it generate once.
+
+        Raises:
+            StopwatchStopped: it has ended, for want of memory for example.
+        """
+        asks, tells = self._process.stdin, self._process.stdout
+        assert asks is not None
+        assert tells is not None
+        try:
+            asks.write(ask.model_dump_json() + "\n")
+            asks.flush()
+            line = tells.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise StopwatchStopped(self._last_words())
+        return Told.model_validate_json(line)
+
+    def _last_words(self) -> str:
+        status = self._process.wait()
+        self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - STDERR_BYTES))
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        return f"exit status {status}" + (f": {lines[-1]}" if lines else "")
+
+
+def measure(
+    spec: InferenceSpec, models: Mapping[ModelName, Model], device: torch.device
+) -> Generator[Event, None, list[Latency]]:
+    """Time the models, loader by loader and batch size by batch size.
+
+    A model that cannot be timed costs the job nothing but a warning.
+    """
+    found = loaders.installed()
+    rounds = (spec.warmup + spec.repeats) * len(spec.batch_sizes) * len(models)
+    results: list[Latency] = []
+    for place, loader in enumerate(found):
+        together = _fit_together(loader, models, spec, device)
+        for group in [list(models)] if together else [[name] for name in models]:
+            mine = {name: models[name] for name in group}
+            for event in _in_turn(loader, spec, mine, device):
+                if isinstance(event, Progress):
+                    before = rounds * place + rounds * list(models).index(group[0]) // len(models)
+                    told = {"done": before + event.done, "total": rounds * len(found)}
+                    yield event.model_copy(update=told)
+                elif isinstance(event, Latency):
+                    results.append(event.model_copy(update={"interleaved": together}))
+                    yield results[-1]
+                else:
+                    yield event
+    return results
+
+
+def _in_turn(
+    loader: Loader, spec: InferenceSpec, models: Mapping[ModelName, Model], device: torch.device
+) -> Iterator[Event]:
+    """Time models that are in memory at once."""
+    rounds = (spec.warmup + spec.repeats) * len(spec.batch_sizes) * len(models)
+    done = 0
+    with ExitStack() as stack:
+        watches = {
+            name: stack.enter_context(Stopwatch(loader.words(model, device, spec)))
+            for name, model in models.items()
+        }
+        for batch in spec.batch_sizes:
+            told: dict[ModelName, list[Told]] = {name: [] for name in models}
+            try:
+                for name in _turns(list(models), spec):
+                    what = f"timing by {loader.name}, batch {batch}, {name}"
+                    yield Progress(stage="evaluate", done=done, total=rounds, what=what)
+                    told[name].append(watches[name].ask(_ask(spec, batch)))
+                    done += 1
+            except StopwatchStopped as stopped:
+                yield Warned(message=f"{what}: not measured, {stopped}")
+                return
+            for name, model in models.items():
+                yield summarise(name, model, spec, batch, told[name][spec.warmup :], loader.name)
+
+
+def summarise(
+    name: ModelName,
+    model: Model,
+    spec: InferenceSpec,
+    batch: int,
+    told: Sequence[Told],
+    loader: str,
+) -> Latency:
+    """Medians, and the distance of the quartiles as the spread."""
+    steps = spec.new_tokens - 1
+    prefill = np.array([one.prefill for one in told]) * 1e3
+    decode = np.array([one.decode for one in told]) * 1e3 / steps
+    whole = np.array([one.prefill + one.decode for one in told])
+    return Latency(
+        model=name,
+        loader=loader,
+        batch=batch,
+        prompt_tokens=spec.prompt_tokens,
+        new_tokens=spec.new_tokens,
+        prefill_ms=float(np.median(prefill)),
+        prefill_spread_ms=_spread(prefill),
+        decode_ms_per_token=float(np.median(decode)),
+        decode_spread_ms=_spread(decode),
+        tokens_per_second=float(batch * spec.new_tokens / np.median(whole)),
+        peak_memory_bytes=max(one.peak_memory_bytes for one in told),
+        weights_bytes=model.weights_bytes,
+        repeats=len(told),
+        interleaved=True,
+    )
+
+
+def _spread(values: np.ndarray) -> float:
+    low, high = np.percentile(values, [25, 75])
+    return float(high - low)
+
+
+def _turns(group: Sequence[ModelName], spec: InferenceSpec) -> Iterator[ModelName]:
+    for _ in range(spec.warmup + spec.repeats):
+        yield from group
+
+
+def _ask(spec: InferenceSpec, batch: int) -> Ask:
+    return Ask(batch=batch, prompt_tokens=spec.prompt_tokens, new_tokens=spec.new_tokens)
+
+
+def _fit_together(
+    loader: Loader,
+    models: Mapping[ModelName, Model],
+    spec: InferenceSpec,
+    device: torch.device,
+) -> bool:
+    """Whether the device holds all of them at once; host memory is taken to."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(loader.needs(model, spec) for model in models.values()) < free

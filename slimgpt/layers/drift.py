@@ -1,0 +1,54 @@
+"""How far a pruned model's activations are from the dense one's, by layer (paper, Figure 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slimgpt.layers.stack import Stack
+
+SEQUENCES = 8
+TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Relative squared errors after one layer, ‖pruned − dense‖² / ‖dense‖² over all tokens.
+
+    Attributes:
+        stream: of the residual stream.
+        ffn: of what the FFN adds to it; the paper's figure shows this one.
+    """
+
+    layer: int
+    stream: float
+    ffn: float
+
+
+@torch.no_grad()
+def measure(dense: Stack, pruned: Stack, token_ids: Tensor) -> Iterator[Drift]:
+    """Run both models side by side; each layer sees what its own model's layers have made.
+
+    Args:
+        token_ids: (sequences, seq) int64; the first few of each are enough, and all that is used.
+    """
+    tokens = token_ids[:SEQUENCES, :TOKENS].contiguous()
+    streams = [torch.cat(stack.embed(tokens)).to(stack.device) for stack in (dense, pruned)]
+    for index in range(dense.architecture.layers):
+        added = []
+        for place, stack in enumerate((dense, pruned)):
+            block = stack.layer(index)
+            call = stack.call(index, streams[place])
+            streams[place], contribution = block.added_by_ffn(streams[place], call)
+            added.append(contribution)
+        yield Drift(index, relative_error(*streams), relative_error(*added))
+
+
+def relative_error(dense: Tensor, pruned: Tensor) -> float:
+    """‖pruned − dense‖² / ‖dense‖², summed in float64; 0 where both are 0."""
+    dense, pruned = dense.double(), pruned.double()
+    whole = float(dense.square().sum())
+    return float((pruned - dense).square().sum()) / whole if whole else 0.0

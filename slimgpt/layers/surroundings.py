@@ -1,0 +1,140 @@
+"""What surrounds a model's layers, run by the stock model itself, which is built without any.
+
+So scales of embeddings, learned positions, masks, rotary positions, soft caps and multipliers of
+logits are those of the family, whatever they are.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+from transformers.initialization import no_init_weights
+
+from slimgpt.checkpoints.checkpoint import Checkpoint
+
+Call = dict[str, Any]
+
+
+class Surroundings:
+    """The stock model of a checkpoint without its layers.
+
+    Args:
+        config: for the stock classes.
+        modeling: the family's modelling file.
+        device: where layers run.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        config: PretrainedConfig,
+        modeling: ModuleType,
+        device: torch.device,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._family = checkpoint.architecture.family
+        self._config = config
+        self._modeling = modeling
+        self._device = device
+
+    def embed(self, batches: Iterable[Tensor]) -> list[Tensor]:
+        """What the first layer is given for batches of token ids (batch, seq), on the CPU."""
+        model = self._model(0, torch.device("cpu"), self._names(embedding=True))
+        return [self._first_call(model, input_ids=batch)[0] for batch in batches]
+
+    def call(self, index: int, hidden: Tensor) -> Call:
+        """The keyword arguments that layer `index` is given for such a batch."""
+        model = self._model(index, self._device, self._names())
+        return self._first_call(model, inputs_embeds=hidden)[1]
+
+    def head(self) -> Callable[[Tensor], Tensor]:
+        """Final norm and output head: hidden (batch, seq, d_model) → logits (batch, seq, vocab)."""
+        model = self._model(None, self._device, self._names(head=True))
+
+        def logits(hidden: Tensor) -> Tensor:
+            norm = model.get_submodule(self._family.final_norm)
+            handle = norm.register_forward_pre_hook(lambda *_: (hidden,))
+            try:
+                found: Tensor = model(inputs_embeds=hidden, use_cache=False).logits
+            finally:
+                handle.remove()
+            return found
+
+        return logits
+
+    def _names(self, *, embedding: bool = False, head: bool = False) -> list[str]:
+        """Tensors outside the layers, of the two large tables only those that are asked for."""
+        tied = self._checkpoint.architecture.tied
+        tables = {
+            f"{self._family.embedding}.weight": embedding or (head and tied),
+            f"{self._family.head}.weight": head,
+        }
+        return [name for name in self._checkpoint.outer_names() if tables.get(name, True)]
+
+    def _model(self, index: int | None, device: torch.device, names: Sequence[str]) -> Any:
+        """The stock model around layer `index`, or none; of its tensors those that are named.
+
+        Weights that are not named stay uninitialised, and take no memory: nothing touches them.
+        """
+        config = copy.deepcopy(self._config)
+        stock: Any = getattr(self._modeling, self._family.prefix + self._family.causal_suffix)
+        with no_init_weights(), self._modeling.without_layers(config):
+            model = stock(config).eval()
+        config.num_hidden_layers = 0 if index is None else 1
+        if index is not None:
+            if getattr(config, "layer_types", None):
+                config.layer_types = [config.layer_types[index]]
+            place, _, name = self._family.layers.rpartition(".")
+            setattr(model.get_submodule(place), name, nn.ModuleList([nn.Identity()]))
+        for module in model.modules():
+            for name, buffer in module._buffers.items():
+                module._buffers[name] = None if buffer is None else buffer.to(device)
+        self._load(model, names, device)
+        return model
+
+    def _load(self, model: Any, names: Sequence[str], device: torch.device) -> None:
+        family = self._family
+        tensors = self._checkpoint.load(names, device=str(device))
+        head = tensors.pop(f"{family.head}.weight", None)
+        embedding = tensors.get(f"{family.embedding}.weight")
+        if head is None and self._checkpoint.architecture.tied:
+            head = embedding
+        model.load_state_dict(tensors, strict=False, assign=True)
+        if head is not None:
+            model.get_output_embeddings().weight = nn.Parameter(head, requires_grad=False)
+
+    def _first_call(self, model: Any, **given: Tensor) -> tuple[Tensor, Call]:
+        """The stream and the keyword arguments that the first layer is given."""
+        layer = model.get_submodule(self._family.layers)[0]
+        calls: list[tuple[tuple[Any, ...], Call]] = []
+
+        def note(_: nn.Module, args: tuple[Any, ...], call: Call) -> None:
+            calls.append((args, call))
+            raise _Called
+
+        handle = layer.register_forward_pre_hook(note, with_kwargs=True)
+        try:
+            model(use_cache=False, **given)
+        except _Called:
+            (args, call) = calls[0]
+            return args[0], {**self._named(args[1:]), **call}
+        finally:
+            handle.remove()
+        raise AssertionError("the stock model never called its layer")
+
+    def _named(self, args: tuple[Any, ...]) -> Call:
+        """Positional arguments after the stream by their names."""
+        layer = getattr(self._modeling, self._family.prefix + self._family.layer_suffix)
+        names = list(inspect.signature(layer.forward).parameters)[2:]
+        return dict(zip(names, args, strict=False))
+
+
+class _Called(Exception):  # noqa: N818 - a signal, not an error
+    """Raised at the first layer: all that is asked is known."""

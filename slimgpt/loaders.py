@@ -1,0 +1,110 @@
+"""The libraries that time a model's generation: transformers always, vLLM where it is installed.
+
+Looks without importing: vLLM is imported by the processes that use it alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import torch
+import transformers
+
+from slimgpt.checkpoints.architecture import Architecture
+from slimgpt.config import InferenceSpec
+from slimgpt.precision import DTYPES
+from slimgpt.vllm_stopwatch import Room
+
+ROOM = 1.25  # weights, and the activations of a batch
+BLOCK = 256  # tokens; no block of vLLM's caches is larger
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to be timed: its folder, made by `checkpoints.whole`, and what it is like."""
+
+    folder: Path
+    architecture: Architecture
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of the weights on the disk."""
+        return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
+
+
+@dataclass(frozen=True)
+class Loader:
+    """A library that loads and runs a model.
+
+    Attributes:
+        name: with its version.
+        words: of the process that holds a model, after that of its parent: module, arguments.
+        needs: bytes that such a process takes on the device.
+    """
+
+    name: str
+    words: Callable[[Model, torch.device, InferenceSpec], Sequence[str]]
+    needs: Callable[[Model, InferenceSpec], int]
+
+
+def installed() -> list[Loader]:
+    """Those that are there; transformers is the first, and its times are those of comparisons."""
+    found = [TRANSFORMERS]
+    if importlib.util.find_spec("vllm") is not None:
+        # The builds for other devices than CUDA's are distributions of other names.
+        names = packages_distributions().get("vllm", [])
+        said = f"vllm {version(names[0])}" if names else "vllm"
+        found.append(Loader(said, _vllm_words, _vllm_bytes))
+    return found
+
+
+def command(words: Sequence[str], parent: int) -> list[str]:
+    """The command line of a process that holds a model."""
+    module, *arguments = words
+    return [sys.executable, "-m", module, str(parent), *arguments]
+
+
+def _transformers_words(model: Model, device: torch.device, spec: InferenceSpec) -> Sequence[str]:
+    family, dtype = model.architecture.family.model_type, model.architecture.dtype
+    threads = str(torch.get_num_threads())
+    return ("slimgpt.stopwatch", str(model.folder), family, dtype, str(device), threads)
+
+
+def _transformers_bytes(model: Model, spec: InferenceSpec) -> int:
+    return round(model.weights_bytes * ROOM)
+
+
+def _vllm_words(model: Model, device: torch.device, spec: InferenceSpec) -> Sequence[str]:
+    room = Room(
+        batch=max(spec.batch_sizes),
+        tokens=spec.prompt_tokens + spec.new_tokens,
+        cache_bytes=_cache_bytes(model.architecture, spec),
+        device_bytes=_vllm_bytes(model, spec),
+    )
+    dtype = model.architecture.dtype
+    return ("slimgpt.vllm_stopwatch", str(model.folder), dtype, str(device), room.model_dump_json())
+
+
+def _vllm_bytes(model: Model, spec: InferenceSpec) -> int:
+    return round(model.weights_bytes * ROOM) + _cache_bytes(model.architecture, spec)
+
+
+def _cache_bytes(architecture: Architecture, spec: InferenceSpec) -> int:
+    """Of the keys and values of the largest batch, and of one sequence to spare.
+
+    vLLM gives blocks of one size to all layers, so the one with most KV heads decides.
+    """
+    blocks = -(-(spec.prompt_tokens + spec.new_tokens) // BLOCK) * (max(spec.batch_sizes) + 1)
+    heads = max(size.kv_heads for size in architecture.sizes)
+    a_token = 2 * heads * architecture.head_dim * DTYPES[architecture.dtype].itemsize
+    return architecture.layers * a_token * blocks * BLOCK
+
+
+TRANSFORMERS = Loader(
+    f"transformers {transformers.__version__}", _transformers_words, _transformers_bytes
+)

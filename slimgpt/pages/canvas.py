@@ -1,0 +1,79 @@
+"""What the plots are drawn on: axes of the page's width, a legend, bars, lines over depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from slimgpt.pages.document import Name
+from slimgpt.pages.svg import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 7.4  # inches, of 72 units: as wide as the page's column
+MARKED = 40  # layers up to which every one has a mark
+ERROR = {"elinewidth": 1.0, "capsize": 2.5, "ecolor": "#2b2f36"}
+
+
+def canvas(height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of the page's width with some axes beside each other; height in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False)
+    return figure, list(axes[0])
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """One line of names above the axes."""
+    handles, names = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, names, loc="outside upper left", ncols=4)
+
+
+def bars(
+    axes: Axes,
+    groups: Sequence[str],
+    series: Sequence[tuple[Name, Sequence[float | None], Sequence[float | None]]],
+) -> None:
+    """Bars side by side, a group each, with error bars where an error is known."""
+    width = 0.8 / len(series)
+    for place, (name, values, errors) in enumerate(series):
+        offset = (place - (len(series) - 1) / 2) * width
+        at = [index + offset for index in range(len(groups))]
+        axes.bar(
+            at,
+            [value or 0.0 for value in values],
+            width * 0.92,
+            yerr=[error or 0.0 for error in errors] if any(errors) else None,
+            color=COLOURS[name],
+            label=name,
+            error_kw=ERROR,
+        )
+    axes.set_xticks(range(len(groups)), groups)
+    axes.grid(visible=False, axis="x")
+    axes.tick_params(axis="x", length=0)
+
+
+def line(
+    axes: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    name: str,
+    colour: str,
+    style: str = "-",
+) -> None:
+    """A line, with a mark at each point where there is room."""
+    marker = "o" if len(x) <= MARKED else None
+    axes.plot(x, y, style, color=COLOURS[colour], label=name, marker=marker, markersize=3.5)
+
+
+def depth(figure: Figure, axes: Axes) -> None:
+    """Label an axis of layers, with a legend above."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("layer")
+    legend(figure, axes)

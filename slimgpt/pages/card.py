@@ -1,0 +1,146 @@
+"""`README.md`: the model card that goes with a checkpoint, as the hub reads it."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from slimgpt.config import HUB_ID
+from slimgpt.pages import licences
+from slimgpt.pages.cells import Table, printable
+from slimgpt.pages.document import Document
+from slimgpt.pages.facts import facts
+from slimgpt.pages.tables import tables
+
+CARD = "README.md"
+EVALUATED = ("perplexity", "tasks")
+MARKS = re.compile(r"([\\`*_\[\]|~$]|\A[^\w\s&])", re.ASCII)
+LINKS = (("://", ":&#47;/"), ("www.", "www&#46;"), ("@", "&#64;"))
+DATASETS = {"wikitext2": "Salesforce/wikitext", "c4": "allenai/c4", "alpaca": "tatsu-lab/alpaca"}
+TIMELESS = ("Model", "Revision", "Licence", "Target", "Method", "Schedule", "Calibration")
+"""What a card says of the run: nothing that differs between two runs of one job."""
+
+
+def render(document: Document, folder: Path) -> str:
+    """The card, front matter and text.
+
+    Args:
+        folder: the checkpoint; whether it needs code of its own stands in its `config.json`.
+    """
+    made = tables(document)
+    text = _environment().get_template("card.md.j2").render(
+        document=document,
+        name=_name(document),
+        remote=_remote(folder),
+        kept=made.get("layers"),
+        evaluated=[made[name] for name in EVALUATED if name in made],
+        facts=[(name, value) for name, value in facts(document) if name in TIMELESS],
+    )  # fmt: skip
+    return f"---\n{metadata(document).to_yaml()}\n---\n\n{text.strip()}\n"
+
+
+def metadata(document: Document) -> ModelCardData:
+    """The front matter. Its `model-index` holds the scores of the model that is published."""
+    base, licence = document.model.model, licences.front(document.model.licence)
+    return ModelCardData(
+        base_model=base.partition("@")[0] if HUB_ID.fullmatch(base) else None,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["pruned", "structured-pruning", "slimgpt"],
+        model_name=_name(document),
+        eval_results=_perplexities(document) + _scores(document) or None,
+        license=licence.get("license"),
+        license_name=licence.get("license_name"),
+    )
+
+
+def _name(document: Document) -> str:
+    """The model's name on the hub: its last part, and how much was removed."""
+    last = document.model.model.partition("@")[0].rpartition("/")[2].rpartition(":")[2]
+    clean = re.sub(r"[^\w.-]+", "-", last, flags=re.ASCII).strip("-.") or "model"
+    return f"{clean[:64]}-pruned-{document.model.ratio_achieved:.0%}".replace("%", "")
+
+
+def _perplexities(document: Document) -> list[EvalResult]:
+    name = document.published
+    found = [(one, getattr(one, name)) for one in document.perplexity]
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=_dataset(one.text),
+            dataset_name=one.text,
+            dataset_config=f"{one.sequence_length}-token windows",
+            metric_type="perplexity",
+            metric_name=f"Perplexity, {one.sequence_length}-token windows",
+            metric_value=value,
+        )
+        for one, value in found
+        if value is not None
+    ]
+
+
+def _scores(document: Document) -> list[EvalResult]:
+    name = document.published
+    found = [(one, getattr(one, name)) for one in document.tasks]
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=one.task,
+            dataset_name=one.task,
+            dataset_config=None if one.shots is None else f"{one.shots}-shot",
+            metric_type=one.metric.partition(",")[0] or "accuracy",
+            metric_name=one.metric or "accuracy",
+            metric_value=value,
+        )
+        for one, value in found
+        if value is not None
+    ]
+
+
+def _dataset(text: str) -> str:
+    if text.startswith("hf:"):
+        return text[3:]
+    return DATASETS.get(text, "custom")
+
+
+def _remote(folder: Path) -> bool:
+    try:
+        return "auto_map" in json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return True
+
+
+def escaped(text: object) -> str:
+    """A stranger's words as Markdown that shows them and does nothing else."""
+    safe = MARKS.sub(r"\\\1", html.escape(printable(text), quote=False))
+    for link, harmless in LINKS:  # that some renderers make links of by themselves
+        safe = safe.replace(link, harmless)
+    return safe
+
+
+def grid(table: Table) -> str:
+    """A table in Markdown."""
+    sides = ["---:" if cell.numeric else "---" for cell in table.rows[0]]
+    rows = [[escaped(name) for name in table.header], sides]
+    rows += [[escaped(cell.text) for cell in row] for row in table.rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+@cache
+def _environment() -> Environment:
+    """Markdown has its own escapes: `md` is put on everything that is not ours."""
+    made = Environment(
+        loader=PackageLoader("slimgpt.pages"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"md": escaped, "grid": grid}
+    return made

@@ -1,0 +1,196 @@
+"""Several reports side by side: a table sorted by ratio, and what pruning costs as it grows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from slimgpt.pages.canvas import canvas, legend
+from slimgpt.pages.cells import Cell, Table, number, printable, words
+from slimgpt.pages.document import NAMES, Document, Name, Speed
+from slimgpt.pages.figures import Plot
+from slimgpt.pages.page import fill
+from slimgpt.pages.svg import COLOURS, drawing, inline, label
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STYLES = ("-", "--", ":", "-.")
+Row = dict[str, Any]
+Key = tuple[str, int]
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A report under the name by which it was asked for."""
+
+    name: str
+    document: Document
+
+
+def rows(entries: Sequence[Entry]) -> list[Row]:
+    """What is compared, one row a report, the least pruned first; None: not measured."""
+    made = [_row(entry) for entry in entries]
+    return sorted(made, key=lambda row: (row["ratio"], row["model"], row["method"]))
+
+
+def table(compared: Sequence[Row]) -> Table:
+    """The rows as people read them. Pointers lead into the list of rows."""
+    keys = _keys(compared)
+    tasks = any(row["tasks"] for row in compared)
+    decode = any(row["decode_ms_per_token"] for row in compared)
+    header = ["Report", "Model", "Method", "Removed", "Parameters", "Weights"]
+    header += [f"{text}, {length}: {name}" for text, length, name in keys]
+    header += [f"Tasks, mean: {name}" for name in NAMES if tasks and _any(compared, "tasks", name)]
+    header += [
+        f"ms/token: {n}" for n in NAMES if decode and _any(compared, "decode_ms_per_token", n)
+    ]
+    header += ["Time", "Peak memory"]
+    cells = [_cells(index, row, compared, keys) for index, row in enumerate(compared)]
+    note = (
+        "Perplexities compare at one window length; lower is better. Tasks are the mean of each "
+        "task's first metric: it compares where the tasks are the same; higher is better. ms/token "
+        "at the smallest batch. Time is the sum of the stages."
+    )
+    return Table("comparison", "Comparison", [printable(name) for name in header], cells, note)
+
+
+def page(compared: Sequence[Row], verdict: str = "") -> str:
+    """The comparison as a page that needs nothing else.
+
+    Args:
+        verdict: said first.
+    """
+    content = {"table": table(compared), "plots": plots(compared), "rows": compared}
+    return fill("comparison.html.j2", verdict=verdict, **content)
+
+
+def plots(compared: Sequence[Row]) -> list[Plot]:
+    """Perplexity over ratio for every text and length, and the mean of the tasks."""
+    measures: list[tuple[str, str, Callable[[Row, Name], float | None]]] = []
+    for place, (text, length) in enumerate(dict.fromkeys(key[:2] for key in _keys(compared))):
+        title = f"Perplexity on {label(text)}, {length} tokens"
+
+        def measured(row: Row, name: Name, key: Key = (text, length)) -> float | None:
+            return _perplexity(row, key, name)
+
+        measures.append((f"perplexity-{place}", title, measured))
+    if any(row["tasks"] for row in compared):
+        measures.append(("tasks", "Mean of the tasks", lambda row, name: row["tasks"].get(name)))
+    behind = "The numbers stand in the table of this page."
+    with drawing():
+        return [
+            Plot(name, "comparison", title, inline(_over_ratio(compared, of), name, title, behind))
+            for name, title, of in measures
+        ]
+
+
+def _row(entry: Entry) -> Row:
+    document, model = entry.document, entry.document.model
+    leaves = {one.task: one for one in reversed(document.tasks) if one.task != one.group}
+    scores = {name: [getattr(one, name) for one in leaves.values()] for name in NAMES}
+    timed = _comparable(document)
+    least = min((one.batch for one in timed), default=None)
+    return {
+        "name": entry.name,
+        "model": model.model,
+        "method": str(document.spec.get("method", "slimgpt")),
+        "ratio": model.ratio_achieved,
+        "parameters": model.parameters_after,
+        "bytes": model.bytes_after,
+        "published": document.published,
+        "perplexity": [
+            one.model_dump(include={"text", "sequence_length", *NAMES})
+            for one in document.perplexity
+        ],
+        "tasks": {
+            name: mean(values) for name, values in scores.items() if values and None not in values
+        },
+        "decode_ms_per_token": {
+            one.model: one.decode_ms_per_token
+            for one in timed
+            if one.batch == least and one.decode_ms_per_token is not None
+        },
+        "seconds": sum(document.seconds.values()),
+        "peak_memory_bytes": document.peak_memory_bytes,
+        "verdict": document.verdict,
+    }
+
+
+def _comparable(document: Document) -> list[Speed]:
+    """The times by transformers, which every machine has; other loaders are told in the report."""
+    return [one for one in document.inference if not one.loader.startswith("vllm")]
+
+
+def _keys(compared: Sequence[Row]) -> list[tuple[str, int, Name]]:
+    """Text, length and model of every perplexity that some row has."""
+    found: dict[Key, set[Name]] = {}
+    for row in compared:
+        for one in row["perplexity"]:
+            key = (one["text"], one["sequence_length"])
+            found.setdefault(key, set()).update(n for n in NAMES if one[n] is not None)
+    return [(*key, name) for key, names in found.items() for name in NAMES if name in names]
+
+
+def _any(compared: Sequence[Row], field: str, name: str) -> bool:
+    return any(name in row[field] for row in compared)
+
+
+def _perplexity(row: Row, key: Key, name: Name) -> float | None:
+    for one in row["perplexity"]:
+        if (one["text"], one["sequence_length"]) == key:
+            value: float | None = one[name]
+            return value
+    return None
+
+
+def _cells(
+    index: int, row: Row, compared: Sequence[Row], keys: Sequence[tuple[str, int, Name]]
+) -> list[Cell]:
+    cells = [
+        words(row["name"]),
+        words(row["model"]),
+        words(row["method"]),
+        number(row["ratio"], f"/{index}/ratio", "percent"),
+        number(row["parameters"], f"/{index}/parameters", "count"),
+        number(row["bytes"], f"/{index}/bytes", "size"),
+    ]
+    places = {(p["text"], p["sequence_length"]): i for i, p in enumerate(row["perplexity"])}
+    for text, length, name in keys:
+        at = f"/{index}/perplexity/{places.get((text, length))}/{name}"
+        cells.append(number(_perplexity(row, (text, length), name), at))
+    for field in ("tasks", "decode_ms_per_token"):
+        for name in NAMES:
+            if _any(compared, field, name):
+                cells.append(number(row[field].get(name), f"/{index}/{field}/{name}"))
+    cells.append(number(row["seconds"], f"/{index}/seconds", "seconds"))
+    cells.append(number(row["peak_memory_bytes"], f"/{index}/peak_memory_bytes", "size"))
+    return cells
+
+
+def _over_ratio(compared: Sequence[Row], of: Callable[[Row, Name], float | None]) -> Figure:
+    figure, (axes,) = canvas(3.0)
+    several = len({row["model"] for row in compared}) > 1
+    dense: list[Point] = []
+    for place, (model, method) in enumerate(
+        dict.fromkeys((row["model"], row["method"]) for row in compared)
+    ):
+        mine = [row for row in compared if (row["model"], row["method"]) == (model, method)]
+        dense += [(0.0, value) for row in mine if (value := of(row, "dense")) is not None]
+        for name in NAMES[1:]:
+            points = [(row["ratio"], v) for row in mine if (v := of(row, name)) is not None]
+            if points:
+                what = f"{label(model, 20)}, {method}" if several else method
+                style = STYLES[place % len(STYLES)]
+                axes.plot(*zip(*points, strict=True), style, color=COLOURS[name], marker="o",
+                          markersize=4, label=f"{what}, {name}")  # fmt: skip
+    if dense:
+        axes.plot(*zip(*dict.fromkeys(dense), strict=True), "s", color=COLOURS["dense"],
+                  markersize=5, label="dense")  # fmt: skip
+    axes.set_xlabel("share of parameters removed")
+    axes.set_xlim(left=-0.01)
+    legend(figure, axes)
+    return figure

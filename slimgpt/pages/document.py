@@ -1,0 +1,227 @@
+"""`Document`: a `report.json` as it is read, of this version of the engine or of another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from slimgpt.errors import SlimGPTError
+from slimgpt.events import LayerFinished, Loss, Perplexity, Verified
+from slimgpt.report import SCHEMA_VERSION, CalibrationReport, ModelReport
+
+REPORT = "report.json"
+PROVENANCE = "provenance.json"
+PLACES = (REPORT, f"checkpoint/{REPORT}")
+LARGEST = 64 << 20  # bytes; a report of 128 layers with all kept indices has about 20 MB
+Name = Literal["dense", "pruned", "recovered"]
+SWEEP = "sweep"
+"""`kind` of the report of several models."""
+NAMES: tuple[Name, ...] = ("dense", "pruned", "recovered")
+
+
+R = TypeVar("R", bound="Read")
+
+
+class ReportError(SlimGPTError):
+    """There is no report where one was looked for, or it cannot be read."""
+
+    code = "report-unreadable"
+
+
+class Read(BaseModel):
+    """Base of what is read leniently: fields of later versions are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Score(Read):
+    """A task's score, as shares; errors are standard errors; None: not measured."""
+
+    task: str
+    metric: str = ""
+    shots: int | None = None
+    samples: int | None = None
+    group: str | None = None
+    dense: float | None = None
+    dense_error: float | None = None
+    pruned: float | None = None
+    pruned_error: float | None = None
+    recovered: float | None = None
+    recovered_error: float | None = None
+
+
+class Speed(Read):
+    """What one model's inference costs at one batch size; times in ms, memory in bytes."""
+
+    model: str
+    loader: str = ""
+    batch: int
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
+    prefill_ms: float | None = None
+    prefill_spread_ms: float | None = None
+    decode_ms_per_token: float | None = None
+    decode_spread_ms: float | None = None
+    tokens_per_second: float | None = None
+    peak_memory_bytes: int | None = None
+    weights_bytes: int | None = None
+
+
+class Drifted(Read):
+    """How far a model's activations are from the dense one's after a layer: relative, squared."""
+
+    model: str = "pruned"
+    layer: int
+    stream: float
+    ffn: float
+
+
+class Learning(Read):
+    """What a recovery learned from, and how."""
+
+    source: str
+    sequences: int
+    tokens: int
+    held_out: int
+    left_out: str = ""
+    trainable_parameters: int
+    curves: list[Loss] = []
+    published: bool
+
+
+class Document(Read):
+    """A report; parts that its version did not have, or that were not asked for, are empty.
+
+    Attributes:
+        raw: the JSON object that it was read from.
+        provenance: of `provenance.json` beside it; empty where there is none.
+    """
+
+    verdict: str = ""
+    schema_version: int = 1
+    engine_version: str = ""
+    model: ModelReport
+    spec: dict[str, Any]
+    calibration: CalibrationReport | None = None
+    layers: list[LayerFinished] = []
+    recovery: Learning | None = None
+    perplexity: list[Perplexity] = []
+    tasks: list[Score] = []
+    inference: list[Speed] = []
+    drift: list[Drifted] = []
+    verified: list[Verified] = []
+    seconds: dict[str, float] = {}
+    device: str = ""
+    stage_memory_bytes: dict[str, int] = {}
+    peak_memory_bytes: int | None = None
+    warnings: list[str] = []
+    raw: dict[str, Any] = Field({}, exclude=True)
+    provenance: dict[str, Any] = Field({}, exclude=True)
+
+    @property
+    def published(self) -> Name:
+        """Which model lies in the checkpoint's folder."""
+        return "recovered" if self.recovery and self.recovery.published else "pruned"
+
+    @property
+    def models(self) -> tuple[Name, ...]:
+        """The models that there are scores of, the dense one first."""
+        return NAMES if self.recovery else NAMES[:2]
+
+    @property
+    def newer(self) -> bool:
+        """Whether a later version of the engine wrote it, which may say more than is read here."""
+        return self.schema_version > SCHEMA_VERSION
+
+
+def find(place: Path) -> Path:
+    """The `report.json` that a path means: itself, or of a checkpoint's or a working folder.
+
+    Raises:
+        ReportError: there is none.
+    """
+    if not place.is_dir():
+        return place
+    for name in PLACES:
+        if (place / name).is_file():
+            return place / name
+    raise ReportError(
+        f"{place} holds no {REPORT}",
+        hint="name a published checkpoint, the working folder of a finished job, or the file",
+    )
+
+
+def read(place: Path) -> Document:
+    """Read a report from a file, a checkpoint's folder or a working folder.
+
+    Raises:
+        ReportError: there is none, or it is not one.
+    """
+    file = find(place)
+    provenance = file.with_name(PROVENANCE)
+    beside = _json(provenance) if provenance.is_file() else {}
+    return of(_json(file), str(file), beside)
+
+
+def of(content: Any, name: str, provenance: dict[str, Any] | None = None) -> Document:
+    """A report from its JSON.
+
+    Args:
+        name: what to call it where it is not one.
+
+    Raises:
+        ReportError: it is not one.
+    """
+    if isinstance(content, dict) and content.get("kind") == SWEEP:
+        folders = [str(point.get("folder")) for point in content.get("points", [])[:3]]
+        raise ReportError(
+            f"{name} is the report of several models",
+            hint=f"name the folder of one of them ({', '.join(folders)}), or compare them",
+        )
+    document = validated(Document, content, name)
+    return document.model_copy(update={"raw": content, "provenance": provenance or {}})
+
+
+def content(place: Path) -> dict[str, Any]:
+    """The JSON object of a report, in a file or a folder, whatever kind of report it is.
+
+    Raises:
+        ReportError: there is none.
+    """
+    return _json(find(place))
+
+
+def validated(model: type[R], content: Any, name: str) -> R:
+    """JSON as what it should be.
+
+    Raises:
+        ReportError: it is not.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        raise ReportError(
+            f"{name} is not a report: {where}: {first['msg']}",
+            hint="reports are written by this engine, as report.json in a checkpoint's folder",
+        ) from error
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > LARGEST:
+            raise ValueError(f"it is larger than {LARGEST >> 20} MiB")
+        content = json.loads(file.read_bytes())
+    except OSError as error:
+        raise ReportError(
+            f"{file}: {error.strerror}", hint="name a checkpoint's folder or a report.json"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{file} is not JSON: {error}", hint="fetch it again") from error
+    if not isinstance(content, dict):
+        raise ReportError(f"{file} is not a JSON object", hint="fetch it again")
+    return content

@@ -1,0 +1,47 @@
+"""What was run, and on what: the words of a report."""
+
+from __future__ import annotations
+
+from slimgpt.pages.cells import NOTHING, printable
+from slimgpt.pages.document import Document
+from slimgpt.report import SCHEMA_VERSION
+
+
+def facts(document: Document) -> list[tuple[str, str]]:
+    """What was run, on what: names and words."""
+    model, spec = document.model, document.spec
+    calibration, schedule = document.calibration, spec.get("schedule")
+    shape = schedule.get("shape", "") if isinstance(schedule, dict) else ""
+    found = [
+        ("Model", model.model),
+        ("Revision", model.revision),
+        ("Licence", model.licence),
+        ("Target", _target(document)),
+        ("Method", spec.get("method")),
+        ("Schedule", shape),
+        ("Calibration", calibration and f"{calibration.source}: {calibration.samples} × "
+         f"{calibration.sequence_length} tokens, seed {calibration.seed}"),
+        ("Calibration tokens", calibration and f"sha256 {calibration.sha256}"),
+        ("Device", document.device),
+        ("Engine", document.engine_version and f"slimgpt-service {document.engine_version}"),
+        ("Libraries", _libraries(document)),
+        ("Started", document.provenance.get("started")),
+        ("Report", f"schema {document.schema_version}"
+         + (f", newer than {SCHEMA_VERSION}: some of it may not be shown" if document.newer
+            else "")),
+    ]  # fmt: skip
+    return [(name, printable(value)) for name, value in found if value]
+
+
+def _target(document: Document) -> str:
+    for name in ("ratio", "parameters", "memory"):
+        if document.spec.get(name) is not None:
+            return f"{name} {document.spec[name]}"
+    return NOTHING
+
+
+def _libraries(document: Document) -> str:
+    libraries = document.provenance.get("libraries")
+    if not isinstance(libraries, dict):
+        return ""
+    return ", ".join(f"{name} {version}" for name, version in libraries.items())

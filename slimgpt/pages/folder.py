@@ -1,0 +1,33 @@
+"""What a published checkpoint tells people: `report.html` and the model card, beside the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from slimgpt import disk
+from slimgpt.pages import card, comparison, document, page, sweep
+
+PAGE = "report.html"
+
+
+def write(folder: Path) -> None:
+    """Write both into a checkpoint's folder, from the report that lies there.
+
+    Raises:
+        ReportError: there is no report in it.
+        StorageError: the disk is full or cannot be written.
+    """
+    told = document.read(folder / document.REPORT)
+    disk.write_text(folder / PAGE, page.render(told))
+    disk.write_text(folder / card.CARD, card.render(told, folder))
+
+
+def write_sweep(folder: Path) -> None:
+    """Write the comparison into a sweep's folder, from the report that lies there.
+
+    Raises:
+        ReportError: there is no report of a sweep in it.
+        StorageError: the disk is full or cannot be written.
+    """
+    told = sweep.read(folder / document.REPORT)
+    disk.write_text(folder / PAGE, comparison.page(comparison.rows(told.entries()), told.verdict))

@@ -1,0 +1,66 @@
+"""The tables over a model's layers: what is left of each, and how far activations drift."""
+
+from __future__ import annotations
+
+from slimgpt.pages.cells import Cell, Table, derived, number, words
+from slimgpt.pages.document import Document
+
+
+def layers(document: Document) -> Table:
+    """Heads, channels, errors and time of every layer."""
+    rows = []
+    for index, one in enumerate(document.layers):
+        at = f"/layers/{index}"
+        whole = one.parameters_before
+        rows.append(
+            (
+                number(one.layer, f"{at}/layer", "whole"),
+                *_kept(one.heads, one.heads_before, at, "heads"),
+                *_kept(one.kv_heads, one.kv_heads_before, at, "kv_heads"),
+                *_kept(one.channels, one.channels_before, at, "channels"),
+                derived(1 - one.parameters / whole if whole else None, "percent"),
+                number(one.attention_error, f"{at}/attention_error", "fine"),
+                number(one.ffn_error, f"{at}/ffn_error", "fine"),
+                number(max(one.attention_damping, one.ffn_damping), _damped(document, index),
+                       "fine"),
+                number(one.seconds, f"{at}/seconds", "seconds"),
+            )
+        )  # fmt: skip
+    header = (
+        *("Layer", "Heads", "of", "KV heads", "of", "Channels", "of", "Removed"),
+        *("Attention error", "FFN error", "Damping", "Time"),
+    )
+    note = (
+        "Kept of each layer. Errors are the share of the layer's squared output that is lost on "
+        "the calibration tokens; damping is the larger of the two that were needed."
+    )
+    return Table("layers", "Layers", header, rows, note)
+
+
+def drift(document: Document) -> Table:
+    """Figure 2 of the paper as numbers."""
+    rows = [
+        (
+            words(one.model),
+            number(one.layer, f"/drift/{index}/layer", "whole"),
+            number(one.stream, f"/drift/{index}/stream", "fine"),
+            number(one.ffn, f"/drift/{index}/ffn", "fine"),
+        )
+        for index, one in enumerate(document.drift)
+    ]
+    header = ("Model", "Layer", "Residual stream", "FFN")
+    note = (
+        "‖pruned − dense‖² / ‖dense‖² of activations after each layer, both models side by side: "
+        "of the residual stream, and of what the FFN adds to it."
+    )
+    return Table("drift", "Drift from the dense model", header, rows, note)
+
+
+def _damped(document: Document, index: int) -> str:
+    one = document.layers[index]
+    name = "attention" if one.attention_damping >= one.ffn_damping else "ffn"
+    return f"/layers/{index}/{name}_damping"
+
+
+def _kept(after: int, before: int, at: str, name: str) -> tuple[Cell, Cell]:
+    return number(after, f"{at}/{name}", "whole"), number(before, f"{at}/{name}_before", "whole")

@@ -1,0 +1,92 @@
+"""`report.html`: a report as one file that needs nothing else, for screen, print and dark."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from slimgpt.pages.cells import Cell, number
+from slimgpt.pages.document import Document
+from slimgpt.pages.facts import facts
+from slimgpt.pages.figures import plots
+from slimgpt.pages.tables import shown, tables
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number that counts, large."""
+
+    name: str
+    cell: Cell
+    more: str = ""
+
+
+def render(document: Document) -> str:
+    """The page. Everything in it that is not ours is escaped: names and warnings are strangers'."""
+    return fill(
+        "report.html.j2",
+        document=document,
+        tiles=_tiles(document),
+        tables=tables(document),
+        plots=plots(document),
+        facts=facts(document),
+        spec=json.dumps(document.spec, indent=2, ensure_ascii=False),
+    )
+
+
+def fill(template: str, **content: Any) -> str:
+    """A page from its template, with the style sheet and the policy that allows nothing else."""
+    style = _style()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    page = _environment().get_template(template)
+    return page.render(style=style, hash=f"sha256-{digest}", **content) + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("slimgpt.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _style() -> str:
+    sheet = resources.files("slimgpt.pages").joinpath("templates/style.css")
+    return sheet.read_text(encoding="utf-8")
+
+
+def _tiles(document: Document) -> list[Tile]:
+    model = document.model
+    after = number(model.parameters_after, "/model/parameters_after", "count")
+    before = number(model.parameters_before, "", "count").text
+    removed = number(model.ratio_achieved, "/model/ratio_achieved", "percent")
+    tiles = [
+        Tile("Parameters removed", removed, f"asked for: {_asked(document)}"),
+        Tile("Parameters left", after, f"of {before}"),
+        Tile(
+            "Weights on disk",
+            number(model.bytes_after, "/model/bytes_after", "size"),
+            f"of {number(model.bytes_before, '', 'size').text}",
+        ),
+    ]
+    if document.perplexity:
+        one, name = document.perplexity[0], shown(document)[-1]
+        cell = number(getattr(one, name), f"/perplexity/0/{name}")
+        tiles.append(Tile(f"Perplexity, {name}", cell, f"dense {number(one.dense, '').text}"))
+    return tiles
+
+
+def _asked(document: Document) -> str:
+    named = ((name, document.spec.get(name)) for name in ("ratio", "parameters", "memory"))
+    return next((f"{name} {value}" for name, value in named if value is not None), "nothing")

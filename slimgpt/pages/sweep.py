@@ -1,0 +1,66 @@
+"""`Sweep`: the report of a job that made several models, as it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from slimgpt.pages import document
+from slimgpt.pages.comparison import Entry
+from slimgpt.pages.document import SWEEP, Document, Read, ReportError, validated
+
+
+class Point(Read):
+    """One of the models: where it lies, and its report."""
+
+    ratio: float
+    folder: str
+    report: Document
+
+
+class Sweep(Read):
+    """The report.
+
+    Attributes:
+        verdict: what came of it.
+        raw: the JSON object that it was read from.
+    """
+
+    verdict: str = ""
+    points: list[Point]
+    raw: dict[str, Any] = Field({}, exclude=True)
+
+    def entries(self, name: str = "") -> list[Entry]:
+        """The models for a comparison, by their folders below `name`."""
+        return [
+            Entry("/".join(filter(None, (name, point.folder))), point.report)
+            for point in self.points
+        ]
+
+
+def is_one(content: Any) -> bool:
+    """Whether the JSON of a report is a sweep's."""
+    return isinstance(content, dict) and content.get("kind") == SWEEP
+
+
+def of(content: Any, name: str) -> Sweep:
+    """A sweep's report from its JSON.
+
+    Raises:
+        ReportError: it is not one.
+    """
+    return validated(Sweep, content, name).model_copy(update={"raw": content})
+
+
+def read(place: Path) -> Sweep:
+    """A sweep's report from a file or a folder.
+
+    Raises:
+        ReportError: there is none, or it is not one.
+    """
+    content = document.content(place)
+    if not is_one(content):
+        raise ReportError(f"{place} is the report of one model", hint="read it as such")
+    return of(content, str(place))

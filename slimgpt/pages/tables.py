@@ -1,0 +1,228 @@
+"""The tables of a report, the same in a page and in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from slimgpt.pages import layer_tables
+from slimgpt.pages.cells import (
+    Table,
+    change,
+    derived,
+    number,
+    pointer,
+    words,
+)
+from slimgpt.pages.document import NAMES, Document, Name, Score
+
+
+def tables(document: Document) -> dict[str, Table]:
+    """Every table that the report has something for, by name, in the order of reading."""
+    makers: tuple[Callable[[Document], Table], ...] = (
+        _size,
+        _perplexity,
+        _tasks,
+        _inference,
+        layer_tables.layers,
+        layer_tables.drift,
+        _learning,
+        _losses,
+        _stages,
+        _proofs,
+    )
+    made = [maker(document) for maker in makers]
+    return {table.name: table for table in made if table.rows}
+
+
+def shown(document: Document) -> tuple[Name, ...]:
+    """The models that perplexities were measured of."""
+    recovered = any(one.recovered is not None for one in document.perplexity)
+    return NAMES if recovered else NAMES[:2]
+
+
+def _size(document: Document) -> Table:
+    model = document.model
+    rows = [
+        (
+            words("Parameters"),
+            number(model.parameters_before, "/model/parameters_before", "whole"),
+            number(model.parameters_after, "/model/parameters_after", "whole"),
+            number(model.ratio_achieved, "/model/ratio_achieved", "percent"),
+        ),
+        (
+            words("Weights on disk"),
+            number(model.bytes_before, "/model/bytes_before", "size"),
+            number(model.bytes_after, "/model/bytes_after", "size"),
+            derived(1 - model.bytes_after / model.bytes_before if model.bytes_before else None,
+                    "percent"),
+        ),
+    ]  # fmt: skip
+    return Table("size", "Size", ("", "Before", "After", "Removed"), rows)
+
+
+def _perplexity(document: Document) -> Table:
+    names = shown(document)
+    rows = []
+    for index, one in enumerate(document.perplexity):
+        at = f"/perplexity/{index}"
+        best = one.recovered if one.recovered is not None else one.pruned
+        rows.append(
+            (
+                words(one.text),
+                number(one.sequence_length, f"{at}/sequence_length", "whole"),
+                number(one.tokens, f"{at}/tokens", "whole"),
+                *(number(getattr(one, name), f"{at}/{name}") for name in names),
+                change(best, one.dense),
+            )
+        )
+    header = ("Text", "Window", "Tokens", *(name.capitalize() for name in names), "Change")
+    note = "Lower is better. The same windows for every model, none overlapping."
+    return Table("perplexity", "Perplexity", header, rows, note)
+
+
+def _tasks(document: Document) -> Table:
+    scored = [name for name in NAMES if any(_of(one, name) is not None for one in document.tasks)]
+    rows = []
+    for index, one in enumerate(document.tasks):
+        at = f"/tasks/{index}"
+        cells = [
+            words(named(one)),
+            words(one.metric),
+            number(one.shots, f"{at}/shots", "whole"),
+            number(one.samples, f"{at}/samples", "whole"),
+        ]
+        for name in scored:
+            cells.append(number(_of(one, name), f"{at}/{name}", "score"))
+            error = getattr(one, f"{name}_error")
+            cells.append(number(error, f"{at}/{name}_error", "score"))
+        rows.append(tuple(cells))
+    columns = [column for name in scored for column in (name.capitalize(), "±")]
+    header = ("Task", "Metric", "Shots", "Items", *columns)
+    return Table(
+        "tasks",
+        "Tasks",
+        header,
+        rows,
+        "Higher is better, but for perplexities. ± is one standard error.",
+    )
+
+
+def named(one: Score) -> str:
+    """A task with its group; the row of a group's mean says that it is one."""
+    if one.group == one.task:
+        return f"{one.task}, mean"
+    return f"{one.group}: {one.task}" if one.group else one.task
+
+
+def _of(one: Score, name: Name) -> float | None:
+    value: float | None = getattr(one, name)
+    return value
+
+
+def _inference(document: Document) -> Table:
+    loaders = list(dict.fromkeys(one.loader for one in document.inference))
+    several = len(loaders) > 1
+    rows = []
+    for index, one in enumerate(document.inference):
+        at = f"/inference/{index}"
+        rows.append(
+            (
+                words(one.model),
+                *((words(one.loader),) if several else ()),
+                number(one.batch, f"{at}/batch", "whole"),
+                number(one.prompt_tokens, f"{at}/prompt_tokens", "whole"),
+                number(one.new_tokens, f"{at}/new_tokens", "whole"),
+                number(one.prefill_ms, f"{at}/prefill_ms"),
+                number(one.prefill_spread_ms, f"{at}/prefill_spread_ms", "fine"),
+                number(one.decode_ms_per_token, f"{at}/decode_ms_per_token"),
+                number(one.decode_spread_ms, f"{at}/decode_spread_ms", "fine"),
+                number(one.tokens_per_second, f"{at}/tokens_per_second"),
+                number(one.peak_memory_bytes or None, f"{at}/peak_memory_bytes", "size"),
+                number(one.weights_bytes or None, f"{at}/weights_bytes", "size"),
+            )
+        )
+    header = (
+        *("Model", *(("Loader",) if several else ()), "Batch", "Prompt", "New", "Prefill, ms", "±"),
+        *("Decode, ms/token", "±", "Tokens/s", "Peak memory", "Weights"),
+    )
+    note = (
+        f"By {', '.join(loaders)}. Medians of repeated runs on one machine; ± is the distance of "
+        "their quartiles. Prompt and new in tokens."
+    )
+    return Table("inference", "Inference", header, rows, note)
+
+
+def _learning(document: Document) -> Table:
+    one = document.recovery
+    if one is None:
+        return Table("recovery", "Recovery", (), ())
+    rows = [
+        (words("Source"), words(one.source)),
+        (words("Sequences"), number(one.sequences, "/recovery/sequences", "whole")),
+        (words("Tokens learned"), number(one.tokens, "/recovery/tokens", "whole")),
+        (words("Rows held out"), number(one.held_out, "/recovery/held_out", "whole")),
+        (
+            words("Parameters trained"),
+            number(one.trainable_parameters, "/recovery/trainable_parameters", "whole"),
+        ),
+        (words("Published"), words("recovered model" if one.published else "unrecovered model")),
+    ]
+    return Table("recovery", "Recovery", ("", ""), rows, one.left_out)
+
+
+def _losses(document: Document) -> Table:
+    """Where something was held out: at every step there would be thousands of rows."""
+    curves = document.recovery.curves if document.recovery else []
+    rows = []
+    for index, one in enumerate(curves):
+        if one.text is None and one.lessons is None:
+            continue
+        at = f"/recovery/curves/{index}"
+        rows.append(
+            (
+                number(one.step, f"{at}/step", "whole"),
+                number(one.train, f"{at}/train"),
+                number(one.text, f"{at}/text"),
+                number(one.lessons, f"{at}/lessons"),
+            )
+        )
+    header = ("Step", "Training", "Evaluation text", "Held-out rows")
+    return Table("losses", "Loss", header, rows, "Nats a token, at the steps of evaluation.")
+
+
+def _stages(document: Document) -> Table:
+    """Table 3 of the paper: time and memory."""
+    stages = dict.fromkeys((*document.seconds, *document.stage_memory_bytes))
+    rows = [
+        (
+            words(stage),
+            number(document.seconds.get(stage), f"/seconds/{pointer(stage)}", "seconds"),
+            number(
+                document.stage_memory_bytes.get(stage),
+                f"/stage_memory_bytes/{pointer(stage)}",
+                "size",
+            ),
+        )
+        for stage in stages
+    ]
+    if document.peak_memory_bytes:
+        peak = number(document.peak_memory_bytes, "/peak_memory_bytes", "size")
+        total = sum(document.seconds.values())
+        rows.append((words("in all"), derived(total, "seconds"), peak))
+    where = "on the GPU" if document.device.startswith("cuda") else "resident, on the CPU"
+    return Table("cost", "Cost of pruning", ("Stage", "Time", "Peak memory"), rows,
+                 f"Memory is {where}.")  # fmt: skip
+
+
+def _proofs(document: Document) -> Table:
+    rows = [
+        (
+            words(one.loader),
+            number(one.max_difference, f"/verified/{index}/max_difference", "fine"),
+            number(one.tokens, f"/verified/{index}/tokens", "whole"),
+        )
+        for index, one in enumerate(document.verified)
+    ]
+    header = ("Loaded by", "Largest difference of logits", "Tokens")
+    note = "A fresh process loaded the folder and computed logits; so did the model in memory."
+    return Table("proof", "Proof of load", header, rows, note)

@@ -1,0 +1,183 @@
+"""Proof of load for every form: its own loader, in a fresh process, on the same tokens."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.config import Format, GgufType
+from slimgpt.errors import SpecError, VerificationError
+from slimgpt.events import Verified
+from slimgpt.formats import gguf_file, stock
+from slimgpt.layers.stack import Stack
+from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.verify import STDERR_LINES, environment, verify
+
+COMMAND = (sys.executable, "-m", "slimgpt.formats.llama_cpp")
+PLACES = 8  # in a sequence, at which the next token is asked for
+TEXT = "Once upon a time, there was a girl named Lily. She had 12 books; it's größer:\n\tx = 3.5\n"
+EXTRA = ("gguf", "xllamacpp")
+# Shares of the largest logarithm of a probability. f32 sums in another order, as any two libraries
+# do. The others round every weight, and llama.cpp rounds the activations that meet it as well:
+# to 11 bits, to 8 bits, to one of 255 steps of a block's largest.
+SHARES: dict[GgufType, float] = {"f32": 2e-5, "f16": 0.01, "bf16": 0.05, "q8_0": 0.1}
+OWN: dict[torch.dtype, GgufType] = {
+    torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"
+}  # fmt: skip
+# Zeros change no sum, but where a product's inner dimension is another, it is summed in another
+# order: units in the last place of the largest logit.
+PADDED_PLACES = 256
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a loader is asked, and what it should answer.
+
+    Attributes:
+        tokens: (batch, seq) int64.
+        logits: of the model in memory on these tokens (batch, seq, vocab).
+        device: where they were computed.
+    """
+
+    tokens: Tensor
+    logits: Tensor
+    device: torch.device
+
+
+def require(form: Format) -> None:
+    """See that a format can be written and proved here.
+
+    Raises:
+        SpecError: a library is not installed; says which, and how to get it.
+    """
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+    if form == "gguf" and missing:
+        raise SpecError(
+            f"format `gguf` wants {' and '.join(missing)}, which writes the file or proves that "
+            "llama.cpp loads it",
+            hint="pip install 'slimgpt-service[gguf]', or leave format `gguf` out",
+        )
+
+
+def write(
+    form: Format, checkpoint: Checkpoint, folder: Path, probe: Probe, stored: GgufType | None
+) -> Verified:
+    """Write a checkpoint in a format and prove it.
+
+    Args:
+        checkpoint: dense or pruned, in a folder that transformers loads.
+        folder: is there, and empty.
+        stored: type of a GGUF file's matrices; the model's own precision if None.
+
+    Raises:
+        SpecError, UnsupportedModelError: the format cannot hold the model.
+        VerificationError: the loader does not load it, or computes something else.
+        StorageError: the disk is full.
+    """
+    if form == "gguf":
+        kind = gguf_file.type_of(checkpoint, stored)
+        file = folder / f"model-{kind}.gguf"
+        gguf_file.write(checkpoint, file, kind)
+        return prove_gguf(checkpoint, file, kind, probe)
+    if form == "padded":
+        stock.write_padded(checkpoint, folder)
+        return prove_padded(folder, probe)
+    stock.write_uniform(checkpoint, folder)
+    return prove_uniform(folder, probe)
+
+
+def prove_uniform(folder: Path, probe: Probe) -> Verified:
+    """Load a folder of a stock class without trust in any code; logits must be equal."""
+    return verify(folder, probe.tokens, probe.logits, probe.device, "uniform")
+
+
+def prove_padded(folder: Path, probe: Probe) -> Verified:
+    """Load a padded folder without trust in any code; logits may differ in their last places."""
+    largest = float(probe.logits.abs().max())
+    bound = PADDED_PLACES * torch.finfo(probe.logits.dtype).eps * largest
+    if probe.logits.dtype != torch.float32:
+        bound /= PADDED_PLACES / 16
+    return verify(folder, probe.tokens, probe.logits, probe.device, "padded", bound)
+
+
+def prove_gguf(checkpoint: Checkpoint, file: Path, kind: GgufType, probe: Probe) -> Verified:
+    """Ask llama.cpp, in a fresh process, how probable it finds the next tokens.
+
+    Raises:
+        VerificationError: it does not load the file, differs by more than the type's share, or
+            cuts text into other tokens.
+    """
+    tokens = probe.tokens[:2]
+    step = max(tokens.shape[1] // PLACES, 1)
+    places = torch.arange(step - 1, tokens.shape[1], step)
+    found = _ask(file, tokens, places, probe.logits.shape[-1])
+    expected = probe.logits[:2, places].double().log_softmax(-1)
+    wanted = expected.gather(-1, found["ids"])
+    difference = float((found["logprobs"].double() - wanted).abs().max())
+    share = max(SHARES[kind], SHARES[OWN[probe.logits.dtype]])
+    bound = share * float(expected.abs().max())
+    if not difference <= bound:
+        raise VerificationError(
+            f"llama.cpp differs from the model in memory: log-probabilities by up to "
+            f"{difference:g}, at most {bound:g} is allowed in {kind}",
+            hint="nothing was written; leave format `gguf` out, or choose a finer type",
+        )
+    ours = Tokenizer.load(checkpoint.folder).encode(TEXT)
+    if ours != found["cut"].tolist():
+        raise VerificationError(
+            f"llama.cpp cuts text into other tokens than transformers: {found['cut'].tolist()}, "
+            f"not {ours}",
+            hint="leave format `gguf` out, and report the model's tokenizer",
+        )
+    return Verified(
+        format="gguf",
+        loader=f"llama.cpp (xllamacpp {metadata.version('xllamacpp')}), {kind}",
+        max_difference=difference,
+        bound=bound,
+        tokens=tokens.numel(),
+        bytes=file.stat().st_size,
+    )
+
+
+def probe_of(checkpoint: Checkpoint, device: torch.device) -> Probe:
+    """Random tokens, always the same, and the checkpoint's logits, layer by layer."""
+    generator = torch.Generator().manual_seed(0)
+    length = min(64, int(checkpoint.config.get(checkpoint.architecture.family.keys.positions, 64)))
+    tokens = torch.randint(0, checkpoint.architecture.vocabulary, (2, length), generator=generator)
+    return Probe(tokens, Stack(checkpoint, device).logits(tokens), device)
+
+
+def _ask(file: Path, tokens: Tensor, places: Tensor, rows: int) -> dict[str, Tensor]:
+    with tempfile.TemporaryDirectory(prefix="slimgpt-proof-") as name:
+        scratch = Path(name)
+        probe, out = scratch / "probe.safetensors", scratch / "out.safetensors"
+        text = torch.frombuffer(bytearray(TEXT.encode()), dtype=torch.uint8)
+        save_file({"tokens": tokens.cpu().contiguous(), "places": places, "text": text}, probe)
+        threads = str(torch.get_num_threads())
+        finished = subprocess.run(
+            [*COMMAND, str(os.getpid()), file, probe, out, str(rows), threads],
+            env=environment(scratch),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if finished.returncode or not out.exists():
+            raise VerificationError(
+                f"llama.cpp does not load the written file (exit status {finished.returncode}): "
+                + "\n".join(finished.stderr.strip().splitlines()[-STDERR_LINES:]),
+                hint="nothing was written; exit status -9 means that memory ran out",
+            )
+        return load_file(out)

@@ -1,0 +1,165 @@
+"""The `recover` stage: from pruned layers on disk to recovered layers on disk.
+
+recovery-MARK/unrecovered/   the pruned checkpoint, whole, as transformers loads it
+recovery-MARK/training/      snapshots of the trainer; an interrupted training goes on from them
+recovery-MARK/adapters/      the adapters alone
+recovery-MARK/layers/        the layers with the adapters merged
+recovery-MARK/curves.json    written last: the stage is done
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slimgpt import disk
+from slimgpt.checkpoints import whole
+from slimgpt.checkpoints.shards import PartialCheckpoint
+from slimgpt.config import PruneSpec, RecoverySpec
+from slimgpt.events import Event, Loss, Progress
+from slimgpt.intake import Intake
+from slimgpt.planning.plan import Plan
+from slimgpt.recovery import student, training
+from slimgpt.recovery.material import Material
+from slimgpt.texts.lessons import Tokens
+
+PREFIX = "recovery-"
+TRAINER_STATE = "trainer_state.json"
+MOST_WINDOWS = 32  # of the evaluation text, for the curve
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """A finished recovery.
+
+    Attributes:
+        partial: the recovered layers.
+        folder: where `unrecovered` and `adapters` lie.
+        curves: the losses, from the first step to the last.
+        trainable: parameters of the adapters.
+        material: what was learned.
+    """
+
+    partial: PartialCheckpoint
+    folder: Path
+    curves: list[Loss]
+    trainable: int
+    material: Material
+
+
+def recover(
+    spec: PruneSpec,
+    intake: Intake,
+    plan: Plan,
+    partial: PartialCheckpoint,
+    workdir: Path,
+    device: torch.device,
+) -> Generator[Event, None, Recovery]:
+    """Train adapters on the pruned model and merge them.
+
+    Args:
+        partial: the pruned layers, all finished.
+        workdir: where the recovery's own folder is made.
+
+    Raises:
+        NumericalError: a loss is not finite; the pruned layers stay.
+        StorageError: the disk is full.
+    """
+    assert spec.recovery is not None
+    assert intake.material is not None
+    mark = _mark(partial.fingerprint, spec.recovery, intake.material)
+    folder = workdir / (PREFIX + mark[:16])
+    folder.mkdir(parents=True, exist_ok=True)
+    architecture = intake.checkpoint.architecture
+    recovered = PartialCheckpoint(folder / "layers", mark, architecture)
+    curves = folder / "curves.json"
+    if not curves.exists():
+        yield Progress(stage="recover", done=0, total=1, what="loading the pruned model")
+        whole.place(partial, intake.checkpoint, plan.after, folder / student.BASE)
+        model, told = yield from _trained(spec.recovery, intake, folder, device)
+        records = partial.finished()
+        family, count = architecture.family, architecture.layers
+        for index, tensors in enumerate(student.merged_layers(model, family, count)):
+            recovered.write_layer(index, tensors, records[index])
+        disk.write_text(curves, json.dumps(told, allow_nan=False))
+    told = json.loads(curves.read_bytes())
+    points = [Loss.model_validate(point) for point in told["points"]]
+    return Recovery(recovered, folder, points, told["trainable"], intake.material)
+
+
+def discard(workdir: Path) -> None:
+    """Remove what every recovery in the working folder has left."""
+    for folder in workdir.glob(f"{PREFIX}*"):
+        shutil.rmtree(folder)
+
+
+def _mark(job: str, recovery: RecoverySpec, material: Material) -> str:
+    told = {
+        "job": job,
+        "recovery": recovery.model_dump(mode="json", exclude={"publish"}),
+        "material": material.sha256,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _trained(
+    recovery: RecoverySpec, intake: Intake, folder: Path, device: torch.device
+) -> Generator[Event, None, tuple[Any, dict[str, Any]]]:
+    """The model with its trained adapters, which are on the disk as well, and the curves."""
+    architecture = intake.checkpoint.architecture
+    family, dtype = architecture.family, architecture.dtype
+    base = whole.load(folder / student.BASE, family, dtype, device)
+    if device.type == "cuda":
+        student.spare_memory(base)
+    model = student.with_adapters(base, recovery, family)
+    teacher = None
+    if recovery.method == "distillation":
+        dense = intake.teacher or intake.checkpoint
+        mirror, theirs = whole.mirror(dense, folder / "dense"), dense.architecture
+        teacher = whole.load(mirror, theirs.family, theirs.dtype, device)
+    course = _course(intake)
+    snapshots = folder / "training"
+    trainer = training.Teaching(
+        model=model,
+        args=training.arguments(recovery, course, snapshots, device),
+        train_dataset=course.learned,
+        eval_dataset=course.exams or None,
+        data_collator=course.collate,
+        teacher=teacher,
+        temperature=recovery.temperature,
+    )
+    points = yield from training.train(trainer, _usable(snapshots))
+    student.save_adapters(model, folder / student.ADAPTERS)
+    return model, {
+        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "points": [point.model_dump(exclude={"type"}) for point in points],
+    }
+
+
+def _course(intake: Intake) -> training.Course:
+    assert intake.material is not None
+    exams = {training.LESSONS: intake.material.held_out}
+    if intake.exams:
+        windows = intake.exams[0].windows[:MOST_WINDOWS].tolist()
+        exams[training.TEXT] = [Tokens(window, window) for window in windows]
+    kept = {name: sequences for name, sequences in exams.items() if sequences}
+    return training.Course(intake.material.learned, kept, pad=intake.end_token or 0)
+
+
+def _usable(snapshots: Path) -> bool:
+    """Whether there is a whole snapshot; torn ones, whose state was not written, are removed."""
+    whole = False
+    for snapshot in snapshots.glob("checkpoint-*"):
+        try:
+            json.loads((snapshot / TRAINER_STATE).read_bytes())
+            whole = True
+        except (OSError, ValueError):
+            shutil.rmtree(snapshot)
+    return whole

@@ -1,0 +1,77 @@
+"""The pruned model as a whole, with adapters in its linear layers, and back into layers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slimgpt import disk
+from slimgpt.checkpoints.families import Family
+from slimgpt.config import RecoverySpec
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTERS = "adapters"
+BASE = "unrecovered"
+"""What the adapters say they belong to: the folder beside theirs."""
+
+
+def spare_memory(model: Any) -> None:
+    """Compute activations again on the way back instead of keeping them."""
+    # The second is the first one's name before transformers 5.20.
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
+    model.enable_input_require_grads()  # the embedding does not learn, yet gradients pass it
+
+
+def with_adapters(model: nn.Module, spec: RecoverySpec, family: Family) -> Any:
+    """The model with fresh adapters in every linear layer of its decoder; only they learn."""
+    import peft
+
+    torch.manual_seed(spec.seed)
+    config = peft.LoraConfig(
+        task_type=peft.TaskType.CAUSAL_LM,
+        r=spec.rank,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules=[name.rpartition(".")[2] for name in family.linears],
+        bias="none",
+        fan_in_fan_out=family.transposed,
+    )
+    with warnings.catch_warnings():
+        # peft asks the model by a name that transformers is about to change.
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        return peft.get_peft_model(model, config)
+
+
+def save_adapters(model: Any, folder: Path) -> None:
+    """Write the adapters alone, as peft reads them; nothing of this machine's paths."""
+    aside = folder.with_name(f".{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(aside, save_embedding_layers=False)
+    for entry in aside.iterdir():
+        if entry.name not in ADAPTER_FILES:
+            entry.unlink()  # a README that claims the base is on a hub
+    config = json.loads((aside / ADAPTER_FILES[0]).read_bytes())
+    config["base_model_name_or_path"] = BASE
+    disk.write_text(aside / ADAPTER_FILES[0], json.dumps(config, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+
+
+def merged_layers(model: Any, family: Family, layers: int) -> Iterator[dict[str, Tensor]]:
+    """Every layer's tensors with the adapters merged in, by their names within the layer."""
+    state = model.merge_and_unload().state_dict()
+    for index in range(layers):
+        prefix = f"{family.layers}.{index}."
+        yield {
+            name.removeprefix(prefix): tensor.detach().cpu().contiguous()
+            for name, tensor in state.items()
+            if name.startswith(prefix)
+        }

@@ -1,0 +1,70 @@
+"""`RecoverySpec`: how a pruned model learns again.
+
+Imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from slimgpt.naming import Spec, model_name, text_source
+
+
+class RecoverySpec(Spec):
+    """How the pruned model learns again: low-rank adapters, merged in the end (ALGORITHM 8).
+
+    The defaults are the paper's (section 4.1); rank, alpha and dropout are those of LLM-Pruner,
+    whose recipe the paper follows.
+    """
+
+    method: Literal["lora", "distillation"] = Field(
+        "lora",
+        description="`lora` learns the answers; `distillation` learns the dense model's "
+        "distribution over them, and holds both models in memory.",
+    )
+    source: str = Field(
+        "alpaca",
+        max_length=256,
+        description="Rows with `instruction` and `output`, with `messages`, or with text.",
+        examples=["alpaca", "local:instructions.jsonl"],
+    )
+    config: str | None = Field(None, max_length=128, description="Configuration of a hub data set.")
+    split: str = Field("train", max_length=64, description="Split of a hub data set.")
+    text_field: str | None = Field(
+        None, max_length=128, description="Field of text or messages; found by itself if unset."
+    )
+    samples: int | None = Field(None, ge=1, description="Use only so many rows; unset: all.")
+    sequence_length: int = Field(256, ge=8, le=131072, description="Tokens; longer rows are cut.")
+    epochs: float = Field(1.0, gt=0, le=100)
+    learning_rate: float = Field(1e-4, gt=0, le=1, description="Of AdamW; falls as a cosine.")
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    batch_size: int = Field(64, ge=1, le=65536, description="Rows a step, through accumulation.")
+    rank: int = Field(8, ge=1, le=1024)
+    alpha: float = Field(16.0, gt=0)
+    dropout: float = Field(0.05, ge=0, lt=1)
+    temperature: float = Field(1.0, gt=0, le=100, description="Of `distillation`.")
+    teacher: str | None = Field(
+        None,
+        max_length=256,
+        description="Whom `distillation` learns from, named as `model` is; unset: the model as it "
+        "was before pruning. Both must share a vocabulary.",
+    )
+    seed: int = Field(0, ge=0, lt=2**32)
+    publish: Literal["better", "recovered"] = Field(
+        "better",
+        description="What is published where recovery made held-out text worse: the `better` of "
+        "the two, or the `recovered` one all the same.",
+    )
+
+    _source = field_validator("source")(text_source)
+
+    @model_validator(mode="after")
+    def _teaches(self) -> RecoverySpec:
+        if self.teacher is not None:
+            model_name(self.teacher)
+            if self.method != "distillation":
+                raise ValueError("`teacher` goes with method `distillation`, and only with it")
+        return self

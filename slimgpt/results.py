@@ -1,0 +1,149 @@
+"""What a job comes to: its plan and its result as events, and a sweep's folder as a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import slimgpt
+from slimgpt import disk
+from slimgpt.config import PruneSpec, point_folder
+from slimgpt.events import Planned, PlannedPoint, PointEvent, Result, ResultPoint
+from slimgpt.findings import Findings
+from slimgpt.pages import folder as pages
+from slimgpt.pages.document import REPORT
+from slimgpt.report import SweepPoint, SweepReport
+
+KEPT = frozenset({"kept_heads", "kept_kv_heads", "kept_channels"})
+
+
+def planned(points: Sequence[Findings]) -> Planned:
+    """The plan of all models."""
+    smallest = _smallest(points).plan
+    return Planned(
+        parameters_before=smallest.parameters_before,
+        parameters_after=smallest.parameters_after,
+        ratio_achieved=smallest.ratio_achieved,
+        layers=sum(len(point.plan.after) for point in points),
+        channel_multiple=smallest.channel_multiple,
+        points=[_planned(point, point.spec.ratio) for point in points if len(points) > 1],
+    )
+
+
+def result(points: Sequence[Findings], checkpoint: str) -> Result:
+    """What was measured and written.
+
+    Args:
+        checkpoint: the result's folder, relative to the working folder.
+    """
+    smallest = _smallest(points)
+    began = min(point.started for point in points)
+    sweep = [point for point in points if len(points) > 1]
+    return Result(
+        parameters_before=smallest.plan.parameters_before,
+        parameters_after=smallest.plan.parameters_after,
+        ratio_achieved=smallest.plan.ratio_achieved,
+        seconds=(datetime.now(UTC) - began).total_seconds(),
+        peak_memory_bytes=max(max(point.peaks.values()) for point in points),
+        layers=[
+            {"point": number, **record}
+            for number, point in enumerate(points)
+            for record in point.records
+        ],
+        perplexity=_said([point.perplexity for point in points]),
+        tasks=_said([point.tasks for point in points]),
+        verified=_said([point.verified for point in points]),
+        points=[_made(point, point.spec.ratio) for point in sweep],
+        checkpoint=checkpoint,
+    )
+
+
+def gather(spec: PruneSpec, points: Sequence[Findings], folder: Path, destination: Path) -> None:
+    """Put the sweep's own report and page beside its models, and give the whole its name.
+
+    Args:
+        folder: where the models lie, each in `point_folder` of its ratio.
+        destination: on the same disk; must not exist.
+
+    Raises:
+        StorageError: the disk is full.
+    """
+    told = SweepReport(
+        verdict=_verdict(points),
+        engine_version=slimgpt.__version__,
+        spec=spec,
+        points=[
+            SweepPoint(ratio=ratio, folder=name, report=_report(folder / name))
+            for ratio, name in ((ratio, point_folder(ratio)) for ratio in spec.ratios or ())
+        ],
+    )
+    disk.write_text(folder / REPORT, told.model_dump_json(indent=2) + "\n")
+    pages.write_sweep(folder)
+    with disk.storage_errors(destination, 0):
+        folder.rename(destination)
+        disk.sync(destination.parent)
+
+
+def _smallest(points: Sequence[Findings]) -> Findings:
+    return min(points, key=lambda point: point.plan.parameters_after)
+
+
+def _planned(point: Findings, ratio: float | None) -> PlannedPoint:
+    assert ratio is not None
+    plan, checkpoint = point.plan, point.intake.checkpoint
+    return PlannedPoint(
+        ratio=ratio,
+        parameters_after=plan.parameters_after,
+        bytes_after=round(plan.parameters_after * checkpoint.bytes / checkpoint.parameters),
+        ratio_achieved=plan.ratio_achieved,
+        channel_multiple=plan.channel_multiple,
+    )
+
+
+def _made(point: Findings, ratio: float | None) -> ResultPoint:
+    assert ratio is not None
+    return ResultPoint(
+        ratio=ratio,
+        folder=point_folder(ratio),
+        parameters_after=point.plan.parameters_after,
+        ratio_achieved=point.plan.ratio_achieved,
+        verdict=point.verdict.line,
+    )
+
+
+def _said(events: Sequence[Sequence[PointEvent]]) -> list[dict[str, Any]]:
+    """Events of every model, each with its model's number."""
+    return [
+        one.model_dump() | {"point": number} for number, some in enumerate(events) for one in some
+    ]
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    """A model's report without the kept indices, which stay in its own folder."""
+    report: dict[str, Any] = json.loads((folder / REPORT).read_bytes())
+    layers = report["layers"]
+    report["layers"] = [{k: v for k, v in layer.items() if k not in KEPT} for layer in layers]
+    return report
+
+
+def _verdict(points: Sequence[Findings]) -> str:
+    """What came of the sweep, in a sentence or two."""
+    worse = [f"{point.spec.ratio:g}" for point in points if point.verdict.worse]
+    line = f"Recovery made it worse at ratio {', '.join(worse)}. " if worse else ""
+    line += f"{len(points)} models: "
+    line += ", ".join(f"{point.plan.ratio_achieved:.1%}" for point in points)
+    line += " of the parameters removed."
+    if not points[0].perplexity:
+        return line
+    first = points[0].perplexity[0]
+    values = [
+        one.recovered if point.verdict.recovered and one.recovered is not None else one.pruned
+        for point in points
+        for one in point.perplexity[:1]
+    ]
+    where = f"{first.text} at {first.sequence_length} tokens"
+    told = ", ".join(f"{value:.4g}" for value in values)
+    return f"{line} Perplexity on {where}: dense {first.dense:.4g}, then {told}."

@@ -1,0 +1,93 @@
+"""A model in a process of its own that generates when it is told to, and says how long it took.
+
+    python -m slimgpt.stopwatch PARENT_PID FOLDER MODEL_TYPE DTYPE DEVICE THREADS
+
+FOLDER is one that `slimgpt.checkpoints.whole` has made. Every line of standard input is an `Ask` as
+JSON, every line of standard output the `Told` that answers it. Two of these, asked in turn, time
+two models under the same load of the machine, each with a peak of memory of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from slimgpt import memory, precision
+from slimgpt.checkpoints import whole
+from slimgpt.checkpoints.families import FAMILIES
+
+
+class Ask(BaseModel):
+    """What to generate: `new_tokens` after prompts of `prompt_tokens` random ids."""
+
+    batch: int
+    prompt_tokens: int
+    new_tokens: int
+    seed: int = 0
+
+
+class Told(BaseModel):
+    """Seconds of the prompt and of all other tokens, peak memory, what was generated."""
+
+    prefill: float
+    decode: float
+    peak_memory_bytes: int
+    ids: list[list[int]]
+
+
+def main(arguments: list[str]) -> None:
+    """Load the model, then answer until the input ends."""
+    folder, model_type, dtype, device_name, threads = arguments
+    torch.set_num_threads(int(threads))
+    precision.refuse_tf32()
+    device = torch.device(device_name)
+    model = whole.load(Path(folder), FAMILIES[model_type], dtype, device)
+    for line in sys.stdin:
+        print(answer(model, Ask.model_validate_json(line), device).model_dump_json(), flush=True)  # noqa: T201
+
+
+@torch.no_grad()
+def answer(model: Any, ask: Ask, device: torch.device) -> Told:
+    """Generate greedily, prompt and other tokens timed apart."""
+    generator = torch.Generator().manual_seed(ask.seed)
+    shape = (ask.batch, ask.prompt_tokens)
+    prompt = torch.randint(model.config.vocab_size, shape, generator=generator).to(device)
+    memory.forget_peak(device)
+    began = _now(device)
+    output = model(prompt, use_cache=True, logits_to_keep=1)
+    ids = [_next(output.logits)]
+    prefilled = _now(device)
+    for _ in range(ask.new_tokens - 1):
+        output = model(ids[-1], past_key_values=output.past_key_values, use_cache=True)
+        ids.append(_next(output.logits))
+    ended = _now(device)
+    return Told(
+        prefill=prefilled - began,
+        decode=ended - prefilled,
+        peak_memory_bytes=memory.peak_bytes(device),
+        ids=torch.cat(ids, dim=1).tolist(),
+    )
+
+
+def _next(logits: Tensor) -> Tensor:
+    return logits[:, -1:].argmax(-1)
+
+
+def _now(device: torch.device) -> float:
+    """The time when all that was asked of the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+if __name__ == "__main__":
+    from slimgpt.parent import die_with
+
+    die_with(int(sys.argv[1]))
+    main(sys.argv[2:])

@@ -1,0 +1,148 @@
+"""A task's questions from files of this machine, in place of the hub's, with the stock columns.
+
+A folder holds one file a task: `boolq.jsonl`, or with the part of the data in its name,
+`arc_easy_test.jsonl`, `mmlu_dev.jsonl`. The tasks of a family such as MMLU may share a file whose
+rows say their `subject`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slimgpt.errors import CalibrationError
+from slimgpt.texts import local
+
+PARTS = {
+    "test": "test",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "dev",
+    "train": "train",
+}
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".json.gz")
+SUBJECT = "subject"
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Questions, and examples that may be shown before them.
+
+    Attributes:
+        asked: rows to answer.
+        examples: rows for shots; empty where there are none.
+    """
+
+    asked: Sequence[Row]
+    examples: Sequence[Row]
+
+    @property
+    def sha256(self) -> str:
+        """Of both, in order."""
+        told = json.dumps([list(self.asked), list(self.examples)], sort_keys=True, default=str)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+
+def of_file(file: Path, source: str, subject: str | None) -> Rows:
+    """The rows of one file, all of them questions.
+
+    Args:
+        source: what to call it in errors.
+        subject: of the rows to take; None takes all.
+
+    Raises:
+        CalibrationError: the file cannot be read, or has no rows of the subject.
+    """
+    return Rows(_chosen(_read(file, source), subject, source), ())
+
+
+def of_folder(folder: Path, source: str, task: str, config: Mapping[str, Any]) -> Rows:
+    """The rows of the task's files in a folder.
+
+    Args:
+        task: its name in the harness.
+        config: of the stock task: which parts of the data it asks for, and its subject.
+
+    Raises:
+        CalibrationError: there is no such file, or as `of_file`.
+    """
+    files, shared = _files(folder, task)
+    if not files:
+        raise CalibrationError(
+            f"task {task}: there is no file for it in {source}",
+            hint=f"put its rows there as {task}.jsonl, or {task}_PART.jsonl with PART one of "
+            f"{', '.join(PARTS)}",
+        )
+    subject = config.get("dataset_name") if shared else None
+    stock = "test" if config.get("test_split") else "validation"
+    order = (stock, "", "test", "validation", "dev", "train")
+    part = next(part for part in order if part in files)
+    shots = (str(config.get("fewshot_split") or ""), "train", "dev")
+    other = next((one for one in shots if one in files and one != part), None)
+
+    def rows(file: Path) -> Sequence[Row]:
+        name = f"{source}/{file.name}"
+        return _chosen(_read(file, name), subject, name)
+
+    return Rows(rows(files[part]), rows(files[other]) if other else ())
+
+
+def _files(folder: Path, task: str) -> tuple[dict[str, Path], bool]:
+    """The files of a task by the part of its data, and whether it shares them with others."""
+    stems = {
+        file: file.name.split(".")[0].split("_")
+        for file in sorted(folder.iterdir())
+        if file.is_file() and file.name.endswith(SUFFIXES)
+    }
+    words = task.split("_")
+    for length in range(len(words), 0, -1):
+        shared = length < len(words)
+        found: dict[str, Path] = {}
+        for file, stem in stems.items():
+            rest = stem[length:]
+            parts = [PARTS[word] for word in rest if word in PARTS]
+            if stem[:length] != words[:length] or len(parts) < min(len(rest), 1):
+                continue
+            if shared and len(rest) > 1:  # another task of the family
+                continue
+            found.setdefault(parts[0] if parts else "", file)
+        if found:
+            return found, shared
+    return {}, False
+
+
+def _read(file: Path, source: str) -> Sequence[Row]:
+    rows = list(local.parsed(file, source, None, _row))
+    first = rows[0]
+    for number, row in enumerate(rows, start=1):
+        if row.keys() != first.keys():
+            odd = ", ".join(sorted(row.keys() ^ first.keys()))
+            raise CalibrationError(
+                f"{source}: row {number} and the first row differ in their fields: {odd}",
+                hint="give all rows the same fields",
+            )
+    return rows
+
+
+def _row(row: object, _: str | None) -> Row:
+    if not isinstance(row, dict) or not row:
+        raise ValueError(f"a {type(row).__name__}, not an object with a task's fields")
+    return row
+
+
+def _chosen(rows: Sequence[Row], subject: str | None, source: str) -> Sequence[Row]:
+    if subject is None:
+        return rows
+    chosen = [row for row in rows if row.get(SUBJECT) == subject]
+    if not chosen:
+        raise CalibrationError(
+            f"{source}: no row says `{SUBJECT}`: {subject!r}",
+            hint="give the rows of every subject, or ask for single tasks",
+        )
+    return chosen

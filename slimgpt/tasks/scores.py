@@ -1,0 +1,100 @@
+"""From what the harness says of each task to rows: one a metric, and the means of groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slimgpt.tasks.catalogue import Group
+from slimgpt.tasks.quiz import Leaf, Quiz
+
+MEAN = "mean"
+NO_FILTER = "none"
+Told = Mapping[str, Mapping[str, Any]]
+"""Of each task by its name, the harness's metrics."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One model's result on a task or on a group, by one metric.
+
+    Attributes:
+        group: the group that it stands in; its own name for the group's mean.
+        error: standard error; None where there is none.
+    """
+
+    task: str
+    metric: str
+    shots: int
+    samples: int
+    group: str | None
+    value: float
+    error: float | None
+
+
+def rows(quiz: Quiz, told: Told) -> list[Score]:
+    """The rows of a quiz: its tasks, or what they are grouped in, and then the mean of all.
+
+    A group of groups (MMLU) tells of these, not of each of their tasks.
+    """
+    if quiz.metrics is not None:
+        return _chosen(quiz, told)
+    if quiz.group is None:
+        return [row for leaf in quiz.leaves for row in _of(leaf.name, leaf, None, told[leaf.name])]
+    leaves = {leaf.name: leaf for leaf in quiz.leaves}
+    found: list[Score] = []
+    for member in quiz.group.members:
+        if isinstance(member, str):
+            found += _of(member, leaves[member], quiz.name, told[member])
+        else:
+            found += _of_group(member, leaves, quiz.name, told)
+    found += _of_group(quiz.group, leaves, quiz.name, told)
+    return found
+
+
+def _of_group(group: Group, leaves: Mapping[str, Leaf], within: str, told: Told) -> Iterator[Score]:
+    from lm_eval.api.group import Group as Harness
+
+    made = Harness.from_config({**group.config, "task": list(group.leaves)})
+    if not made.has_aggregation:
+        return
+    for name in group.leaves:
+        made.add(leaves[name].task)
+    yield from _of(made.name, leaves[group.leaves[0]], within, made.aggregate(told))
+
+
+def _of(name: str, leaf: Leaf, group: str | None, metrics: Mapping[str, Any]) -> Iterator[Score]:
+    """A row for every metric: `acc,none` and its error, `acc_stderr,none`."""
+    for key, value in metrics.items():
+        metric, comma, filtered = key.partition(",")
+        if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
+            continue
+        error = metrics.get(f"{metric}_stderr,{filtered}")
+        shown = metric if filtered == NO_FILTER else f"{metric} ({filtered})"
+        count = int(metrics["sample_len"])
+        yield Score(name, shown, leaf.shots, count, group, float(value), _number(error))
+
+
+def _chosen(quiz: Quiz, told: Told) -> list[Score]:
+    """One metric a task, and their plain mean; its error is that of independent tasks."""
+    assert quiz.metrics is not None
+    found = [
+        row
+        for leaf in quiz.leaves
+        for row in _of(leaf.name, leaf, quiz.name, told[leaf.name])
+        if row.metric == quiz.metrics[leaf.name]
+    ]
+    mean = sum(row.value for row in found) / len(found)
+    errors = [row.error for row in found if row.error is not None]
+    error = _error_of_mean(errors) if len(errors) == len(found) else None
+    samples = sum(row.samples for row in found)
+    return [*found, Score(quiz.name, MEAN, found[0].shots, samples, quiz.name, mean, error)]
+
+
+def _error_of_mean(errors: Sequence[float]) -> float:
+    return float(sum(error**2 for error in errors) ** 0.5) / len(errors)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -1,0 +1,56 @@
+"""Whether texts share long runs of tokens: what was learned must not be asked in the exam."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+RUN = 64
+"""Tokens in a row that two texts don't share by chance; stock phrases are shorter."""
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Seen:
+    """Every run of `run` tokens of some sequences, by its hash.
+
+    Args:
+        sequences: token ids.
+        run: tokens in a row that count as overlap.
+    """
+
+    def __init__(self, sequences: Iterable[Sequence[int]], run: int = RUN) -> None:
+        self._run = run
+        self._powers = np.power(_BASE, np.arange(run, dtype=np.uint64))
+        hashes = [self._hashes(sequence) for sequence in sequences]
+        self._known = np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]))
+
+    def shares(self, sequence: Sequence[int]) -> bool:
+        """Whether a run of this sequence is among them."""
+        return bool(self._among(self._hashes(sequence)).any())
+
+    def covers(self, sequence: Sequence[int]) -> NDArray[np.bool_]:
+        """Which tokens of a sequence lie within a run that is among them, (n,)."""
+        starts = np.flatnonzero(self._among(self._hashes(sequence)))
+        edges = np.zeros(len(sequence) + 1, dtype=np.int64)
+        edges[starts] += 1
+        edges[starts + self._run] -= 1
+        covered: NDArray[np.bool_] = edges.cumsum()[:-1] > 0
+        return covered
+
+    def _among(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        # Not `np.isin`, which would sort all that is known again for each sequence.
+        if not len(self._known):
+            return np.zeros(len(hashes), dtype=np.bool_)
+        places = np.searchsorted(self._known, hashes).clip(max=len(self._known) - 1)
+        found: NDArray[np.bool_] = self._known[places] == hashes
+        return found
+
+    def _hashes(self, sequence: Sequence[int]) -> NDArray[np.uint64]:
+        ids = np.asarray(sequence, dtype=np.uint64)
+        if len(ids) < self._run:
+            return np.empty(0, np.uint64)
+        runs = np.lib.stride_tricks.sliding_window_view(ids + np.uint64(1), self._run)
+        hashes: NDArray[np.uint64] = runs @ self._powers  # modulo 2^64
+        return hashes

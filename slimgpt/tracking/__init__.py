@@ -1,0 +1,1 @@
+"""What a report becomes in MLflow: `record` decides, `sink` writes, `names` keep the limits."""

@@ -1,0 +1,231 @@
+"""`log`: writes a record and its files to MLflow, so that a repetition changes nothing.
+
+1. A run that carries this key is looked for; only where there is none is one made, key and all.
+2. Parameters, metrics, tags. Metrics bear the time of the run's start: MLflow keeps one of several
+   that agree in name, step, time and value, so that half a batch sent twice is there once.
+3. Files; those that are there already are not sent again.
+4. The version of the registered model, unless the run has one.
+5. Last, the run is called finished. One that stays `RUNNING` is whole only after a repetition.
+
+The environment says who we are to the server, by MLflow's own variables.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from slimgpt.errors import SlimGPTError
+from slimgpt.tracking.record import Record
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+KEY = "slimgpt.key"
+JOB = "slimgpt.job"
+CHECKPOINT = "checkpoint"
+METRICS_TOGETHER = 1000
+TEXTS_TOGETHER = 20  # of 100: a request is at most a megabyte, and a sign may take six bytes of it
+INSTALL = "pip install 'slimgpt-service[mlflow]'"
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is ours, and may be read as JSON
+}
+"""Of MLflow's own variables, where nobody said otherwise."""
+T = TypeVar("T")
+
+
+class TrackingError(SlimGPTError):
+    """MLflow cannot be reached, or refuses."""
+
+    code = "tracking-failed"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to log to.
+
+    Attributes:
+        uri: of the tracking server, as MLflow reads it.
+        experiment: its name; made if there is none.
+        register: name of a registered model that gets a version; empty: none.
+        source: where that version's files lie, such as `s3://…`; empty: among the run's files.
+    """
+
+    uri: str
+    experiment: str
+    register: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a run is of.
+
+    Attributes:
+        key: by which the run is found again.
+        name: the run's, for people.
+        job: the service's job, if there was one.
+        files: of the report, for the run's top folder.
+        checkpoint: folder whose files go along; None: they don't.
+    """
+
+    key: str
+    name: str
+    job: str = ""
+    files: Sequence[Path] = ()
+    checkpoint: Path | None = None
+
+
+class Logged(NamedTuple):
+    """What became of it. `new`: no run was there before; `version`: of the registered model."""
+
+    run_id: str
+    experiment_id: str
+    new: bool
+    version: str
+
+
+def require() -> None:
+    """See that MLflow is installed, before anything expensive.
+
+    Raises:
+        TrackingError: it is not; says how.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import mlflow  # noqa: F401
+    except ImportError as error:
+        raise TrackingError("MLflow is not installed here", hint=INSTALL) from error
+
+
+def log(record: Record, subject: Subject, place: Place) -> Logged:
+    """Write a run, or what is missing of it.
+
+    Raises:
+        TrackingError: the server cannot be reached or refuses; what was written stays, and a
+            repetition goes on from there.
+    """
+    require()
+    from mlflow import MlflowClient
+
+    with _told(place):
+        client = MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
+        experiment = _experiment(client, place.experiment)
+        run, new = _run(client, experiment, subject)
+        finished = run.info.status == "FINISHED"
+        if not finished:
+            _write(client, run, record)
+        _upload(client, run.info.run_id, subject)
+        version = _register(client, run, place, subject) if place.register else ""
+        if not finished:
+            client.set_terminated(run.info.run_id)
+    return Logged(run.info.run_id, experiment, new, version)
+
+
+@contextmanager
+def _told(place: Place) -> Iterator[None]:
+    """What the client raises, which is nearly anything, in one line."""
+    try:
+        yield
+    except SlimGPTError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:500] or type(error).__name__
+        raise TrackingError(
+            f"MLflow at {place.uri}: {said}",
+            hint="see that it runs and takes what is sent, then repeat: nothing is logged twice",
+        ) from error
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"the experiment {name!r} is deleted in MLflow", hint="restore it, or name another"
+        )
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:  # somebody else was first
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def _run(client: MlflowClient, experiment: str, subject: Subject) -> tuple[Any, bool]:
+    """The run with this key, and whether it had to be made."""
+    wanted = f"tags.`{KEY}` = '{subject.key}'"
+    found = client.search_runs(
+        [experiment], wanted, max_results=1, order_by=["attributes.start_time ASC"]
+    )
+    if found:
+        return found[0], False
+    tags = {KEY: subject.key} | ({JOB: subject.job} if subject.job else {})
+    return client.create_run(experiment, run_name=subject.name, tags=tags), True
+
+
+def _write(client: MlflowClient, run: Any, record: Record) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    run_id, when = run.info.run_id, run.info.start_time
+    parameters = [Param(name, value) for name, value in record.parameters.items()]
+    tags = [RunTag(name, value) for name, value in record.tags.items()]
+    metrics = [Metric(one.name, one.value, when, one.step) for one in record.metrics]
+    for some in _together(parameters, TEXTS_TOGETHER):
+        client.log_batch(run_id, params=some)
+    for some in _together(tags, TEXTS_TOGETHER):
+        client.log_batch(run_id, tags=some)
+    for some in _together(metrics, METRICS_TOGETHER):
+        client.log_batch(run_id, metrics=some)
+
+
+def _together(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), most):
+        yield items[start : start + most]
+
+
+def _upload(client: MlflowClient, run_id: str, subject: Subject) -> None:
+    _send(client, run_id, subject.files, "")
+    if subject.checkpoint is not None:
+        files = sorted(file for file in subject.checkpoint.iterdir() if file.is_file())
+        _send(client, run_id, files, CHECKPOINT)
+
+
+def _send(client: MlflowClient, run_id: str, files: Sequence[Path], folder: str) -> None:
+    """Send the files that are not there yet, or not in that size."""
+    there = {entry.path: entry.file_size for entry in client.list_artifacts(run_id, folder)}
+    for file in files:
+        path = f"{folder}/{file.name}" if folder else file.name
+        if there.get(path) != file.stat().st_size:
+            client.log_artifact(run_id, str(file), folder or None)
+
+
+def _register(client: MlflowClient, run: Any, place: Place, subject: Subject) -> str:
+    """The number of the run's version of the registered model, made if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    run_id, name = run.info.run_id, place.register
+    for version in client.search_model_versions(f"run_id = '{run_id}'"):
+        if version.name == name:
+            return str(version.version)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = place.source or f"{run.info.artifact_uri}/{CHECKPOINT}"
+    tags = {JOB: subject.job} if subject.job else {}
+    made = client.create_model_version(name, source, run_id, tags=tags, await_creation_for=0)
+    return str(made.version)

@@ -1,0 +1,128 @@
+"""`slimgpt.stopwatch` through vLLM: a model in a process of its own that generates when told to.
+
+    python -m slimgpt.vllm_stopwatch PARENT_PID FOLDER DTYPE DEVICE ROOM
+
+FOLDER is one that `slimgpt.checkpoints.whole` has made, and its modelling file is the engine's own:
+that is the code which `trust_remote_code` trusts. ROOM is a `Room` as JSON. The engine of vLLM runs
+within this process, so that all prompts of a batch are there before its first step, and
+so that it ends with this process. Caches of prefixes are off: every prompt is read anew.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from pydantic import BaseModel
+
+from slimgpt import memory
+from slimgpt.stopwatch import Ask, Told
+
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # as many threads as the other loader has
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+}
+
+
+class Room(BaseModel):
+    """What the largest ask needs: sequences at once, tokens in each, bytes of the caches.
+
+    `device_bytes`: caches, weights and activations together.
+    """
+
+    batch: int
+    tokens: int
+    cache_bytes: int
+    device_bytes: int
+
+
+def main(arguments: list[str], tells: TextIO) -> None:
+    """Load the model, then answer until the input ends."""
+    folder, dtype, device_name, room = arguments
+    device = torch.device(device_name)
+    if device.index:  # CUDA has not begun: vLLM takes the first device that it sees
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        found = seen[device.index] if len(seen) > device.index else str(device.index)
+        os.environ["CUDA_VISIBLE_DEVICES"] = found
+        device = torch.device(device.type)
+    model = load(Path(folder), dtype, device, Room.model_validate_json(room))
+    for line in sys.stdin:
+        told = answer(model, Ask.model_validate_json(line), device)
+        print(told.model_dump_json(), file=tells, flush=True)
+
+
+def load(folder: Path, dtype: str, device: torch.device, room: Room) -> Any:
+    """The model as vLLM has it, with caches for what will be asked.
+
+    Raises:
+        SystemExit: this vLLM was built for another kind of device.
+        Exception: whatever vLLM raises where it cannot load the model.
+    """
+    import vllm
+    from vllm.platforms import current_platform
+
+    if current_platform.device_type != device.type:
+        built = current_platform.device_type or "no device"
+        raise SystemExit(f"this vLLM is for {built}, the job runs on {device.type}")
+    share = {}
+    if device.type == "cuda":
+        _, total = torch.cuda.mem_get_info(device)
+        share = {"gpu_memory_utilization": min(0.95, room.device_bytes / total)}
+    return vllm.LLM(
+        model=str(folder),
+        skip_tokenizer_init=True,
+        trust_remote_code=True,
+        dtype=dtype,
+        enforce_eager=device.type == "cpu",  # where compiling takes longer than all that is timed
+        enable_prefix_caching=False,
+        disable_log_stats=False,  # they hold the times
+        max_model_len=room.tokens,
+        max_num_seqs=room.batch,
+        max_num_batched_tokens=room.batch * room.tokens,  # all prompts in one step
+        kv_cache_memory_bytes=room.cache_bytes,
+        seed=0,
+        **share,
+    )
+
+
+def answer(model: Any, ask: Ask, device: torch.device) -> Told:
+    """Generate greedily, prompt and other tokens timed apart, by the clock of vLLM's engine."""
+    from vllm import SamplingParams
+
+    generator = torch.Generator().manual_seed(ask.seed)
+    vocabulary = model.llm_engine.model_config.get_vocab_size()
+    prompts = torch.randint(vocabulary, (ask.batch, ask.prompt_tokens), generator=generator)
+    greedy = SamplingParams(
+        temperature=0.0,
+        max_tokens=ask.new_tokens,
+        min_tokens=ask.new_tokens,
+        ignore_eos=True,
+        detokenize=False,
+    )
+    memory.forget_peak(device)
+    asked = [{"prompt_token_ids": prompt} for prompt in prompts.tolist()]
+    done = model.generate(asked, greedy, use_tqdm=False)
+    times = [one.metrics for one in done]
+    prefilled = max(time.first_token_ts for time in times)
+    return Told(
+        prefill=prefilled - min(time.scheduled_ts for time in times),
+        decode=max(time.last_token_ts for time in times) - prefilled,
+        peak_memory_bytes=memory.peak_bytes(device),
+        ids=[list(one.outputs[0].token_ids) for one in done],
+    )
+
+
+if __name__ == "__main__":
+    from slimgpt.parent import die_with
+
+    die_with(int(sys.argv[1]))
+    os.environ.update(ENVIRONMENT)
+    # vLLM and what it calls write to standard output; the answers go where that led before.
+    told_to = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    main(sys.argv[2:], told_to)

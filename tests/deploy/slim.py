@@ -1,0 +1,64 @@
+"""A virtual environment like that of the API's image: the group `service` and what it requires.
+
+Its packages are links into the environment of the tests, so that nothing is downloaded; what the
+group does not require can't be imported in it, torch above all.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+import tomllib
+import venv
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.deploy.compose import ROOT
+
+
+def project() -> dict[str, list[Requirement]]:
+    """The project's `dependencies`, and its group `service`."""
+    read = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return {
+        "dependencies": [Requirement(line) for line in read["project"]["dependencies"]],
+        "service": [Requirement(line) for line in read["dependency-groups"]["service"]],
+    }
+
+
+def required(wanted: list[Requirement]) -> dict[str, Distribution]:
+    """All distributions that these requirements need, by name."""
+    found: dict[str, Distribution] = {}
+    seen: set[tuple[str, str]] = set()
+    queue = [(requirement, extra) for requirement in wanted for extra in _extras(requirement)]
+    while queue:
+        requirement, extra = queue.pop()
+        name = canonicalize_name(requirement.name)
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        found[name] = distribution(name)
+        for line in found[name].requires or []:
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                queue += [(needed, further) for further in _extras(needed)]
+    return found
+
+
+def _extras(requirement: Requirement) -> list[str]:
+    return ["", *requirement.extras]
+
+
+def make(folder: Path) -> Path:
+    """Make the environment. Returns its Python."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    for found in [*required(project()["service"]).values(), distribution("slimgpt-service")]:
+        for top in {file.parts[0] for file in found.files or [] if len(file.parts) > 0}:
+            source = Path(str(found.locate_file(top)))
+            ours = top not in ("..", "__pycache__") and not top.endswith(".pth")
+            if ours and source.exists() and not (site / top).exists():
+                (site / top).symlink_to(source)
+    (site / "project.pth").write_text(f"{ROOT}\n", encoding="utf-8")
+    return folder / "bin" / "python"

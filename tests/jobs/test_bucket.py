@@ -1,0 +1,32 @@
+"""`python -m jobs.bucket`: a place is made once; what cannot be one is said in a line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from jobs.bucket import ensure
+
+
+def test_a_folder_is_made_once(tmp_path: Path) -> None:
+    place = tmp_path / "artifacts"
+    assert ensure(str(place)) == f"{place} was made"
+    (place / "kept").touch()
+    assert ensure(str(place)) == f"{place} is there"
+    assert (place / "kept").exists()
+
+
+def test_what_cannot_be_a_place_is_said_in_a_line(tmp_path: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "SLIMGPT_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.bucket"],
+        env={**env, "SLIMGPT_ARTIFACTS_URL": "nowhere://bucket"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("the place of artifacts cannot be used: nowhere:// is no place")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,177 @@
+"""Every format against transformers: the same pruned model, loaded by the format's own loader."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from slimgpt.checkpoints.architecture import LayerSize
+from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.config import GgufType
+from slimgpt.errors import SlimGPTError, SpecError, UnsupportedModelError
+from slimgpt.formats import blueprint, gguf_file, rulings, stock
+from slimgpt.layers.stack import Stack
+from tests.slimgpt.pruned import Kept, lots, publish
+from tests.slimgpt.tiny import Tiny, tokens
+
+SHIPPED = Path(__file__).parents[3] / "examples/model"
+VOCABULARY = 4104  # room for the shipped tokenizer's ids, and some more
+
+
+def tiny(family: str, **own: Any) -> Tiny:
+    """A tiny model as wide as llama.cpp and the shipped tokenizer want it."""
+    return Tiny(family, **{"hidden": 64, "channels": 96, "vocabulary": VOCABULARY, **own})
+
+
+FAMILIES = {
+    "llama": tiny("llama", llama3_rope=True),
+    "llama with biases": tiny("llama", biases=True, tied=True),
+    "mistral": tiny("mistral", own={"sliding_window": None}),
+    "qwen2": tiny("qwen2", tied=True),
+    "qwen3": tiny("qwen3", tied=True),
+}
+
+
+def pruned(model: Tiny, folder: Path, kept: list[Kept] | None = None) -> Checkpoint:
+    """A pruned tiny model with the shipped model's tokenizer."""
+    dense = Checkpoint.open(model.save(folder / "dense"))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(SHIPPED / name, folder / "dense")
+    parts = kept or lots(dense.architecture, seed=2)
+    return Checkpoint.open(publish(dense, parts, folder / "pruned"))
+
+
+def alike(groups: int) -> list[Kept]:
+    """Other pieces of every layer, but as many, of four groups with two heads."""
+    starts = [min(start, 4 - groups) for start in range(3)]
+    return [Kept(tuple(range(n, n + groups)), tuple(range(n, 64 + n)), 2) for n in starts]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_llama_cpp_computes_what_transformers_computes(name: str, tmp_path: Path) -> None:
+    from slimgpt.formats.llama_cpp import Loaded
+
+    checkpoint = pruned(FAMILIES[name], tmp_path)
+    assert stock.uniform_size(checkpoint.architecture.sizes) is None
+    gguf_file.write(checkpoint, tmp_path / "model.gguf", "f32")
+
+    model = AutoModelForCausalLM.from_pretrained(checkpoint.folder, trust_remote_code=True).eval()
+    probe = tokens(FAMILIES[name], batch=1, length=48)
+    with torch.no_grad():
+        expected = model(probe).logits[0].double().log_softmax(-1)
+    loaded = Loaded(tmp_path / "model.gguf", 48, 1)
+    for place in (0, 9, 47):
+        found = loaded.next(probe[0, : place + 1].tolist(), VOCABULARY)
+        assert len(found) == VOCABULARY
+        worst = max(abs(float(expected[place, token]) - value) for token, value in found)
+        assert worst < 1e-4
+
+
+def test_a_head_of_its_own_beside_head_norms_needs_layers_of_one_size(tmp_path: Path) -> None:
+    from slimgpt.formats.llama_cpp import Loaded
+
+    model = tiny("qwen3", kv_heads=4, heads=8, head_dim=8)
+    different = pruned(model, tmp_path / "different")
+    with pytest.raises(UnsupportedModelError, match="tied to the embedding"):
+        gguf_file.write(different, tmp_path / "no.gguf", "f32")
+
+    same = pruned(model, tmp_path / "same", alike(2))
+    gguf_file.write(same, tmp_path / "model.gguf", "f32")
+    probe = tokens(model, batch=1)
+    expected = Stack(same, torch.device("cpu")).logits(probe)[0, -1].double().log_softmax(-1)
+    for token, value in Loaded(tmp_path / "model.gguf", 24, 1).next(probe[0].tolist(), 500):
+        assert abs(float(expected[token]) - value) < 1e-4
+
+
+@pytest.mark.parametrize("stored", ["f16", "bf16", "f32"])
+def test_the_shipped_model_tells_the_same_story(stored: GgufType, tmp_path: Path) -> None:
+    from slimgpt.formats.llama_cpp import Loaded
+
+    gguf_file.write(Checkpoint.open(SHIPPED), tmp_path / "model.gguf", stored)
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
+    prompt = tokenizer("The following function returns")["input_ids"]
+    model = AutoModelForCausalLM.from_pretrained(SHIPPED).eval()
+    told = model.generate(torch.tensor([prompt]), max_new_tokens=16, do_sample=False)
+    loaded = Loaded(tmp_path / "model.gguf", 64, 1)
+    text = "Straße 12,\n\n  x=[3];\tit's 你好 \U0001f600"
+    assert loaded.cut(text) == tokenizer(text)["input_ids"]
+    assert loaded.greedy(prompt, 16) == told[0, len(prompt) :].tolist()
+
+
+def test_sentencepiece_cuts_as_transformers_does(shared: Path, tmp_path: Path) -> None:
+    from slimgpt.formats.llama_cpp import Loaded
+
+    folder = shared / "models/stories260K"
+    gguf_file.write(Checkpoint.open(folder), tmp_path / "model.gguf", "f32")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    loaded = Loaded(tmp_path / "model.gguf", 64, 1)
+    text = "Once upon a time,  Lily saw 12 größere Hunde.\n你好"
+    assert loaded.cut(text) == tokenizer(text)["input_ids"]
+    prompt = tokenizer("Once upon a time")["input_ids"]
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    told = model.generate(torch.tensor([prompt]), max_new_tokens=16, do_sample=False)
+    assert loaded.greedy(prompt, 16) == told[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_padding_computes_the_same_in_a_stock_class(name: str, tmp_path: Path) -> None:
+    checkpoint = pruned(FAMILIES[name], tmp_path)
+    (tmp_path / "padded").mkdir()
+    stock.write_padded(checkpoint, tmp_path / "padded")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "padded").eval()  # trusts no code
+    probe = tokens(FAMILIES[name])
+    with torch.no_grad():
+        found = model(probe).logits
+    torch.testing.assert_close(
+        found, Stack(checkpoint, torch.device("cpu")).logits(probe), rtol=1e-5, atol=1e-4
+    )
+    assert not (tmp_path / "padded/modeling_slimgpt.py").exists()
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("groups", [2, 3])  # 3 × 2 heads do not divide the hidden size 64
+def test_layers_of_one_size_are_a_stock_class(name: str, groups: int, tmp_path: Path) -> None:
+    model = tiny(name, heads=8, kv_heads=4, head_dim=8)
+    checkpoint = pruned(model, tmp_path, alike(groups))
+    (tmp_path / "uniform").mkdir()
+    stock.write_uniform(checkpoint, tmp_path / "uniform")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "uniform").eval()
+    if name == "llama":
+        assert loaded.config.model_type == ("llama" if groups == 2 else "mistral")
+    probe = tokens(model)
+    with torch.no_grad():
+        found = loaded(probe).logits
+    assert torch.equal(found, Stack(checkpoint, torch.device("cpu")).logits(probe))
+
+
+def test_what_a_format_cannot_hold_is_said_with_the_reason(tmp_path: Path) -> None:
+    dense = Checkpoint.open(Tiny("gpt2").save(tmp_path / "gpt2"))
+    for form in ("uniform", "padded", "gguf"):
+        with pytest.raises(SpecError, match="gpt2"):
+            rulings.require(form, dense.architecture, dense.config)
+    different = pruned(FAMILIES["llama"], tmp_path / "llama")
+    with pytest.raises(SpecError, match="different sizes"):
+        rulings.require("uniform", different.architecture, different.config)
+    scaled = dict(different.config, rope_scaling={"rope_type": "yarn", "factor": 2.0})
+    assert "yarn" in blueprint.obstacle(different.architecture, scaled)
+
+
+def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused(tmp_path: Path) -> None:
+    folder = Tiny("llama").save(tmp_path / "dense")
+    with pytest.raises(SlimGPTError):
+        gguf_file.write(Checkpoint.open(folder), tmp_path / "model.gguf", "f32")
+    assert not (tmp_path / "model.gguf").exists()
+
+
+def test_loaders_are_told_by_the_sizes(tmp_path: Path) -> None:
+    dense = Checkpoint.open(Tiny("llama", hidden=64, channels=96).save(tmp_path / "dense"))
+    sizes = [LayerSize(4, 2, 96), LayerSize(2, 1, 64), LayerSize(4, 2, 32)]
+    told = rulings.loaders(rulings.sized(dense.architecture, sizes), dense.config)
+    assert "every row is a multiple of 32" in told["32-blocks"]
+    assert "hidden size" in told["256-blocks"]
+    assert told["tensor parallel"].startswith("sizes 1:")

@@ -1,0 +1,150 @@
+"""Runs in a real MLflow, read through its REST API and compared with the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from slimgpt.pages import folder as pages
+from tests.servers import free_port
+from tests.slimgpt.pages import sample
+from tests.slimgpt.tracking.conftest import MlflowServer
+
+pytestmark = pytest.mark.timeout(480)  # the first waits for the server
+LAYERS = 40  # more numbers than go into one request
+
+
+def track(place: Path, uri: str, *more: str) -> dict[str, Any]:
+    done = CliRunner().invoke(app, ["track", str(place), "--to", uri, "--json", *more])
+    assert done.exit_code == 0, done.output
+    (one,) = json.loads(done.stdout)["items"]
+    answer: dict[str, Any] = one
+    return answer
+
+
+def checkpoint(folder: Path, **changes: Any) -> Path:
+    """A folder with a report and its pages, and what looks like weights."""
+    sample.write(folder, sample.report(LAYERS, name=sample.HOSTILE) | changes)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    pages.write(folder)
+    return folder
+
+
+def history(server: MlflowServer, run: str, name: str) -> dict[int, float]:
+    """A metric's values by step; each is there once."""
+    found = server.ask("metrics/get-history", run_id=run, metric_key=name)["metrics"]
+    values = {int(one.get("step", 0)): float(one["value"]) for one in found}
+    assert len(values) == len(found)
+    return values
+
+
+def test_a_run_says_what_the_report_says(mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    place = checkpoint(tmp_path / "small")
+    report = json.loads((place / "report.json").read_text())
+    run_id = track(place, mlflow_server.url, "--experiment", "numbers")["run_id"]
+    run = mlflow_server.ask("runs/get", run_id=run_id)["run"]
+    assert run["info"]["status"] == "FINISHED"
+    metrics = {one["key"]: one["value"] for one in run["data"]["metrics"]}
+    assert metrics["parameters/after"] == report["model"]["parameters_after"]
+    assert metrics["ratio_achieved"] == report["model"]["ratio_achieved"]
+    values = set(metrics.values())
+    for row in report["perplexity"] + report["tasks"]:
+        kinds = ("dense", "pruned", "recovered", "dense_error", "pruned_error", "recovered_error")
+        assert {row[kind] for kind in kinds if kind in row} <= values
+    for speed in report["inference"]:
+        assert {speed["prefill_ms"], speed["decode_ms_per_token"]} <= values
+    assert set(report["seconds"].values()) <= values
+    assert history(mlflow_server, run_id, "layers/ffn_error") == {
+        layer["layer"]: layer["ffn_error"] for layer in report["layers"]
+    }
+    assert history(mlflow_server, run_id, "drift/recovered/stream") == {
+        one["layer"]: one["stream"] for one in report["drift"] if one["model"] == "recovered"
+    }
+    curves = report["recovery"]["curves"]
+    assert history(mlflow_server, run_id, "loss/text") == {
+        one["step"]: one["text"] for one in curves if one["text"] is not None
+    }
+    tags = {one["key"]: one["value"] for one in run["data"]["tags"]}
+    assert tags["slimgpt.published"] == "recovered"
+    assert tags["slimgpt.revision"] == report["model"]["revision"]
+    parameters = {one["key"]: one["value"] for one in run["data"]["params"]}
+    assert parameters["schedule.shape"] == report["spec"]["schedule"]["shape"]
+    files = mlflow_server.ask("artifacts/list", run_id=run_id)["files"]
+    assert {file["path"] for file in files} == {"report.json", "report.html", "README.md"}
+
+
+def test_a_repetition_adds_nothing_and_a_torn_run_is_made_whole(
+    mlflow_server: MlflowServer, tmp_path: Path
+) -> None:
+    place = checkpoint(tmp_path / "torn", warnings=["another"])
+    first = track(place, mlflow_server.url, "--experiment", "torn")
+    run_id = first["run_id"]
+    before = history(mlflow_server, run_id, "layers/ratio")
+    # As a process leaves it that was killed before the end: everything may be there but the mark.
+    mlflow_server.ask("runs/update", {"run_id": run_id, "status": "RUNNING"})
+    again = [track(place, mlflow_server.url, "--experiment", "torn") for _ in range(2)]
+    assert first["new"]
+    assert [(one["run_id"], one["new"]) for one in again] == [(run_id, False)] * 2
+    assert history(mlflow_server, run_id, "layers/ratio") == before
+    assert mlflow_server.ask("runs/get", run_id=run_id)["run"]["info"]["status"] == "FINISHED"
+    experiment = {"experiment_ids": [first["experiment_id"]]}
+    assert len(mlflow_server.ask("runs/search", experiment)["runs"]) == 1
+
+
+def test_a_registered_version_leads_to_the_files(
+    mlflow_server: MlflowServer, tmp_path: Path
+) -> None:
+    place = checkpoint(tmp_path / "kept", warnings=["a third"])
+    logged = [track(place, mlflow_server.url, "--register", "small") for _ in range(2)]
+    assert [one["version"] for one in logged] == ["1", "1"]
+    version = mlflow_server.ask("model-versions/get", name="small", version="1")["model_version"]
+    assert version["run_id"] == logged[0]["run_id"]
+    assert version["source"].endswith("/checkpoint")
+    files = mlflow_server.ask("artifacts/list", run_id=version["run_id"], path="checkpoint")
+    assert "checkpoint/model.safetensors" in {file["path"] for file in files["files"]}
+    elsewhere = checkpoint(tmp_path / "elsewhere", warnings=["a fourth"])
+    there = "s3://bucket/jobs/7"
+    made = track(elsewhere, mlflow_server.url, "--register", "small", "--source", there)
+    version = mlflow_server.ask("model-versions/get", name="small", version=made["version"])
+    assert version["model_version"]["source"] == there
+
+
+def test_every_model_of_a_sweep_is_a_run(mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    ratios = {"20": 0.2, "50": 0.5}
+    reports = {name: sample.report(2, ratio=ratio) for name, ratio in ratios.items()}
+    points = [
+        {"ratio": ratios[name], "folder": name, "report": one} for name, one in reports.items()
+    ]
+    place = sample.write(tmp_path / "sweep", {"kind": "sweep", "verdict": "", "points": points})
+    asked = ["track", str(place), "--to", mlflow_server.url, "--json"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    for logged, report in zip(json.loads(done.stdout)["items"], reports.values(), strict=True):
+        run = mlflow_server.ask("runs/get", run_id=logged["run_id"])["run"]["data"]
+        metrics = {one["key"]: one["value"] for one in run["metrics"]}
+        assert metrics["parameters/after"] == report["model"]["parameters_after"]
+
+
+def test_a_server_that_is_away_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    place, away = checkpoint(tmp_path / "away"), f"http://127.0.0.1:{free_port()}"
+    done = CliRunner().invoke(app, ["track", str(place), "--to", away])
+    assert done.exit_code == 1
+    assert away in done.output
+    assert "nothing is logged twice" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_checkpoint_that_is_not_there_cannot_be_sent(tmp_path: Path) -> None:
+    place = sample.write(tmp_path / "bare", sample.report(2))
+    done = CliRunner().invoke(
+        app, ["track", str(place), "--to", "http://127.0.0.1:1", "--checkpoint"]
+    )
+    assert done.exit_code == 1
+    assert "holds no checkpoint" in done.output

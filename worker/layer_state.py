@@ -1,0 +1,106 @@
+"""`LayerState`: which layers of a job an attempt had finished, and where each one's file lies.
+
+A state names all files of one consistent run: an attempt that went on from another's layers lists
+them with the epoch under which they were stored, so nothing is stored twice, and layers of two
+runs that began anew are never mixed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+
+from jobs import prefixes
+from jobs.artifacts import Artifact, Artifacts
+from jobs.job import Claim
+
+STATE = "state.json"
+SHARED = re.compile(r"(p\d+/)?(job|layer-[\w.-]+)")
+"""What an attempt goes on from, of the engine's folder: its fingerprint, layers, their records; of
+a sweep in a folder for each model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A file in the store, and the epoch that stored it."""
+
+    file: Artifact
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerState:
+    """Files of one attempt's layers.
+
+    `life` tells the lives of a job apart: one that is tried again starts anew.
+    """
+
+    epoch: int
+    life: str
+    files: tuple[Shared, ...]
+
+    @classmethod
+    def start(cls, claim: Claim) -> LayerState:
+        """That of an attempt that has finished nothing yet."""
+        began = claim.job.started_at
+        return cls(claim.epoch, began.isoformat() if began else "", ())
+
+    def plus(self, shared: Shared) -> LayerState:
+        """The same with one more file, or with another one of its name."""
+        others = {one.file.path: one for one in self.files} | {shared.file.path: shared}
+        return replace(self, files=tuple(others[path] for path in sorted(others, key=order)))
+
+    def find(self, path: str) -> Shared | None:
+        """The file of that name."""
+        return next((one for one in self.files if one.file.path == path), None)
+
+    def save(self, artifacts: Artifacts, job_id: str) -> None:
+        """Write it beside the attempt's files.
+
+        Raises:
+            OSError: the store does not answer.
+        """
+        files = [asdict(one.file) | {"epoch": one.epoch} for one in self.files]
+        content = json.dumps({"life": self.life, "files": files}).encode()
+        artifacts.write(prefixes.layers(job_id, self.epoch), STATE, content)
+
+
+def order(path: str) -> tuple[int, str, bool]:
+    """Sorts layers by number, and the record after the tensors: it says that they are whole."""
+    folder, _, name = path.rpartition("/")
+    stem, _, suffix = name.partition(".")
+    return int(folder[1:] or 0), stem, suffix == "json"
+
+
+def earlier(artifacts: Artifacts, claim: Claim) -> list[LayerState]:
+    """States of the job's earlier attempts, the most useful first; what can't be read is left out.
+
+    Raises:
+        OSError: the store does not answer.
+    """
+    mine, found = LayerState.start(claim), []
+    job_id = claim.job.id
+    folder = prefixes.layers(job_id, claim.epoch).rpartition("/")[0]
+    for name in artifacts.children(folder):
+        if not name.isdigit() or not 0 < int(name) < claim.epoch:
+            continue
+        try:
+            state = _read(artifacts.read(f"{folder}/{name}", STATE), int(name))
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            continue
+        if state.life == mine.life:
+            found.append(state)
+    return sorted(found, key=lambda state: (len(state.files), state.epoch), reverse=True)
+
+
+def _read(raw: bytes, epoch: int) -> LayerState:
+    content = json.loads(raw)
+    files = [
+        Shared(Artifact(entry["path"], entry["size"], entry["sha256"]), entry["epoch"])
+        for entry in content["files"]
+    ]
+    for shared in files:
+        if not SHARED.fullmatch(shared.file.path) or not 0 < int(shared.epoch) <= epoch:
+            raise ValueError("names a file that no attempt shares")
+    return LayerState(epoch, content["life"], tuple(files))

@@ -1,0 +1,37 @@
+"""Polls for messages, as Celery's consumer makes them: what tells that a worker consumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import Empty
+from typing import Any
+
+from celery import bootsteps
+
+
+def poll_step(beat: Callable[[], None]) -> type[bootsteps.StartStopStep]:
+    """A step of Celery's consumer that calls `beat` whenever the broker has answered a poll."""
+
+    class Polls(bootsteps.StartStopStep):  # type: ignore[misc]
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, consumer: Any) -> None:  # anew after each loss of the connection
+            handlers = consumer.task_consumer.channel.handlers
+            handlers["BRPOP"] = _beating(handlers["BRPOP"], beat)
+
+    return Polls
+
+
+def _beating(read: Callable[..., Any], beat: Callable[[], None]) -> Callable[..., Any]:
+    """Redis's answer to BRPOP is read: a message, or `Empty` after a second without one."""
+
+    def read_and_beat(**options: Any) -> Any:
+        try:
+            answer = read(**options)
+        except Empty:
+            beat()
+            raise
+        beat()
+        return answer
+
+    return read_and_beat

@@ -1,0 +1,216 @@
+"""`Poster`: one POST to a stranger's server, within bounds that hold whatever it does.
+
+The connection goes to an address that was checked, and TLS and `Host` carry the name: a second
+resolution, which might say something else, does not happen. Nothing else leads anywhere: redirects
+are not followed, proxies of the environment are not asked. One deadline bounds it all, name
+resolution and trickling bytes included, and no more than a little of the answer is read.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import httpcore
+import httpx
+
+from jobs.webhooks.targets import RESOLVE_SECONDS, BadTarget, Targets
+from jobs.webhooks.webhook import Outcome
+
+MAX_READ = 4096  # bytes of the answer's body; its status alone counts
+BODY_SECONDS = 2.0
+WRITE_BYTES = 4096
+MAX_ADDRESSES = 4
+MAX_RETRY_AFTER = 24 * 3600.0
+
+
+class Deadline:
+    """The time until which everything must be over."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds left.
+
+        Raises:
+            httpcore.TimeoutException: none.
+        """
+        seconds = self._at - time.monotonic()
+        if seconds <= 0:
+            raise httpcore.ReadTimeout
+        return seconds
+
+    def shorten(self, seconds: float) -> None:
+        """Be over in so many seconds, if that is earlier."""
+        self._at = min(self._at, time.monotonic() + seconds)
+
+
+class TimedStream(httpcore.NetworkStream):
+    """A stream of which every operation ends at the deadline, however many there are."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._deadline.left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        for start in range(0, len(buffer), WRITE_BYTES):
+            self._stream.write(buffer[start : start + WRITE_BYTES], self._deadline.left())
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        stream = self._stream.start_tls(ssl_context, server_hostname, self._deadline.left())
+        return TimedStream(stream, self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class CheckedBackend(httpcore.NetworkBackend):
+    """Connects to addresses that `Targets` has passed, and to nothing else."""
+
+    def __init__(self, targets: Targets, deadline: Deadline) -> None:
+        self._targets = targets
+        self._deadline = deadline
+        self._sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        patience = min(RESOLVE_SECONDS, self._deadline.left())
+        addresses = self._targets.addresses(host, port, patience)[:MAX_ADDRESSES]
+        for number, address in enumerate(addresses):
+            share = self._deadline.left() / (len(addresses) - number)
+            try:
+                stream = self._sockets.connect_tcp(address, port, share, None, socket_options)
+                return TimedStream(stream, self._deadline)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if number == len(addresses) - 1:
+                    raise
+        raise httpcore.ConnectError
+
+
+class Poster:
+    """Posts, each on a connection of its own.
+
+    Args:
+        targets: where to.
+        seconds: the longest that a POST may take.
+        tls: whom to trust; the usual authorities, or those that `SSL_CERT_FILE` names, if None.
+    """
+
+    def __init__(self, targets: Targets, seconds: float, tls: ssl.SSLContext | None = None) -> None:
+        self._targets = targets
+        self._seconds = seconds
+        self._tls = tls or httpx.create_ssl_context()
+        self._agent = f"SlimGPT/{version('slimgpt-service')}"
+
+    def post(self, address: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
+        """Post a JSON document. What goes wrong is in the outcome, never raised."""
+        at, started = datetime.now(UTC), time.monotonic()
+        status = error = retry_after = None
+        try:
+            status, retry_after = self._post(address, body, headers)
+            error = _complaint(status)
+        except BadTarget as refusal:
+            error = str(refusal)
+        except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as fault:
+            error = _words(fault, self._seconds)
+        return Outcome(at, time.monotonic() - started, status, error, retry_after)
+
+    def _post(
+        self, address: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, float | None]:
+        """The answer's status, and how long it asks to wait."""
+        url = self._targets.url(address)
+        sent = {
+            "Host": url.netloc.decode("ascii"),
+            "Content-Type": "application/json",
+            "User-Agent": self._agent,
+            "Connection": "close",
+            **headers,
+        }
+        deadline = Deadline(self._seconds)
+        where = httpcore.URL(
+            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+        )
+        backend = CheckedBackend(self._targets, deadline)
+        with (
+            httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend) as pool,
+            pool.stream("POST", where, headers=list(sent.items()), content=body) as response,
+        ):
+            deadline.shorten(BODY_SECONDS)
+            with suppress(httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
+                _read_some(response)
+            return response.status, _retry_after(response)
+
+
+def _read_some(response: httpcore.Response) -> None:
+    """Read a short body, so that its sender is not cut off; leave a long one."""
+    read = 0
+    for chunk in response.iter_stream():
+        read += len(chunk)
+        if read >= MAX_READ:
+            return
+
+
+def _retry_after(response: httpcore.Response) -> float | None:
+    """Seconds that a receiver in trouble asks to wait, up to a day."""
+    if response.status not in (429, 502, 503, 504):
+        return None
+    given = [value for name, value in response.headers if name.lower() == b"retry-after"]
+    if len(given) == 1 and given[0].isdigit() and len(given[0]) < 10:
+        return min(float(given[0]), MAX_RETRY_AFTER)
+    return None
+
+
+def _complaint(status: int) -> str | None:
+    if 200 <= status < 300:
+        return None
+    if 300 <= status < 400:
+        return f"answered {status}; redirects are not followed"
+    return f"answered {status}"
+
+
+def _words(fault: Exception, seconds: float) -> str:
+    """Why there was no answer: without addresses, which might be of a network's inside."""
+    if isinstance(fault, httpcore.TimeoutException):
+        return f"no answer within {seconds:g} s"
+    for cause in _causes(fault):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not valid: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return "no TLS connection came about"
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return os.strerror(cause.errno).lower()
+    if isinstance(fault, httpcore.ProtocolError):
+        return "the connection ended without an answer in HTTP"
+    return "the connection broke"
+
+
+def _causes(fault: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = fault
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
