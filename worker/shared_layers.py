@@ -61,13 +61,12 @@ class SharedLayers:
         self._before: list[LayerState] = []
         self._changed = threading.Condition()
         self._asked = self._done = 0
-        self._over = False
+        self._over = self._removed = False
         self.failures = 0
         """How often the store did not take a layer at once."""
         context = contextvars.copy_context()
-        target = self._keep_copying
         self._thread = threading.Thread(
-            target=context.run, args=(target,), name="layers", daemon=True
+            target=context.run, args=(self._copy,), name="layers", daemon=True
         )
 
     def __enter__(self) -> SharedLayers:
@@ -122,18 +121,28 @@ class SharedLayers:
 
     def forget(self) -> None:
         """The engine begins anew: what was shared so far is not of its run, nor of any use."""
-        self.remove()
+        self._delete()
         self._state = self._saved = LayerState.start(self._claim)
         self._known, self._before = {}, []
 
     def remove(self) -> None:
-        """Remove the job's layers of all attempts: who comes next begins anew."""
+        """Remove the job's layers of all attempts, for good: the job is over."""
+        self._removed = True  # before it is done: a copy on its way then removes what it brings
+        self._delete()
+
+    def _delete(self) -> None:
         if not self._on:
             return
         try:
             self._artifacts.delete(prefixes.folders(self._claim.job.id)[1])
         except Exception as error:
             log.warning("layers are left in the artifact store", error=str(error))
+
+    def _copy(self) -> None:
+        """What the thread does; it may outlive the job, in a store that is slow to answer."""
+        self._keep_copying()
+        if self._removed:
+            self._delete()
 
     def _keep_copying(self) -> None:
         behind = False

@@ -262,6 +262,30 @@ def test_a_store_that_hangs_holds_up_neither_engine_nor_end(
         wait_until(lambda: _copiers() == [], "the copier has ended", 120)
 
 
+def test_a_copy_that_outlives_the_job_leaves_nothing(
+    claim: Claim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that answers only after the job is over and all of it is swept."""
+    monkeypatch.setattr("worker.shared_layers.JOIN_SECONDS", 0.05)
+    reached, answers = threading.Event(), threading.Event()
+
+    class Slow(Artifacts):
+        def write(self, prefix: str, path: str, content: bytes) -> None:
+            reached.set()
+            assert answers.wait(60)
+            super().write(prefix, path, content)
+
+    artifacts = Slow(str(tmp_path / "artifacts"))
+    with SharedLayers(artifacts, claim, write(tmp_path / "a", 1), on=True) as layers:
+        layers.noted()
+        assert reached.wait(60)
+    layers.remove()
+    assert not list((tmp_path / "artifacts").glob("work/*"))
+    answers.set()
+    wait_until(lambda: not _copiers(), "the copier has ended")
+    assert not list((tmp_path / "artifacts").glob("work/*"))
+
+
 def _copiers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "layers"]
 
