@@ -38,7 +38,7 @@ def download(
     with connect(url, api_key) as service:
         items = service.get(f"/jobs/{job_id}/artifacts")["items"]
         try:
-            _fetch_all(service, job_id, items, directory)
+            fetch(service, job_id, items, directory)
         except OSError as error:
             fail(f"{error.filename or directory} cannot be written: {error.strerror or error}")
     size = sum(item["size"] for item in items)
@@ -48,7 +48,16 @@ def download(
         typer.echo(f"{len(items)} files, {size:,} bytes, all checked, in {directory}")
 
 
-def _fetch_all(service: Service, job_id: str, items: list[dict[str, Any]], directory: Path) -> None:
+def fetch(service: Service, job_id: str, items: list[dict[str, Any]], directory: Path) -> None:
+    """Bring files of a job into a new folder, which appears when all are there and right.
+
+    Args:
+        items: as the service lists the job's files.
+
+    Raises:
+        ServiceError: a file cannot be had, or is not what the list says.
+        OSError: a file cannot be written.
+    """
     partial = directory.with_name(directory.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)

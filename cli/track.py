@@ -1,27 +1,24 @@
-"""`slimgpt track`: a finished report as a run in MLflow."""
+"""`slimgpt track`: a finished report, or a service's jobs, as runs in MLflow."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.client import DEFAULT_URL, ApiKey, Json, Url, fail
-from cli.reports import JOB, found_at
+from cli import tracked
+from cli.client import DEFAULT_URL, ApiKey, Json, UnreachableError, Url, connect, fail
+from cli.reports import JOB
+from cli.tracker import Tracker
 from slimgpt.errors import SlimGPTError
 
 if TYPE_CHECKING:
-    from slimgpt.pages.document import Document
-    from slimgpt.pages.sweep import Sweep
-    from slimgpt.tracking.sink import Logged, Subject
+    from slimgpt.tracking.sink import Logged, Place
 
 EXPERIMENT = "slimgpt"
-REPORT = "report.json"
-FILES = (REPORT, "report.html", "README.md")
 
 To = Annotated[
     str,
@@ -33,7 +30,12 @@ To = Annotated[
     ),
 ]
 Experiment = Annotated[
-    str, typer.Option("--experiment", help="Experiment of the run; made if there is none.")
+    str,
+    typer.Option(
+        "--experiment",
+        envvar="MLFLOW_EXPERIMENT_NAME",
+        help="Experiment of the run; made if there is none.",
+    ),
 ]
 Register = Annotated[
     str | None,
@@ -43,12 +45,12 @@ Register = Annotated[
 
 def track(  # noqa: PLR0913 - one parameter an option
     place: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="PLACE",
+            metavar="[PLACE]",
             help="Folder of a checkpoint or of a finished run, a report.json, or a job's id.",
         ),
-    ],
+    ] = None,
     *,
     to: To,
     experiment: Experiment = EXPERIMENT,
@@ -64,98 +66,83 @@ def track(  # noqa: PLR0913 - one parameter an option
             help="Where the registered version's files lie already; they are not sent then.",
         ),
     ] = None,
+    jobs: Annotated[
+        bool,
+        typer.Option("--jobs", help="In place of PLACE: every job of the service that succeeded."),
+    ] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            metavar="SECONDS",
+            help="With --jobs: look again so often, until stopped.  [default: look once]",
+        ),
+    ] = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Log a report to MLflow as a run: parameters, metrics, files. Repeated, it adds nothing."""
-    from slimgpt.tracking import record, sink
+    if jobs == (place is not None):
+        fail("name a PLACE, or --jobs for all jobs of the service", 2)
+    if not jobs and every is not None:
+        fail("--every goes with --jobs: a finished report does not change", 2)
+    if jobs and source is not None:
+        fail("--source is one model's address, which many jobs cannot share", 2)
+    from slimgpt.tracking import sink
 
     target = sink.Place(to, experiment, register or "", source or "")
     whole = checkpoint or (bool(register) and not source)
     try:
-        found = found_at(place, url, api_key)
-        with TemporaryDirectory(prefix="slimgpt-track-") as spare:
-            home = _home(place, found, Path(spare))
-            logged = [
-                sink.log(record.of(one), _subject(home, part, one, whole), target)
-                for part, one in _parts(found)
-            ]
+        sink.require()
+        if place is None:
+            with connect(url, api_key) as service:
+                _follow(
+                    Tracker(service, target, whole=whole, failed=_warn), every, register, as_json
+                )
+            return
+        logged = _one(place, target, whole, url, api_key)
     except SlimGPTError as error:
         fail(str(error))
     if as_json:
         typer.echo(json.dumps({"items": [one._asdict() for one in logged]}))
     for one in logged if not as_json else ():
-        typer.echo(_said(one, target.register))
+        typer.echo(_said(one, register))
 
 
-class Home(NamedTuple):
-    """Where a report and its files lie; `job`: the id of the service's, if it is of one."""
-
-    folder: Path
-    key: str
-    job: str
-
-
-def _home(place: str, found: Document | Sweep, spare: Path) -> Home:
-    """Where the files are.
-
-    Args:
-        spare: an empty folder, for a job's report, which has no file here.
-    """
-    from slimgpt.pages.document import find
-
+def _one(place: str, target: Place, whole: bool, url: str, api_key: str | None) -> list[Logged]:
     if JOB.fullmatch(place) and not Path(place).exists():
-        for part, one in _parts(found):
-            (spare / part).mkdir(exist_ok=True)
-            (spare / part / REPORT).write_text(json.dumps(one.raw), encoding="utf-8")
-        return Home(spare, place, place)
-    file = find(Path(place))
-    return Home(file.parent, hashlib.sha256(file.read_bytes()).hexdigest(), "")
+        with connect(url, api_key) as service, tracked.of_job(service, place, whole=whole) as one:
+            return one.log(target, whole=whole)
+    return tracked.of_path(Path(place)).log(target, whole=whole)
 
 
-def _parts(found: Document | Sweep) -> list[tuple[str, Document]]:
-    """The models of a report, by their folders; one model lies in the report's own."""
-    from slimgpt.pages.sweep import Sweep
-
-    if not isinstance(found, Sweep):
-        return [("", found)]
-    raw = [point["report"] for point in found.raw["points"]]
-    return [
-        (point.folder, point.report.model_copy(update={"raw": content}))
-        for point, content in zip(found.points, raw, strict=True)
-    ]
-
-
-def _subject(home: Home, part: str, document: Document, whole: bool) -> Subject:
-    """What is logged, and its files.
-
-    Args:
-        part: folder of the model below the report's.
-        whole: whether the checkpoint goes along.
+def _follow(tracker: Tracker, every: float | None, register: str | None, as_json: bool) -> None:
+    """Look, once or again and again; a line for each run that is new.
 
     Raises:
-        TrackingError: it is to go along, and is not here.
+        typer.Exit: it looked once, and not all could be logged.
+        ServiceError: the service refuses, or it looked once and nothing answers.
     """
-    from slimgpt.tracking.sink import Subject, TrackingError
-
-    folder = home.folder / part
-    if whole and not (folder / "config.json").is_file():
-        raise TrackingError(
-            f"{home.job or folder} holds no checkpoint, whose files were to be sent",
-            hint="`slimgpt download JOB` fetches one; with --source, only an address is registered",
-        )
-    name = home.job or f"{home.folder.resolve().name}-{document.model.ratio_achieved:.0%}"
-    return Subject(
-        key=f"{home.key}/{part}".rstrip("/"),
-        name=f"{name}/{part}".rstrip("/"),
-        job=home.job,
-        files=[folder / name for name in FILES if (folder / name).is_file()],
-        checkpoint=folder if whole else None,
-    )
+    while True:
+        try:
+            for one in tracker.look():
+                if one.new or every is None:
+                    typer.echo(json.dumps(one._asdict()) if as_json else _said(one, register))
+        except UnreachableError as error:
+            if every is None:
+                raise
+            typer.echo(f"warning: {error}; next look in {every:g} s", err=True)
+        if every is None:
+            raise typer.Exit(int(tracker.behind))
+        time.sleep(every)
 
 
-def _said(logged: Logged, register: str) -> str:
+def _warn(job: str, why: str) -> None:
+    typer.echo(f"warning: {job} is not logged: {why}", err=True)
+
+
+def _said(logged: Logged, register: str | None) -> str:
     what = "logged" if logged.new else "was logged before, nothing is missing"
     version = f"; {register} version {logged.version}" if logged.version else ""
     return f"run {logged.run_id} of experiment {logged.experiment_id}: {what}{version}"

@@ -151,8 +151,9 @@ class Perplexity(PointEvent):
 
 
 class Latency(PointEvent):
-    """What generation costs one model at one batch size: medians, and the quartiles' distance.
+    """What generation costs one model at one batch size: medians over the rounds.
 
+    A spread is the width of the range that nine of ten rounds lay in (5th to 95th percentile).
     `interleaved`: the models were timed in turn, under the same load of the machine.
     """
 

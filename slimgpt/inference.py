@@ -149,7 +149,7 @@ def summarise(
     told: Sequence[Told],
     loader: str,
 ) -> Latency:
-    """Medians, and the distance of the quartiles as the spread."""
+    """Medians, and as the spread the range that nine of ten rounds lay in."""
     steps = spec.new_tokens - 1
     prefill = np.array([one.prefill for one in told]) * 1e3
     decode = np.array([one.decode for one in told]) * 1e3 / steps
@@ -173,7 +173,7 @@ def summarise(
 
 
 def _spread(values: np.ndarray) -> float:
-    low, high = np.percentile(values, [25, 75])
+    low, high = np.percentile(values, [5, 95])
     return float(high - low)
 
 

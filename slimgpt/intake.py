@@ -176,7 +176,7 @@ def examine(
                     yield Warned(message=message)
             else:
                 most = spec.evaluation.max_tokens
-                cut = windows.windows(content, tokenizer, length, most)
+                cut = windows.windows(content, tokenizer, length, most, f"evaluation text {text}")
                 exam = Exam(text, windows.protocol(text, length, most), cut)
             exams.append(exam)
     return exams

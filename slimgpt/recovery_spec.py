@@ -11,6 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from slimgpt.naming import Spec, model_name, text_source
 
+Method = Literal["lora", "distillation"]
+
 
 class RecoverySpec(Spec):
     """How the pruned model learns again: low-rank adapters, merged in the end (ALGORITHM 8).
@@ -19,7 +21,7 @@ class RecoverySpec(Spec):
     whose recipe the paper follows.
     """
 
-    method: Literal["lora", "distillation"] = Field(
+    method: Method = Field(
         "lora",
         description="`lora` learns the answers; `distillation` learns the dense model's "
         "distribution over them, and holds both models in memory.",

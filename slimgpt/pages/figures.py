@@ -123,7 +123,7 @@ def _inference(document: Document) -> Figure:
             return [None if value is None else value / unit for value in values]
 
         bars(axes, [_short(one, settings) for one in settings],
-             [(name, of(name, field), of(name, spread)) for name in names])  # fmt: skip
+             [(name, of(name, field), of(name, spread, 2 * unit)) for name in names])  # fmt: skip
         axes.set_title(title, loc="left")
         axes.set_xlabel("batch")
     legend(figure, many[0])

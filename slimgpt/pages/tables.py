@@ -142,12 +142,20 @@ def _inference(document: Document) -> Table:
             )
         )
     header = (
-        *("Model", *(("Loader",) if several else ()), "Batch", "Prompt", "New", "Prefill, ms", "±"),
-        *("Decode, ms/token", "±", "Tokens/s", "Peak memory", "Weights"),
+        *(
+            "Model",
+            *(("Loader",) if several else ()),
+            "Batch",
+            "Prompt",
+            "New",
+            "Prefill, ms",
+            "Spread",
+        ),
+        *("Decode, ms/token", "Spread", "Tokens/s", "Peak memory", "Weights"),
     )
     note = (
-        f"By {', '.join(loaders)}. Medians of repeated runs on one machine; ± is the distance of "
-        "their quartiles. Prompt and new in tokens."
+        f"By {', '.join(loaders)}. Medians of repeated runs on one machine; a spread is the "
+        "width of the range that nine of ten runs lay in. Prompt and new in tokens."
     )
     return Table("inference", "Inference", header, rows, note)
 

@@ -14,7 +14,13 @@ from slimgpt.errors import CalibrationError
 from slimgpt.texts.calibration import Encoder
 
 
-def windows(text: str, tokenizer: Encoder, length: int, max_tokens: int | None = None) -> Tensor:
+def windows(
+    text: str,
+    tokenizer: Encoder,
+    length: int,
+    max_tokens: int | None = None,
+    name: str = "the text",
+) -> Tensor:
     """Cut a text into windows: (n, length) int64, n ≥ 1.
 
     Args:
@@ -22,6 +28,7 @@ def windows(text: str, tokenizer: Encoder, length: int, max_tokens: int | None =
         tokenizer: the model's own.
         length: tokens in a window, at least 2 (the first token of a window is not predicted).
         max_tokens: use only so many tokens from the start; None uses all.
+        name: of the text, for people.
 
     Raises:
         CalibrationError: the text is shorter than one window, or the window longer than the
@@ -36,7 +43,7 @@ def windows(text: str, tokenizer: Encoder, length: int, max_tokens: int | None =
     count = len(ids) // length
     if count == 0:
         raise CalibrationError(
-            f"the evaluation text has {len(ids):,} tokens, less than one window of {length}",
+            f"{name} has {len(ids):,} tokens, less than one window of {length}",
             hint="give a longer text, a shorter sequence length, or a larger max_tokens",
         )
     return torch.tensor(ids[: count * length], dtype=torch.int64).view(count, length)

@@ -56,3 +56,30 @@ def test_scoring_heads_by_the_first_inverse_is_worse(shared: Path, tmp_path: Pat
         for score in ("exact", "diagonal")
     ]
     assert values[0] < values[1]
+
+
+def test_recovery_lowers_held_out_perplexity(shared: Path, tmp_path: Path) -> None:
+    """A short course; `benchmarks.recovery` runs the whole one, on two models."""
+    stories = (shared / "data" / "tinystories" / "stories-1MiB.txt").read_text()
+    (tmp_path / "stories.txt").write_text(stories[:200_000])
+    text = "local:stories.txt"
+    spec = PruneSpec.model_validate(
+        {
+            "model": "local:stories260K",
+            "ratio": 0.5,
+            "calibration": {"source": text, "samples": 64, "sequence_length": 256},
+            "recovery": {
+                "source": text,
+                "samples": 64,
+                "learning_rate": 4e-3,
+                "batch_size": 8,
+                "rank": 32,
+                "alpha": 64,
+            },
+            "evaluation": {"max_tokens": 6400},
+        }
+    )
+    events = run(spec, tmp_path / "work", Roots(shared / "models", tmp_path), "cpu")
+    [one] = [event for event in events if isinstance(event, Perplexity)]
+    assert one.recovered is not None
+    assert one.dense < one.recovered < 0.9 * one.pruned

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from jobs.artifacts import Artifacts
+from jobs.settings import Settings
+from jobs.store import Store
+from slimgpt.events import Result
 from slimgpt.pages import folder as pages
-from tests.servers import free_port
+from tests.api.conftest import BODY, api, base_url, own_store
+from tests.cli.conftest import command
+from tests.servers import free_port, wait_until
 from tests.slimgpt.pages import sample
 from tests.slimgpt.tracking.conftest import MlflowServer
+
+__all__ = ["api", "base_url", "own_store"]
 
 pytestmark = pytest.mark.timeout(480)  # the first waits for the server
 LAYERS = 40  # more numbers than go into one request
 
 
-def track(place: Path, uri: str, *more: str) -> dict[str, Any]:
+def track(place: Path | str, uri: str, *more: str) -> dict[str, Any]:
     done = CliRunner().invoke(app, ["track", str(place), "--to", uri, "--json", *more])
     assert done.exit_code == 0, done.output
     (one,) = json.loads(done.stdout)["items"]
@@ -148,3 +159,107 @@ def test_a_checkpoint_that_is_not_there_cannot_be_sent(tmp_path: Path) -> None:
     )
     assert done.exit_code == 1
     assert "holds no checkpoint" in done.output
+
+
+def publish(api: httpx.Client, store: Store, settings: Settings, folder: Path) -> str:
+    """A job of the service that succeeded with a folder as its files; its id."""
+    job_id: str = api.post("/jobs", json=BODY).json()["id"]
+    claim = store.claim(job_id, "tester")
+    assert claim is not None
+    prefix = f"jobs/{job_id}/{claim.epoch}"
+    Artifacts(settings.artifacts_url).put(prefix, folder)
+    result = Result(
+        parameters_before=2, parameters_after=1, ratio_achieved=0.5, seconds=1, peak_memory_bytes=1
+    )
+    report = json.loads((folder / "report.json").read_text())
+    store.finish(job_id, claim.epoch, prefix=prefix, result=result.model_dump(), report=report)
+    return job_id
+
+
+def jobs_of(server: MlflowServer, experiment: str) -> dict[str, str]:
+    """The status of every run of an experiment by its job; there is one run a job."""
+    known = server.ask("experiments/search", {"max_results": 100})["experiments"]
+    ids = [one["experiment_id"] for one in known if one["name"] == experiment]
+    runs = server.ask("runs/search", {"experiment_ids": ids}).get("runs", []) if ids else []
+    tags = [{tag["key"]: tag["value"] for tag in run["data"]["tags"]} for run in runs]
+    status = {
+        tag["slimgpt.job"]: run["info"]["status"] for tag, run in zip(tags, runs, strict=True)
+    }
+    assert len(status) == len(runs)
+    return status
+
+
+def test_a_job_is_logged_with_its_page_and_card(
+    mlflow_server: MlflowServer,
+    api: httpx.Client,
+    base_url: str,
+    own_store: Store,
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    job = publish(api, own_store, settings, checkpoint(tmp_path / "done"))
+    run_id = track(job, mlflow_server.url, "--url", base_url, "--register", "of-a-job")["run_id"]
+    files = mlflow_server.ask("artifacts/list", run_id=run_id)["files"]
+    assert {file["path"] for file in files} == {
+        *("report.json", "report.html", "README.md", "checkpoint")
+    }
+    whole = mlflow_server.ask("artifacts/list", run_id=run_id, path="checkpoint")["files"]
+    assert {file["path"] for file in whole} >= {"checkpoint/model.safetensors"}
+
+
+def test_every_job_is_logged_once_also_while_the_server_was_away(
+    mlflow_server: MlflowServer,
+    api: httpx.Client,
+    base_url: str,
+    own_store: Store,
+    settings: Settings,
+    tmp_path: Path,
+) -> None:
+    """Followed by a process of its own: one job before, one after; one whose files are gone."""
+    folder = checkpoint(tmp_path / "done")
+    lost, first = (publish(api, own_store, settings, folder) for _ in range(2))
+    Artifacts(settings.artifacts_url).delete(f"jobs/{lost}")
+    words = ["track", "--jobs", "--to", mlflow_server.url, "--experiment", "all", "--url", base_url]
+    mlflow_server.kill()
+    try:
+        told = tmp_path / "warnings"
+        with told.open("wb") as stderr:
+            following = subprocess.Popen(
+                command(*words, "--every", "1"),
+                env=os.environ | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
+        wait_until(lambda: f"{first} is not logged" in told.read_text(), "it was tried", 120)
+    finally:
+        mlflow_server.start()
+    try:
+        wait_until(lambda: jobs_of(mlflow_server, "all") == {first: "FINISHED"}, "one run", 120)
+        second = publish(api, own_store, settings, folder)
+        both = {first: "FINISHED", second: "FINISHED"}
+        wait_until(lambda: jobs_of(mlflow_server, "all") == both, "two runs", 60)
+    finally:
+        following.kill()
+        following.wait()
+    assert f"{lost} is not logged" in told.read_text()
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert done.exit_code == 1  # of the one that is lost
+    assert [json.loads(line)["new"] for line in done.stdout.splitlines() if line[0] == "{"] == [
+        *(False, False)
+    ]
+    assert jobs_of(mlflow_server, "all") == both
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "name a PLACE, or --jobs"),
+        (["here", "--jobs"], "name a PLACE, or --jobs"),
+        (["here", "--every", "5"], "--every goes with --jobs"),
+        (["--jobs", "--source", "s3://b/c"], "which many jobs cannot share"),
+    ],
+)
+def test_what_does_not_go_together_is_said(words: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, ["track", *words, "--to", "http://127.0.0.1:1"])
+    assert done.exit_code == 2
+    assert said in done.output
