@@ -28,7 +28,8 @@ from jobs.environment import scrubbed
 from jobs.settings import Settings
 from slimgpt.config import PruneSpec
 from slimgpt.errors import HubUnreachableError
-from slimgpt.events import Failed, Outlook
+from slimgpt.events import Failed
+from slimgpt.outlook import Outlook
 
 PLAN_SECONDS = 30.0
 PROCESSOR_SECONDS = 30

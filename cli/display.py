@@ -254,8 +254,8 @@ def _fact(event: AnyEvent | Event) -> str:
             )
         case events.Verified():
             return (
-                f"verified: {event.loader} loads it; logits of {event.tokens} tokens differ by "
-                f"at most {event.max_difference:g}"
+                f"verified: {event.format}, by {event.loader}; logits of {event.tokens} tokens "
+                f"differ by at most {event.max_difference:g}"
             )
     return ""
 

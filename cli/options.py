@@ -8,6 +8,7 @@ import typer
 
 from slimgpt.config import GgufType, HeadScore, HeadUnit, Method, PruneSpec
 
+Fields = dict[str, Any]
 # An option that is not given means what a job means that does not say it.
 DEFAULTS = PruneSpec.model_construct(model="", ratio=0.0)
 
@@ -77,6 +78,21 @@ ChannelMultiple = Annotated[
         "meets the ratio]"
     ),
 ]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        help="Publish this format, too: uniform, padded or gguf; may be given several times.  "
+        "[default: exact alone]",
+    ),
+]
+TensorParallel = Annotated[
+    int | None,
+    typer.Option(
+        help="Heads, KV heads and FFN widths of every layer divide by this number of devices: 1, "
+        "2, 4, 8, 16 or 32.  [default: 1]"
+    ),
+]
 GgufPrecision = Annotated[
     GgufType | None,
     typer.Option(
@@ -113,6 +129,12 @@ TimingBatches = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from the last finished layer in OUT.work.")
 ]
+
+
+def loading(formats: list[str] | None, gguf_type: str | None, parallel: int | None) -> Fields:
+    """What a specification is told of formats and loaders; what was not given is left out."""
+    given = {"formats": formats or None, "gguf_type": gguf_type, "tensor_parallel": parallel}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def targets(ratios: list[float] | None) -> dict[str, Any]:

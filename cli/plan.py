@@ -13,7 +13,7 @@ from cli.layer_row import PLAN_HEADER, aligned, sizes
 from cli.options import DEFAULTS
 from cli.specification import make_spec, model_place, schedule_fields
 from cli.summary import show_facts, size
-from slimgpt.events import Outlook
+from slimgpt.outlook import Outlook, Ruling
 
 CALIBRATION = DEFAULTS.calibration
 
@@ -30,6 +30,9 @@ def plan(  # noqa: PLR0913 - one parameter an option
     method: options.PruningMethod = DEFAULTS.method,
     head_unit: options.Unit = DEFAULTS.head_unit,
     channel_multiple: options.ChannelMultiple = None,
+    tensor_parallel: options.TensorParallel = None,
+    formats: options.Formats = None,
+    gguf_type: options.GgufPrecision = None,
     samples: options.Samples = CALIBRATION.samples,
     seq_len: options.SequenceLength = CALIBRATION.sequence_length,
     as_json: Json = False,
@@ -50,6 +53,7 @@ def plan(  # noqa: PLR0913 - one parameter an option
                 "calibration": {"samples": samples, "sequence_length": seq_len},
                 "head_unit": head_unit,
                 "channel_multiple": channel_multiple,
+                **options.loading(formats, gguf_type, tensor_parallel),
             }
         )
         from slimgpt.origins.roots import Roots
@@ -60,6 +64,10 @@ def plan(  # noqa: PLR0913 - one parameter an option
             display.show(outlook)
         else:
             _print(console, outlook)
+
+
+def _format(ruling: Ruling) -> str:
+    return ruling.format if ruling.possible else f"{ruling.format}: not possible, {ruling.reason}"
 
 
 def _print(console: Console, outlook: Outlook) -> None:
@@ -83,6 +91,8 @@ def _print(console: Console, outlook: Outlook) -> None:
             f"{size(outlook.activation_bytes)} of activations in host memory",
         ),
         ("FFN widths", f"multiples of {outlook.channel_multiple}"),
+        *(("format", _format(one)) for one in outlook.formats),
+        *(("loaders", what) for what in outlook.loaders.values()),
     )
     show_facts(console, facts)
     for point in outlook.points:

@@ -51,6 +51,9 @@ def prune(  # noqa: PLR0913 - one parameter an option
     head_unit: options.Unit = DEFAULTS.head_unit,
     group_size: options.GroupSize = str(DEFAULTS.group_size),
     channel_multiple: options.ChannelMultiple = None,
+    tensor_parallel: options.TensorParallel = None,
+    formats: options.Formats = None,
+    gguf_type: options.GgufPrecision = None,
     damping: options.Damping = DEFAULTS.damping,
     eval_text: options.EvaluationTexts = None,
     eval_seq_len: options.EvaluationLengths = None,
@@ -112,6 +115,7 @@ def prune(  # noqa: PLR0913 - one parameter an option
                 "head_unit": head_unit,
                 "group_size": group_size,
                 "channel_multiple": channel_multiple,
+                **options.loading(formats, gguf_type, tensor_parallel),
                 "damping": damping,
             }
         )

@@ -44,6 +44,9 @@ OPTIONS = {
     ("recovery", "samples"): "--recover-samples",
     ("recovery", "sequence_length"): "--recover-seq-len",
     ("recovery", "rank"): "--lora-rank",
+    ("formats",): "--format",
+    ("gguf_type",): "--gguf-type",
+    ("tensor_parallel",): "--tensor-parallel",
 }
 
 

@@ -15,14 +15,18 @@ from cli.client import DEFAULT_URL, ApiKey, Json, Service, Url, connect, fail
 from cli.options import (
     CalibrationConfig,
     ChannelMultiple,
+    Formats,
+    GgufPrecision,
     LastRatio,
     MaxTokens,
     Memory,
     Parameters,
     Ratios,
+    TensorParallel,
     TextField,
     Timing,
     TimingBatches,
+    loading,
     targets,
 )
 from cli.specification import NO_TEXT
@@ -66,6 +70,9 @@ def submit(  # noqa: PLR0913 - one parameter an option
         typer.Option(help="Channels removed between two scorings: dynamic or a number."),
     ] = None,
     channel_multiple: ChannelMultiple = None,
+    tensor_parallel: TensorParallel = None,
+    formats: Formats = None,
+    gguf_type: GgufPrecision = None,
     damping: Annotated[
         float | None,
         typer.Option(help="Added to the Hessian's diagonal, as a share of its mean."),
@@ -142,6 +149,7 @@ def submit(  # noqa: PLR0913 - one parameter an option
     override(body, {"model": model, "method": method, **target})
     override(body, {"head_score": head_score, "head_unit": head_unit, "damping": damping})
     override(body, {"group_size": group_size, "channel_multiple": channel_multiple})
+    override(body, loading(formats, gguf_type, tensor_parallel))
     ends = {"first_ratio": first_ratio, "last_ratio": last_ratio}
     override(body, {"schedule": _schedule(schedule, ends, body.get("schedule"))})
     sampling = {"source": calibration, "samples": samples, "sequence_length": seq_len, "seed": seed}

@@ -45,7 +45,7 @@ def _said(event: Measured) -> tuple[str, str]:
         return "task", scores(event)
     return (
         "verified",
-        f"a fresh process loaded it ({event.loader}); largest difference of logits "
+        f"{event.format}: a fresh process loaded it ({event.loader}); largest difference "
         f"{event.max_difference:g} over {event.tokens} tokens",
     )
 

@@ -176,6 +176,18 @@ class PruneSpec(Spec):
         description="FFN widths are multiples of this; unset: the largest of 32, 16, 8, 4, 2, 1 "
         "that meets the target.",
     )
+    tensor_parallel: Literal[1, 2, 4, 8, 16, 32] = Field(
+        1, description="Heads, KV heads and FFN widths of every layer divide by this."
+    )
+    formats: tuple[Format, ...] = Field(
+        (),
+        description="Formats to publish beside `exact`, each in a folder of its name and proved by "
+        "its own loader. `uniform` makes all layers alike, and goes with schedule `uniform`.",
+        examples=[["gguf"]],
+    )
+    gguf_type: GgufType | None = Field(
+        None, description="Precision of the GGUF file's matrices; unset: the model's own."
+    )
 
     _model = field_validator("model")(model_name)
 
@@ -185,6 +197,8 @@ class PruneSpec(Spec):
         """A method that was published with a schedule of its own gets it unless told otherwise."""
         if isinstance(data, dict) and data.get("schedule") is None:
             shape = DEFAULT_SHAPES.get(str(data.get("method", "slimgpt")), "log")
+            if "uniform" in (data.get("formats") or ()):
+                shape = "uniform"
             return {**data, "schedule": {"shape": shape}}
         return data
 
@@ -206,6 +220,11 @@ class PruneSpec(Spec):
         return tuple(
             self.model_copy(update={"ratio": ratio, "ratios": None}) for ratio in self.ratios
         )
+
+    @property
+    def layers_alike(self) -> bool:
+        """Whether all layers shall have one size."""
+        return "uniform" in self.formats
 
     @property
     def text_sources(self) -> dict[str, str]:
@@ -252,6 +271,19 @@ class PruneSpec(Spec):
         if (timed := self.evaluation.inference) is not None:
             lengths["/evaluation/inference"] = timed.prompt_tokens + timed.new_tokens
         return lengths
+
+    @model_validator(mode="after")
+    def _writes(self) -> PruneSpec:
+        if twice := {form for form in self.formats if self.formats.count(form) > 1}:
+            raise ValueError(f"`formats` names {', '.join(sorted(twice))} more than once")
+        if self.layers_alike and self.schedule.shape != "uniform":
+            raise ValueError(
+                "format `uniform` wants all layers alike: choose schedule `uniform`, or format "
+                "`padded`, which fills layers up"
+            )
+        if self.gguf_type is not None and "gguf" not in self.formats:
+            raise ValueError("`gguf_type` goes with format `gguf`, and only with it")
+        return self
 
     @model_validator(mode="after")
     def _global_needs_scores(self) -> PruneSpec:

@@ -153,8 +153,7 @@ class Perplexity(PointEvent):
 class Latency(PointEvent):
     """What generation costs one model at one batch size: medians over the rounds.
 
-    A spread is the width of the range that nine of ten rounds lay in (5th to 95th percentile).
-    `interleaved`: the models were timed in turn, under the same load of the machine.
+    A spread is the width of the range of nine in ten rounds; `interleaved`: models took turns.
     """
 
     type: Literal["latency"] = "latency"
@@ -238,30 +237,6 @@ class Result(Event):
     verified: list[dict[str, Any]] = []
     points: list[ResultPoint] = []
     checkpoint: str = "checkpoint"
-
-
-class Outlook(Event):
-    """The plan alone, of a job that is not run; sizes in bytes, memory estimated.
-
-    Of a sweep it is the smallest model's, and `points` has what is left of each.
-
-    `provisional`: the layers' shares are only decided during the run (schedule `global`).
-    `warnings`: why a job of this specification would fail, though its plan can be made.
-    """
-
-    type: Literal["plan"] = "plan"
-    parameters_before: int
-    parameters_after: int
-    ratio_achieved: float
-    channel_multiple: int
-    bytes_before: int
-    bytes_after: int
-    peak_memory_bytes: int
-    activation_bytes: int
-    provisional: bool
-    layers: list[LayerOutlook]
-    points: list[PlannedPoint] = []
-    warnings: list[str] = []
 
 
 class Failed(Event):

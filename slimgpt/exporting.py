@@ -15,8 +15,6 @@ from slimgpt.errors import SpecError, StorageError
 from slimgpt.events import Event, Progress
 from slimgpt.formats import rulings
 
-ORDER: tuple[Format, ...] = ("uniform", "padded", "gguf")
-
 
 def export(
     model: Path,
@@ -45,11 +43,11 @@ def export(
             raise StorageError(f"{destination} exists already", hint="choose another folder")
         checkpoint = Checkpoint.open(model)
         companions.check(checkpoint.location)
-        wanted = [form for form in ORDER if form in formats]
-        for other in set(formats) - set(ORDER):
+        wanted = [form for form in rulings.FURTHER if form in formats]
+        for other in set(formats) - set(rulings.FURTHER):
             raise SpecError(
                 f"format `{other}` is not one to export to",
-                hint=f"choose among {', '.join(ORDER)}; a pruned model's folder is `exact`",
+                hint=f"choose among {', '.join(rulings.FURTHER)}; a pruned folder is `exact`",
             )
         for form in wanted:
             proof.require(form)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import slimgpt
-from slimgpt import disk, memory
+from slimgpt import disk, forms, memory
 from slimgpt.checkpoints import provenance, published
 from slimgpt.checkpoints.provenance import Origin
 from slimgpt.checkpoints.shards import PartialCheckpoint, link
@@ -16,6 +16,7 @@ from slimgpt.events import Event, PointEvent, Progress
 from slimgpt.findings import Findings
 from slimgpt.layers.stack import Stack
 from slimgpt.pages import folder as pages
+from slimgpt.proof import Probe
 from slimgpt.recovering import Recovery
 from slimgpt.recovery.student import ADAPTERS, BASE
 from slimgpt.report import CalibrationReport, ModelReport, RecoveryReport, Report
@@ -36,7 +37,8 @@ def publish(
         VerificationError: a fresh process cannot load it, or computes something else.
         StorageError: the disk is full.
     """
-    yield Progress(stage="verify", done=0, total=2, what="writing")
+    steps = 2 + len(forms.wanted(findings.spec))
+    yield Progress(stage="verify", done=0, total=steps, what="writing")
     partial.write_outer(findings.intake.checkpoint)
     probe = findings.intake.calibration.input_ids[:PROBE_SEQUENCES, :PROBE_TOKENS].contiguous()
     expected = pruned.logits(probe)
@@ -44,15 +46,23 @@ def publish(
     def complete(folder: Path) -> None:
         published.write(findings.intake.checkpoint, findings.plan.after, folder)
         findings.verified.append(verify(folder, probe, expected, findings.device))
+        findings.verified.extend(
+            forms.write(findings.spec, folder, Probe(probe, expected, findings.device))
+        )
         if findings.recovery is not None:
             _add_recovery(findings.recovery, findings.verdict, folder)
         provenance.write(folder, _provenance(findings))
         disk.write_text(folder / REPORT, _report(findings, folder).model_dump_json(indent=2) + "\n")
         pages.write(folder)
 
-    yield Progress(stage="verify", done=1, total=2, what="loading in a fresh process")
+    yield Progress(stage="verify", done=1, total=steps, what=_loading(findings))
     partial.finalise(destination, complete)
     yield from findings.verified
+
+
+def _loading(findings: Findings) -> str:
+    others = ", ".join(forms.wanted(findings.spec))
+    return "loading in a fresh process" + (f", and writing and loading {others}" if others else "")
 
 
 def _add_recovery(recovery: Recovery, verdict: Verdict, folder: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from slimgpt import (
     examining,
     failures,
+    forms,
     intake,
     measuring,
     precision,
@@ -116,6 +117,7 @@ class _Job:
 
     def _decide(self, point: Findings) -> Generator[Event, None, None]:
         point.decided = yield from pruning.decide(point.spec, point.intake, point.device)
+        forms.require(point.spec, point.intake.checkpoint, point.plan.after)
 
     def _prune(self, point: Findings) -> Generator[Event, None, None]:
         pruned = pruning.prune(point.spec, point.intake, point.decided, point.partial, point.device)

@@ -16,7 +16,7 @@ const PLACES = [
   ["/model", "model"], ["/ratio", "amount"], ["/ratios", "amount"], ["/parameters", "amount"], ["/memory", "amount"],
   ["/method", "method"], ["/schedule", "shape"], ["/calibration/source", "source"],
   ["/calibration/samples", "samples"], ["/calibration/sequence_length", "tokens"], ["/calibration/seed", "seed"],
-  ["/evaluation", "texts"], ["/metadata", "labels"],
+  ["/evaluation", "texts"], ["/formats", "formats"], ["/metadata", "labels"],
 ];
 
 const AMOUNTS = {
@@ -60,6 +60,7 @@ function field(name, label, control, help) {
     h("p", { id: `h-${name}`, class: "quiet" }, help), h("p", { id: `e-${name}`, class: "fault" }));
 }
 
+const names = (value) => value.split(",").map((name) => name.trim()).filter(Boolean);
 const text = (value, more) => h("input", { type: "text", value, autocomplete: "off", spellcheck: "false", ...more });
 const select = (options, chosen) => h("select", null, options.map(([value, words]) => h("option", { value, selected: value === chosen }, words)));
 
@@ -105,11 +106,12 @@ function fields(spec, metadata) {
       "A model of the hub, org/name or org/name@revision, or local:NAME, a folder below the service's models."),
     targetFields(spec),
     calibrationFields(spec),
-    h("details", { class: "more" }, h("summary", null, "More: method, schedule, evaluation, labels"),
+    h("details", { class: "more" }, h("summary", null, "More: method, schedule, evaluation, formats, labels"),
       h("div", { class: "row" },
         field("method", "Method", select(METHODS.map((name) => [name, name]), spec.method ?? "slimgpt"), ""),
         field("shape", "Schedule over depth", select([["", "the method's own"], ...SHAPES.map((name) => [name, name])], SHAPES.includes(shape) ? shape : ""), "global is FLAP's.")),
       field("texts", "Evaluate on", text((spec.evaluation?.texts ?? ["held-out"]).join(", ")), "wikitext2, c4, hf:NAME, local:FILE, or held-out: what calibration did not use. Separated by commas."),
+      field("formats", "Formats", text((spec.formats ?? []).join(", ")), "gguf, padded or uniform, beside the checkpoint itself. Separated by commas."),
       field("labels", "Labels", h("textarea", { rows: 3, spellcheck: "false" }, Object.entries(metadata).map((pair) => pair.join("=")).join("\n")), "KEY=VALUE, one a line.")),
   ];
 }
@@ -122,6 +124,7 @@ function outlook(plan) {
       h("div", { class: "tile" }, h("span", null, "Memory while pruning"), h("strong", null, `≈ ${bytes(plan.peak_memory_bytes)}`), h("span", { class: "quiet" }, `and ${bytes(plan.activation_bytes)} of activations`))),
     (plan.warnings ?? []).map((warning) => h("p", { class: "warning" }, `Warning: ${warning}`)),
     plan.points?.length > 0 && h("p", { class: "quiet" }, `The smallest of ${plan.points.length} models is shown. Parameters of each: ${plan.points.map((point) => `${count(point.parameters_after)} at ${percent(point.ratio)}`).join(", ")}.`),
+    plan.formats?.length > 0 && h("p", { class: "quiet" }, plan.formats.map((one) => one.possible ? `${one.format}: possible` : `${one.format}: ${one.reason}`).join("; ") + "."),
     plan.provisional && h("p", { class: "quiet" }, "The layers' shares are only decided during the run."),
     layers(plan.layers, plan.layers.length));
 }
@@ -165,7 +168,8 @@ export async function form(root, like) {
         ...base.calibration, source: await source(upload), samples: number(of("samples").value),
         sequence_length: number(of("tokens").value), seed: number(of("seed").value),
       },
-      evaluation: { ...base.evaluation, texts: of("texts").value.split(",").map((name) => name.trim()).filter(Boolean) },
+      formats: names(of("formats").value),
+      evaluation: { ...base.evaluation, texts: names(of("texts").value) },
       metadata: labelsOf(of("labels").value),
     };
   }

@@ -12,22 +12,24 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import PruneSpec
 
 SAMPLE_BYTES = 2**16
+SPARED = {"recovery", "evaluation", "formats", "gguf_type"}
 COMPUTING = ("torch", "transformers")  # another version may round otherwise
 
 
 def of(checkpoint: Checkpoint, spec: PruneSpec, calibration_hash: str) -> str:
     """Fingerprint of a job, 64 hexadecimal digits.
 
-    Recovery and evaluation are left out: they change no pruned layer. Of the weights, the headers
-    and both ends of each file are hashed, which tells two fine-tunes of one model apart without
-    reading them whole.
+    Recovery, evaluation and further formats are left out: they change no pruned layer. Of the
+    weights, the headers and both ends of each file are hashed, which tells two fine-tunes of one
+    model apart without reading them whole.
 
     Args:
         calibration_hash: of the calibration token ids.
     """
     told = {
         "versions": [slimgpt.__version__, *(metadata.version(name) for name in COMPUTING)],
-        "spec": spec.model_dump(mode="json", exclude={"recovery", "evaluation"}),
+        "spec": spec.model_dump(mode="json", exclude=SPARED),
+        "alike": spec.layers_alike,
         "calibration": calibration_hash,
         "config": checkpoint.config,
         "tensors": {

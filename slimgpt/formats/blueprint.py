@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from slimgpt.checkpoints import rope
 from slimgpt.checkpoints.architecture import Architecture
-from slimgpt.formats.stock import FAMILIES, uniform_size
+from slimgpt.formats.classes import FAMILIES, uniform_size
 
 ROPES = ("default", "linear", "llama3")
 

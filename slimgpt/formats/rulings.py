@@ -8,15 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from slimgpt.checkpoints.architecture import Architecture, LayerSize
 from slimgpt.config import Format
 from slimgpt.errors import SpecError
-from slimgpt.formats import blueprint, stock
+from slimgpt.formats import blueprint, classes
+from slimgpt.outlook import Ruling
 
 BLOCKS = (32, 256)  # weights of a row that share a scale: Q8_0 and Q4_0, K-quants
 PARALLEL = (1, 2, 4, 8, 16)
+FURTHER: tuple[Format, ...] = ("uniform", "padded", "gguf")
+"""What is written beside `exact`, in this order."""
 HINTS: dict[Format, str] = {
     "exact": "",
     "uniform": "choose format `padded`, which fills them up, or `gguf`",
@@ -32,10 +35,10 @@ def obstacle(form: Format, architecture: Architecture, config: Mapping[str, Any]
     if form == "gguf":
         return blueprint.obstacle(architecture, config)
     sizes = architecture.sizes
-    size = stock.padded_size(sizes) if form == "padded" else stock.uniform_size(sizes)
+    size = classes.padded_size(sizes) if form == "padded" else classes.uniform_size(sizes)
     if size is None:
         return "its layers are of different sizes"
-    return stock.obstacle(architecture.family, architecture.hidden, config, size)
+    return classes.obstacle(architecture.family, architecture.hidden, config, size)
 
 
 def require(form: Format, architecture: Architecture, config: Mapping[str, Any]) -> None:
@@ -48,13 +51,23 @@ def require(form: Format, architecture: Architecture, config: Mapping[str, Any])
         raise SpecError(f"format `{form}` cannot hold this model: {reason}", hint=HINTS[form])
 
 
+def all_of(models: Sequence[Architecture], config: Mapping[str, Any]) -> list[Ruling]:
+    """What the models of a job can be written as; a format that one cannot have is ruled out."""
+    made = []
+    for form in get_args(Format):
+        reasons = (obstacle(form, model, config) for model in models)
+        reason = next((one for one in reasons if one), "")
+        made.append(Ruling(format=form, possible=not reason, reason=reason))
+    return made
+
+
 def loaders(architecture: Architecture, config: Mapping[str, Any]) -> dict[str, str]:
     """What the sizes allow of loaders, each with its reason."""
     sizes = architecture.sizes
     told = {f"{block}-blocks": _blocks(architecture, sizes, block) for block in BLOCKS}
     allowed = [n for n in PARALLEL if all(_divides(n, size) for size in sizes)]
     several = ", ".join(map(str, allowed))
-    told["tensor parallel"] = f"sizes {several}: these divide heads, KV heads and widths"
+    told["tensor parallel"] = f"tensor parallel: {several} divide heads, KV heads and FFN widths"
     return told
 
 

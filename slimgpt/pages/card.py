@@ -23,6 +23,13 @@ EVALUATED = ("perplexity", "tasks")
 MARKS = re.compile(r"([\\`*_\[\]|~$]|\A[^\w\s&])", re.ASCII)
 LINKS = (("://", ":&#47;/"), ("www.", "www&#46;"), ("@", "&#64;"))
 DATASETS = {"wikitext2": "Salesforce/wikitext", "c4": "allenai/c4", "alpaca": "tatsu-lab/alpaca"}
+FORMS = {
+    "uniform": "the same model as a stock class, which needs no code of its own",
+    "padded": "the same model filled up with zeros to a stock class: for loaders that can nothing "
+    "else, without what pruning saves",
+    "gguf": "one file for llama.cpp, tokenizer included: `llama-cli -m FILE`",
+}
+"""What a folder beside the checkpoint holds."""
 TIMELESS = ("Model", "Revision", "Licence", "Target", "Method", "Schedule", "Calibration")
 """What a card says of the run: nothing that differs between two runs of one job."""
 
@@ -38,6 +45,7 @@ def render(document: Document, folder: Path) -> str:
         document=document,
         name=_name(document),
         remote=_remote(folder),
+        forms=FORMS,
         kept=made.get("layers"),
         evaluated=[made[name] for name in EVALUATED if name in made],
         facts=[(name, value) for name, value in facts(document) if name in TIMELESS],

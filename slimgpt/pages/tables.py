@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slimgpt.events import Verified
 from slimgpt.pages import layer_tables
 from slimgpt.pages.cells import (
     Table,
@@ -222,15 +223,26 @@ def _stages(document: Document) -> Table:
                  f"Memory is {where}.")  # fmt: skip
 
 
+def _told(proof: Verified) -> float | None:
+    """The bound; reports of old versions did not tell it."""
+    return proof.bound if "bound" in proof.model_fields_set else None
+
+
 def _proofs(document: Document) -> Table:
     rows = [
         (
+            words(one.format),
             words(one.loader),
             number(one.max_difference, f"/verified/{index}/max_difference", "fine"),
+            number(_told(one), f"/verified/{index}/bound", "fine"),
             number(one.tokens, f"/verified/{index}/tokens", "whole"),
+            number(one.bytes, f"/verified/{index}/bytes", "size"),
         )
         for index, one in enumerate(document.verified)
     ]
-    header = ("Loaded by", "Largest difference of logits", "Tokens")
-    note = "A fresh process loaded the folder and computed logits; so did the model in memory."
+    header = ("Format", "Loaded by", "Largest difference", "At most", "Tokens", "Weights")
+    note = (
+        "A fresh process loaded each format and computed logits; they differ by so much from those "
+        "of the model in memory. Of gguf it is logarithms of probabilities."
+    )
     return Table("proof", "Proof of load", header, rows, note)

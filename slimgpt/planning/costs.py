@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slimgpt.checkpoints import layout
@@ -28,25 +28,33 @@ class LayerCosts:
         unit: parameters of one removal unit of attention: a KV group, or one query head of every
             group.
         channel: parameters of one FFN channel.
+        step: KV groups that leave at once, so that those which stay divide by a number.
     """
 
     size: LayerSize
     head_unit: HeadUnit
     unit: int
     channel: int
+    step: int = 1
 
     @property
     def units(self) -> int:
         """How many removal units the attention has."""
         if self.head_unit == "kv_group":
-            return self.size.kv_heads
+            return self.size.kv_heads // self.step
         return self.size.heads // self.size.kv_heads
+
+    def in_steps(self, parts: int) -> LayerCosts:
+        """The layer where KV groups leave by so many; query heads of every group always divide."""
+        if self.head_unit == "query_head":
+            return self
+        return replace(self, unit=self.unit * parts, step=parts)
 
     def left(self, units_removed: int, width: int) -> LayerSize:
         """The layer's size after `units_removed` units have left and the FFN is `width` wide."""
         per_group = self.size.heads // self.size.kv_heads
         if self.head_unit == "kv_group":
-            kv_heads = self.size.kv_heads - units_removed
+            kv_heads = self.size.kv_heads - units_removed * self.step
             return LayerSize(kv_heads * per_group, kv_heads, width)
         kv_heads = self.size.kv_heads
         return LayerSize(kv_heads * (per_group - units_removed), kv_heads, width)
@@ -75,7 +83,26 @@ class Costs:
     parameters: int
     layers: tuple[LayerCosts, ...]
     bytes_per_parameter: float
-    least_multiple: int = 1  # of channels: grouped products of experts take no others
+    least_multiple: int = 1
+    """Of channels: grouped products of experts, and shards of a layer, take no others."""
+
+    def shared_by(self, parts: int) -> Costs:
+        """The costs where what is left of every layer divides by a number of devices.
+
+        Raises:
+            SpecError: what is there does not.
+        """
+        for index, layer in enumerate(self.layers):
+            size = layer.size
+            if size.kv_heads % parts or size.channels % parts:
+                raise SpecError(
+                    f"tensor_parallel {parts}: layer {index} has {size.kv_heads} KV heads and "
+                    f"{size.channels} FFN channels, which do not divide by it",
+                    hint="use a smaller number",
+                )
+        layers = tuple(layer.in_steps(parts) for layer in self.layers)
+        least = math.lcm(self.least_multiple, parts)
+        return Costs(self.parameters, layers, self.bytes_per_parameter, least)
 
 
 def of(

@@ -46,7 +46,8 @@ def costs_of(checkpoint: Checkpoint, spec: PruneSpec) -> Costs:
     if checkpoint.architecture.experts:
         _check_routed(spec)
     width, count = checkpoint.bytes / checkpoint.parameters, checkpoint.parameters
-    return costs.of(checkpoint.architecture, checkpoint.config, count, spec.head_unit, width)
+    made = costs.of(checkpoint.architecture, checkpoint.config, count, spec.head_unit, width)
+    return made if spec.tensor_parallel == 1 else made.shared_by(spec.tensor_parallel)
 
 
 def _check_routed(spec: PruneSpec) -> None:
@@ -117,7 +118,7 @@ def layer_parameters(
         before = sum(checkpoint.tensors[name].count for name in names)
         per_group = piece.size.heads // piece.size.kv_heads
         if spec.head_unit == "kv_group":
-            units = piece.size.kv_heads - size.kv_heads
+            units = (piece.size.kv_heads - size.kv_heads) // piece.step
         else:
             units = per_group - size.heads // size.kv_heads
         removed = units * piece.unit + (piece.size.channels - size.channels) * piece.channel

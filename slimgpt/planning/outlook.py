@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import PruneSpec
-from slimgpt.events import LayerOutlook, Outlook, PlannedPoint
+from slimgpt.events import LayerOutlook, PlannedPoint
+from slimgpt.formats import rulings
 from slimgpt.origins.resolve import resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
+from slimgpt.outlook import Outlook, Ruling
 from slimgpt.planning import forecast
 from slimgpt.planning.forecast import Forecast
 
@@ -25,6 +28,8 @@ def look_ahead(spec: PruneSpec, roots: Roots) -> Outlook:
     positions = checkpoint.architecture.family.keys.positions
     points = [(point.ratio, forecast.make(checkpoint, point)) for point in spec.points]
     made = min((one for _, one in points), key=lambda one: one.plan.parameters_after)
+    models = [rulings.sized(checkpoint.architecture, one.plan.after) for _, one in points]
+    formats = rulings.all_of(models, checkpoint.config)
     return Outlook(
         parameters_before=made.plan.parameters_before,
         parameters_after=made.plan.parameters_after,
@@ -37,7 +42,14 @@ def look_ahead(spec: PruneSpec, roots: Roots) -> Outlook:
         provisional=made.provisional,
         layers=_layers(made),
         points=[_point(ratio, one) for ratio, one in points if ratio is not None and spec.ratios],
-        warnings=_too_long(spec, checkpoint.config.get(positions)),
+        formats=formats,
+        loaders=rulings.loaders(
+            rulings.sized(checkpoint.architecture, made.plan.after), checkpoint.config
+        ),
+        warnings=[
+            *_too_long(spec, checkpoint.config.get(positions)),
+            *_ruled_out(spec, formats),
+        ],
     )
 
 
@@ -51,6 +63,16 @@ def _too_long(spec: PruneSpec, positions: Any) -> list[str]:
         f"choose at most {positions:,}"
         for place, length in spec.sequence_lengths.items()
         if length > positions
+    ]
+
+
+def _ruled_out(spec: PruneSpec, formats: Sequence[Ruling]) -> list[str]:
+    """Which of the formats that are asked for would fail the job."""
+    out = [one for one in formats if one.format in spec.formats and not one.possible]
+    return [
+        f"formats: `{one.format}` cannot hold this model: {one.reason}, a job of it fails; "
+        f"{rulings.HINTS[one.format]}"
+        for one in out
     ]
 
 

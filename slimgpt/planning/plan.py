@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.config import PruneSpec
 from slimgpt.errors import SpecError, UnreachableTargetError
-from slimgpt.planning import schedule
+from slimgpt.planning import alike, schedule
 from slimgpt.planning.costs import Costs
 from slimgpt.quantities import short_size
 
@@ -80,6 +80,8 @@ def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
     """
     target = target_of(spec, costs)
     multiples = _multiples(spec, costs)
+    if spec.layers_alike:
+        return _alike(target, multiples, spec, costs)
     nearest: Plan | None = None
     for multiple in multiples:
         plan = _rounded(wish, target, multiple, costs)
@@ -93,6 +95,21 @@ def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
     raise _unreachable(spec, nearest)
 
 
+def _alike(target: int, multiples: Sequence[int], spec: PruneSpec, costs: Costs) -> Plan:
+    """All layers of one size; the target is met as nearly as one step of all layers allows."""
+    plans, count = [], len(costs.layers)
+    for multiple in multiples:
+        for units, width in alike.sizes(costs, target, multiple):
+            plan = _plan([units] * count, [width] * count, multiple, costs)
+            if abs(plan.parameters_after - target) <= TOLERANCE * target:
+                return plan
+            plans.append(plan)
+    nearest = min(plans, key=lambda plan: abs(plan.parameters_after - target))
+    if abs(nearest.parameters_after - target) <= alike.step(costs, multiples[-1]):
+        return nearest
+    raise _unreachable(spec, nearest)
+
+
 def _multiples(spec: PruneSpec, costs: Costs) -> tuple[int, ...]:
     """Multiples of channels to try, coarse ones first.
 
@@ -101,11 +118,11 @@ def _multiples(spec: PruneSpec, costs: Costs) -> tuple[int, ...]:
     """
     least = costs.least_multiple
     if spec.channel_multiple is None:
-        return tuple(multiple for multiple in MULTIPLES if multiple % least == 0)
+        return tuple(multiple for multiple in MULTIPLES if multiple % least == 0) or (least,)
     if spec.channel_multiple % least:
         raise SpecError(
-            f"channel_multiple {spec.channel_multiple}: experts run together only where their "
-            f"widths are multiples of {least}",
+            f"channel_multiple {spec.channel_multiple}: experts that run together, and devices "
+            f"that share a layer, take only widths that are multiples of {least}",
             hint=f"leave channel_multiple out, or use a multiple of {least}",
         )
     return (spec.channel_multiple,)

@@ -16,7 +16,7 @@ from api.schemas import JobRequest
 from jobs.artifacts import Artifact
 from jobs.job import Layer
 from jobs.settings import Settings
-from slimgpt.events import Outlook
+from slimgpt.outlook import Outlook
 from slimgpt.texts.stream import check_of
 
 

@@ -14,7 +14,7 @@ from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import GgufType
 from slimgpt.errors import SlimGPTError, SpecError, UnsupportedModelError
-from slimgpt.formats import blueprint, gguf_file, rulings, stock
+from slimgpt.formats import blueprint, classes, gguf_file, rulings, stock
 from slimgpt.layers.stack import Stack
 from tests.slimgpt.pruned import Kept, lots, publish
 from tests.slimgpt.tiny import Tiny, tokens
@@ -57,7 +57,7 @@ def test_llama_cpp_computes_what_transformers_computes(name: str, tmp_path: Path
     from slimgpt.formats.llama_cpp import Loaded
 
     checkpoint = pruned(FAMILIES[name], tmp_path)
-    assert stock.uniform_size(checkpoint.architecture.sizes) is None
+    assert classes.uniform_size(checkpoint.architecture.sizes) is None
     gguf_file.write(checkpoint, tmp_path / "model.gguf", "f32")
 
     model = AutoModelForCausalLM.from_pretrained(checkpoint.folder, trust_remote_code=True).eval()
@@ -174,4 +174,4 @@ def test_loaders_are_told_by_the_sizes(tmp_path: Path) -> None:
     told = rulings.loaders(rulings.sized(dense.architecture, sizes), dense.config)
     assert "every row is a multiple of 32" in told["32-blocks"]
     assert "hidden size" in told["256-blocks"]
-    assert told["tensor parallel"].startswith("sizes 1:")
+    assert told["tensor parallel"] == "tensor parallel: 1 divide heads, KV heads and FFN widths"

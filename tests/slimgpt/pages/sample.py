@@ -53,7 +53,17 @@ def report(layers: int = 32, name: str = "org/model-7b", ratio: float = 0.2) -> 
             for batch in (1, 8)
             for model, slower in (("dense", 1.0), ("pruned", 0.83), ("recovered", 0.84))
         ],
-        "verified": [{"loader": f"{name} 5.23", "max_difference": 1.5e-5, "tokens": 512}],
+        "verified": [
+            {"loader": f"{name} 5.23", "max_difference": 1.5e-5, "tokens": 512},
+            {
+                "format": "gguf",
+                "loader": f"llama.cpp {name}",
+                "max_difference": 3.25e-5,
+                "bound": 0.00625,
+                "tokens": 256,
+                "bytes": 7_123_456,
+            },
+        ],
         "seconds": {"resolve": 3.25, "plan": 0.125, "prune": 912.5, name: 88.0, "evaluate": 120.0},
         "device": "cuda",
         "stage_memory_bytes": {"prune": 7_812_345_678, name: 5_412_345_678},

@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 
 from slimgpt.config import PruneSpec
-from slimgpt.events import Failed, Outlook
+from slimgpt.events import Failed
+from slimgpt.origins.roots import Roots
+from slimgpt.outlook import Outlook
+from slimgpt.planning.outlook import look_ahead
+from tests.slimgpt.tiny import Tiny
 
 MODEL = Path(__file__).resolve().parents[3] / "examples" / "model"
 ENGINE = [sys.executable, "-m", "slimgpt"]
@@ -26,6 +30,27 @@ def test_the_plan_is_one_document() -> None:
     outlook = Outlook.model_validate_json(done.stdout)
     assert abs(outlook.ratio_achieved - 0.25) < 0.002
     assert outlook.bytes_after < outlook.bytes_before
+
+
+def test_formats_are_ruled_on_beforehand() -> None:
+    roots = Roots(MODEL.parent, MODEL.parent)
+    mixed = look_ahead(PruneSpec(model="local:model", ratio=0.25), roots)
+    possible = {one.format: one.possible for one in mixed.formats}
+    assert possible == {"exact": True, "uniform": False, "gguf": True, "padded": True}
+    alike = PruneSpec(model="local:model", ratio=0.25, formats=("uniform",), tensor_parallel=2)
+    outlook = look_ahead(alike, roots)
+    assert all(one.possible for one in outlook.formats)
+    assert "1, 2" in outlook.loaders["tensor parallel"]
+    assert len({(row.heads, row.kv_heads, row.channels) for row in outlook.layers}) == 1
+
+
+def test_a_format_that_is_ruled_out_is_a_warning(tmp_path: Path) -> None:
+    Tiny("gemma2").save(tmp_path / "model")
+    spec = PruneSpec(model="local:model", ratio=0.25, formats=("gguf",))
+    outlook = look_ahead(spec, Roots(tmp_path, tmp_path))
+    (warning,) = [one for one in outlook.warnings if one.startswith("formats:")]
+    assert "`gguf` cannot hold this model" in warning
+    assert "leave format `gguf` out" in warning
 
 
 def test_a_model_outside_the_root_is_not_there(tmp_path: Path) -> None:

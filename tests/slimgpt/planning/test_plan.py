@@ -40,8 +40,8 @@ def count(sizes: tuple[architecture.LayerSize, ...], of: architecture.Architectu
 
 def planned(spec: PruneSpec, **changes: Any) -> tuple[plan.Plan, architecture.Architecture]:
     of = architecture.read(config(**changes))
-    made = plan.make(spec, costs.of(of, {}, count(of.sizes, of), spec.head_unit, 2))
-    return made, of
+    pieces = costs.of(of, {}, count(of.sizes, of), spec.head_unit, 2)
+    return plan.make(spec, pieces.shared_by(spec.tensor_parallel)), of
 
 
 @pytest.mark.parametrize(("ratio", "billions"), [(0.2, 5.4), (0.25, 5.0), (0.33, 4.5), (0.5, 3.4)])
@@ -94,6 +94,76 @@ def test_every_plan_meets_its_target_or_is_refused(
             assert size.heads == size.kv_heads * (16 // kv_heads)
         else:
             assert size.kv_heads == kv_heads
+
+
+@given(
+    ratio=st.floats(0.0, 0.6),
+    layers=st.integers(1, 12),
+    kv_heads=st.sampled_from([1, 2, 4, 8]),
+    channels=st.integers(64, 700),
+    head_unit=st.sampled_from(["kv_group", "query_head"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_layers_that_shall_be_alike_are_as_near_to_the_target_as_a_channel_of_all(
+    ratio: float, layers: int, kv_heads: int, channels: int, head_unit: str
+) -> None:
+    spec = PruneSpec.model_validate(
+        {"model": "local:x", "ratio": ratio, "formats": ["uniform"], "head_unit": head_unit}
+    )
+    sizes = {
+        "hidden_size": 256,
+        "num_attention_heads": 16,
+        "num_key_value_heads": kv_heads,
+        "intermediate_size": channels,
+        "num_hidden_layers": layers,
+        "vocab_size": 512,
+    }
+    try:
+        made, of = planned(spec, **sizes)
+    except UnreachableTargetError:
+        of = architecture.read(config(**sizes))
+        group = kv_heads if head_unit == "query_head" else 16 // kv_heads
+        left = (architecture.LayerSize(group, kv_heads if head_unit == "query_head" else 1, 1),)
+        assert count(of.sizes, of) * (1 - ratio) < count(left * layers, of)
+        return
+    assert len(set(made.after)) == 1
+    target = made.parameters_before * (1 - ratio)
+    assert abs(made.parameters_after - target) <= max(0.002 * target, layers * 3 * 256) + 1
+    assert made.parameters_after == count(made.after, of)
+
+
+@given(
+    ratio=st.floats(0.0, 0.5),
+    shape=st.sampled_from(SHAPES),
+    parts=st.sampled_from([2, 4, 8]),
+    head_unit=st.sampled_from(["kv_group", "query_head"]),
+    alike=st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_devices_share_every_layer(
+    ratio: float, shape: str, parts: int, head_unit: str, alike: bool
+) -> None:
+    spec = PruneSpec.model_validate(
+        {
+            "model": "local:x",
+            "ratio": ratio,
+            "tensor_parallel": parts,
+            "head_unit": head_unit,
+            **({"formats": ["uniform"]} if alike else {"schedule": {"shape": shape}}),
+        }
+    )
+    made, of = planned(spec, num_attention_heads=32, num_key_value_heads=16)
+    assert made.parameters_after == count(made.after, of)
+    target = made.parameters_before * (1 - ratio)
+    assert abs(made.parameters_after - target) <= 0.002 * target + 1
+    for size in made.after:
+        assert [one % parts for one in (size.heads, size.kv_heads, size.channels)] == [0, 0, 0]
+
+
+def test_what_does_not_divide_is_refused() -> None:
+    spec = PruneSpec(model="local:x", ratio=0.3, tensor_parallel=8)
+    with pytest.raises(SpecError, match="layer 0 has 4 KV heads and 11008 FFN channels"):
+        planned(spec, num_key_value_heads=4)
 
 
 def test_ratio_0_leaves_every_layer_as_it_is() -> None:

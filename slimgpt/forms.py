@@ -1,0 +1,51 @@
+"""The further formats of a job: refused before the work where they cannot be, written after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from slimgpt import disk, proof
+from slimgpt.checkpoints.architecture import LayerSize
+from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.config import Format, PruneSpec
+from slimgpt.events import Verified
+from slimgpt.formats import gguf_file, rulings
+
+
+def wanted(spec: PruneSpec) -> list[Format]:
+    """What a job writes beside `exact`, in the order in which it does."""
+    return [form for form in rulings.FURTHER if form in spec.formats]
+
+
+def require(spec: PruneSpec, checkpoint: Checkpoint, after: Sequence[LayerSize]) -> None:
+    """See that a job's formats can be written and proved here.
+
+    Args:
+        checkpoint: the dense model.
+        after: what its layers will be.
+
+    Raises:
+        SpecError: a library is missing, or a format cannot hold such layers.
+        UnsupportedModelError: llama.cpp has no such tokenizer.
+    """
+    pruned = rulings.sized(checkpoint.architecture, after)
+    for form in wanted(spec):
+        proof.require(form)
+        rulings.require(form, pruned, checkpoint.config)
+        if form == "gguf":
+            gguf_file.read_vocabulary(checkpoint)
+
+
+def write(spec: PruneSpec, folder: Path, probe: proof.Probe) -> Iterator[Verified]:
+    """Write a finished checkpoint in the job's formats, each in a folder of its name within.
+
+    Raises:
+        VerificationError: a loader does not load it, or computes something else.
+        StorageError: the disk is full.
+    """
+    for form in wanted(spec):
+        place = folder / form
+        with disk.storage_errors(place, 0):
+            place.mkdir()
+        yield proof.write(form, Checkpoint.open(folder), place, probe, spec.gguf_type)

@@ -1,0 +1,48 @@
+"""Sizes that all layers of a model may have at once, near to a number of parameters.
+
+Imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from slimgpt.errors import SpecError
+from slimgpt.planning.costs import Costs
+
+NEIGHBOURS = 1  # numbers of units on either side of the schedule's share that are tried
+
+
+def sizes(costs: Costs, target: int, multiple: int) -> Iterator[tuple[int, int]]:
+    """Units to remove of every layer, and the widths that meet the target best with them.
+
+    The first are those where heads and channels lose the same share, as nearly as can be.
+
+    Args:
+        target: parameters that shall be left.
+        multiple: of widths.
+
+    Raises:
+        SpecError: the layers are not alike to begin with.
+    """
+    layer, count = costs.layers[0], len(costs.layers)
+    if any(other.size != layer.size for other in costs.layers):
+        raise SpecError(
+            "format `uniform`: the model's own layers are of different sizes",
+            hint="choose format `padded` or `gguf`",
+        )
+    remove = (costs.parameters - target) / count
+    channels = layer.size.channels
+    wanted = layer.units * remove / (layer.units * layer.unit + channels * layer.channel)
+    near = [round(wanted) + step for step in range(-NEIGHBOURS, NEIGHBOURS + 1)]
+    legal = {min(max(units, 0), layer.units - 1) for units in near}
+    for units in sorted(legal, key=lambda units: abs(units - wanted)):
+        left = channels - (remove - units * layer.unit) / layer.channel
+        width = layer.width_above(left, multiple)
+        yield units, width
+        yield units, layer.next_width(width, -1, multiple)
+
+
+def step(costs: Costs, multiple: int) -> int:
+    """Parameters that leave when every layer becomes one step narrower."""
+    return multiple * sum(layer.channel for layer in costs.layers)
