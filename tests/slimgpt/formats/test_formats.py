@@ -39,11 +39,16 @@ FAMILIES = {
 
 def pruned(model: Tiny, folder: Path, kept: list[Kept] | None = None) -> Checkpoint:
     """A pruned tiny model with the shipped model's tokenizer."""
-    dense = Checkpoint.open(model.save(folder / "dense"))
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(SHIPPED / name, folder / "dense")
+    dense = Checkpoint.open(give_tokenizer(model.save(folder / "dense")))
     parts = kept or lots(dense.architecture, seed=2)
     return Checkpoint.open(publish(dense, parts, folder / "pruned"))
+
+
+def give_tokenizer(folder: Path) -> Path:
+    """Put the shipped model's tokenizer into a model folder."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(SHIPPED / name, folder)
+    return folder
 
 
 def alike(groups: int) -> list[Kept]:
