@@ -21,6 +21,7 @@ from tests.slimgpt.tiny import Tiny, tokens
 
 SHIPPED = Path(__file__).parents[3] / "examples/model"
 VOCABULARY = 4104  # room for the shipped tokenizer's ids, and some more
+LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
 
 
 def tiny(family: str, **own: Any) -> Tiny:
@@ -30,6 +31,7 @@ def tiny(family: str, **own: Any) -> Tiny:
 
 FAMILIES = {
     "llama": tiny("llama", llama3_rope=True),
+    "llama with linear rope": tiny("llama", own={"rope_parameters": LINEAR}),
     "llama with biases": tiny("llama", biases=True, tied=True),
     "mistral": tiny("mistral", own={"sliding_window": None}),
     "qwen2": tiny("qwen2", tied=True),
