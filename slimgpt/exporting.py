@@ -13,7 +13,7 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import Format, GgufType
 from slimgpt.errors import SpecError, StorageError
 from slimgpt.events import Event, Progress
-from slimgpt.formats import rulings
+from slimgpt.formats import gguf_file, rulings
 
 
 def export(
@@ -52,6 +52,8 @@ def export(
         for form in wanted:
             proof.require(form)
             rulings.require(form, checkpoint.architecture, checkpoint.config)
+        if "gguf" in wanted:
+            gguf_file.read_vocabulary(checkpoint)  # refused before anything is written
         probe = proof.probe_of(checkpoint, precision.device_for(device))
         yield from _written(checkpoint, destination, wanted, probe, stored)
 

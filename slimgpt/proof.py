@@ -104,11 +104,14 @@ def prove_uniform(folder: Path, probe: Probe) -> Verified:
 
 def prove_padded(folder: Path, probe: Probe) -> Verified:
     """Load a padded folder without trust in any code; logits may differ in their last places."""
-    largest = float(probe.logits.abs().max())
-    bound = PADDED_PLACES * torch.finfo(probe.logits.dtype).eps * largest
-    if probe.logits.dtype != torch.float32:
-        bound /= PADDED_PLACES / 16
+    bound = padded_bound(probe.logits)
     return verify(folder, probe.tokens, probe.logits, probe.device, "padded", bound)
+
+
+def padded_bound(logits: Tensor) -> float:
+    """The largest difference that zeros may make, by summing in another order."""
+    bound = PADDED_PLACES * torch.finfo(logits.dtype).eps * float(logits.abs().max())
+    return bound if logits.dtype == torch.float32 else bound / (PADDED_PLACES / 16)
 
 
 def prove_gguf(checkpoint: Checkpoint, file: Path, kind: GgufType, probe: Probe) -> Verified:

@@ -66,7 +66,7 @@ class Checkpoint:
                 says.
         """
         location = Location.of(folder, within)
-        config = foreign.config(_config(location))
+        config = foreign.config(config_of(location))
         read = architectures.read(config)
         stored = foreign.tensors(_stored(_weight_files(location), read), read)
         wanted = layout.whole(read, config)
@@ -141,7 +141,12 @@ def _part(stored: Tensor, info: TensorInfo) -> Tensor:
     return stored if info.rows is None else stored[slice(*info.rows)].clone()
 
 
-def _config(location: Location) -> dict[str, Any]:
+def config_of(location: Location) -> dict[str, Any]:
+    """The content of a model folder's `config.json`.
+
+    Raises:
+        BrokenCheckpointError: there is none, or it is not a JSON object.
+    """
     if not location.has(CONFIG):
         adapter = location.has("adapter_config.json")
         raise BrokenCheckpointError(

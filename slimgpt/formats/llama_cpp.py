@@ -60,14 +60,23 @@ class Loaded:
 
     def cut(self, text: str) -> list[int]:
         """Token ids of a text, with what the tokenizer adds by itself."""
+        ids: list[int] = self._ask("tokenize", content=text, add_special=True)["tokens"]
+        return ids
+
+    def conversation(self, messages: list[dict[str, str]]) -> str:
+        """A conversation in the file's chat template, up to where the answer begins."""
+        prompt: str = self._ask("apply-template", messages=messages)["prompt"]
+        return prompt
+
+    def _ask(self, what: str, **content: Any) -> dict[str, Any]:
         request = urllib.request.Request(
-            f"{self._server.listening_address}/tokenize",
-            data=json.dumps({"content": text, "add_special": True}).encode(),
+            f"{self._server.listening_address}/{what}",
+            data=json.dumps(content).encode(),
             headers={"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request) as answer:
-            ids: list[int] = json.load(answer)["tokens"]
-        return ids
+            told: dict[str, Any] = json.load(answer)
+        return told
 
     def greedy(self, prompt: Sequence[int], count: int) -> list[int]:
         """The prompt's most likely continuation, token by token."""

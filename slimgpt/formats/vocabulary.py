@@ -27,6 +27,10 @@ SPLITS = {
     r"[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+": "tekken",
 }
 """Regular expressions by which tokenizers cut text first, and llama.cpp's names for them."""
+WHOLE_FIRST = ("llama-bpe", "tekken")
+"""Pre-tokenizers with which llama.cpp takes a piece that is a token as it is, merges or none."""
+MERGED_FIRST = {"llama-bpe": "dbrx"}
+"""The same regular expression, but merges go first."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,9 @@ def read(inner: Any, rows: int) -> Vocabulary:
         raise _unsupported(f"it is of type {model.get('type')}, not BPE")
     sentencepiece = bool(model.get("byte_fallback"))
     pre = "default" if sentencepiece else _pre(told)
+    if not sentencepiece:
+        _check_normalizer(told)
+        _check_merges(told, pre)
     tokens, types = _tokens(told, rows, sentencepiece)
     merges = [one if isinstance(one, str) else " ".join(one) for one in model["merges"]]
     begin = inner.bos_token_id
@@ -87,8 +94,14 @@ def read(inner: Any, rows: int) -> Vocabulary:
         special={name: number for name, number in names.items() if number is not None},
         add_begin=begin is not None and inner("a")["input_ids"][:1] == [begin],
         add_space=sentencepiece and _adds_space(told),
-        chat_template=inner.chat_template if isinstance(inner.chat_template, str) else None,
+        chat_template=_template(inner.chat_template),
     )
+
+
+def _template(given: Any) -> str | None:
+    """The chat template; of several by name the one that transformers takes unasked."""
+    found = given.get("default") if isinstance(given, dict) else given
+    return found if isinstance(found, str) else None
 
 
 def _tokens(told: dict[str, Any], rows: int, sentencepiece: bool) -> tuple[list[str], list[int]]:
@@ -130,13 +143,44 @@ def _pre(told: dict[str, Any]) -> str:
     """llama.cpp's name of a byte-level pre-tokenizer."""
     parts = _parts(told.get("pre_tokenizer"), "pretokenizers")
     kinds = [part.get("type") for part in parts]
+    if any(part.get("add_prefix_space") for part in parts):
+        raise _unsupported("it puts a space before a text (add_prefix_space)")
     if kinds == ["ByteLevel"] and parts[0].get("use_regex", True):
         return GPT2
     if kinds == ["Split", "ByteLevel"] and not parts[1].get("use_regex", True):
         pattern = parts[0].get("pattern", {}).get("Regex")
-        if pattern in SPLITS:
-            return SPLITS[pattern]
+        whole = parts[0].get("behavior") == "Isolated" and not parts[0].get("invert")
+        if whole and pattern in SPLITS:
+            name = SPLITS[pattern]
+            whole_first = told["model"].get("ignore_merges")
+            return name if whole_first else MERGED_FIRST.get(name, name)
     raise _unsupported(f"its pre-tokenizer ({', '.join(map(str, kinds))}) is not one it knows")
+
+
+def _check_normalizer(told: dict[str, Any]) -> None:
+    """llama.cpp changes no text. NFC, which Qwen2 has, changes none that is composed already."""
+    kinds = [str(part.get("type")) for part in _parts(told.get("normalizer"), "normalizers")]
+    if others := [kind for kind in kinds if kind != "NFC"]:
+        raise _unsupported(f"it changes text before it cuts it ({', '.join(others)})")
+
+
+def _check_merges(told: dict[str, Any], pre: str) -> None:
+    """Where the two disagree on what goes first, every token must be what its merges make."""
+    from tokenizers import Tokenizer
+
+    asked = bool(told["model"].get("ignore_merges"))
+    if asked == (pre in WHOLE_FIRST):
+        return
+    merging = {**told, "model": {**told["model"], "ignore_merges": False}}
+    model = Tokenizer.from_str(json.dumps(merging)).model
+    added = {one["content"] for one in told.get("added_tokens", ())}
+    for token in told["model"]["vocab"]:
+        if token not in added and len(model.tokenize(token)) != 1:
+            first = "whole words" if asked else "merges"
+            raise _unsupported(
+                f"it tries {first} first, llama.cpp with pre-tokenizer {pre} does not, and no "
+                f"merges make its token {token!r}"
+            )
 
 
 def _parts(content: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:

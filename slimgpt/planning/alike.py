@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from slimgpt.errors import SpecError
 from slimgpt.planning.costs import Costs
 
-NEIGHBOURS = 1  # numbers of units on either side of the schedule's share that are tried
 
-
-def sizes(costs: Costs, target: int, multiple: int) -> Iterator[tuple[int, int]]:
+def sizes(costs: Costs, target: int, multiple: int, reach: int) -> Iterator[tuple[int, int]]:
     """Units to remove of every layer, and the widths that meet the target best with them.
 
     The first are those where heads and channels lose the same share, as nearly as can be.
@@ -21,6 +19,7 @@ def sizes(costs: Costs, target: int, multiple: int) -> Iterator[tuple[int, int]]
     Args:
         target: parameters that shall be left.
         multiple: of widths.
+        reach: how many units more or fewer than that share may leave.
 
     Raises:
         SpecError: the layers are not alike to begin with.
@@ -34,7 +33,7 @@ def sizes(costs: Costs, target: int, multiple: int) -> Iterator[tuple[int, int]]
     remove = (costs.parameters - target) / count
     channels = layer.size.channels
     wanted = layer.units * remove / (layer.units * layer.unit + channels * layer.channel)
-    near = [round(wanted) + step for step in range(-NEIGHBOURS, NEIGHBOURS + 1)]
+    near = [round(wanted) + step for step in range(-reach, reach + 1)]
     legal = {min(max(units, 0), layer.units - 1) for units in near}
     for units in sorted(legal, key=lambda units: abs(units - wanted)):
         left = channels - (remove - units * layer.unit) / layer.channel

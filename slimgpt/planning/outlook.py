@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from slimgpt.checkpoints import outline
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.location import Location
 from slimgpt.config import PruneSpec
 from slimgpt.events import LayerOutlook, PlannedPoint
 from slimgpt.formats import rulings
@@ -15,16 +17,21 @@ from slimgpt.outlook import Outlook, Ruling
 from slimgpt.planning import forecast
 from slimgpt.planning.forecast import Forecast
 
+NO_WEIGHTS = (
+    "the folder holds no weights: planned from config.json alone, a job of this model fails; put "
+    "its safetensors beside it"
+)
+
 
 def look_ahead(spec: PruneSpec, roots: Roots) -> Outlook:
     """Plan a job; reads headers only and imports no torch.
 
+    A local folder that holds `config.json` and no weights is planned by what its config says.
+
     Raises:
         SlimGPTError: the model cannot be had or pruned, or not so far.
     """
-    model = resolve_model(spec.model, roots, None)
-    confined = roots.confined and spec.model.startswith(PREFIX)
-    checkpoint = Checkpoint.open(model.folder, within=roots.models if confined else None)
+    checkpoint, warnings = _opened(spec.model, roots)
     positions = checkpoint.architecture.family.keys.positions
     points = [(point.ratio, forecast.make(checkpoint, point)) for point in spec.points]
     made = min((one for _, one in points), key=lambda one: one.plan.parameters_after)
@@ -47,10 +54,22 @@ def look_ahead(spec: PruneSpec, roots: Roots) -> Outlook:
             rulings.sized(checkpoint.architecture, made.plan.after), checkpoint.config
         ),
         warnings=[
+            *warnings,
             *_too_long(spec, checkpoint.config.get(positions)),
             *_ruled_out(spec, formats),
         ],
     )
+
+
+def _opened(model: str, roots: Roots) -> tuple[Checkpoint, list[str]]:
+    """The model, or what its config says that it would be, and what is to be said of that."""
+    local = model.startswith(PREFIX)
+    within = roots.models if roots.confined and local else None
+    if local:
+        location = Location.of(roots.model(model), within)
+        if outline.alone(location):
+            return outline.of(location), [NO_WEIGHTS]
+    return Checkpoint.open(resolve_model(model, roots, None).folder, within=within), []
 
 
 def _too_long(spec: PruneSpec, positions: Any) -> list[str]:

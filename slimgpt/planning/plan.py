@@ -98,12 +98,13 @@ def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
 def _alike(target: int, multiples: Sequence[int], spec: PruneSpec, costs: Costs) -> Plan:
     """All layers of one size; the target is met as nearly as one step of all layers allows."""
     plans, count = [], len(costs.layers)
-    for multiple in multiples:
-        for units, width in alike.sizes(costs, target, multiple):
-            plan = _plan([units] * count, [width] * count, multiple, costs)
-            if abs(plan.parameters_after - target) <= TOLERANCE * target:
-                return plan
-            plans.append(plan)
+    for reach in (1, costs.layers[0].units):  # rather finer widths than heads out of proportion
+        for multiple in multiples:
+            for units, width in alike.sizes(costs, target, multiple, reach):
+                plan = _plan([units] * count, [width] * count, multiple, costs)
+                if abs(plan.parameters_after - target) <= TOLERANCE * target:
+                    return plan
+                plans.append(plan)
     nearest = min(plans, key=lambda plan: abs(plan.parameters_after - target))
     if abs(nearest.parameters_after - target) <= alike.step(costs, multiples[-1]):
         return nearest

@@ -70,7 +70,7 @@ def main(versions: list[str]) -> int:
         differ = [
             version
             for number, version in enumerate(versions)
-            if not _same(folders, _environment(home / f"venv-{number}", version), home)
+            if not _same(folders, environment(home / f"venv-{number}", version), home)
         ]
     return 1 if differ else 0
 
@@ -89,20 +89,20 @@ def publish_all(home: Path, models: Mapping[str, Tiny]) -> Published:
     return folders
 
 
-def _environment(folder: Path, version: str) -> Path:
+def environment(folder: Path, version: str) -> Path:
     """The interpreter of a new virtual environment with a version of transformers."""
     if Path(version).is_file():
         return Path(version)
-    environment = dict(os.environ)
-    if "PIP_FIND_LINKS" in environment:
-        environment.setdefault("UV_FIND_LINKS", environment["PIP_FIND_LINKS"])
+    variables = dict(os.environ)
+    if "PIP_FIND_LINKS" in variables:
+        variables.setdefault("UV_FIND_LINKS", variables["PIP_FIND_LINKS"])
     uv = [sys.executable, "-m", "uv"]
     python = folder / "bin" / "python"
     release = torch.__version__.partition("+")[0]
     install = ["pip", "install", "-q", "-p", str(python)]
     packages = [f"transformers=={version}", f"torch=={release}", "numpy"]
-    subprocess.run([*uv, "venv", "-q", folder], env=environment, check=True)
-    subprocess.run([*uv, *install, *packages], env=environment, check=True)
+    subprocess.run([*uv, "venv", "-q", folder], env=variables, check=True)
+    subprocess.run([*uv, *install, *packages], env=variables, check=True)
     return python
 
 
@@ -119,8 +119,13 @@ def bound(name: str) -> float:
     return 1e-5 if name.startswith(ROUTED) else 0.0
 
 
-def reload_all(folders: Published, python: Path, home: Path) -> tuple[str, dict[str, float]]:
+def reload_all(
+    folders: Published, python: Path, home: Path, form: str = "exact"
+) -> tuple[str, dict[str, float]]:
     """Run `slimgpt.reload` on every folder in one process.
+
+    Args:
+        form: of the folders; `exact` is loaded with trust in its code, the others without.
 
     Returns:
         the version that ran it, and by folder the largest difference of any logit.
@@ -129,7 +134,7 @@ def reload_all(folders: Published, python: Path, home: Path) -> tuple[str, dict[
     for folder, (ids, _) in folders.items():
         probe, out = home / f"{folder.name}.probe", home / f"{folder.name}.out"
         save_file({"tokens": ids}, probe)
-        lines.append(f"{folder}\t{probe}\t{out}\tcpu\t1")
+        lines.append(f"{folder}\t{probe}\t{out}\tcpu\t1\t{form}")
     said = subprocess.run(
         [str(python), "-c", DRIVER, str(RELOAD)],
         input="\n".join(lines),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.errors import SpecError, StorageError, VerificationError
-from slimgpt.events import Verified
+from slimgpt.errors import SpecError, StorageError, UnsupportedModelError, VerificationError
+from slimgpt.events import Event, Verified
 from slimgpt.exporting import export
 from slimgpt.formats import blueprint
 from tests.slimgpt.pruned import lots, publish
@@ -57,5 +58,12 @@ def test_what_cannot_be_is_refused_before_anything_is_written(model: Path, tmp_p
     with pytest.raises(SpecError, match="`exact`"):
         list(export(model, tmp_path / "out", ["exact"], None, "cpu"))
     assert list(tmp_path.iterdir()) == []
+    bare = shutil.copytree(model, tmp_path / "bare")
+    for file in bare.glob("tokenizer*"):
+        file.unlink()
+    seen: list[Event] = []
+    with pytest.raises(UnsupportedModelError, match="tokenizer cannot be loaded"):
+        seen.extend(export(bare, tmp_path / "out", ["padded", "gguf"], None, "cpu"))
+    assert (seen, [entry.name for entry in tmp_path.iterdir()]) == ([], ["bare"])
     with pytest.raises(StorageError, match="exists already"):
         list(export(model, tmp_path, ["padded"], None, "cpu"))

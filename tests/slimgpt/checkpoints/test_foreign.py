@@ -27,11 +27,11 @@ CODE = "raise SystemExit('code of a model ran')\n"
 AUTO_MAP = {"AutoModelForCausalLM": "modeling_baichuan.BaiChuanForCausalLM"}
 
 
-def baichuan(folder: Path, **changes: Any) -> Path:
+def baichuan(folder: Path, tiny: Tiny = LLAMA, **changes: Any) -> Path:
     """A tiny Baichuan-7B: the tensors of a Llama as that repository has them, and code."""
-    LLAMA.save(folder)
+    tiny.save(folder)
     tensors = load_file(folder / "model.safetensors")
-    for index in range(LLAMA.layers):
+    for index in range(tiny.layers):
         place = f"model.layers.{index}.self_attn."
         parts = [tensors.pop(f"{place}{name}_proj.weight") for name in ("q", "k", "v")]
         tensors[f"{place}W_pack.weight"] = torch.cat(parts)

@@ -21,6 +21,7 @@ from tests.slimgpt.tiny import Tiny, tokens
 
 SHIPPED = Path(__file__).parents[3] / "examples/model"
 VOCABULARY = 4104  # room for the shipped tokenizer's ids, and some more
+LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
 
 
 def tiny(family: str, **own: Any) -> Tiny:
@@ -30,6 +31,7 @@ def tiny(family: str, **own: Any) -> Tiny:
 
 FAMILIES = {
     "llama": tiny("llama", llama3_rope=True),
+    "llama with linear rope": tiny("llama", own={"rope_parameters": LINEAR}),
     "llama with biases": tiny("llama", biases=True, tied=True),
     "mistral": tiny("mistral", own={"sliding_window": None}),
     "qwen2": tiny("qwen2", tied=True),
@@ -39,11 +41,16 @@ FAMILIES = {
 
 def pruned(model: Tiny, folder: Path, kept: list[Kept] | None = None) -> Checkpoint:
     """A pruned tiny model with the shipped model's tokenizer."""
-    dense = Checkpoint.open(model.save(folder / "dense"))
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(SHIPPED / name, folder / "dense")
+    dense = Checkpoint.open(give_tokenizer(model.save(folder / "dense")))
     parts = kept or lots(dense.architecture, seed=2)
     return Checkpoint.open(publish(dense, parts, folder / "pruned"))
+
+
+def give_tokenizer(folder: Path) -> Path:
+    """Put the shipped model's tokenizer into a model folder."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(SHIPPED / name, folder)
+    return folder
 
 
 def alike(groups: int) -> list[Kept]:

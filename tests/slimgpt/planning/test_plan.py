@@ -122,9 +122,19 @@ def test_layers_that_shall_be_alike_are_as_near_to_the_target_as_a_channel_of_al
         made, of = planned(spec, **sizes)
     except UnreachableTargetError:
         of = architecture.read(config(**sizes))
-        group = kv_heads if head_unit == "query_head" else 16 // kv_heads
-        left = (architecture.LayerSize(group, kv_heads if head_unit == "query_head" else 1, 1),)
-        assert count(of.sizes, of) * (1 - ratio) < count(left * layers, of)
+        target = count(of.sizes, of) * (1 - ratio)
+        per_group = 16 // kv_heads
+        pairs = (
+            [(n * per_group, n) for n in range(1, kv_heads + 1)]
+            if head_unit == "kv_group"
+            else [(n * kv_heads, kv_heads) for n in range(1, per_group + 1)]
+        )
+        possible = [
+            count((architecture.LayerSize(*pair, width),) * layers, of)
+            for pair in pairs
+            for width in range(1, channels + 1)
+        ]
+        assert min(abs(left - target) for left in possible) > layers * 3 * 256
         return
     assert len(set(made.after)) == 1
     target = made.parameters_before * (1 - ratio)

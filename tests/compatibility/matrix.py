@@ -1,0 +1,205 @@
+"""Which loader computes what from which format of which family? Writes `docs/compatibility.md`.
+
+    python -m tests.compatibility.matrix [VERSION | PYTHON]
+
+A tiny random model of every family is pruned by lot, written in every format that holds it, and
+loaded from there by every loader in a process of its own: the installed transformers, an older one
+(4.57.*, or the version or interpreter that is named; see `old_transformers`), llama.cpp. What is
+measured is the largest difference from the logits that the engine computes. Exits with 1, and
+writes nothing, if one is beyond its bound. Not part of the default test run: it installs packages.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from rich.console import Console
+from torch import Tensor
+
+from slimgpt import proof
+from slimgpt.checkpoints.architecture import Architecture
+from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.families import FAMILIES
+from slimgpt.config import Format
+from slimgpt.formats import gguf_file, rulings, stock
+from slimgpt.layers.stack import Stack
+from tests.compatibility import page
+from tests.compatibility.old_transformers import (
+    DEFAULT,
+    MODELS,
+    Published,
+    bound,
+    environment,
+    publish_all,
+    reload_all,
+)
+from tests.compatibility.page import BAICHUAN, LLAMA_CPP, NEW, OLD, Cells, Column, Measured
+from tests.slimgpt.checkpoints.test_foreign import baichuan
+from tests.slimgpt.formats.test_formats import VOCABULARY, give_tokenizer
+from tests.slimgpt.pruned import Kept, lots, publish
+from tests.slimgpt.tiny import Tiny, tokens
+
+CPU = torch.device("cpu")
+WRITERS = {"uniform": stock.write_uniform, "padded": stock.write_padded}
+console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A family's model, pruned to layers that differ and to layers of one size."""
+
+    family: str
+    different: Checkpoint
+    alike: Checkpoint
+    tokens: Tensor
+
+    def of(self, form: Format) -> Checkpoint:
+        """The one that is written in a format."""
+        return self.alike if form == "uniform" else self.different
+
+    def expected(self, form: Format) -> Tensor:
+        """Logits that a loader of the format should compute."""
+        return Stack(self.of(form), CPU).logits(self.tokens)
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, and write the page; the exit status."""
+    transformers.logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="slimgpt-matrix-") as name:
+        home = Path(name)
+        old = environment(home / "venv", *(arguments or [DEFAULT]))
+        pythons = {NEW: Path(sys.executable), OLD: old}
+        versions, members = measured_members(home, pythons)
+        samples = [sample(home, family) for family in page.ROWS]
+        cells: Cells = {}
+        for form in ("exact", "uniform", "padded"):
+            cells |= measured(form, samples, pythons, home)
+        cells |= measured_gguf(samples, home)
+    beyond = [f"{of}: {cell}" for of, cell in cells.items() if _beyond(cell)]
+    beyond += [f"{of}: {cell}" for of, each in members.items() for cell in each.values()
+               if _beyond(cell)]  # fmt: skip
+    for line in beyond:
+        console.print(line)
+    if not beyond:
+        page.PAGE.write_text(page.text(cells, members, versions), encoding="utf-8")
+    return 1 if beyond else 0
+
+
+def sample(home: Path, family: str) -> Sample:
+    """A family's model, wide enough for the shipped tokenizer and for llama.cpp."""
+    kind = "llama" if family == BAICHUAN else family
+    model = Tiny(
+        kind,
+        hidden=64,
+        heads=8,
+        kv_heads=8 if family == BAICHUAN else 4,
+        channels=96,
+        vocabulary=VOCABULARY,
+        tied=kind == "qwen3",
+    )
+    folder = home / f"{family}-dense"
+    dense = Checkpoint.open(baichuan(folder, model) if family == BAICHUAN else model.save(folder))
+    give_tokenizer(folder)
+    different = publish(dense, lots(dense.architecture, seed=2), home / f"{family}-exact")
+    even = publish(dense, alike(dense.architecture), home / f"{family}-even")
+    return Sample(
+        family, Checkpoint.open(different), Checkpoint.open(even), tokens(model, length=60)
+    )
+
+
+def alike(architecture: Architecture) -> list[Kept]:
+    """Half of every layer: other pieces, but as many."""
+    size = architecture.sizes[0]
+    groups, channels = size.kv_heads // 2, size.channels // 2
+    starts = [index % groups for index in range(architecture.layers)]
+    return [
+        Kept(
+            tuple(range(start, start + groups)),
+            tuple(range(8 * start, 8 * start + channels)),
+            size.heads // size.kv_heads,
+        )
+        for start in starts
+    ]
+
+
+def measured(form: Format, samples: list[Sample], pythons: Mapping[str, Path], home: Path) -> Cells:
+    """The cells of a format that transformers loads."""
+    cells, folders = ruled_out(form, samples), dict[Path, Sample]()
+    for one in samples:
+        if (one.family, Column(form, NEW)) not in cells:
+            folders[written(form, one, home)] = one
+    asked: Published = {folder: (one.tokens, one.expected(form)) for folder, one in folders.items()}
+    for loader, python in pythons.items():
+        _, differences = reload_all(asked, python, home, form)
+        for folder, one in folders.items():
+            most = bound(one.family) if loader == OLD else 0.0
+            if form == "padded":
+                most = proof.padded_bound(asked[folder][1])
+            value = Measured(differences[folder.name], most)
+            cells[one.family, Column(form, loader)] = value
+    return cells
+
+
+def measured_gguf(samples: list[Sample], home: Path) -> Cells:
+    """The cells of llama.cpp; its proof raises where a difference is beyond its bound."""
+    column = Column("gguf", LLAMA_CPP)
+    cells = ruled_out("gguf", samples)
+    for one in samples:
+        if (one.family, column) not in cells:
+            checkpoint, file = one.of("gguf"), home / f"{one.family}.gguf"
+            gguf_file.write(checkpoint, file, "f32")
+            proved = proof.prove_gguf(checkpoint, file, "f32", proof.probe_of(checkpoint, CPU))
+            cells[one.family, column] = Measured(proved.max_difference, proved.bound)
+    return cells
+
+
+def measured_members(
+    home: Path, pythons: Mapping[str, Path]
+) -> tuple[dict[str, str], dict[str, dict[str, Measured]]]:
+    """What the versions of transformers are, and what they compute of members of families."""
+    members = {name: model for name, model in MODELS.items() if name not in FAMILIES}
+    folders = publish_all(home, members)
+    versions: dict[str, str] = {}
+    cells: dict[str, dict[str, Measured]] = {folder.name: {} for folder in folders}
+    for loader, python in pythons.items():
+        versions[loader], differences = reload_all(folders, python, home)
+        for name, value in differences.items():
+            cells[name][loader] = Measured(value, bound(name) if loader == OLD else 0.0)
+    return versions, cells
+
+
+def ruled_out(form: Format, samples: list[Sample]) -> Cells:
+    """The cells of a format that have a reason instead of a number."""
+    cells: Cells = {}
+    for one in samples:
+        source = one.of(form)
+        reason = rulings.obstacle(form, source.architecture, source.config)
+        for column in (column for column in page.COLUMNS if column.form == form):
+            if why := reason or page.missing(column.loader):
+                cells[one.family, column] = why
+    return cells
+
+
+def written(form: Format, one: Sample, home: Path) -> Path:
+    """The folder of a model in a format that transformers loads."""
+    if form == "exact":
+        return one.different.folder
+    folder = home / f"{one.family}-{form}"
+    folder.mkdir()
+    WRITERS[form](one.of(form), folder)
+    return folder
+
+
+def _beyond(cell: Measured | str) -> bool:
+    return isinstance(cell, Measured) and not cell.difference <= cell.bound
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
