@@ -67,6 +67,13 @@ PLAN: dict[str, JsonValue] = {
     "provisional": False,
     "layers": [_SHAPE],
     "points": [],
+    "formats": [
+        {"format": "exact", "possible": True, "reason": ""},
+        {"format": "uniform", "possible": False, "reason": "its layers are of different sizes"},
+        {"format": "gguf", "possible": True, "reason": ""},
+        {"format": "padded", "possible": True, "reason": ""},
+    ],
+    "loaders": {"32-blocks": "Q8_0, Q4_0: every row is a multiple of 32"},
     "warnings": [],
 }
 ARTIFACT: dict[str, JsonValue] = {

@@ -61,7 +61,7 @@ def all_of(models: Sequence[Architecture], config: Mapping[str, Any]) -> list[Ru
     return made
 
 
-def loaders(architecture: Architecture, config: Mapping[str, Any]) -> dict[str, str]:
+def loaders(architecture: Architecture) -> dict[str, str]:
     """What the sizes allow of loaders, each with its reason."""
     sizes = architecture.sizes
     told = {f"{block}-blocks": _blocks(architecture, sizes, block) for block in BLOCKS}

@@ -50,9 +50,7 @@ def look_ahead(spec: PruneSpec, roots: Roots) -> Outlook:
         layers=_layers(made),
         points=[_point(ratio, one) for ratio, one in points if ratio is not None and spec.ratios],
         formats=formats,
-        loaders=rulings.loaders(
-            rulings.sized(checkpoint.architecture, made.plan.after), checkpoint.config
-        ),
+        loaders=rulings.loaders(rulings.sized(checkpoint.architecture, made.plan.after)),
         warnings=[
             *warnings,
             *_too_long(spec, checkpoint.config.get(positions)),

@@ -178,7 +178,7 @@ def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused(tmp_path: Path) -> 
 def test_loaders_are_told_by_the_sizes(tmp_path: Path) -> None:
     dense = Checkpoint.open(Tiny("llama", hidden=64, channels=96).save(tmp_path / "dense"))
     sizes = [LayerSize(4, 2, 96), LayerSize(2, 1, 64), LayerSize(4, 2, 32)]
-    told = rulings.loaders(rulings.sized(dense.architecture, sizes), dense.config)
+    told = rulings.loaders(rulings.sized(dense.architecture, sizes))
     assert "every row is a multiple of 32" in told["32-blocks"]
     assert "hidden size" in told["256-blocks"]
     assert told["tensor parallel"] == "tensor parallel: 1 divide heads, KV heads and FFN widths"
