@@ -61,7 +61,7 @@ function result(job, report, page) {
       tile("Parameters", `${count(found.parameters_before)} → ${count(found.parameters_after)}`, `${percent(found.ratio_achieved)} removed${found.points?.length ? " of the smallest" : ""}`),
       model && tile("Weights", `${bytes(model.bytes_before)} → ${bytes(model.bytes_after)}`, "in safetensors"),
       tile("Time", duration(found.seconds), `peak memory ${bytes(found.peak_memory_bytes)}`),
-      proofs.length > 0 && tile("Loads in", [...new Set(proofs.map((proof) => proof.loader.split(",")[0]))].join(", "), `logits differ by at most ${measure(apart)}`)),
+      proofs.length > 0 && tile("Loads in", [...new Set(proofs.map((proof) => proof.loader.split(/[,(]/)[0].trim()))].join(", "), `logits differ by at most ${measure(apart)}`)),
     models(found) ?? perplexities(found),
     h("p", { class: "actions" }, h("button", { type: "button", class: "small", "data-do": "report" }, "Download report.json"),
       page && reportLink(job.id)));

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from slimgpt.checkpoints import rope
 from slimgpt.checkpoints.architecture import Architecture
-from slimgpt.formats.classes import FAMILIES, uniform_size
+from slimgpt.formats.classes import uniform_size
 
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 ROPES = ("default", "linear", "llama3")
 
 

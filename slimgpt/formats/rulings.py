@@ -34,11 +34,12 @@ def obstacle(form: Format, architecture: Architecture, config: Mapping[str, Any]
         return ""
     if form == "gguf":
         return blueprint.obstacle(architecture, config)
-    sizes = architecture.sizes
-    size = classes.padded_size(sizes) if form == "padded" else classes.uniform_size(sizes)
+    if form == "padded":
+        return classes.padding_obstacle(architecture, config)
+    size = classes.uniform_size(architecture.sizes)
     if size is None:
         return "its layers are of different sizes"
-    return classes.obstacle(architecture.family, architecture.hidden, config, size)
+    return classes.obstacle(architecture, config, size)
 
 
 def require(form: Format, architecture: Architecture, config: Mapping[str, Any]) -> None:

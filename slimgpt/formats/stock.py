@@ -17,7 +17,7 @@ from slimgpt.checkpoints.checkpoint import CONFIG, INDEX, Checkpoint
 from slimgpt.checkpoints.shards import index_of
 from slimgpt.disk import copy, write_text
 from slimgpt.errors import SpecError
-from slimgpt.formats.classes import padded_size, stock_of, uniform_size
+from slimgpt.formats.classes import padded_size, padding_obstacle, stock_of, uniform_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ def config(checkpoint: Checkpoint, size: LayerSize) -> dict[str, Any]:
     """
     architecture = checkpoint.architecture
     family = architecture.family
-    stock = stock_of(family, architecture.hidden, checkpoint.config, size)
+    stock = stock_of(architecture, checkpoint.config, size)
     edited = published.config(checkpoint, checkpoint.architecture.sizes)
     for key in ("auto_map", "per_layer_config", "allow_global_per_layer_attribute_access"):
         edited.pop(key, None)
@@ -84,7 +84,11 @@ def write_padded(checkpoint: Checkpoint, folder: Path) -> None:
     from slimgpt.checkpoints import header, tensorfile
 
     architecture = checkpoint.architecture
-    size = padded_size(architecture.sizes)
+    size = padded_size(architecture)
+    if reason := padding_obstacle(architecture, checkpoint.config):
+        raise SpecError(
+            f"format `padded` cannot hold this model: {reason}", hint="use format `exact`"
+        )
     made = config(checkpoint, size)
     total = architecture.layers + 1
     stored: dict[str, header.TensorInfo] = {}
