@@ -49,6 +49,17 @@ def test_a_plan_adds_up_and_queues_nothing(api: httpx.Client, model: str) -> Non
     assert "512 positions" in warning
 
 
+def test_a_config_alone_is_planned_with_a_warning(
+    api: httpx.Client, model: str, settings: Settings
+) -> None:
+    plan = ask(api, model=model, ratio=0.3).json()
+    for file in (settings.models_root / "shipped").glob("*.safetensors"):
+        file.unlink()
+    again = ask(api, model=model, ratio=0.3).json()
+    assert again["layers"] == plan["layers"]
+    assert "planned from config.json alone" in again["warnings"][0]
+
+
 @pytest.mark.parametrize("target", [{"parameters": "2M"}, {"memory": "4MB"}])
 def test_a_target_in_other_units_is_met(
     api: httpx.Client, model: str, target: dict[str, str]
@@ -68,7 +79,7 @@ def test_a_target_in_other_units_is_met(
         ({"model": "local:shipped"}, "invalid-request", "exactly one of"),
         ({"model": "local:shipped", "ratio": 0.99}, "plan-refused", "cannot be met"),
         ({"model": "local:none", "ratio": 0.2}, "invalid-request", "no model folder 'none'"),
-        ({"model": "local:tiny", "ratio": 0.2}, "plan-refused", "safetensors"),
+        ({"model": "local:tiny", "ratio": 0.2}, "plan-refused", "model_type None"),
         ({"model": "org/name", "ratio": 0.2}, "model-not-cached", "org/name"),
         ({"model": "local:shipped", "ratio": "a lot"}, "invalid-request", "ratio"),
     ],

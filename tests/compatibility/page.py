@@ -79,11 +79,11 @@ rotary positions of Llama 3.
 KNOWN = """
 ## Known differences
 
-- GPT-2 with `scale_attn_by_inverse_layer_idx: true` or `scale_attn_weights: false`: the default
-  attention of transformers 4.57 heeds neither, in the dense model as in a pruned one. Load with
-  `attn_implementation="eager"` there, which does. transformers 5 heeds them by default, and so does
-  the engine. Logits of a dense tiny model in 4.57.6 and in 5.24.0 differ by 0.21 and 2.1, with
-  `eager` by 1e-6 and 2e-6.
+- GPT-2 with `scale_attn_by_inverse_layer_idx: true` (`gpt2-scaled-by-layer`) or with
+  `scale_attn_weights: false` (`gpt2-not-scaled`): the default attention of transformers 4.57 heeds
+  neither, in the dense model as in a pruned one. Load with `attn_implementation="eager"` there:
+  logits of dense tiny models were then within 2e-6. transformers 5 heeds them by default, and so
+  does the engine.
 - Qwen3 is measured with its head tied to the embedding: llama.cpp has no other where layers differ.
 - Sliding windows are wider than the tokens here, but for Gemma 2, Gemma 3 and Phi-3: theirs are 8.
 """

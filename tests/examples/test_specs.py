@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from api.schemas import JobRequest
 from slimgpt.config import PruneSpec
 from slimgpt.origins.roots import Roots
 from slimgpt.outlook import Outlook
@@ -90,6 +91,7 @@ def test_the_papers_share_is_of_all_parameters(name: str) -> None:
 @pytest.mark.parametrize("name", SPECS)
 def test_the_settings_are_the_papers(name: str) -> None:
     made = spec(name)
+    assert JobRequest.model_validate_json(SPECS[name].read_text()).spec() == made  # for `submit`
     texts = made.calibration
     assert (texts.source, texts.samples, texts.sequence_length) == ("c4", 256, 2048)
     assert (made.method, made.schedule.shape) == ("slimgpt", "log")
