@@ -179,7 +179,8 @@ def _text_file(text: str) -> Path:
     if not path.is_file():
         raise CalibrationError(
             f"text {text}: there is no such file",
-            hint=f"name a .jsonl, .json or .txt file, hf:NAME, or one of {', '.join(NAMED_TEXTS)}",
+            hint="name a .jsonl, .json or .txt file, a folder of questions for --task-source, "
+            f"hf:NAME, or one of {', '.join(NAMED_TEXTS)}",
         )
     return path
 

@@ -145,6 +145,8 @@ def measured(form: Format, samples: list[Sample], pythons: Mapping[str, Path], h
     for loader, python in pythons.items():
         _, differences = reload_all(asked, python, home, form)
         for folder, one in folders.items():
+            if (one.family, Column(form, loader)) in cells:
+                continue
             most = bound(one.family) if loader == OLD else 0.0
             if form == "padded":
                 most = proof.padded_bound(asked[folder][1])
@@ -189,7 +191,10 @@ def ruled_out(form: Format, samples: list[Sample]) -> Cells:
         source = one.of(form)
         reason = rulings.obstacle(form, source.architecture, source.config)
         for column in (column for column in page.COLUMNS if column.form == form):
-            if why := reason or page.missing(column.loader):
+            why = reason or page.missing(column.loader)
+            if form != "exact" and column.loader == OLD and source.architecture.family.soft_caps:
+                why = why or page.UNCAPPED
+            if why:
                 cells[one.family, column] = why
     return cells
 

@@ -40,6 +40,8 @@ def test_a_cell_is_a_number_within_bounds_or_a_reason(family: str) -> None:
     reasons = dict(re.findall(r"^(\d+)\. (.+)$", TEXT, re.MULTILINE))
     for column, cell in zip(page.COLUMNS, ROWS[family], strict=True):
         asked = column.loader != page.VLLM and family in WRITTEN[column.form]
+        if family == "gemma2" and column.loader == page.OLD:
+            asked = column.form == "exact"
         assert bool(NUMBER.fullmatch(cell)) == asked, (column, cell)
         if asked and column.form in ("exact", "uniform"):
             assert float(cell) <= (1e-5 if column.loader == page.OLD else 0.0)
