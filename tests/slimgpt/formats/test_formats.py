@@ -157,10 +157,9 @@ def test_layers_of_one_size_are_a_stock_class(name: str, groups: int, tmp_path: 
 
 
 def test_what_a_format_cannot_hold_is_said_with_the_reason(tmp_path: Path) -> None:
-    dense = Checkpoint.open(Tiny("gpt2").save(tmp_path / "gpt2"))
-    for form in ("uniform", "padded", "gguf"):
-        with pytest.raises(SpecError, match="gpt2"):
-            rulings.require(form, dense.architecture, dense.config)
+    dense = Checkpoint.open(Tiny("opt").save(tmp_path / "opt"))
+    with pytest.raises(SpecError, match="opt"):
+        rulings.require("gguf", dense.architecture, dense.config)
     different = pruned(FAMILIES["llama"], tmp_path / "llama")
     with pytest.raises(SpecError, match="different sizes"):
         rulings.require("uniform", different.architecture, different.config)
