@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cli.ctrl_c import CtrlC
 from cli.display import Display
 from cli.summary import Measured, show_summary
 from cli.workdir import Workdir
@@ -51,8 +52,9 @@ class Run:
         measured: list[Measured] = []
         result: Result | None = None
         try:
-            with display:
+            with CtrlC() as ctrl_c, display:
                 for event in self._events(workdir):
+                    ctrl_c.heed()
                     if isinstance(event, Result):
                         result = event
                         continue

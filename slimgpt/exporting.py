@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slimgpt import disk, failures, precision, proof
+from slimgpt import disk, failures, precision, proof, vllm_proof
 from slimgpt.checkpoints import companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import Format, GgufType
@@ -73,6 +73,7 @@ def _written(
             with disk.storage_errors(destination, 0):
                 folder.mkdir(parents=True)
             yield proof.write(form, checkpoint, folder, probe, stored)
+            yield from vllm_proof.prove(folder, form, probe)
         with disk.storage_errors(destination, 0):
             aside.rename(destination)
             disk.sync(destination.parent)

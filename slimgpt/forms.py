@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slimgpt import disk, proof
+from slimgpt import disk, proof, vllm_proof
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import Format, PruneSpec
-from slimgpt.events import Verified
+from slimgpt.events import Verified, Warned
 from slimgpt.formats import gguf_file, rulings
 
 
@@ -37,15 +37,19 @@ def require(spec: PruneSpec, checkpoint: Checkpoint, after: Sequence[LayerSize])
             gguf_file.read_vocabulary(checkpoint)
 
 
-def write(spec: PruneSpec, folder: Path, probe: proof.Probe) -> Iterator[Verified]:
+def write(spec: PruneSpec, folder: Path, probe: proof.Probe) -> Iterator[Verified | Warned]:
     """Write a finished checkpoint in the job's formats, each in a folder of its name within.
+
+    All that vLLM reads is proved by it, too, where it is installed.
 
     Raises:
         VerificationError: a loader does not load it, or computes something else.
         StorageError: the disk is full.
     """
+    yield from vllm_proof.prove(folder, "exact", probe)
     for form in wanted(spec):
         place = folder / form
         with disk.storage_errors(place, 0):
             place.mkdir()
         yield proof.write(form, Checkpoint.open(folder), place, probe, spec.gguf_type)
+        yield from vllm_proof.prove(place, form, probe)

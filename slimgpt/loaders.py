@@ -54,13 +54,19 @@ class Loader:
 
 def installed() -> list[Loader]:
     """Those that are there; transformers is the first, and its times are those of comparisons."""
-    found = [TRANSFORMERS]
-    if importlib.util.find_spec("vllm") is not None:
-        # The builds for other devices than CUDA's are distributions of other names.
-        names = packages_distributions().get("vllm", [])
-        said = f"vllm {version(names[0])}" if names else "vllm"
-        found.append(Loader(said, _vllm_words, _vllm_bytes))
-    return found
+    name = vllm()
+    return (
+        [TRANSFORMERS] if name is None else [TRANSFORMERS, Loader(name, _vllm_words, _vllm_bytes)]
+    )
+
+
+def vllm() -> str | None:
+    """vLLM with its version; None where it is not installed."""
+    if importlib.util.find_spec("vllm") is None:
+        return None
+    # The builds for other devices than CUDA's are distributions of other names.
+    names = packages_distributions().get("vllm", [])
+    return f"vllm {version(names[0])}" if names else "vllm"
 
 
 def command(words: Sequence[str], parent: int) -> list[str]:
@@ -79,15 +85,19 @@ def _transformers_bytes(model: Model, spec: InferenceSpec) -> int:
     return round(model.weights_bytes * ROOM)
 
 
-def _vllm_words(model: Model, device: torch.device, spec: InferenceSpec) -> Sequence[str]:
-    room = Room(
+def room(model: Model, spec: InferenceSpec) -> Room:
+    """What vLLM needs for a model and the largest ask of it."""
+    return Room(
         batch=max(spec.batch_sizes),
         tokens=spec.prompt_tokens + spec.new_tokens,
         cache_bytes=_cache_bytes(model.architecture, spec),
         device_bytes=_vllm_bytes(model, spec),
     )
-    dtype = model.architecture.dtype
-    return ("slimgpt.vllm_stopwatch", str(model.folder), dtype, str(device), room.model_dump_json())
+
+
+def _vllm_words(model: Model, device: torch.device, spec: InferenceSpec) -> Sequence[str]:
+    dtype, said = model.architecture.dtype, room(model, spec).model_dump_json()
+    return ("slimgpt.vllm_stopwatch", str(model.folder), dtype, str(device), said)
 
 
 def _vllm_bytes(model: Model, spec: InferenceSpec) -> int:

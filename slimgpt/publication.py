@@ -12,7 +12,7 @@ from slimgpt import disk, forms, memory
 from slimgpt.checkpoints import provenance, published
 from slimgpt.checkpoints.provenance import Origin
 from slimgpt.checkpoints.shards import PartialCheckpoint, link
-from slimgpt.events import Event, PointEvent, Progress
+from slimgpt.events import Event, PointEvent, Progress, Verified, Warned
 from slimgpt.findings import Findings
 from slimgpt.layers.stack import Stack
 from slimgpt.pages import folder as pages
@@ -43,12 +43,17 @@ def publish(
     probe = findings.intake.calibration.input_ids[:PROBE_SEQUENCES, :PROBE_TOKENS].contiguous()
     expected = pruned.logits(probe)
 
+    unproved: list[Warned] = []
+
     def complete(folder: Path) -> None:
         published.write(findings.intake.checkpoint, findings.plan.after, folder)
         findings.verified.append(verify(folder, probe, expected, findings.device))
-        findings.verified.extend(
-            forms.write(findings.spec, folder, Probe(probe, expected, findings.device))
-        )
+        for told in forms.write(findings.spec, folder, Probe(probe, expected, findings.device)):
+            if isinstance(told, Verified):
+                findings.verified.append(told)
+            else:
+                findings.warnings.append(told.message)
+                unproved.append(told)
         if findings.recovery is not None:
             _add_recovery(findings.recovery, findings.verdict, folder)
         provenance.write(folder, _provenance(findings))
@@ -57,6 +62,7 @@ def publish(
 
     yield Progress(stage="verify", done=1, total=steps, what=_loading(findings))
     partial.finalise(destination, complete)
+    yield from unproved
     yield from findings.verified
 
 

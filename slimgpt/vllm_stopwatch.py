@@ -44,20 +44,30 @@ class Room(BaseModel):
 def main(arguments: list[str], tells: TextIO) -> None:
     """Load the model, then answer until the input ends."""
     folder, dtype, device_name, room = arguments
-    device = torch.device(device_name)
-    if device.index:  # CUDA has not begun: vLLM takes the first device that it sees
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        found = seen[device.index] if len(seen) > device.index else str(device.index)
-        os.environ["CUDA_VISIBLE_DEVICES"] = found
-        device = torch.device(device.type)
+    device = chosen(device_name)
     model = load(Path(folder), dtype, device, Room.model_validate_json(room))
     for line in sys.stdin:
         told = answer(model, Ask.model_validate_json(line), device)
         print(told.model_dump_json(), file=tells, flush=True)
 
 
-def load(folder: Path, dtype: str, device: torch.device, room: Room) -> Any:
+def chosen(name: str) -> torch.device:
+    """The device, made the first that vLLM sees, which takes no other; CUDA has not begun yet."""
+    device = torch.device(name)
+    if device.index:
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        found = seen[device.index] if len(seen) > device.index else str(device.index)
+        os.environ["CUDA_VISIBLE_DEVICES"] = found
+    return torch.device(device.type)
+
+
+def load(
+    folder: Path, dtype: str, device: torch.device, room: Room, *, trusted: bool = True
+) -> Any:
     """The model as vLLM has it, with caches for what will be asked.
+
+    Args:
+        trusted: whether code in the folder may run: the engine's own modelling file.
 
     Raises:
         SystemExit: this vLLM was built for another kind of device.
@@ -76,7 +86,7 @@ def load(folder: Path, dtype: str, device: torch.device, room: Room) -> Any:
     return vllm.LLM(
         model=str(folder),
         skip_tokenizer_init=True,
-        trust_remote_code=True,
+        trust_remote_code=trusted,
         dtype=dtype,
         enforce_eager=device.type == "cpu",  # where compiling takes longer than all that is timed
         enable_prefix_caching=False,

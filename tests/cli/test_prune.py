@@ -40,12 +40,22 @@ def plain(slimgpt: Slimgpt, tiny_model: Path, prose: Path, folder: Path) -> str:
     return done.stdout
 
 
+def _heed() -> None:
+    """A shell that starts the tests in the background has them ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="module")
 def interrupted(tiny_model: Path, prose: Path, folder: Path) -> tuple[int, list[Any]]:
     """Exit status and events of a run that got Ctrl-C after its first layer."""
     arguments = ("prune", tiny_model, folder / "resumed", *QUICK, "--calibration", prose, "--json")
     events: list[Any] = []
-    with subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed,  # noqa: PLW1509 - one thread
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             events.append(parse(line))

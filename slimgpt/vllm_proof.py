@@ -1,0 +1,101 @@
+"""Proof of load through vLLM, where it is installed: a published folder in a fresh process.
+
+vLLM may not run a model that others do: its kernels take no narrow heads, it is built for another
+device. That is a warning, no failure; another result than the model's in memory is one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from slimgpt import loaders
+from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.config import Format, InferenceSpec
+from slimgpt.errors import VerificationError
+from slimgpt.events import Verified, Warned
+from slimgpt.loaders import Model
+from slimgpt.proof import OWN, SHARES, Probe
+from slimgpt.verify import environment
+
+READ: tuple[Format, ...] = ("exact", "uniform", "padded")
+
+
+def prove(folder: Path, form: Format, probe: Probe) -> list[Verified | Warned]:
+    """Ask vLLM how probable it finds the probe's tokens, if it is there and reads the format.
+
+    Args:
+        folder: of a checkpoint in that format, written by the engine.
+
+    Returns:
+        a proof, or why there is none; nothing where vLLM is not installed.
+
+    Raises:
+        VerificationError: vLLM computes something else.
+    """
+    name = loaders.vllm()
+    if name is None or form not in READ:
+        return []
+    checkpoint = Checkpoint.open(folder)
+    tokens = probe.tokens[:2]
+    found, why = _ask(checkpoint, form, tokens, probe.device)
+    if found is None:
+        return [Warned(message=f"format `{form}` is not proved by {name}: {why}")]
+    rows = probe.logits[:2, :-1].double().log_softmax(-1).cpu()
+    wanted = rows.gather(-1, tokens[:, 1:, None].cpu())[..., 0]
+    difference = float((found - wanted).abs().max())
+    bound = SHARES[OWN[probe.logits.dtype]] * float(rows.abs().max())
+    if not difference <= bound:
+        raise VerificationError(
+            f"{name} differs from the model in memory in format `{form}`: log-probabilities by up "
+            f"to {difference:g}, at most {bound:g} is allowed in {probe.logits.dtype}",
+            hint="nothing was published; please report the model and vLLM's version",
+        )
+    return [
+        Verified(
+            format=form,
+            loader=name,
+            max_difference=difference,
+            bound=bound,
+            tokens=tokens.numel(),
+            bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        )
+    ]
+
+
+def _ask(
+    checkpoint: Checkpoint, form: Format, tokens: torch.Tensor, device: torch.device
+) -> tuple[torch.Tensor | None, str]:
+    """Log-probabilities (batch, seq - 1), or the last that the process said."""
+    model = Model(checkpoint.folder, checkpoint.architecture)
+    batch, length = tokens.shape
+    room = loaders.room(
+        model, InferenceSpec(batch_sizes=(batch,), prompt_tokens=length, new_tokens=2)
+    )
+    with tempfile.TemporaryDirectory(prefix="slimgpt-vllm-") as name:
+        scratch = Path(name)
+        probe, out = scratch / "probe.safetensors", scratch / "out.safetensors"
+        save_file({"tokens": tokens.cpu().contiguous()}, probe)
+        words = [
+            *("slimgpt.vllm_reload", str(checkpoint.folder), str(probe), str(out)),
+            *(checkpoint.architecture.dtype, str(device), room.model_dump_json()),
+            *(["trusted"] if form == "exact" else []),
+        ]
+        finished = subprocess.run(
+            loaders.command(words, os.getpid()),
+            env={**environment(scratch), "OMP_NUM_THREADS": str(torch.get_num_threads())},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if finished.returncode or not out.exists():
+            lines = finished.stderr.strip().splitlines()
+            return None, f"exit status {finished.returncode}" + (f": {lines[-1]}" if lines else "")
+        return load_file(out)["logprobs"], ""

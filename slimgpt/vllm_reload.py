@@ -1,0 +1,46 @@
+"""Load a published folder into vLLM, and write down how probable it finds the next tokens.
+
+    python -m slimgpt.vllm_reload PARENT_PID FOLDER PROBE OUT DTYPE DEVICE ROOM [trusted]
+
+PROBE holds `tokens` (batch, seq) int64; OUT will hold `logprobs` (batch, seq - 1): of each token,
+given those before it. Only a folder that the engine has just written is `trusted` with its code.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from slimgpt import vllm_stopwatch
+from slimgpt.vllm_stopwatch import Room
+
+
+def main(arguments: list[str]) -> None:
+    """Run the probe through the folder's model."""
+    folder, probe, out, dtype, device_name, room, *rest = arguments
+    device = vllm_stopwatch.chosen(device_name)
+    tokens = load_file(probe)["tokens"].tolist()
+    model = vllm_stopwatch.load(
+        Path(folder), dtype, device, Room.model_validate_json(room), trusted=rest == ["trusted"]
+    )
+    from vllm import SamplingParams
+
+    asking = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+    asked = [{"prompt_token_ids": prompt} for prompt in tokens]
+    found = []
+    for prompt, told in zip(tokens, model.generate(asked, asking, use_tqdm=False), strict=True):
+        pairs = zip(prompt[1:], told.prompt_logprobs[1:], strict=True)
+        found.append([place[token].logprob for token, place in pairs])
+    save_file({"logprobs": torch.tensor(found, dtype=torch.float64)}, out)
+
+
+if __name__ == "__main__":
+    from slimgpt.parent import die_with
+
+    die_with(int(sys.argv[1]))
+    os.environ.update(vllm_stopwatch.ENVIRONMENT)
+    main(sys.argv[2:])
