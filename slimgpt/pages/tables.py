@@ -243,6 +243,6 @@ def _proofs(document: Document) -> Table:
     header = ("Format", "Loaded by", "Largest difference", "At most", "Tokens", "Weights")
     note = (
         "A fresh process loaded each format and computed logits; they differ by so much from those "
-        "of the model in memory. Of gguf it is logarithms of probabilities."
+        "of the model in memory. Of llama.cpp and vLLM it is logarithms of probabilities."
     )
     return Table("proof", "Proof of load", header, rows, note)
