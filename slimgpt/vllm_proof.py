@@ -1,12 +1,14 @@
 """Proof of load through vLLM, where it is installed: a published folder in a fresh process.
 
 vLLM may not run a model that others do: its kernels take no narrow heads, it is built for another
-device. That is a warning, no failure; another result than the model's in memory is one.
+device, it computes no numbers. That is a warning, no failure; other numbers than the model's in
+memory are one.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -23,6 +25,8 @@ from slimgpt.loaders import Model
 from slimgpt.proof import OWN, SHARES, Probe
 from slimgpt.verify import environment
 
+ERROR = re.compile(r"\b\w*(Error|Exception): ")
+LONGEST = 300
 READ: tuple[Format, ...] = ("exact", "uniform", "padded")
 
 
@@ -44,6 +48,8 @@ def prove(folder: Path, form: Format, probe: Probe) -> list[Verified | Warned]:
     checkpoint = Checkpoint.open(folder)
     tokens = probe.tokens[:2]
     found, why = _ask(checkpoint, form, tokens, probe.device)
+    if found is not None and not found.isfinite().all():
+        found, why = None, "its probabilities are no numbers"
     if found is None:
         return [Warned(message=f"format `{form}` is not proved by {name}: {why}")]
     rows = probe.logits[:2, :-1].double().log_softmax(-1).cpu()
@@ -66,6 +72,13 @@ def prove(folder: Path, form: Format, probe: Probe) -> list[Verified | Warned]:
             bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
         )
     ]
+
+
+def _reason(stderr: str) -> str:
+    """The last error that vLLM told of, bounded; else the last line of all."""
+    lines = stderr.strip().splitlines()
+    errors = [line for line in lines if ERROR.search(line)]
+    return f": {(errors or lines)[-1][:LONGEST]}" if lines else ""
 
 
 def _ask(
@@ -96,6 +109,5 @@ def _ask(
             check=False,
         )
         if finished.returncode or not out.exists():
-            lines = finished.stderr.strip().splitlines()
-            return None, f"exit status {finished.returncode}" + (f": {lines[-1]}" if lines else "")
+            return None, f"exit status {finished.returncode}{_reason(finished.stderr)}"
         return load_file(out)["logprobs"], ""

@@ -97,6 +97,17 @@ def test_it_is_an_error_where_they_differ(
         vllm_proof.prove(opened.folder, "exact", probe)
 
 
+def test_it_is_a_warning_where_vllm_computes_no_numbers(
+    checkpoint: tuple[Checkpoint, Probe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, probe = checkpoint
+    file = str(answers(probe, tmp_path / "told.safetensors", error=float("nan")))
+    install(tmp_path / "vllm", STAND_IN.format(trusted=True, answers=file), monkeypatch)
+    (told,) = vllm_proof.prove(opened.folder, "exact", probe)
+    assert isinstance(told, Warned)
+    assert "its probabilities are no numbers" in told.message
+
+
 def test_it_is_a_warning_where_vllm_cannot_run_the_model(
     checkpoint: tuple[Checkpoint, Probe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
