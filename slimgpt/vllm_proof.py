@@ -27,6 +27,7 @@ from slimgpt.verify import environment
 
 ERROR = re.compile(r"\b\w*(Error|Exception): ")
 LONGEST = 300
+AHEAD = 2  # tokens that are generated, the fewest that can be asked for
 READ: tuple[Format, ...] = ("exact", "uniform", "padded")
 
 
@@ -46,13 +47,13 @@ def prove(folder: Path, form: Format, probe: Probe) -> list[Verified | Warned]:
     if name is None or form not in READ:
         return []
     checkpoint = Checkpoint.open(folder)
-    tokens = probe.tokens[:2]
+    tokens = probe.tokens[:2, :-AHEAD]  # within the model's positions, whatever the probe takes
     found, why = _ask(checkpoint, form, tokens, probe.device)
     if found is not None and not found.isfinite().all():
         found, why = None, "its probabilities are no numbers"
     if found is None:
         return [Warned(message=f"format `{form}` is not proved by {name}: {why}")]
-    rows = probe.logits[:2, :-1].double().log_softmax(-1).cpu()
+    rows = probe.logits[:2, : tokens.shape[1] - 1].double().log_softmax(-1).cpu()
     wanted = rows.gather(-1, tokens[:, 1:, None].cpu())[..., 0]
     difference = float((found - wanted).abs().max())
     bound = SHARES[OWN[probe.logits.dtype]] * float(rows.abs().max())
@@ -77,8 +78,9 @@ def prove(folder: Path, form: Format, probe: Probe) -> list[Verified | Warned]:
 def _reason(stderr: str) -> str:
     """The last error that vLLM told of, bounded; else the last line of all."""
     lines = stderr.strip().splitlines()
-    errors = [line for line in lines if ERROR.search(line)]
-    return f": {(errors or lines)[-1][:LONGEST]}" if lines else ""
+    errors = [number for number, line in enumerate(lines) if ERROR.search(line)]
+    told = " ".join(" ".join(lines[errors[-1] if errors else -1 :]).split())
+    return f": {told[:LONGEST]}" if told else ""
 
 
 def _ask(
@@ -88,7 +90,7 @@ def _ask(
     model = Model(checkpoint.folder, checkpoint.architecture)
     batch, length = tokens.shape
     room = loaders.room(
-        model, InferenceSpec(batch_sizes=(batch,), prompt_tokens=length, new_tokens=2)
+        model, InferenceSpec(batch_sizes=(batch,), prompt_tokens=length, new_tokens=AHEAD)
     )
     with tempfile.TemporaryDirectory(prefix="slimgpt-vllm-") as name:
         scratch = Path(name)
