@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from slimgpt.checkpoints import rope
 from slimgpt.checkpoints.architecture import Architecture
 from slimgpt.formats.classes import uniform_size
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "granite")
 ROPES = ("default", "linear", "llama3")
 
 
@@ -31,6 +31,8 @@ class Blueprint:
         fused: queries, keys and values are one tensor.
         context: positions for which it computes what transformers computes.
         rope: settings of rotary positions, `rope_parameters` of transformers 5.
+        scales: factors of weights, by their names in the file: what the model multiplies by as it
+            runs, and this architecture does not.
     """
 
     name: Literal["deci", "openelm", "qwen3"]
@@ -38,6 +40,7 @@ class Blueprint:
     fused: bool
     context: int
     rope: Mapping[str, Any]
+    scales: Mapping[str, float] = field(default_factory=dict)
 
 
 def obstacle(architecture: Architecture, config: Mapping[str, Any]) -> str:
@@ -67,10 +70,26 @@ def draw(architecture: Architecture, config: Mapping[str, Any]) -> Blueprint:
     positions = int(config[architecture.family.keys.positions])
     settings = _rope(architecture, config)
     if not architecture.family.head_norms:
-        return Blueprint("deci", True, False, min(positions, _window(config)), settings)
+        scales = _scales(architecture, config)
+        return Blueprint("deci", True, False, min(positions, _window(config)), settings, scales)
     if architecture.tied:
         return Blueprint("openelm", False, True, min(positions, _window(config)), settings)
     return Blueprint("qwen3", False, False, min(positions, _window(config)), settings)
+
+
+def _scales(architecture: Architecture, config: Mapping[str, Any]) -> Mapping[str, float]:
+    """Granite's multipliers (transformers, `modeling_granite.py`): a Llama's weights times them."""
+    if architecture.family.model_type != "granite":
+        return {}
+    residual = float(config.get("residual_multiplier", 1.0))
+    attention = float(config.get("attention_multiplier", 1.0))
+    return {
+        "token_embd": float(config.get("embedding_multiplier", 1.0)),
+        "attn_q": attention * math.sqrt(architecture.head_dim),
+        "attn_output": residual,
+        "ffn_down": residual,
+        "output": 1 / float(config.get("logits_scaling", 1.0)),
+    }
 
 
 def rope_factors(settings: Mapping[str, Any], head_dim: int) -> list[float]:

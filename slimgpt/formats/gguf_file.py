@@ -182,7 +182,8 @@ def _tensors(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, Ten
             loaded[part].float()
             for part in parts
         ]  # fmt: skip
-        yield name, torch.cat(tensors) if len(tensors) > 1 else tensors[0]
+        made = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
+        yield name, made * plan.scales.get(name.split(".")[-2], 1.0)
     if plan.rope["rope_type"] == "llama3":
         factors = blueprint.rope_factors(plan.rope, architecture.head_dim)
         yield "rope_freqs.weight", torch.tensor(factors)
@@ -202,6 +203,8 @@ def _sources(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, lis
     yield "output_norm.weight", [f"{family.final_norm}.weight"]
     if not architecture.tied:
         yield "output.weight", [f"{family.head}.weight"]
+    elif plan.scales:  # which make two matrices of the one
+        yield "output.weight", [f"{family.embedding}.weight"]
 
 
 def _names(plan: Blueprint, checkpoint: Checkpoint) -> dict[str, list[str]]:

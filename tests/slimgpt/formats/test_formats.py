@@ -36,6 +36,8 @@ FAMILIES = {
     "mistral": tiny("mistral", own={"sliding_window": None}),
     "qwen2": tiny("qwen2", tied=True),
     "qwen3": tiny("qwen3", tied=True),
+    "granite": tiny("granite"),
+    "granite with biases": tiny("granite", biases=True, tied=True),
 }
 
 
