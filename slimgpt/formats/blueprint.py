@@ -17,7 +17,7 @@ from slimgpt.checkpoints import rope
 from slimgpt.checkpoints.architecture import Architecture
 from slimgpt.formats.classes import uniform_size
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "granite")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "granite", "phi3")
 ROPES = ("default", "linear", "llama3")
 
 
@@ -52,9 +52,8 @@ def obstacle(architecture: Architecture, config: Mapping[str, Any]) -> str:
         )
     if config.get("hidden_act", "silu") != "silu":
         return f"its activation is {config['hidden_act']}, llama.cpp's is silu"
-    kind = _rope(architecture, config)["rope_type"]
-    if kind not in ROPES:
-        return f"its rotary positions are scaled by {kind}; {', '.join(ROPES)} are written"
+    if reason := _rope_obstacle(_rope(architecture, config)):
+        return reason
     if family.head_norms and family.biases(config):
         return "llama.cpp has no layers with both norms and biases of queries and keys"
     if family.head_norms and not architecture.tied and not uniform_size(architecture.sizes):
@@ -62,6 +61,15 @@ def obstacle(architecture: Architecture, config: Mapping[str, Any]) -> str:
             "llama.cpp has norms of queries and keys in layers that differ only where the head is "
             "tied to the embedding, and this model has a head of its own"
         )
+    return ""
+
+
+def _rope_obstacle(settings: Mapping[str, Any]) -> str:
+    kind = settings["rope_type"]
+    if kind not in ROPES:
+        return f"its rotary positions are scaled by {kind}; {', '.join(ROPES)} are written"
+    if settings.get("partial_rotary_factor", 1.0) != 1.0:
+        return "llama.cpp turns the whole width of a head in such layers, and this model a part"
     return ""
 
 

@@ -7,7 +7,8 @@ turned and written before the next is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,9 @@ from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import GgufType
 from slimgpt.errors import UnsupportedModelError
-from slimgpt.formats import blueprint
+from slimgpt.formats import blueprint, parts
 from slimgpt.formats.blueprint import Blueprint
+from slimgpt.formats.parts import Part
 from slimgpt.formats.vocabulary import Vocabulary, read
 from slimgpt.texts.tokenizer import Tokenizer
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     import gguf
     import numpy as np
 
+PHI_3 = re.compile("phi-?3", re.IGNORECASE)
+SPECIAL = {"</s>", "<unk>", "<s>", "<|endoftext|>"}
 OWN_TYPE: dict[str, GgufType] = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 Q8_BLOCK = 32  # weights of a row that share a scale
 
@@ -89,6 +93,7 @@ def _fill(
 
     writer = gguf.GGUFWriter(file, plan.name)
     _describe(writer, checkpoint, plan, max((p.type for p in pieces), key=_rank))
+    writer.add_name(name_of(checkpoint, vocabulary))
     _add_vocabulary(writer, vocabulary)
     kinds = {"f32": np.float32, "f16": np.float16}
     for piece in pieces:
@@ -109,6 +114,18 @@ def _fill(
     writer.close()
 
 
+def name_of(checkpoint: Checkpoint, vocabulary: Vocabulary) -> str:
+    """The file's name for people, by which llama.cpp also knows Phi-3's own special tokens.
+
+    It strips the space after them where the name says Phi-3, and fails where they are not there
+    (`src/llama-vocab.cpp`).
+    """
+    name = PHI_3.sub("phi", checkpoint.folder.name)
+    if checkpoint.architecture.family.model_type == "phi3" and {*vocabulary.tokens} >= SPECIAL:
+        return f"Phi-3 {name}"
+    return name
+
+
 def _describe(
     writer: gguf.GGUFWriter, checkpoint: Checkpoint, plan: Blueprint, stored: GgufType
 ) -> None:
@@ -118,7 +135,6 @@ def _describe(
     architecture, config = checkpoint.architecture, checkpoint.config
     sizes = architecture.sizes
     one = plan.name == "qwen3"
-    writer.add_name(checkpoint.folder.name)
     writer.add_file_type(_file_type(stored))
     writer.add_context_length(plan.context)
     writer.add_embedding_length(architecture.hidden)
@@ -156,9 +172,9 @@ def _add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
 
 def _pieces(checkpoint: Checkpoint, plan: Blueprint, stored: GgufType) -> Iterator[Piece]:
     """The file's tensors in their order, by the shapes that the checkpoint says."""
-    for name, parts in _sources(checkpoint, plan):
-        shapes = [checkpoint.tensors[part].shape for part in parts]
-        rows = sum(shape[0] for shape in shapes)
+    for name, made_of in _sources(checkpoint, plan):
+        shapes = [checkpoint.tensors[part.name].shape for part in made_of]
+        rows = sum(part.rows or shape[0] for part, shape in zip(made_of, shapes, strict=True))
         yield _piece(name, (rows, *shapes[0][1:]), stored)
     if plan.rope["rope_type"] == "llama3":
         yield Piece("rope_freqs.weight", (checkpoint.architecture.head_dim // 2,), "f32")
@@ -175,82 +191,46 @@ def _piece(name: str, shape: tuple[int, ...], stored: GgufType) -> Piece:
 def _tensors(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, Tensor]]:
     """The file's tensors in their order, each float32, read when it is its turn."""
     architecture = checkpoint.architecture
-    for name, parts in _sources(checkpoint, plan):
-        loaded = checkpoint.load(parts)
-        tensors = [
-            _paired(part, loaded[part].float(), checkpoint) if plan.permuted else
-            loaded[part].float()
-            for part in parts
-        ]  # fmt: skip
+    for name, made_of in _sources(checkpoint, plan):
+        loaded = checkpoint.load([part.name for part in made_of])
+        tensors = [part.of(loaded[part.name]).float() for part in made_of]
         made = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
+        if plan.permuted:
+            made = _paired(name, made, architecture.sizes)
         yield name, made * plan.scales.get(name.split(".")[-2], 1.0)
     if plan.rope["rope_type"] == "llama3":
         factors = blueprint.rope_factors(plan.rope, architecture.head_dim)
         yield "rope_freqs.weight", torch.tensor(factors)
 
 
-def _sources(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, list[str]]]:
+def _sources(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, list[Part]]]:
     """Names in the file, each with the checkpoint's tensors that it is made of, one below other."""
     architecture = checkpoint.architecture
     family = architecture.family
-    yield "token_embd.weight", [f"{family.embedding}.weight"]
-    names = _names(plan, checkpoint)
-    for index in range(architecture.layers):
-        for theirs, ours in names.items():
-            parts = [f"{family.layers}.{index}.{name}" for name in ours]
-            if all(part in checkpoint.tensors for part in parts):
-                yield f"blk.{index}.{theirs}", parts
-    yield "output_norm.weight", [f"{family.final_norm}.weight"]
+    yield "token_embd.weight", [Part(f"{family.embedding}.weight")]
+    for index, size in enumerate(architecture.sizes):
+        for theirs, ours in parts.of_layer(architecture, size, fused=plan.fused).items():
+            for kind in ("weight", "bias"):
+                named = [part.named(f"{family.layers}.{index}.{part.name}.{kind}") for part in ours]
+                if all(part.name in checkpoint.tensors for part in named):
+                    yield f"blk.{index}.{theirs}.{kind}", named
+    yield "output_norm.weight", [Part(f"{family.final_norm}.weight")]
     if not architecture.tied:
-        yield "output.weight", [f"{family.head}.weight"]
+        yield "output.weight", [Part(f"{family.head}.weight")]
     elif plan.scales:  # which make two matrices of the one
-        yield "output.weight", [f"{family.embedding}.weight"]
+        yield "output.weight", [Part(f"{family.embedding}.weight")]
 
 
-def _names(plan: Blueprint, checkpoint: Checkpoint) -> dict[str, list[str]]:
-    """A layer's tensors in llama.cpp, and ours."""
-    family = checkpoint.architecture.family
-    gate, up = family.wide
-    modules = {
-        "attn_norm": [family.attention_norm],
-        "attn_q": [family.query],
-        "attn_k": [family.key],
-        "attn_v": [family.value],
-        "attn_output": [family.output],
-        "ffn_norm": [family.ffn_norm],
-        "ffn_gate": [gate],
-        "ffn_up": [up],
-        "ffn_down": [family.down],
-    }
-    if family.head_norms:
-        modules["attn_q_norm"], modules["attn_k_norm"] = ([name] for name in family.head_norms)
-    if plan.fused:
-        parts = [modules.pop(name)[0] for name in ("attn_q", "attn_k", "attn_v")]
-        modules["attn_qkv"] = parts
-    return {
-        f"{theirs}.{kind}": [f"{name}.{kind}" for name in ours]
-        for theirs, ours in modules.items()
-        for kind in ("weight", "bias")
-    }
-
-
-def _paired(name: str, tensor: Tensor, checkpoint: Checkpoint) -> Tensor:
+def _paired(name: str, tensor: Tensor, sizes: Sequence[LayerSize]) -> Tensor:
     """Rows of queries and keys as llama.cpp turns them: neighbours, not halves, are a pair."""
-    architecture = checkpoint.architecture
-    family, start = architecture.family, f"{architecture.family.layers}."
-    if not name.startswith(start):
+    _, _, place = name.partition("blk.")
+    index, _, module = place.rpartition(".")[0].partition(".")
+    if module not in ("attn_q", "attn_k"):
         return tensor
-    index, _, within = name.removeprefix(start).partition(".")
-    heads = _heads(within, architecture.sizes[int(index)], family.query, family.key)
-    if heads is None:
-        return tensor
+    size = sizes[int(index)]
+    heads = size.heads if module == "attn_q" else size.kv_heads
     pairs = tensor.reshape(heads, 2, -1, *tensor.shape[1:]).transpose(1, 2)
     return pairs.reshape(tensor.shape)
-
-
-def _heads(name: str, size: LayerSize, query: str, key: str) -> int | None:
-    module = name.rpartition(".")[0]
-    return {query: size.heads, key: size.kv_heads}.get(module)
 
 
 def _stored(tensor: Tensor, kind: GgufType) -> np.ndarray[Any, Any]:

@@ -109,6 +109,7 @@ def sample(home: Path, family: str) -> Sample:
         channels=96,
         vocabulary=VOCABULARY,
         tied=kind == "qwen3",
+        own={"sliding_window": 128} if kind == "phi3" else {},
     )
     folder = home / f"{family}-dense"
     dense = Checkpoint.open(baichuan(folder, model) if family == BAICHUAN else model.save(folder))

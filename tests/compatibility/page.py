@@ -89,7 +89,7 @@ KNOWN = """
   `attn_implementation="eager"` the logits there were equal. transformers 5 chooses that by itself,
   format `exact` does in both.
 - Qwen3 is measured with its head tied to the embedding: llama.cpp has no other where layers differ.
-- Sliding windows are wider than the tokens here, but for Gemma 2, Gemma 3 and Phi-3: theirs are 8.
+- Sliding windows are wider than the tokens here, but for Gemma 2 and Gemma 3: theirs are 8.
 """
 
 

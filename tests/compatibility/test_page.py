@@ -19,7 +19,7 @@ WRITTEN = {
     "exact": set(ROWS),
     "uniform": set(ROWS) - SPANNING,
     "padded": set(ROWS) - FUSED - {"mixtral", "qwen3_moe", "olmo2"},
-    "gguf": {"llama", "mistral", "qwen2", "qwen3", page.BAICHUAN},  # Baichuan is written as a Llama
+    "gguf": {"llama", "mistral", "qwen2", "qwen3", "granite", "phi3", page.BAICHUAN},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ FAMILIES = {
     "mistral": tiny("mistral", own={"sliding_window": None}),
     "qwen2": tiny("qwen2", tied=True),
     "qwen3": tiny("qwen3", tied=True),
+    "phi3": tiny("phi3", own={"sliding_window": None}),
     "granite": tiny("granite"),
     "granite with biases": tiny("granite", biases=True, tied=True),
 }
@@ -127,7 +129,7 @@ def test_sentencepiece_cuts_as_transformers_does(shared: Path, tmp_path: Path) -
     assert loaded.greedy(prompt, 16) == told[0, len(prompt) :].tolist()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "phi3"])
 def test_padding_computes_the_same_in_a_stock_class(name: str, tmp_path: Path) -> None:
     checkpoint = pruned(FAMILIES[name], tmp_path)
     (tmp_path / "padded").mkdir()
@@ -167,6 +169,9 @@ def test_what_a_format_cannot_hold_is_said_with_the_reason(tmp_path: Path) -> No
         rulings.require("uniform", different.architecture, different.config)
     scaled = dict(different.config, rope_scaling={"rope_type": "yarn", "factor": 2.0})
     assert "yarn" in blueprint.obstacle(different.architecture, scaled)
+    partial = Tiny("phi3", own={"partial_rotary_factor": 0.5}).save(tmp_path / "phi3")
+    turned = Checkpoint.open(partial)
+    assert "the whole width" in blueprint.obstacle(turned.architecture, turned.config)
 
 
 def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused(tmp_path: Path) -> None:
@@ -174,6 +179,16 @@ def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused(tmp_path: Path) -> 
     with pytest.raises(SlimGPTError):
         gguf_file.write(Checkpoint.open(folder), tmp_path / "model.gguf", "f32")
     assert not (tmp_path / "model.gguf").exists()
+
+
+def test_phi_3_is_named_where_its_tokens_are_and_nowhere_else(tmp_path: Path) -> None:
+    """llama.cpp knows these tokens by the file's name, and takes no file without them."""
+    folder = give_tokenizer(tiny("phi3").save(tmp_path / "my-phi-3"))
+    checkpoint = Checkpoint.open(folder)
+    ours = gguf_file.read_vocabulary(checkpoint)
+    assert gguf_file.name_of(checkpoint, ours) == "my-phi"
+    theirs = replace(ours, tokens=["<unk>", "<s>", "</s>", "<|endoftext|>", *ours.tokens])
+    assert gguf_file.name_of(checkpoint, theirs) == "Phi-3 my-phi"
 
 
 def test_loaders_are_told_by_the_sizes(tmp_path: Path) -> None:

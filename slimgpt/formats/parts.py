@@ -1,0 +1,79 @@
+"""`Part`: of which of a layer's tensors, and which of their rows, llama.cpp's tensors are made.
+
+Imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from slimgpt.checkpoints.architecture import Architecture, LayerSize
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a tensor of ours.
+
+    Attributes:
+        name: of the tensor; of a module within a layer, before `named`.
+        first, rows: where they begin, and how many; 0: all of them.
+    """
+
+    name: str
+    first: int = 0
+    rows: int = 0
+
+    def named(self, name: str) -> Part:
+        """The same rows of another tensor."""
+        return replace(self, name=name)
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The rows."""
+        return tensor[self.first : self.first + self.rows] if self.rows else tensor
+
+
+def of_layer(architecture: Architecture, size: LayerSize, *, fused: bool) -> dict[str, list[Part]]:
+    """A layer's modules in llama.cpp, and the parts of ours that lie in each, one below the other.
+
+    Args:
+        fused: queries, keys and values shall be one tensor.
+    """
+    family, width = architecture.family, architecture.head_dim
+    attention, wide = [Part(family.query), Part(family.key), Part(family.value)], family.wide
+    if family.fused:
+        attention = _stacked(family.query, [size.heads, size.kv_heads, size.kv_heads], width)
+    gates = [Part(name) for name in wide]
+    if family.wide_parts > 1:
+        gates = _stacked(wide[0], [size.channels] * family.wide_parts, 1)
+    query, key, value = attention
+    gate, up = gates
+    made = {
+        "attn_norm": [Part(family.attention_norm)],
+        **(
+            {"attn_qkv": [query, key, value]}
+            if fused
+            else {"attn_q": [query], "attn_k": [key], "attn_v": [value]}
+        ),
+        "attn_output": [Part(family.output)],
+        "ffn_norm": [Part(family.ffn_norm)],
+        "ffn_gate": [gate],
+        "ffn_up": [up],
+        "ffn_down": [Part(family.down)],
+    }
+    if family.head_norms:
+        queries, keys = family.head_norms
+        made |= {"attn_q_norm": [Part(queries)], "attn_k_norm": [Part(keys)]}
+    return made
+
+
+def _stacked(name: str, units: list[int], width: int) -> list[Part]:
+    """The parts of a tensor in which some projections lie one below the other."""
+    ends = [sum(units[: number + 1]) * width for number in range(len(units))]
+    return [
+        Part(name, end - count * width, count * width)
+        for end, count in zip(ends, units, strict=True)
+    ]
