@@ -124,12 +124,14 @@ def _follow(tracker: Tracker, every: float | None, register: str | None, as_json
         typer.Exit: it looked once, and not all could be logged.
         ServiceError: the service refuses, or it looked once and nothing answers.
     """
+    from slimgpt.tracking.sink import TrackingError
+
     while True:
         try:
             for one in tracker.look():
                 if one.new or every is None:
                     typer.echo(json.dumps(one._asdict()) if as_json else _said(one, register))
-        except UnreachableError as error:
+        except (UnreachableError, TrackingError) as error:
             if every is None:
                 raise
             typer.echo(f"warning: {error}; next look in {every:g} s", err=True)

@@ -8,7 +8,7 @@ later what it has missed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cli import tracked
 from cli.client import Service, ServiceError, UnreachableError
@@ -38,7 +38,7 @@ class Tracker:
         self._place = place
         self._whole = whole
         self._failed = failed
-        self._done: set[str] = set()
+        self._done: set[str] | None = None
         self._later: set[str] = set()
 
     def look(self) -> Iterator[Logged]:
@@ -46,7 +46,10 @@ class Tracker:
 
         Raises:
             ServiceError: the service does not list its jobs.
+            TrackingError: MLflow does not say what it has.
         """
+        if self._done is None:
+            self._done = self._logged()
         waiting = sorted(set(self._succeeded()) - self._done)
         waiting.sort(key=lambda job: job in self._later)
         for job in waiting:
@@ -68,12 +71,26 @@ class Tracker:
         """Whether a job could not be logged at the last look."""
         return bool(self._later)
 
+    def _logged(self) -> set[str]:
+        """Jobs that need no fetching of their files: MLflow has a run of each of their models."""
+        from slimgpt.tracking import sink
+
+        runs = sink.finished(self._place)
+        return {
+            job["id"]
+            for job in self._jobs()
+            if runs[job["id"]] >= len(job["spec"].get("ratios") or [None])
+        }
+
     def _succeeded(self) -> Iterator[str]:
         """Ids of the jobs whose files are still promised."""
+        yield from (job["id"] for job in self._jobs() if not job["artifacts_removed_at"])
+
+    def _jobs(self) -> Iterator[dict[str, Any]]:
         cursor = None
         while True:
             page = self._service.get("/jobs", status=SUCCEEDED, limit=PAGE, cursor=cursor)
-            yield from (job["id"] for job in page["items"] if not job["artifacts_removed_at"])
+            yield from page["items"]
             cursor = page["next_cursor"]
             if cursor is None:
                 return

@@ -13,6 +13,7 @@ The environment says who we are to the server, by MLflow's own variables.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 KEY = "slimgpt.key"
 JOB = "slimgpt.job"
 CHECKPOINT = "checkpoint"
+WHOLE = "attributes.status = 'FINISHED'"
 METRICS_TOGETHER = 1000
 TEXTS_TOGETHER = 20  # of 100: a request is at most a megabyte, and a sign may take six bytes of it
 INSTALL = "pip install 'slimgpt-service[mlflow]'"
@@ -129,6 +131,30 @@ def log(record: Record, subject: Subject, place: Place) -> Logged:
         if not finished:
             client.set_terminated(run.info.run_id)
     return Logged(run.info.run_id, experiment, new, version)
+
+
+def finished(place: Place) -> Counter[str]:
+    """How many whole runs every job of the service has in the experiment: one a model.
+
+    Raises:
+        TrackingError: the server cannot be reached or refuses.
+    """
+    require()
+    from mlflow import MlflowClient
+
+    found: Counter[str] = Counter()
+    with _told(place):
+        client = MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
+        experiment = client.get_experiment_by_name(place.experiment)
+        token, more = None, experiment is not None
+        while more:
+            page = client.search_runs(
+                [experiment.experiment_id], WHOLE, max_results=METRICS_TOGETHER, page_token=token
+            )
+            found.update(run.data.tags[JOB] for run in page if JOB in run.data.tags)
+            token = page.token
+            more = bool(token)
+    return found
 
 
 @contextmanager
