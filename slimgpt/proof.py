@@ -19,7 +19,7 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import Format, GgufType
 from slimgpt.errors import SpecError, VerificationError
 from slimgpt.events import Verified
-from slimgpt.formats import gguf_file, stock
+from slimgpt.formats import builds, gguf_file, stock
 from slimgpt.layers.stack import Stack
 from slimgpt.texts.tokenizer import Tokenizer
 from slimgpt.verify import STDERR_LINES, environment, verify
@@ -31,7 +31,8 @@ EXTRA = ("gguf", "xllamacpp")
 # Shares of the largest logarithm of a probability. f32 sums in another order, as any two libraries
 # do. The others round every weight, and llama.cpp rounds the activations that meet it as well:
 # to 11 bits, to 8 bits, to one of 255 steps of a block's largest.
-SHARES: dict[GgufType, float] = {"f32": 2e-5, "f16": 0.01, "bf16": 0.05, "q8_0": 0.1}
+SHARES: dict[GgufType, float] = {"f32": 2e-5, "f16": 0.01, "bf16": 0.02, "q8_0": 0.05}
+GELU_SHARE = 0.005  # llama.cpp on the CPU looks GELU up in a table of half precision
 OWN: dict[torch.dtype, GgufType] = {
     torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"
 }  # fmt: skip
@@ -127,8 +128,11 @@ def prove_gguf(checkpoint: Checkpoint, file: Path, kind: GgufType, probe: Probe)
     found = _ask(file, tokens, places, probe.logits.shape[-1])
     expected = probe.logits[:2, places].double().log_softmax(-1)
     wanted = expected.gather(-1, found["ids"])
-    difference = float((found["logprobs"].double() - wanted).abs().max())
-    share = max(SHARES[kind], SHARES[OWN[probe.logits.dtype]])
+    apart = (found["logprobs"].double() - wanted).abs().amax(-1)
+    share = _share(checkpoint, kind, probe)
+    # A router whose numbers are rounded chooses other experts at some places.
+    lossy = checkpoint.architecture.experts and share > SHARES["f32"]
+    difference = float(apart.median() if lossy else apart.max())
     bound = share * float(expected.abs().max())
     if not difference <= bound:
         raise VerificationError(
@@ -151,6 +155,12 @@ def prove_gguf(checkpoint: Checkpoint, file: Path, kind: GgufType, probe: Probe)
         tokens=tokens.numel(),
         bytes=file.stat().st_size,
     )
+
+
+def _share(checkpoint: Checkpoint, kind: GgufType, probe: Probe) -> float:
+    share = max(SHARES[kind], SHARES[OWN[probe.logits.dtype]])
+    gelu = builds.of(checkpoint.architecture).activations is builds.GELU
+    return max(share, GELU_SHARE) if gelu else share
 
 
 def probe_of(checkpoint: Checkpoint, device: torch.device) -> Probe:

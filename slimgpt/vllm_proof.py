@@ -18,15 +18,17 @@ from safetensors.torch import load_file, save_file
 
 from slimgpt import loaders
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import Format, InferenceSpec
+from slimgpt.config import Format, GgufType, InferenceSpec
 from slimgpt.errors import VerificationError
 from slimgpt.events import Verified, Warned
 from slimgpt.loaders import Model
-from slimgpt.proof import OWN, SHARES, Probe
+from slimgpt.proof import OWN, Probe
 from slimgpt.verify import environment
 
 ERROR = re.compile(r"\b\w*(Error|Exception): ")
 LONGEST = 300
+SHARES: dict[GgufType, float] = {"f32": 2e-5, "f16": 0.01, "bf16": 0.05}
+"""Largest differences that pass, of the largest logarithm of a probability (docs/formats.md)."""
 AHEAD = 2  # tokens that are generated, the fewest that can be asked for
 READ: tuple[Format, ...] = ("exact", "uniform", "padded")
 

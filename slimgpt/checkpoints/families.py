@@ -8,6 +8,7 @@ transformers.
 
 from __future__ import annotations
 
+from slimgpt.checkpoints import defaults
 from slimgpt.checkpoints.family import Config, Family, Keys, RopeKeys, on
 
 __all__ = ["FAMILIES", "OTHERS", "READ_AS_ANOTHER", "Family"]
@@ -15,7 +16,6 @@ __all__ = ["FAMILIES", "OTHERS", "READ_AS_ANOTHER", "Family"]
 QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 AROUND = ("post_attention_layernorm", "post_feedforward_layernorm")
 CAUSAL_MASKS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
-TIED = {"tie_word_embeddings": True}
 BIDIRECTIONAL = (on("use_bidirectional_attention"), "its attention is not causal")
 
 
@@ -34,15 +34,25 @@ FAMILIES = {
     family.model_type: family
     for family in (
         # Llama 1, 2, 3.x, Vicuna
-        Family("llama", "Llama", bias_switches=("attention_bias", "mlp_bias")),
-        Family("mistral", "Mistral"),
+        Family(
+            "llama",
+            "Llama",
+            bias_switches=("attention_bias", "mlp_bias"),
+            defaults=defaults.LLAMA,
+        ),
+        Family(
+            "mistral",
+            "Mistral",
+            defaults=defaults.MISTRAL,
+        ),
         # Qwen2 and Qwen2.5
-        Family("qwen2", "Qwen2", biased=QKV),
+        Family("qwen2", "Qwen2", biased=QKV, defaults=defaults.QWEN),
         Family(
             "qwen3",
             "Qwen3",
             bias_switches=("attention_bias",),
             head_norms=("self_attn.q_norm", "self_attn.k_norm"),
+            defaults=defaults.QWEN,
         ),
         Family(
             "mixtral",
@@ -51,7 +61,7 @@ FAMILIES = {
             router="block_sparse_moe.gate",
             wide=("block_sparse_moe.experts.{}.w1", "block_sparse_moe.experts.{}.w3"),
             down="block_sparse_moe.experts.{}.w2",
-            defaults={"num_local_experts": 8},
+            defaults=defaults.MIXTRAL,
         ),
         Family(
             "qwen3_moe",
@@ -63,7 +73,7 @@ FAMILIES = {
             keys=Keys(channels="moe_intermediate_size"),
             bias_switches=("attention_bias",),
             head_norms=("self_attn.q_norm", "self_attn.k_norm"),
-            defaults={"decoder_sparse_step": 1},
+            defaults=defaults.QWEN3_MOE,
             refusals=(
                 (
                     lambda config: (
@@ -75,7 +85,12 @@ FAMILIES = {
             ),
         ),
         # Granite 3: multipliers of embeddings, attention, residuals and logits
-        Family("granite", "Granite", bias_switches=("attention_bias", "mlp_bias")),
+        Family(
+            "granite",
+            "Granite",
+            bias_switches=("attention_bias", "mlp_bias"),
+            defaults=defaults.LLAMA,
+        ),
         Family(
             "olmo2",
             "Olmo2",
@@ -92,7 +107,7 @@ FAMILIES = {
             ffn_norm="pre_feedforward_layernorm",
             after_norms=AROUND,
             bias_switches=("attention_bias",),
-            defaults=TIED | {"head_dim": 256},
+            defaults=defaults.GEMMA2,
             refusals=(BIDIRECTIONAL,),
         ),
         # Gemma 3 without its vision tower: 270M and 1B as they are
@@ -105,7 +120,7 @@ FAMILIES = {
             after_norms=AROUND,
             head_norms=("self_attn.q_norm", "self_attn.k_norm"),
             bias_switches=("attention_bias",),
-            defaults=TIED | {"head_dim": 256},
+            defaults=defaults.GEMMA3,
             rope=RopeKeys("by layer type", local="rope_local_base_freq"),
             refusals=(BIDIRECTIONAL,),
         ),
@@ -121,6 +136,7 @@ FAMILIES = {
             wide_parts=2,
             own_config=True,
             rope=RopeKeys(partial="partial_rotary_factor"),
+            defaults=defaults.PHI3,
         ),
         Family(
             "stablelm",
@@ -184,7 +200,7 @@ FAMILIES = {
             spanning=True,
             keys=Keys("n_embd", "n_head", None, "n_inner", 4, "n_layer", "n_positions"),
             rope=RopeKeys("none"),
-            defaults=TIED,
+            defaults=defaults.TIED,
             buffers=CAUSAL_MASKS,
             refusals=((on("add_cross_attention"), "it attends to an encoder"),),
             layer_suffix="Block",
@@ -209,7 +225,7 @@ FAMILIES = {
             spanning=True,
             keys=Keys(kv_heads=None, channels="ffn_dim"),
             rope=RopeKeys("none"),
-            defaults=TIED
+            defaults=defaults.TIED
             | {
                 "enable_bias": True,
                 "do_layer_norm_before": True,
@@ -258,7 +274,7 @@ FAMILIES = {
             spanning=True,
             one_kv_head=_multi_query,
             keys=Keys(kv_heads="num_kv_heads", channels="ffn_hidden_size", times_hidden=4),
-            defaults=TIED | {"multi_query": True, "parallel_attn": True},
+            defaults=defaults.TIED | {"multi_query": True, "parallel_attn": True},
             refusals=(
                 (
                     on("alibi"),

@@ -2,23 +2,40 @@
 
 `deci` and `openelm` are the two that have heads, KV heads and FFN widths for every layer. `deci` is
 Llama's computation, with optional biases, its queries and keys turned by neighbouring pairs;
-`openelm` has norms over queries and keys and ties its head to the embedding. Imports neither torch
-nor transformers.
+`openelm` has norms over queries and keys and ties its head to the embedding. The others want
+layers of one size. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from slimgpt.checkpoints import rope
 from slimgpt.checkpoints.architecture import Architecture
+from slimgpt.formats import builds
+from slimgpt.formats.builds import Build
 from slimgpt.formats.classes import uniform_size
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "granite", "phi3")
-ROPES = ("default", "linear", "llama3")
+PATTERN = {"gemma2": 2, "gemma3_text": 6}
+"""Every how many layers one has no sliding window, where the config does not say."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Sliding windows of attention.
+
+    Attributes:
+        width: tokens that a window spans.
+        layers: which layers have one.
+        theta: base of their rotary positions.
+    """
+
+    width: int
+    layers: tuple[bool, ...]
+    theta: float
 
 
 @dataclass(frozen=True)
@@ -26,48 +43,60 @@ class Blueprint:
     """How llama.cpp shall compute a model.
 
     Attributes:
-        name: of the architecture in llama.cpp.
-        permuted: rows of queries and keys are stored as pairs.
-        fused: queries, keys and values are one tensor.
+        build: what it does for the whole family.
         context: positions for which it computes what transformers computes.
+        epsilon: of the norms.
         rope: settings of rotary positions, `rope_parameters` of transformers 5.
         scales: factors of weights, by their names in the file: what the model multiplies by as it
             runs, and this architecture does not.
+        windows: None where no layer has one that leaves tokens out within the context.
+        caps: of the logits of attention, and of the head; 0: none.
+        chosen: experts that compute a token; 0: there are no experts.
     """
 
-    name: Literal["deci", "openelm", "qwen3"]
-    permuted: bool
-    fused: bool
+    build: Build
     context: int
+    epsilon: float
     rope: Mapping[str, Any]
     scales: Mapping[str, float] = field(default_factory=dict)
+    windows: Windows | None = None
+    caps: tuple[float, float] = (0.0, 0.0)
+    chosen: int = 0
 
 
 def obstacle(architecture: Architecture, config: Mapping[str, Any]) -> str:
     """Why llama.cpp cannot compute the model; empty if it can."""
     family = architecture.family
-    if family.model_type not in FAMILIES:
+    if family.model_type not in builds.BUILDS:
+        return builds.NONE.get(family.model_type, "GGUF files of this family are not written")
+    build, full = builds.of(architecture), family.completed(config)
+    return (
+        builds.variant_obstacle(architecture, full)
+        or _rope_obstacle(build, _rope(architecture, full))
+        or _layers_obstacle(architecture, build, full)
+    )
+
+
+def _layers_obstacle(architecture: Architecture, build: Build, config: Mapping[str, Any]) -> str:
+    family = architecture.family
+    activation = config.get("hidden_activation") or config.get("hidden_act")
+    if activation not in build.activations:
+        return f"its activation is {activation}, llama.cpp's is {build.activations[0]}"
+    if (family.head_norms or build.shift) and family.biases(config):
+        return "llama.cpp has no layers with both such norms and biases of queries and keys"
+    if build.one_size and uniform_size(architecture.sizes) is None:
+        why = " with a head of its own" if build is builds.OWN_HEAD_NORMS else ""
         return (
-            f"GGUF files of {family.model_type} are not written; these are: {', '.join(FAMILIES)}"
-        )
-    if config.get("hidden_act", "silu") != "silu":
-        return f"its activation is {config['hidden_act']}, llama.cpp's is silu"
-    if reason := _rope_obstacle(_rope(architecture, config)):
-        return reason
-    if family.head_norms and family.biases(config):
-        return "llama.cpp has no layers with both norms and biases of queries and keys"
-    if family.head_norms and not architecture.tied and not uniform_size(architecture.sizes):
-        return (
-            "llama.cpp has norms of queries and keys in layers that differ only where the head is "
-            "tied to the embedding, and this model has a head of its own"
+            f"llama.cpp computes {family.model_type}{why} in layers of one size alone, and these "
+            "differ; format `uniform` beside it makes them alike"
         )
     return ""
 
 
-def _rope_obstacle(settings: Mapping[str, Any]) -> str:
+def _rope_obstacle(build: Build, settings: Mapping[str, Any]) -> str:
     kind = settings["rope_type"]
-    if kind not in ROPES:
-        return f"its rotary positions are scaled by {kind}; {', '.join(ROPES)} are written"
+    if kind not in build.ropes:
+        return f"its rotary positions are scaled by {kind}; {', '.join(build.ropes)} are written"
     if settings.get("partial_rotary_factor", 1.0) != 1.0:
         return "llama.cpp turns the whole width of a head in such layers, and this model a part"
     return ""
@@ -75,20 +104,55 @@ def _rope_obstacle(settings: Mapping[str, Any]) -> str:
 
 def draw(architecture: Architecture, config: Mapping[str, Any]) -> Blueprint:
     """The blueprint of a model that has no `obstacle`."""
-    positions = int(config[architecture.family.keys.positions])
-    settings = _rope(architecture, config)
-    if not architecture.family.head_norms:
-        scales = _scales(architecture, config)
-        return Blueprint("deci", True, False, min(positions, _window(config)), settings, scales)
-    if architecture.tied:
-        return Blueprint("openelm", False, True, min(positions, _window(config)), settings)
-    return Blueprint("qwen3", False, False, min(positions, _window(config)), settings)
+    full = architecture.family.completed(config)
+    build, positions = builds.of(architecture), int(full[architecture.family.keys.positions])
+    caps = [float(full.get(f"{where}_logit_softcapping") or 0) for where in ("attn", "final")]
+    return Blueprint(
+        build,
+        context=positions if build.windows else min(positions, _window(full)),
+        epsilon=float(full["rms_norm_eps"]),
+        rope=_rope(architecture, full),
+        scales=_scales(architecture, build, full),
+        windows=_windows(architecture, full) if build.windows else None,
+        caps=(caps[0], caps[1]),
+        chosen=int(full["num_experts_per_tok"]) if architecture.experts else 0,
+    )
 
 
-def _scales(architecture: Architecture, config: Mapping[str, Any]) -> Mapping[str, float]:
-    """Granite's multipliers (transformers, `modeling_granite.py`): a Llama's weights times them."""
-    if architecture.family.model_type != "granite":
+def _windows(architecture: Architecture, config: Mapping[str, Any]) -> Windows | None:
+    """Gemma's: some layers see the last tokens alone, with rotary positions of their own."""
+    kind, width = architecture.family.model_type, config.get("sliding_window")
+    if not width:
+        return None
+    told: Sequence[str] | None = config.get("layer_types")
+    every = int(config.get("sliding_window_pattern") or PATTERN[kind])
+    layers = [bool((index + 1) % every) for index in range(architecture.layers)]
+    if told:
+        layers = [one == rope.SLIDING for one in told]
+    settings = rope.written(config, architecture.family)["rope_parameters"]
+    theta = settings.get(rope.SLIDING, settings)["rope_theta"]
+    return Windows(int(width), tuple(layers), float(theta))
+
+
+def _scales(
+    architecture: Architecture, build: Build, config: Mapping[str, Any]
+) -> Mapping[str, float]:
+    """What weights are multiplied by, by their names in the file."""
+    if architecture.family.model_type == "granite":
+        return _multipliers(architecture, config)
+    if "query_pre_attn_scalar" not in config:
         return {}
+    # Both divide queries by a root; llama.cpp's is of the heads' width, or in the largest of a
+    # family of the hidden size's share of the heads that are there.
+    theirs = architecture.head_dim
+    if architecture.layers == build.largest:
+        theirs = architecture.hidden // architecture.sizes[0].heads
+    where = "attn_q_norm" if architecture.family.head_norms else "attn_q"
+    return {where: math.sqrt(theirs / float(config["query_pre_attn_scalar"]))}
+
+
+def _multipliers(architecture: Architecture, config: Mapping[str, Any]) -> Mapping[str, float]:
+    """Granite's (transformers, `modeling_granite.py`): a Llama's weights times them."""
     residual = float(config.get("residual_multiplier", 1.0))
     attention = float(config.get("attention_multiplier", 1.0))
     return {
@@ -114,11 +178,12 @@ def rope_factors(settings: Mapping[str, Any], head_dim: int) -> list[float]:
 
 def _rope(architecture: Architecture, config: Mapping[str, Any]) -> Mapping[str, Any]:
     told: Mapping[str, Any] = rope.written(config, architecture.family)["rope_parameters"]
-    return told
+    full: Mapping[str, Any] = told.get(rope.FULL, told)
+    return full
 
 
 def _window(config: Mapping[str, Any]) -> int:
-    """Tokens up to which a sliding window leaves nothing out; `deci` has no such windows."""
+    """Tokens up to which a sliding window leaves nothing out."""
     if config.get("use_sliding_window", True) and config.get("sliding_window"):
         return int(config["sliding_window"])
     return 1 << 40

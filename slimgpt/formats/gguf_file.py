@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import GgufType
 from slimgpt.errors import UnsupportedModelError
-from slimgpt.formats import blueprint, parts
+from slimgpt.formats import blueprint, gguf_header, parts
 from slimgpt.formats.blueprint import Blueprint
 from slimgpt.formats.parts import Part
 from slimgpt.formats.vocabulary import Vocabulary, read
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 PHI_3 = re.compile("phi-?3", re.IGNORECASE)
 SPECIAL = {"</s>", "<unk>", "<s>", "<|endoftext|>"}
 OWN_TYPE: dict[str, GgufType] = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+ROUTER = "ffn_gate_inp"  # float32, as llama.cpp's own converter has it
 Q8_BLOCK = 32  # weights of a row that share a scale
 
 
@@ -91,10 +92,11 @@ def _fill(
     import gguf
     import numpy as np
 
-    writer = gguf.GGUFWriter(file, plan.name)
-    _describe(writer, checkpoint, plan, max((p.type for p in pieces), key=_rank))
+    writer = gguf.GGUFWriter(file, plan.build.name)
+    stored = max((piece.type for piece in pieces), key=_rank)
+    gguf_header.describe(writer, checkpoint.architecture, plan, stored)
     writer.add_name(name_of(checkpoint, vocabulary))
-    _add_vocabulary(writer, vocabulary)
+    gguf_header.add_vocabulary(writer, vocabulary)
     kinds = {"f32": np.float32, "f16": np.float16}
     for piece in pieces:
         if piece.type in kinds:
@@ -126,62 +128,21 @@ def name_of(checkpoint: Checkpoint, vocabulary: Vocabulary) -> str:
     return name
 
 
-def _describe(
-    writer: gguf.GGUFWriter, checkpoint: Checkpoint, plan: Blueprint, stored: GgufType
-) -> None:
-    """The numbers of the architecture; lists of them where layers differ."""
-    import gguf
-
-    architecture, config = checkpoint.architecture, checkpoint.config
-    sizes = architecture.sizes
-    one = plan.name == "qwen3"
-    writer.add_file_type(_file_type(stored))
-    writer.add_context_length(plan.context)
-    writer.add_embedding_length(architecture.hidden)
-    writer.add_block_count(architecture.layers)
-    writer.add_vocab_size(architecture.vocabulary)
-    writer.add_head_count(sizes[0].heads if one else [size.heads for size in sizes])
-    writer.add_head_count_kv(sizes[0].kv_heads if one else [size.kv_heads for size in sizes])
-    writer.add_feed_forward_length(sizes[0].channels if one else [size.channels for size in sizes])
-    writer.add_key_length(architecture.head_dim)
-    writer.add_value_length(architecture.head_dim)
-    writer.add_rope_dimension_count(architecture.head_dim)
-    writer.add_rope_freq_base(float(plan.rope["rope_theta"]))
-    writer.add_layer_norm_rms_eps(float(config.get("rms_norm_eps", 1e-6)))
-    if plan.rope["rope_type"] == "linear":
-        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(float(plan.rope["factor"]))
-
-
-def _add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
-    writer.add_tokenizer_model(vocabulary.model)
-    writer.add_tokenizer_pre(vocabulary.pre)
-    writer.add_token_list(vocabulary.tokens)
-    writer.add_token_types(vocabulary.types)
-    if vocabulary.model == "llama":
-        writer.add_token_scores(vocabulary.scores)
-        writer.add_add_space_prefix(vocabulary.add_space)
-    else:
-        writer.add_token_merges(vocabulary.merges)
-    for name, number in vocabulary.special.items():
-        getattr(writer, f"add_{name}_token_id")(number)
-    writer.add_add_bos_token(vocabulary.add_begin)
-    if vocabulary.chat_template:
-        writer.add_chat_template(vocabulary.chat_template)
-
-
 def _pieces(checkpoint: Checkpoint, plan: Blueprint, stored: GgufType) -> Iterator[Piece]:
     """The file's tensors in their order, by the shapes that the checkpoint says."""
     for name, made_of in _sources(checkpoint, plan):
         shapes = [checkpoint.tensors[part.name].shape for part in made_of]
         rows = sum(part.rows or shape[0] for part, shape in zip(made_of, shapes, strict=True))
-        yield _piece(name, (rows, *shapes[0][1:]), stored)
+        shape = (rows, *shapes[0][1:])
+        if _of_experts(name):
+            shape = (len(made_of), rows // len(made_of), *shapes[0][1:])
+        yield _piece(name, shape, stored)
     if plan.rope["rope_type"] == "llama3":
         yield Piece("rope_freqs.weight", (checkpoint.architecture.head_dim // 2,), "f32")
 
 
 def _piece(name: str, shape: tuple[int, ...], stored: GgufType) -> Piece:
-    if len(shape) == 1:
+    if len(shape) == 1 or _module(name) == ROUTER:
         return Piece(name, shape, "f32")
     if stored == "q8_0" and shape[-1] % Q8_BLOCK:
         return Piece(name, shape, "f16")
@@ -195,9 +156,14 @@ def _tensors(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, Ten
         loaded = checkpoint.load([part.name for part in made_of])
         tensors = [part.of(loaded[part.name]).float() for part in made_of]
         made = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
-        if plan.permuted:
+        if _of_experts(name):
+            made = made.reshape(len(made_of), -1, *made.shape[1:])
+        if plan.build.permuted:
             made = _paired(name, made, architecture.sizes)
-        yield name, made * plan.scales.get(name.split(".")[-2], 1.0)
+        if plan.build.shift and _module(name).endswith("norm"):
+            made = made + plan.build.shift
+        scale = plan.scales.get(_module(name), 1.0)
+        yield name, made if scale == 1.0 else made * scale
     if plan.rope["rope_type"] == "llama3":
         factors = blueprint.rope_factors(plan.rope, architecture.head_dim)
         yield "rope_freqs.weight", torch.tensor(factors)
@@ -209,7 +175,7 @@ def _sources(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, lis
     family = architecture.family
     yield "token_embd.weight", [Part(f"{family.embedding}.weight")]
     for index, size in enumerate(architecture.sizes):
-        for theirs, ours in parts.of_layer(architecture, size, fused=plan.fused).items():
+        for theirs, ours in parts.of_layer(architecture, size, fused=plan.build.fused).items():
             for kind in ("weight", "bias"):
                 named = [part.named(f"{family.layers}.{index}.{part.name}.{kind}") for part in ours]
                 if all(part.name in checkpoint.tensors for part in named):
@@ -217,8 +183,17 @@ def _sources(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, lis
     yield "output_norm.weight", [Part(f"{family.final_norm}.weight")]
     if not architecture.tied:
         yield "output.weight", [Part(f"{family.head}.weight")]
-    elif plan.scales:  # which make two matrices of the one
+    elif "output" in plan.scales:  # which make two matrices of the one
         yield "output.weight", [Part(f"{family.embedding}.weight")]
+
+
+def _module(name: str) -> str:
+    """`attn_q` of `blk.0.attn_q.weight`."""
+    return name.split(".")[-2]
+
+
+def _of_experts(name: str) -> bool:
+    return _module(name).endswith(parts.EXPERTS)
 
 
 def _paired(name: str, tensor: Tensor, sizes: Sequence[LayerSize]) -> Tensor:
@@ -250,15 +225,6 @@ def _byte_count(piece: Piece) -> int:
     import gguf
 
     return math.prod(gguf.quant_shape_to_byte_shape(piece.shape, _ggml(piece.type)))
-
-
-def _file_type(stored: GgufType) -> int:
-    import gguf
-
-    names: Mapping[GgufType, str] = {
-        "f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"
-    }  # fmt: skip
-    return int(gguf.LlamaFileType[names[stored]])
 
 
 def _rank(kind: GgufType) -> int:

@@ -13,6 +13,10 @@ from slimgpt.checkpoints.architecture import Architecture, LayerSize
 if TYPE_CHECKING:
     from torch import Tensor
 
+AFTER_NORMS = ("post_attention_norm", "post_ffw_norm")
+EXPERTS = "_exps"
+"""End of the names of tensors that hold all experts: (expert, out, in)."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -60,13 +64,26 @@ def of_layer(architecture: Architecture, size: LayerSize, *, fused: bool) -> dic
         ),
         "attn_output": [Part(family.output)],
         "ffn_norm": [Part(family.ffn_norm)],
-        "ffn_gate": [gate],
-        "ffn_up": [up],
-        "ffn_down": [Part(family.down)],
+        **_ffn(architecture, gate, up),
     }
     if family.head_norms:
         queries, keys = family.head_norms
         made |= {"attn_q_norm": [Part(queries)], "attn_k_norm": [Part(keys)]}
+    for name, norm in zip(AFTER_NORMS, family.after_norms, strict=False):
+        made[name] = [Part(norm)]
+    return made
+
+
+def _ffn(architecture: Architecture, gate: Part, up: Part) -> dict[str, list[Part]]:
+    """The FFN's modules; the experts' matrices lie in one tensor, one after the other."""
+    down = Part(architecture.family.down)
+    each = {"ffn_gate": gate, "ffn_up": up, "ffn_down": down}
+    if not architecture.experts:
+        return {name: [part] for name, part in each.items()}
+    made = {"ffn_gate_inp": [Part(architecture.family.router)]}
+    for name, part in each.items():
+        numbers = range(architecture.experts)
+        made[name + EXPERTS] = [part.named(part.name.format(number)) for number in numbers]
     return made
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from slimgpt.errors import UnsupportedModelError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+SPACE = "▁"
 NEVER = -1e6  # score of a token that no merge makes
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 GPT2 = "gpt-2"
@@ -43,6 +44,7 @@ class Vocabulary:
         pre: llama.cpp's name of the pre-tokenizer.
         special: ids of begin, end, unknown and padding, by llama.cpp's names.
         add_begin: whether the tokenizer puts the begin token before a text.
+        add_end: whether it puts the end token after a text.
         add_space: whether it puts a space before a text.
     """
 
@@ -54,6 +56,7 @@ class Vocabulary:
     pre: str
     special: dict[str, int] = field(default_factory=dict)
     add_begin: bool = False
+    add_end: bool = False
     add_space: bool = False
     chat_template: str | None = None
 
@@ -76,13 +79,15 @@ def read(inner: Any, rows: int) -> Vocabulary:
         raise _unsupported(f"it is of type {model.get('type')}, not BPE")
     sentencepiece = bool(model.get("byte_fallback"))
     pre = "default" if sentencepiece else _pre(told)
-    if not sentencepiece:
+    if sentencepiece:
+        _check_spaces(told)
+    else:
         _check_normalizer(told)
         _check_merges(told, pre)
     tokens, types = _tokens(told, rows, sentencepiece)
     merges = [one if isinstance(one, str) else " ".join(one) for one in model["merges"]]
-    begin = inner.bos_token_id
-    names = {"bos": begin, "eos": inner.eos_token_id, "unk": inner.unk_token_id}
+    begin, end = inner.bos_token_id, inner.eos_token_id
+    names = {"bos": begin, "eos": end, "unk": inner.unk_token_id}
     names["pad"] = inner.pad_token_id
     return Vocabulary(
         model="llama" if sentencepiece else "gpt2",
@@ -93,6 +98,7 @@ def read(inner: Any, rows: int) -> Vocabulary:
         pre=pre,
         special={name: number for name, number in names.items() if number is not None},
         add_begin=begin is not None and inner("a")["input_ids"][:1] == [begin],
+        add_end=end is not None and inner("a")["input_ids"][-1:] == [end],
         add_space=sentencepiece and _adds_space(told),
         chat_template=_template(inner.chat_template),
     )
@@ -162,6 +168,20 @@ def _check_normalizer(told: dict[str, Any]) -> None:
     kinds = [str(part.get("type")) for part in _parts(told.get("normalizer"), "normalizers")]
     if others := [kind for kind in kinds if kind != "NFC"]:
         raise _unsupported(f"it changes text before it cuts it ({', '.join(others)})")
+
+
+def _check_spaces(told: dict[str, Any]) -> None:
+    """Sentencepiece in llama.cpp writes spaces as `▁` and changes nothing else."""
+    space = {"String": " "}
+    for part in _parts(told.get("normalizer"), "normalizers"):
+        written = part.get("pattern") == space and part.get("content") == SPACE
+        if part.get("type") != "Prepend" and not (part.get("type") == "Replace" and written):
+            raise _unsupported(f"it changes text before it cuts it ({part.get('type')})")
+    for part in _parts(told.get("pre_tokenizer"), "pretokenizers"):
+        # Gemma's, which cuts at spaces when there are none left
+        idle = part.get("type") == "Split" and part.get("pattern") == space
+        if part.get("type") != "Metaspace" and not idle:
+            raise _unsupported(f"its pre-tokenizer ({part.get('type')}) is not one it knows")
 
 
 def _check_merges(told: dict[str, Any], pre: str) -> None:

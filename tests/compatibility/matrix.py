@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -28,7 +29,7 @@ from slimgpt.checkpoints.architecture import Architecture
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families import FAMILIES
 from slimgpt.config import Format
-from slimgpt.formats import gguf_file, rulings, stock
+from slimgpt.formats import builds, gguf_file, rulings, stock
 from slimgpt.layers.stack import Stack
 from tests.compatibility import page
 from tests.compatibility.old_transformers import (
@@ -46,6 +47,10 @@ from tests.slimgpt.formats.test_formats import VOCABULARY, give_tokenizer
 from tests.slimgpt.pruned import Kept, lots, publish
 from tests.slimgpt.tiny import Tiny, tokens
 
+OWN: dict[str, dict[str, Any]] = {
+    "phi3": {"sliding_window": 128},
+    "gemma3_text": {"attn_logit_softcapping": None},
+}
 CPU = torch.device("cpu")
 WRITERS = {"uniform": stock.write_uniform, "padded": stock.write_padded}
 # Known to differ in the older one (see the page): measured, and not held to a bound there.
@@ -67,7 +72,12 @@ class Sample:
 
     def of(self, form: Format) -> Checkpoint:
         """The one that is written in a format."""
-        return self.alike if form == "uniform" else self.different
+        return self.alike if form == "uniform" or self._one_size(form) else self.different
+
+    def _one_size(self, form: Format) -> bool:
+        """Whether llama.cpp has the family in layers of one size alone."""
+        build = builds.BUILDS.get(self.different.architecture.family.model_type)
+        return form == "gguf" and build is not None and build.one_size
 
     def expected(self, form: Format) -> Tensor:
         """Logits that a loader of the format should compute."""
@@ -108,8 +118,8 @@ def sample(home: Path, family: str) -> Sample:
         kv_heads=8 if family == BAICHUAN else 4,
         channels=96,
         vocabulary=VOCABULARY,
-        tied=kind == "qwen3",
-        own={"sliding_window": 128} if kind == "phi3" else {},
+        tied=kind in ("qwen3", "gemma2"),
+        own=OWN.get(kind, {}),
     )
     folder = home / f"{family}-dense"
     dense = Checkpoint.open(baichuan(folder, model) if family == BAICHUAN else model.save(folder))

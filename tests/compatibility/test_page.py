@@ -19,7 +19,7 @@ WRITTEN = {
     "exact": set(ROWS),
     "uniform": set(ROWS) - SPANNING,
     "padded": set(ROWS) - FUSED - {"mixtral", "qwen3_moe", "olmo2"},
-    "gguf": {"llama", "mistral", "qwen2", "qwen3", "granite", "phi3", page.BAICHUAN},
+    "gguf": set(ROWS) - SPANNING - {"olmo2"},
 }
 
 
@@ -46,6 +46,6 @@ def test_a_cell_is_a_number_within_bounds_or_a_reason(family: str) -> None:
         if asked and column.form in ("exact", "uniform"):
             assert float(cell) <= (1e-5 if column.loader == page.OLD else 0.0)
         elif asked:
-            assert float(cell) < 1e-3
+            assert float(cell) < (0.03 if "gemma" in family else 1e-3)
         else:
             assert reasons[REASON.fullmatch(cell)[1]]  # type: ignore[index]

@@ -12,6 +12,7 @@ from slimgpt.errors import SpecError, StorageError, UnsupportedModelError, Verif
 from slimgpt.events import Event, Verified
 from slimgpt.exporting import export
 from slimgpt.formats import blueprint
+from tests.slimgpt.formats.test_formats import in_halves
 from tests.slimgpt.pruned import lots, publish
 
 SHIPPED = Path(__file__).parents[2] / "examples/model"
@@ -45,7 +46,7 @@ def test_a_file_that_computes_something_else_is_not_left_behind(
     monkeypatch.setattr(
         blueprint,
         "draw",
-        lambda *args: blueprint.Blueprint(**{**vars(draw(*args)), "permuted": False}),
+        lambda *args: in_halves(draw(*args)),
     )
     with pytest.raises(VerificationError, match=r"llama\.cpp differs"):
         list(export(model, tmp_path / "out", ["gguf"], None, "cpu"))

@@ -17,6 +17,7 @@ from slimgpt.errors import SlimGPTError, SpecError, VerificationError
 from slimgpt.events import LayerFinished, Result, Verified
 from slimgpt.formats import blueprint
 from slimgpt.origins.roots import Roots
+from tests.slimgpt.formats.test_formats import in_halves
 from tests.slimgpt.test_run import SETTINGS, finish, of_type, roots
 from tests.slimgpt.tiny import Tiny
 
@@ -103,7 +104,7 @@ def test_a_file_that_computes_something_else_ends_the_job_and_costs_no_layer(
         patch.setattr(
             blueprint,
             "draw",
-            lambda *args: blueprint.Blueprint(**{**vars(draw(*args)), "permuted": False}),
+            lambda *args: in_halves(draw(*args)),
         )
         with pytest.raises(VerificationError, match=r"llama\.cpp differs"):
             finish(spec(formats=["gguf"]), work, roots)

@@ -139,7 +139,7 @@ class Tiny:
         if not family.spanning:
             values["head_dim"] = self.head_dim or self.hidden // self.heads
         values |= {**OWN.get(self.family, {}), **self.own}
-        if "layer_types" in values:
+        if values.get("layer_types"):
             values["layer_types"] = (values["layer_types"] * self.layers)[: self.layers]
         if "word_embed_proj_dim" in values:
             values["word_embed_proj_dim"] = self.hidden

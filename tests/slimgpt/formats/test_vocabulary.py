@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
@@ -145,3 +154,30 @@ def test_other_ways_to_cut_are_refused(part: int, changes: dict[str, Any], reaso
     made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(told)))
     with pytest.raises(UnsupportedModelError, match=reason):
         read(made, ROWS)
+
+
+@pytest.mark.parametrize("change", ["normalizer", "pre_tokenizer"])
+def test_sentencepiece_that_changes_text_is_refused(change: str, shared: Path) -> None:
+    made = AutoTokenizer.from_pretrained(shared / "models/stories260K")
+    inner = made.backend_tokenizer
+    assert read(made, ROWS).model == "llama"
+    if change == "normalizer":
+        inner.normalizer = normalizers.Sequence([normalizers.NFKC(), inner.normalizer])
+    else:
+        inner.pre_tokenizer = pre_tokenizers.Digits()
+    with pytest.raises(UnsupportedModelError, match=r"NFKC|Digits"):
+        read(made, ROWS)
+
+
+def test_an_end_token_that_is_added_is_added_there_too(shared: Path, tmp_path: Path) -> None:
+    from slimgpt.formats.llama_cpp import Loaded
+
+    made = AutoTokenizer.from_pretrained(shared / "models/stories260K")
+    ends = [("<s>", made.bos_token_id), ("</s>", made.eos_token_id)]
+    made.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=ends
+    )
+    assert made("Lily")["input_ids"][-1] == made.eos_token_id
+    gguf_file.write(model(tmp_path / "model", made), tmp_path / "model.gguf", "f32")
+    loaded = Loaded(tmp_path / "model.gguf", 64, 1)
+    assert loaded.cut("Lily") == made("Lily")["input_ids"]
