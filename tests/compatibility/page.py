@@ -59,7 +59,8 @@ A random model of every family (three layers, hidden size 64, 8 heads, 4 KV head
 has them, 96 channels, float32) is pruned by lot: to layers that differ, and to layers of one
 size for `uniform`, and for `gguf` where llama.cpp has a family so alone ([which](formats.md)).
 It is written in the format and loaded from there in a process of its own, `exact` with trust in
-its code, the others without. A number is the largest difference of any logit from the engine's on 2 × 60 random tokens. llama.cpp reads f32 files, its numbers are of log-probabilities at
+its code, the others without. A number is the largest difference of any logit from the
+engine's on 2 × 60 random tokens. llama.cpp reads f32 files, its numbers are of log-probabilities at
 eight places of 2 × 64 tokens, and it cut a text into the same tokens.
 
 The command writes nothing if a number is beyond its bound. It is 0 in transformers, but 1e-5 for
