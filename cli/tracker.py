@@ -51,6 +51,7 @@ class Tracker:
         if self._done is None:
             self._done = self._logged()
         waiting = sorted(set(self._succeeded()) - self._done)
+        self._later &= set(waiting)  # the others were deleted
         waiting.sort(key=lambda job: job in self._later)
         for job in waiting:
             try:
@@ -72,10 +73,10 @@ class Tracker:
         return bool(self._later)
 
     def _logged(self) -> set[str]:
-        """Jobs that need no fetching of their files: MLflow has a run of each of their models."""
+        """Jobs that need no fetching of their files: MLflow has all that is asked for of them."""
         from slimgpt.tracking import sink
 
-        runs = sink.finished(self._place)
+        runs = sink.finished(self._place, whole=self._whole)
         return {
             job["id"]
             for job in self._jobs()

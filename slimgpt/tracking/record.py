@@ -100,7 +100,9 @@ def _found(document: Document) -> Iterator[Found]:
         for field in SPEED_FIELDS:
             yield Found((*place, speed.model, field), getattr(speed, field))
     for proof in document.verified:
-        yield Found(("verified", proof.loader, "max_difference"), proof.max_difference)
+        place = ("verified", proof.format, proof.loader.partition(" ")[0])
+        yield Found((*place, "max_difference"), proof.max_difference)
+        yield Found((*place, "bound"), proof.bound)
     for stage, seconds in document.seconds.items():
         yield Found(("seconds", stage), seconds)
     for stage, memory in document.stage_memory_bytes.items():

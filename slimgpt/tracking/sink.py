@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import groupby
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from slimgpt.errors import SlimGPTError
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 KEY = "slimgpt.key"
 JOB = "slimgpt.job"
+SENT = "slimgpt.checkpoint"
+REGISTERED = "slimgpt.registered"
 CHECKPOINT = "checkpoint"
 WHOLE = "attributes.status = 'FINISHED'"
 METRICS_TOGETHER = 1000
@@ -127,14 +130,22 @@ def log(record: Record, subject: Subject, place: Place) -> Logged:
         if not finished:
             _write(client, run, record)
         _upload(client, run.info.run_id, subject)
-        version = _register(client, run, place, subject) if place.register else ""
+        if subject.checkpoint is not None:
+            client.set_tag(run.info.run_id, SENT, "sent")
+        version = ""
+        if place.register:
+            version = _register(client, run, place, subject)
+            client.set_tag(run.info.run_id, REGISTERED, place.register)
         if not finished:
             client.set_terminated(run.info.run_id)
     return Logged(run.info.run_id, experiment, new, version)
 
 
-def finished(place: Place) -> Counter[str]:
-    """How many whole runs every job of the service has in the experiment: one a model.
+def finished(place: Place, *, whole: bool) -> Counter[str]:
+    """How many models of every job of the service have all in the experiment that is asked for.
+
+    Args:
+        whole: their checkpoints, too.
 
     Raises:
         TrackingError: the server cannot be reached or refuses.
@@ -142,7 +153,7 @@ def finished(place: Place) -> Counter[str]:
     require()
     from mlflow import MlflowClient
 
-    found: Counter[str] = Counter()
+    keys: set[tuple[str, str]] = set()
     with _told(place):
         client = MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
         experiment = client.get_experiment_by_name(place.experiment)
@@ -151,10 +162,17 @@ def finished(place: Place) -> Counter[str]:
             page = client.search_runs(
                 [experiment.experiment_id], WHOLE, max_results=METRICS_TOGETHER, page_token=token
             )
-            found.update(run.data.tags[JOB] for run in page if JOB in run.data.tags)
+            every = (run.data.tags for run in page)
+            keys.update((t[JOB], t[KEY]) for t in every if JOB in t and _has(t, place, whole))
             token = page.token
             more = bool(token)
-    return found
+    return Counter(job for job, _ in keys)
+
+
+def _has(tags: Mapping[str, str], place: Place, whole: bool) -> bool:
+    """Whether a run lacks nothing: neither its checkpoint nor its version."""
+    registered = not place.register or tags.get(REGISTERED) == place.register
+    return registered and (not whole or SENT in tags)
 
 
 @contextmanager
@@ -225,8 +243,16 @@ def _together(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
 def _upload(client: MlflowClient, run_id: str, subject: Subject) -> None:
     _send(client, run_id, subject.files, "")
     if subject.checkpoint is not None:
-        files = sorted(file for file in subject.checkpoint.iterdir() if file.is_file())
-        _send(client, run_id, files, CHECKPOINT)
+        by_folder = groupby(_files(subject.checkpoint), key=lambda file: file.parent)
+        for folder, files in by_folder:
+            below = PurePosixPath(CHECKPOINT, folder.relative_to(subject.checkpoint).as_posix())
+            _send(client, run_id, list(files), str(below))
+
+
+def _files(checkpoint: Path) -> list[Path]:
+    """A checkpoint's files, those of its further formats and adapters too, folder by folder."""
+    found = (file for file in checkpoint.rglob("*") if file.is_file())
+    return sorted(found, key=lambda file: (file.parent, file.name))
 
 
 def _send(client: MlflowClient, run_id: str, files: Sequence[Path], folder: str) -> None:

@@ -112,6 +112,8 @@ def test_a_registered_version_leads_to_the_files(
     mlflow_server: MlflowServer, tmp_path: Path
 ) -> None:
     place = checkpoint(tmp_path / "kept", warnings=["a third"])
+    (place / "gguf").mkdir()
+    (place / "gguf/model-f16.gguf").write_bytes(b"GGUF")
     logged = [track(place, mlflow_server.url, "--register", "small") for _ in range(2)]
     assert [one["version"] for one in logged] == ["1", "1"]
     version = mlflow_server.ask("model-versions/get", name="small", version="1")["model_version"]
@@ -119,6 +121,8 @@ def test_a_registered_version_leads_to_the_files(
     assert version["source"].endswith("/checkpoint")
     files = mlflow_server.ask("artifacts/list", run_id=version["run_id"], path="checkpoint")
     assert "checkpoint/model.safetensors" in {file["path"] for file in files["files"]}
+    further = mlflow_server.ask("artifacts/list", run_id=version["run_id"], path="checkpoint/gguf")
+    assert [file["path"] for file in further["files"]] == ["checkpoint/gguf/model-f16.gguf"]
     elsewhere = checkpoint(tmp_path / "elsewhere", warnings=["a fourth"])
     there = "s3://bucket/jobs/7"
     made = track(elsewhere, mlflow_server.url, "--register", "small", "--source", there)
@@ -246,6 +250,14 @@ def test_every_job_is_logged_once_also_while_the_server_was_away(
     assert done.exit_code == 1  # of the one that is lost
     assert not [line for line in done.stdout.splitlines() if line[0] == "{"]  # nothing is new
     assert jobs_of(mlflow_server, "all") == both
+
+    # What they are asked for beyond that is added to the runs that are there, once.
+    registering = [*words, "--json", "--register", "all-of-them"]
+    added = CliRunner().invoke(app, registering).stdout.splitlines()
+    found = [json.loads(line) for line in added if line[0] == "{"]
+    assert {(one["new"], one["version"]) for one in found} == {(False, "1"), (False, "2")}
+    again = CliRunner().invoke(app, registering).stdout.splitlines()
+    assert not [line for line in again if line[0] == "{"]
 
 
 @pytest.mark.parametrize(
