@@ -25,7 +25,7 @@ KINDS = (
     "lora: learn the answers; distillation: learn a dense model's distribution over them.  "
     "[default: lora]"
 )
-ROWS = "Rows to learn from.  [default: all]"
+ROWS = "Rows to learn from; one of plain text may fill several sequences.  [default: all]"
 CUT = f"Tokens at which rows are cut.  [default: {DEFAULTS.sequence_length}]"
 Method = Annotated[Kind | None, typer.Option(help=KINDS)]
 Samples = Annotated[int | None, typer.Option(help=ROWS)]

@@ -71,7 +71,7 @@ def model_place(model: str) -> Place:
         return Place(model, Path.cwd())
     what = "is a file, not a folder" if path.is_file() else "does not exist"
     raise ModelNotFoundError(
-        f"model {model}: the folder {what}",
+        f"model {model} {what}",
         hint="name a folder with config.json and safetensors files, or a hub id such as org/name",
     )
 
@@ -179,8 +179,7 @@ def _text_file(text: str) -> Path:
     if not path.is_file():
         raise CalibrationError(
             f"text {text}: there is no such file",
-            hint="name a .jsonl, .json or .txt file, a folder of questions for --task-source, "
-            f"hf:NAME, or one of {', '.join(NAMED_TEXTS)}",
+            hint=f"name a .jsonl, .json or .txt file, hf:NAME, or one of {', '.join(NAMED_TEXTS)}",
         )
     return path
 

@@ -181,7 +181,8 @@ def _announce(console: Console, home: Home, url: str) -> None:
         "models": f"{home.models}  ({there}a folder NAME in it is local:NAME)",
         "texts": f"{home.texts}  (a file NAME in it is local:NAME)",
         "home": f"{home.root}  (database, results, logs)",
-        "submit": f"slimgpt submit --model local:NAME --ratio 0.25 --watch{option}",
+        "submit": f"slimgpt submit --model local:NAME --ratio 0.25 --calibration local:TEXT "
+        f"--seq-len 512 --watch{option}",
         "stop": "Ctrl-C",
     }
     if os.environ["SLIMGPT_AUTH"] == "keys":

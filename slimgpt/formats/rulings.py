@@ -17,7 +17,7 @@ from slimgpt.formats import blueprint, classes
 from slimgpt.outlook import Ruling
 
 BLOCKS = (32, 256)  # weights of a row that share a scale: Q8_0 and Q4_0, K-quants
-PARALLEL = (1, 2, 4, 8, 16)
+PARALLEL = (2, 4, 8, 16, 32)  # devices
 FURTHER: tuple[Format, ...] = ("uniform", "padded", "gguf")
 """What is written beside `exact`, in this order."""
 HINTS: dict[Format, str] = {
@@ -67,8 +67,10 @@ def loaders(architecture: Architecture) -> dict[str, str]:
     sizes = architecture.sizes
     told = {f"{block}-blocks": _blocks(architecture, sizes, block) for block in BLOCKS}
     allowed = [n for n in PARALLEL if all(_divides(n, size) for size in sizes)]
-    several = ", ".join(map(str, allowed))
-    told["tensor parallel"] = f"tensor parallel: {several} divide heads, KV heads and FFN widths"
+    several = f"over {', '.join(map(str, allowed))} devices"
+    if not allowed:
+        several = "none; no number of devices divides heads, KV heads and FFN widths of all layers"
+    told["tensor parallel"] = f"tensor parallel: {several}"
     return told
 
 

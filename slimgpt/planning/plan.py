@@ -155,7 +155,7 @@ def target_of(spec: PruneSpec, costs: Costs) -> int:
 def _unreachable(spec: PruneSpec, nearest: Plan) -> UnreachableTargetError:
     ways = ["that ratio"]
     if spec.schedule.shape != "uniform":
-        ways.append("schedule `uniform`, which reaches furthest")
+        ways.append("schedule `uniform`, which reaches a little further")
     if spec.channel_multiple not in (None, 1):
         ways.append("a smaller channel_multiple")
     return UnreachableTargetError(

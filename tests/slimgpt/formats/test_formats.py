@@ -265,4 +265,7 @@ def test_loaders_are_told_by_the_sizes(tmp_path: Path) -> None:
     told = rulings.loaders(rulings.sized(dense.architecture, sizes))
     assert "every row is a multiple of 32" in told["32-blocks"]
     assert "hidden size" in told["256-blocks"]
-    assert told["tensor parallel"] == "tensor parallel: 1 divide heads, KV heads and FFN widths"
+    assert told["tensor parallel"] == (
+        "tensor parallel: none; no number of devices divides heads, KV heads and FFN widths of all "
+        "layers"
+    )

@@ -40,7 +40,7 @@ def test_formats_are_ruled_on_beforehand() -> None:
     alike = PruneSpec(model="local:model", ratio=0.25, formats=("uniform",), tensor_parallel=2)
     outlook = look_ahead(alike, roots)
     assert all(one.possible for one in outlook.formats)
-    assert "1, 2" in outlook.loaders["tensor parallel"]
+    assert outlook.loaders["tensor parallel"] == "tensor parallel: over 2 devices"
     assert len({(row.heads, row.kv_heads, row.channels) for row in outlook.layers}) == 1
 
 
