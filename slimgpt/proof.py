@@ -130,9 +130,9 @@ def prove_gguf(checkpoint: Checkpoint, file: Path, kind: GgufType, probe: Probe)
     wanted = expected.gather(-1, found["ids"])
     apart = (found["logprobs"].double() - wanted).abs().amax(-1)
     share = _share(checkpoint, kind, probe)
-    # A router whose numbers are rounded chooses other experts at some places.
-    lossy = checkpoint.architecture.experts and share > SHARES["f32"]
-    difference = float(apart.median() if lossy else apart.max())
+    # A router whose numbers are rounded chooses other experts at some places; the loader says so.
+    routed = bool(checkpoint.architecture.experts) and share > SHARES["f32"]
+    difference = float(apart.median() if routed else apart.max())
     bound = share * float(expected.abs().max())
     if not difference <= bound:
         raise VerificationError(
@@ -149,7 +149,8 @@ def prove_gguf(checkpoint: Checkpoint, file: Path, kind: GgufType, probe: Probe)
         )
     return Verified(
         format="gguf",
-        loader=f"llama.cpp (xllamacpp {metadata.version('xllamacpp')}), {kind}",
+        loader=f"llama.cpp (xllamacpp {metadata.version('xllamacpp')}), {kind}"
+        + (f", the median of {apart.numel()} places" if routed else ""),
         max_difference=difference,
         bound=bound,
         tokens=tokens.numel(),

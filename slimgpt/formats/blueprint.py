@@ -49,7 +49,7 @@ class Blueprint:
         rope: settings of rotary positions, `rope_parameters` of transformers 5.
         scales: factors of weights, by their names in the file: what the model multiplies by as it
             runs, and this architecture does not.
-        windows: None where no layer has one that leaves tokens out within the context.
+        windows: of the layers that have one; None where the file has none.
         caps: of the logits of attention, and of the head; 0: none.
         chosen: experts that compute a token; 0: there are no experts.
     """

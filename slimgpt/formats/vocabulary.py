@@ -89,6 +89,7 @@ def read(inner: Any, rows: int) -> Vocabulary:
     begin, end = inner.bos_token_id, inner.eos_token_id
     names = {"bos": begin, "eos": end, "unk": inner.unk_token_id}
     names["pad"] = inner.pad_token_id
+    around = inner("a")["input_ids"]
     return Vocabulary(
         model="llama" if sentencepiece else "gpt2",
         tokens=tokens,
@@ -97,8 +98,8 @@ def read(inner: Any, rows: int) -> Vocabulary:
         merges=[] if sentencepiece else merges,
         pre=pre,
         special={name: number for name, number in names.items() if number is not None},
-        add_begin=begin is not None and inner("a")["input_ids"][:1] == [begin],
-        add_end=end is not None and inner("a")["input_ids"][-1:] == [end],
+        add_begin=begin is not None and around[:1] == [begin],
+        add_end=end is not None and around[-1:] == [end],
         add_space=sentencepiece and _adds_space(told),
         chat_template=_template(inner.chat_template),
     )
@@ -175,7 +176,8 @@ def _check_spaces(told: dict[str, Any]) -> None:
     space = {"String": " "}
     for part in _parts(told.get("normalizer"), "normalizers"):
         written = part.get("pattern") == space and part.get("content") == SPACE
-        if part.get("type") != "Prepend" and not (part.get("type") == "Replace" and written):
+        before = part.get("type") == "Prepend" and part.get("prepend") == SPACE
+        if not before and not (part.get("type") == "Replace" and written):
             raise _unsupported(f"it changes text before it cuts it ({part.get('type')})")
     for part in _parts(told.get("pre_tokenizer"), "pretokenizers"):
         # Gemma's, which cuts at spaces when there are none left

@@ -17,7 +17,7 @@ from slimgpt.checkpoints import families
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import GgufType
-from slimgpt.errors import SpecError, UnsupportedModelError
+from slimgpt.errors import SpecError, UnsupportedModelError, VerificationError
 from slimgpt.formats import blueprint, builds, classes, gguf_file, rulings, stock
 from slimgpt.formats.blueprint import Blueprint
 from slimgpt.layers.stack import Stack
@@ -130,6 +130,41 @@ def test_some_families_have_layers_of_one_size_there(name: str, tmp_path: Path) 
     )
     # llama.cpp looks Gemma's activation up in a table of half precision
     assert proved.max_difference < (0.05 if "gemma" in name else 1e-4)
+
+
+@pytest.mark.parametrize("stored", ["f16", "bf16", "q8_0"])
+def test_rounding_passes_and_another_model_does_not(
+    stored: GgufType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rotary positions of twice the base are another model, which a wide bound lets through."""
+    shipped, file = Checkpoint.open(SHIPPED), tmp_path / "model.gguf"
+    probe = proof.probe_of(shipped, torch.device("cpu"))
+    gguf_file.write(shipped, file, stored)
+    proof.prove_gguf(shipped, file, stored, probe)
+
+    def turned(*args: Any) -> Blueprint:
+        plan = draw(*args)
+        return replace(plan, rope={**plan.rope, "rope_theta": 2 * plan.rope["rope_theta"]})
+
+    draw = blueprint.draw
+    monkeypatch.setattr(blueprint, "draw", turned)
+    gguf_file.write(shipped, file, stored)
+    with pytest.raises(VerificationError, match="differs"):
+        proof.prove_gguf(shipped, file, stored, probe)
+
+
+def test_rounded_routers_are_judged_by_the_median_and_the_proof_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same, file = pruned(OF_ONE_SIZE["mixtral"], tmp_path, alike(2)), tmp_path / "model.gguf"
+    probe = proof.probe_of(same, torch.device("cpu"))
+    gguf_file.write(same, file, "bf16")
+    assert "bf16, the median of 16 places" in proof.prove_gguf(same, file, "bf16", probe).loader
+    draw = blueprint.draw
+    monkeypatch.setattr(blueprint, "draw", lambda *args: in_halves(draw(*args)))
+    gguf_file.write(same, file, "bf16")
+    with pytest.raises(VerificationError, match="differs"):
+        proof.prove_gguf(same, file, "bf16", probe)
 
 
 @pytest.mark.parametrize(
