@@ -144,17 +144,17 @@ class Sitting:
             SlimGPTError: model, text, tasks or device cannot be had, or the likelihood is not
                 finite.
         """
-        from slimgpt import failures
+        from slimgpt.machine import exhaustion
 
-        with failures.expected(self.texts_root):
+        with exhaustion.expected(self.texts_root):
             yield from self._measure(device)
 
     def _measure(self, device: str) -> Iterator[Event]:
-        from slimgpt import memory
         from slimgpt.checkpoints.checkpoint import Checkpoint
+        from slimgpt.machine import memory
+        from slimgpt.machine.precision import device_for
         from slimgpt.origins.resolve import resolve_model
         from slimgpt.origins.roots import Roots
-        from slimgpt.precision import device_for
         from slimgpt.tasks.quiz import prepare
         from slimgpt.texts.tokenizer import Tokenizer
 

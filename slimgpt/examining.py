@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from slimgpt import disk
 from slimgpt.checkpoints.architecture import Architecture
 from slimgpt.events import Event, ModelName, Progress, TaskScore, Warned
+from slimgpt.machine import disk
 from slimgpt.tasks import scores
 from slimgpt.tasks.quiz import Leaf, Quiz
 from slimgpt.tasks.scores import Score

@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slimgpt import disk, failures, precision, proof, vllm_proof
+from slimgpt import proof, vllm_proof
 from slimgpt.checkpoints import companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import Format, GgufType
 from slimgpt.errors import SpecError, StorageError
 from slimgpt.events import Event, Progress
 from slimgpt.formats import gguf_file, rulings
+from slimgpt.machine import disk, exhaustion, precision
 
 
 def export(
@@ -38,7 +39,7 @@ def export(
         SlimGPTError: a format cannot hold the model, a loader is missing or refuses, the disk is
             full; nothing is left of it.
     """
-    with failures.expected(destination.parent):
+    with exhaustion.expected(destination.parent):
         if destination.exists():
             raise StorageError(f"{destination} exists already", hint="choose another folder")
         checkpoint = Checkpoint.open(model)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slimgpt import disk, proof, vllm_proof
+from slimgpt import proof, vllm_proof
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import Format, PruneSpec
 from slimgpt.events import Verified, Warned
 from slimgpt.formats import gguf_file, rulings
+from slimgpt.machine import disk
 
 
 def wanted(spec: PruneSpec) -> list[Format]:

@@ -17,7 +17,7 @@ import transformers
 
 from slimgpt.checkpoints.architecture import Architecture
 from slimgpt.config import InferenceSpec
-from slimgpt.precision import DTYPES
+from slimgpt.machine.precision import DTYPES
 from slimgpt.vllm_stopwatch import Room
 
 ROOM = 1.25  # weights, and the activations of a batch

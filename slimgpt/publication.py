@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import slimgpt
-from slimgpt import disk, forms, memory
+from slimgpt import forms
 from slimgpt.checkpoints import provenance, published
 from slimgpt.checkpoints.provenance import Origin
 from slimgpt.checkpoints.shards import PartialCheckpoint, link
 from slimgpt.events import Event, PointEvent, Progress, Verified, Warned
 from slimgpt.findings import Findings
 from slimgpt.layers.stack import Stack
+from slimgpt.machine import disk, memory
 from slimgpt.pages import folder as pages
 from slimgpt.proof import Probe
 from slimgpt.recovering import Recovery

@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
     """Run the probe through the folder's model."""
     folder, probe, out, device, threads, *rest = arguments
     torch.set_num_threads(int(threads))
-    torch.set_float32_matmul_precision("highest")  # as `slimgpt.precision` has it
+    torch.set_float32_matmul_precision("highest")  # as `slimgpt.machine.precision` has it
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     tokens = load_file(probe)["tokens"]
@@ -56,7 +56,7 @@ def _fits(folder: Path, device: torch.device) -> bool:
 
 
 if __name__ == "__main__":
-    from slimgpt.parent import die_with  # not above: other environments run this file's `main`
+    from slimgpt.machine.child_process import die_with
 
     die_with(int(sys.argv[1]))
     main(sys.argv[2:])

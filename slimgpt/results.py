@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import slimgpt
-from slimgpt import disk
 from slimgpt.config import PruneSpec, point_folder
 from slimgpt.events import Planned, PlannedPoint, PointEvent, Result, ResultPoint
 from slimgpt.findings import Findings
+from slimgpt.machine import disk
 from slimgpt.pages import folder as pages
 from slimgpt.pages.document import REPORT
 from slimgpt.report import SweepPoint, SweepReport

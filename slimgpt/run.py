@@ -17,23 +17,14 @@ import shutil
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
-from slimgpt import (
-    examining,
-    failures,
-    forms,
-    intake,
-    measuring,
-    precision,
-    pruning,
-    recovering,
-    results,
-)
+from slimgpt import examining, forms, intake, measuring, pruning, recovering, results
 from slimgpt.checkpoints import fingerprint
 from slimgpt.checkpoints.shards import PartialCheckpoint
 from slimgpt.config import PruneSpec, point_folder
 from slimgpt.errors import ResumeError
 from slimgpt.events import Event
 from slimgpt.findings import Findings
+from slimgpt.machine import exhaustion, precision
 from slimgpt.origins.roots import Roots
 from slimgpt.publication import publish
 from slimgpt.staging import Staging
@@ -66,7 +57,7 @@ def run(
     Raises:
         SlimGPTError: any expected failure. Finished layers stay in `workdir`.
     """
-    with failures.expected(workdir):
+    with exhaustion.expected(workdir):
         _check(workdir, resume)
         chosen = precision.device_for(device)
         points = [Findings(point, chosen) for point in spec.points]

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
-from slimgpt import memory
 from slimgpt.events import (
     Event,
     LayerFinished,
@@ -21,6 +20,7 @@ from slimgpt.events import (
     Warned,
 )
 from slimgpt.findings import Findings
+from slimgpt.machine import memory
 
 T = TypeVar("T")
 Work = Callable[[Findings], Generator[Event, None, None]]

@@ -18,9 +18,9 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from slimgpt import memory, precision
 from slimgpt.checkpoints import whole
 from slimgpt.checkpoints.families import FAMILIES
+from slimgpt.machine import memory, precision
 
 
 class Ask(BaseModel):
@@ -87,7 +87,7 @@ def _now(device: torch.device) -> float:
 
 
 if __name__ == "__main__":
-    from slimgpt.parent import die_with
+    from slimgpt.machine.child_process import die_with
 
     die_with(int(sys.argv[1]))
     main(sys.argv[2:])

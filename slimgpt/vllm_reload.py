@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from slimgpt.parent import die_with
+    from slimgpt.machine.child_process import die_with
 
     die_with(int(sys.argv[1]))
     os.environ.update(vllm_stopwatch.ENVIRONMENT)

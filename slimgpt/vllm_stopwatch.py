@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import torch
 from pydantic import BaseModel
 
-from slimgpt import memory
+from slimgpt.machine import memory
 from slimgpt.stopwatch import Ask, Told
 
 ENVIRONMENT = {
@@ -128,7 +128,7 @@ def answer(model: Any, ask: Ask, device: torch.device) -> Told:
 
 
 if __name__ == "__main__":
-    from slimgpt.parent import die_with
+    from slimgpt.machine.child_process import die_with
 
     die_with(int(sys.argv[1]))
     os.environ.update(ENVIRONMENT)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import slimgpt
-from slimgpt import disk
 from slimgpt.checkpoints.checkpoint import LARGEST_JSON, Checkpoint
 from slimgpt.config import PruneSpec
+from slimgpt.machine import disk
 
 FILE = "provenance.json"
 FORMAT = 1

@@ -20,7 +20,7 @@ from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import CONFIG, Checkpoint
 from slimgpt.checkpoints.family import Family
 from slimgpt.checkpoints.modeling import MODELING
-from slimgpt.disk import copy, write_text
+from slimgpt.machine.disk import copy, write_text
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 COMPANIONS = frozenset(

@@ -22,12 +22,12 @@ from typing import Any
 
 from torch import Tensor
 
-from slimgpt import disk
 from slimgpt.checkpoints import header, tensorfile
 from slimgpt.checkpoints.architecture import Architecture
 from slimgpt.checkpoints.checkpoint import INDEX, Checkpoint
 from slimgpt.checkpoints.header import TensorInfo
 from slimgpt.errors import ResumeError, StorageError
+from slimgpt.machine import disk
 
 JOB = "job"
 OUTER = ("outer-0.safetensors", "outer-1.safetensors")

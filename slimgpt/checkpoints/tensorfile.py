@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from slimgpt import disk
+from slimgpt.machine import disk
 
 
 def load(file: Path, names: Iterable[str] | None = None, device: str = "cpu") -> dict[str, Tensor]:

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 import transformers
 
-from slimgpt import disk
 from slimgpt.checkpoints import modeling, published
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import INDEX, Checkpoint
 from slimgpt.checkpoints.families import Family
 from slimgpt.checkpoints.shards import PartialCheckpoint
-from slimgpt.precision import DTYPES
+from slimgpt.machine import disk
+from slimgpt.machine.precision import DTYPES
 
 
 def place(

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from slimgpt import disk
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.config import GgufType
@@ -25,6 +24,7 @@ from slimgpt.formats import blueprint, gguf_header, parts
 from slimgpt.formats.blueprint import Blueprint
 from slimgpt.formats.parts import Part
 from slimgpt.formats.vocabulary import Vocabulary, read
+from slimgpt.machine import disk
 from slimgpt.texts.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

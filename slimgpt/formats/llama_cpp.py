@@ -106,7 +106,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from slimgpt.parent import die_with
+    from slimgpt.machine.child_process import die_with
 
     die_with(int(sys.argv[1]))
     main(sys.argv[2:])

@@ -15,9 +15,9 @@ from slimgpt.checkpoints import layout, published
 from slimgpt.checkpoints.architecture import LayerSize, overrides
 from slimgpt.checkpoints.checkpoint import CONFIG, INDEX, Checkpoint
 from slimgpt.checkpoints.shards import index_of
-from slimgpt.disk import copy, write_text
 from slimgpt.errors import SpecError
 from slimgpt.formats.classes import padded_size, padding_obstacle, stock_of, uniform_size
+from slimgpt.machine.disk import copy, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,8 +22,8 @@ from slimgpt.errors import UnsupportedModelError
 from slimgpt.layers import surgery
 from slimgpt.layers.block import Block
 from slimgpt.layers.surroundings import Surroundings
+from slimgpt.machine.precision import DTYPES
 from slimgpt.planning.forecast import BATCH_TOKENS
-from slimgpt.precision import DTYPES
 
 ReadLayer = Callable[[int], dict[str, Tensor]]
 PRUNED_KEYS = ("auto_map", "per_layer_config", "allow_global_per_layer_attribute_access")

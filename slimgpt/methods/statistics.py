@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slimgpt import precision
 from slimgpt.errors import NumericalError
+from slimgpt.machine import precision
 
 
 @dataclass

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from slimgpt import precision
 from slimgpt.errors import NumericalError
+from slimgpt.machine import precision
 from slimgpt.methods import channels, heads, obs
 from slimgpt.methods.solution import Problem, Settings, Solution
 

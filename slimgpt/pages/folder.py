@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slimgpt import disk
+from slimgpt.machine import disk
 from slimgpt.pages import card, comparison, document, page, sweep
 
 PAGE = "report.html"

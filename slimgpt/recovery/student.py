@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimgpt import disk
 from slimgpt.checkpoints.families import Family
 from slimgpt.config import RecoverySpec
+from slimgpt.machine import disk
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 ADAPTERS = "adapters"

@@ -238,7 +238,7 @@ def test_a_disk_that_fills_up_while_writing_is_the_same(
     """The look at the free room is passed by: the library itself meets the end of the disk."""
     partial = PartialCheckpoint(small_disk / "work", "job", checkpoint.architecture)
     (small_disk / "ballast").write_bytes(bytes(136 * 1024))
-    monkeypatch.setattr("slimgpt.disk.SLACK", -(10**9))
+    monkeypatch.setattr("slimgpt.machine.disk.SLACK", -(10**9))
     with pytest.raises(StorageError, match="the disk is full"):
         partial.write_layer(0, checkpoint.layer(0), {})
     assert sorted(path.name for path in partial.folder.iterdir()) == ["job"]

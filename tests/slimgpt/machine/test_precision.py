@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from slimgpt import precision
 from slimgpt.errors import SpecError
+from slimgpt.machine import precision
 
 
 @pytest.fixture

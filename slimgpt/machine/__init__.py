@@ -1,0 +1,1 @@
+"""What the engine runs on: devices, precision, memory, disk, child processes."""
