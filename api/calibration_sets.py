@@ -22,7 +22,7 @@ from api.services import Services, Wired
 from api.unchanged import unchanged
 from jobs.calibration_sets import CalibrationSet, Format, discard
 from jobs.keys import OWNER
-from slimgpt.config import UPLOAD
+from slimgpt.spec.prune import UPLOAD
 
 NAME = r"^[^\x00-\x1f\x7f]*$"
 

@@ -26,10 +26,10 @@ from api.sources import missing_sources, missing_uploads
 from api.validation import summary
 from jobs.environment import scrubbed
 from jobs.settings import Settings
-from slimgpt.config import PruneSpec
 from slimgpt.errors import HubUnreachableError
 from slimgpt.events import Failed
 from slimgpt.outlook import Outlook
+from slimgpt.spec.prune import PruneSpec
 
 PLAN_SECONDS = 30.0
 PROCESSOR_SECONDS = 30

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from api.sources import LOCAL, inside
 from api.validation import FieldError
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 
 MAX_CONFIG_BYTES = 4 << 20
 """Of a `config.json`; a real one with sizes for each of a hundred layers has less than 64 KiB."""

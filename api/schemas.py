@@ -15,7 +15,7 @@ from api import examples
 from api.validation import FieldError
 from jobs.artifacts import Artifact
 from jobs.job import ForeignSpec, Job, Layer
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 
 MetadataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}$")]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]

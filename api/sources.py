@@ -11,7 +11,7 @@ from pathlib import Path
 
 from api.validation import FieldError
 from jobs.calibration_sets import CalibrationSets, named_in
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 
 LOCAL = "local:"
 

@@ -17,9 +17,9 @@ import typer
 from rich.console import Console
 
 from benchmarks import results
-from slimgpt.config import CalibrationSpec, EvaluationSpec, InferenceSpec, PruneSpec
 from slimgpt.events import Latency
 from slimgpt.origins.roots import Roots
+from slimgpt.spec.prune import CalibrationSpec, EvaluationSpec, InferenceSpec, PruneSpec
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 RATIO = 0.5

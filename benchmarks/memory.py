@@ -23,8 +23,8 @@ from rich.console import Console
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks import results
-from slimgpt.config import CalibrationSpec, EvaluationSpec, PruneSpec
 from slimgpt.events import Result, parse
+from slimgpt.spec.prune import CalibrationSpec, EvaluationSpec, PruneSpec
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "model"
 WIDTH = {"hidden_size": 512, "intermediate_size": 1408, "num_attention_heads": 8}

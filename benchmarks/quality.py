@@ -18,9 +18,9 @@ import typer
 from rich.console import Console
 
 from benchmarks import results
-from slimgpt.config import CalibrationSpec, EvaluationSpec, Method, PruneSpec
 from slimgpt.events import Result
 from slimgpt.origins.roots import Roots
+from slimgpt.spec.prune import CalibrationSpec, EvaluationSpec, Method, PruneSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

@@ -19,9 +19,9 @@ from rich.console import Console
 
 from benchmarks import results
 from benchmarks.quality import SUBJECTS, Subject
-from slimgpt.config import PruneSpec, RecoverySpec
 from slimgpt.events import Event, Perplexity
-from slimgpt.recovery_spec import Method
+from slimgpt.spec.prune import PruneSpec, RecoverySpec
+from slimgpt.spec.recovery import Method
 
 RATIOS = (0.2, 0.33, 0.5)
 COURSE = {"epochs": 1.0, "learning_rate": 4e-3, "batch_size": 16, "rank": 32, "alpha": 64.0,

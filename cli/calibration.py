@@ -12,7 +12,7 @@ from cli.client import DEFAULT_URL, ApiKey, Json, Url, connect
 from cli.removal import confirm, remove
 from cli.upload import Form
 from cli.upload import upload as send
-from slimgpt.quantities import counted
+from slimgpt.spec.sizes import counted
 
 PIPE_WIDTH = 400
 SetId = Annotated[str, typer.Argument(metavar="ID", help="The set's id.")]

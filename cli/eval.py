@@ -19,8 +19,8 @@ from cli.display import display_on
 from cli.ending import ending
 from cli.specification import Place, device_name, make_spec, model_place, text_places
 from cli.summary import asked, score, show_facts, size
-from slimgpt.config import EvaluationSpec
 from slimgpt.events import Event, Progress, StageFinished, StageStarted
+from slimgpt.spec.prune import EvaluationSpec
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.client import DEFAULT_URL, ApiKey, Json, Url, connect
-from slimgpt.quantities import short_count, short_size
+from slimgpt.spec.sizes import short_count, short_size
 
 COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan", "cancelled": "yellow"}
 PIPE_WIDTH = 400

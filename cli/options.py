@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slimgpt.config import GgufType, HeadScore, HeadUnit, Method, PruneSpec
+from slimgpt.spec.prune import GgufType, HeadScore, HeadUnit, Method, PruneSpec
 
 Fields = dict[str, Any]
 # An option that is not given means what a job means that does not say it.

@@ -23,7 +23,7 @@ from cli.specification import (
     text_places,
 )
 from cli.workdir import Workdir
-from slimgpt.config import HELD_OUT
+from slimgpt.spec.prune import HELD_OUT
 
 CALIBRATION = DEFAULTS.calibration
 

@@ -15,7 +15,7 @@ from cli.ending import ending
 from cli.run import Run
 from cli.specification import NO_TEXT, device_name, make_spec, model_places, text_places
 from cli.workdir import Workdir
-from slimgpt.config import HELD_OUT
+from slimgpt.spec.prune import HELD_OUT
 
 PROBE = {"samples": 4, "sequence_length": 32}
 """Sequences that prove in the end that the result loads; nothing is pruned by them."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from slimgpt.config import RecoverySpec
+from slimgpt.spec.prune import RecoverySpec
 
 DEFAULTS = RecoverySpec()
 SOURCES = "alpaca, gpt4-alpaca, c4, wikitext2, hf:NAME, or a file with rows of instruction and "

@@ -12,9 +12,9 @@ from cli.ctrl_c import CtrlC
 from cli.display import Display
 from cli.summary import Measured, show_summary
 from cli.workdir import Workdir
-from slimgpt.config import PruneSpec
 from slimgpt.errors import SlimGPTError, StorageError
 from slimgpt.events import Event, LayerFinished, Result
+from slimgpt.spec.prune import PruneSpec
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,15 @@ from typing import Any, get_args
 import typer
 from pydantic import ValidationError
 
-from slimgpt.config import DEFAULT_SHAPES, HELD_OUT, HUB_ID, NAMED_TEXTS, PruneSpec, ScheduleShape
 from slimgpt.errors import CalibrationError, ModelNotFoundError
+from slimgpt.spec.prune import (
+    DEFAULT_SHAPES,
+    HELD_OUT,
+    HUB_ID,
+    NAMED_TEXTS,
+    PruneSpec,
+    ScheduleShape,
+)
 
 NO_TEXT = "none"
 LOCAL = "local:"

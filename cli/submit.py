@@ -32,8 +32,8 @@ from cli.options import (
 from cli.specification import NO_TEXT
 from cli.upload import upload, upload_questions
 from cli.watch import follow
-from slimgpt.config import HELD_OUT, NAMED_TEXTS
-from slimgpt.quantities import counted
+from slimgpt.spec.prune import HELD_OUT, NAMED_TEXTS
+from slimgpt.spec.sizes import counted
 
 NAMES = ("hf:", "local:", "upload:")
 

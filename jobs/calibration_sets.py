@@ -36,7 +36,7 @@ from jobs.job import Page, new_id
 from jobs.models import CALIBRATION_SETS, JOBS
 from jobs.states import TERMINAL, Status
 from jobs.store import MAX_PAGE
-from slimgpt.config import UPLOAD, PruneSpec
+from slimgpt.spec.prune import UPLOAD, PruneSpec
 
 Format = Literal["jsonl", "text"]
 KIND = "cal"

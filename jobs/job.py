@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from jobs.states import TERMINAL, Status
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 
 MAX_FAULTS = 5
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from jobs.job import Claim
 from jobs.leases import Leases, touch
 from jobs.models import JOB_COLUMNS, JOBS, job_of
 from jobs.states import HELD
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 
 
 def reclaim(store: Leases, worker: str) -> Claim | None:

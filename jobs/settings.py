@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from jobs.pepper import kept_pepper
-from slimgpt.quantities import Size
+from slimgpt.spec.sizes import Size
 
 PREFIX = "SLIMGPT_"
 LogLevel = Literal["debug", "info", "warning", "error"]

@@ -40,7 +40,7 @@ from jobs.models import JOB_COLUMNS, JOBS, LAYERS, job_of, layer_of
 from jobs.quotas import require_within
 from jobs.states import Status
 from jobs.upkeep import Upkeep
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 
 __all__ = [
     "Claim",

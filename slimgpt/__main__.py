@@ -19,9 +19,9 @@ from typing import TextIO
 
 from pydantic import ValidationError
 
-from slimgpt.config import PruneSpec
 from slimgpt.errors import SlimGPTError, SpecError
 from slimgpt.events import Event, Failed
+from slimgpt.spec.prune import PruneSpec
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,11 +10,11 @@ from pathlib import Path
 from slimgpt import proof, vllm_proof
 from slimgpt.checkpoints import companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import Format, GgufType
 from slimgpt.errors import SpecError, StorageError
 from slimgpt.events import Event, Progress
 from slimgpt.formats import gguf_file, rulings
 from slimgpt.machine import disk, exhaustion, precision
+from slimgpt.spec.prune import Format, GgufType
 
 
 def export(

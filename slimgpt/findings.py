@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from slimgpt.checkpoints.shards import PartialCheckpoint
-from slimgpt.config import PruneSpec
 from slimgpt.events import Latency, ModelName, Perplexity, TaskScore, Verified
 from slimgpt.intake import Intake
 from slimgpt.layers.stack import Stack
 from slimgpt.planning.plan import Plan
 from slimgpt.pruning import Decided, pruned_stack
 from slimgpt.recovering import Recovery
+from slimgpt.spec.prune import PruneSpec
 from slimgpt.verdict import Verdict
 
 

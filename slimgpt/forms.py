@@ -8,10 +8,10 @@ from pathlib import Path
 from slimgpt import proof, vllm_proof
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import Format, PruneSpec
 from slimgpt.events import Verified, Warned
 from slimgpt.formats import gguf_file, rulings
 from slimgpt.machine import disk
+from slimgpt.spec.prune import Format, PruneSpec
 
 
 def wanted(spec: PruneSpec) -> list[Format]:

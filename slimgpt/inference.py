@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from slimgpt import loaders
-from slimgpt.config import InferenceSpec
 from slimgpt.events import Event, Latency, ModelName, Progress, Warned
 from slimgpt.loaders import Loader, Model
+from slimgpt.spec.prune import InferenceSpec
 from slimgpt.stopwatch import Ask, Told
 
 __all__ = ["Model", "Stopwatch", "StopwatchStopped", "measure", "summarise"]

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from slimgpt.checkpoints import companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import HELD_OUT, PruneSpec
 from slimgpt.errors import SpecError
 from slimgpt.events import Event, Progress, Warned
 from slimgpt.layers.stack import Stack
@@ -21,6 +20,7 @@ from slimgpt.origins.resolve import ResolvedModel, resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
 from slimgpt.recovery.material import Material, gather
+from slimgpt.spec.prune import HELD_OUT, PruneSpec
 from slimgpt.tasks.quiz import Quiz, prepare
 from slimgpt.tasks.sitting import require_prefix
 from slimgpt.texts import calibration, windows

@@ -16,8 +16,8 @@ import torch
 import transformers
 
 from slimgpt.checkpoints.architecture import Architecture
-from slimgpt.config import InferenceSpec
 from slimgpt.machine.precision import DTYPES
+from slimgpt.spec.prune import InferenceSpec
 from slimgpt.vllm_stopwatch import Room
 
 ROOM = 1.25  # weights, and the activations of a batch

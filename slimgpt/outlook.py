@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from slimgpt.events import Event, LayerOutlook, PlannedPoint
-from slimgpt.naming import Format
+from slimgpt.spec.names import Format
 
 
 class Ruling(BaseModel):

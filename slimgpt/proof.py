@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import Format, GgufType
 from slimgpt.errors import SpecError, VerificationError
 from slimgpt.events import Verified
 from slimgpt.formats import builds, gguf_file, stock
 from slimgpt.layers.stack import Stack
+from slimgpt.spec.prune import Format, GgufType
 from slimgpt.texts.tokenizer import Tokenizer
 from slimgpt.verify import STDERR_LINES, environment, verify
 

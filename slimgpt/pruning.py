@@ -11,7 +11,6 @@ import torch
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.shards import PartialCheckpoint
-from slimgpt.config import PruneSpec
 from slimgpt.events import Event, LayerFinished, Progress, Warned
 from slimgpt.intake import Intake
 from slimgpt.layers import survey
@@ -20,6 +19,7 @@ from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
 from slimgpt.planning import forecast, plan
 from slimgpt.planning.plan import Plan
+from slimgpt.spec.prune import PruneSpec
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 
 SCHEMA_VERSION = 2
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import slimgpt
-from slimgpt.config import PruneSpec, point_folder
 from slimgpt.events import Planned, PlannedPoint, PointEvent, Result, ResultPoint
 from slimgpt.findings import Findings
 from slimgpt.machine import disk
 from slimgpt.pages import folder as pages
 from slimgpt.pages.document import REPORT
 from slimgpt.report import SweepPoint, SweepReport
+from slimgpt.spec.prune import PruneSpec, point_folder
 
 KEPT = frozenset({"kept_heads", "kept_kv_heads", "kept_channels"})
 

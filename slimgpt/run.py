@@ -20,13 +20,13 @@ from pathlib import Path
 from slimgpt import examining, forms, intake, measuring, pruning, recovering, results
 from slimgpt.checkpoints import fingerprint
 from slimgpt.checkpoints.shards import PartialCheckpoint
-from slimgpt.config import PruneSpec, point_folder
 from slimgpt.errors import ResumeError
 from slimgpt.events import Event
 from slimgpt.findings import Findings
 from slimgpt.machine import exhaustion, precision
 from slimgpt.origins.roots import Roots
 from slimgpt.publication import publish
+from slimgpt.spec.prune import PruneSpec, point_folder
 from slimgpt.staging import Staging
 
 LAYERS = "layers"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slimgpt.config import PruneSpec
 from slimgpt.events import Loss, Perplexity
 from slimgpt.planning.plan import Plan
-from slimgpt.quantities import short_count
+from slimgpt.spec.prune import PruneSpec
+from slimgpt.spec.sizes import short_count
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from slimgpt.config import Format
 from slimgpt.errors import VerificationError
 from slimgpt.events import Verified
+from slimgpt.spec.prune import Format
 
 LOADER = f"transformers {transformers.__version__}, AutoModelForCausalLM.from_pretrained"
 COMMAND = (sys.executable, "-m", "slimgpt.reload")

@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 
 from slimgpt import loaders
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import Format, GgufType, InferenceSpec
 from slimgpt.errors import VerificationError
 from slimgpt.events import Verified, Warned
 from slimgpt.loaders import Model
 from slimgpt.proof import OWN, Probe
+from slimgpt.spec.prune import Format, GgufType, InferenceSpec
 from slimgpt.verify import environment
 
 ERROR = re.compile(r"\b\w*(Error|Exception): ")

@@ -15,7 +15,7 @@ import structlog
 from jobs.artifacts import Artifact, Artifacts, TornFile
 from jobs.calibration_sets import CalibrationSet, CalibrationSets, discard, named_in
 from jobs.transfer import Stop
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 from worker.ending import Broken, Stopped, Why, reason
 from worker.lease import Lease
 from worker.watched import Halted, watched

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import structlog
 
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 
 log = structlog.get_logger(__name__)
 GONE = "gone-"

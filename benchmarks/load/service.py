@@ -21,8 +21,8 @@ from jobs.models import JOBS
 from jobs.models import LAYERS as LAYER_ROWS
 from jobs.queue import Queue
 from jobs.store import Store
-from slimgpt.config import PruneSpec
 from slimgpt.events import Planned
+from slimgpt.spec.prune import PruneSpec
 from tests.servers import PostgresServer, RedisServer, free_port, postgres_binaries, wait_until
 
 OWNER = "load"

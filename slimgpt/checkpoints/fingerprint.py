@@ -9,7 +9,7 @@ from pathlib import Path
 
 import slimgpt
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 
 SAMPLE_BYTES = 2**16
 SPARED = {"recovery", "evaluation", "formats", "gguf_type"}

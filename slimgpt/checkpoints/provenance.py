@@ -18,8 +18,8 @@ from typing import Any
 
 import slimgpt
 from slimgpt.checkpoints.checkpoint import LARGEST_JSON, Checkpoint
-from slimgpt.config import PruneSpec
 from slimgpt.machine import disk
+from slimgpt.spec.prune import PruneSpec
 
 FILE = "provenance.json"
 FORMAT = 1

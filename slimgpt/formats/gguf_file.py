@@ -18,13 +18,13 @@ from torch import Tensor
 
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import GgufType
 from slimgpt.errors import UnsupportedModelError
 from slimgpt.formats import blueprint, gguf_header, parts
 from slimgpt.formats.blueprint import Blueprint
 from slimgpt.formats.parts import Part
 from slimgpt.formats.vocabulary import Vocabulary, read
 from slimgpt.machine import disk
+from slimgpt.spec.prune import GgufType
 from slimgpt.texts.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

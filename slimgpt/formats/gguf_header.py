@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from slimgpt.checkpoints.architecture import Architecture
-from slimgpt.config import GgufType
 from slimgpt.formats.blueprint import Blueprint
 from slimgpt.formats.vocabulary import Vocabulary
+from slimgpt.spec.prune import GgufType
 
 if TYPE_CHECKING:
     import gguf

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from slimgpt.checkpoints.architecture import Architecture, LayerSize
-from slimgpt.config import Format
 from slimgpt.errors import SpecError
 from slimgpt.formats import blueprint, classes
 from slimgpt.outlook import Ruling
+from slimgpt.spec.prune import Format
 
 BLOCKS = (32, 256)  # weights of a row that share a scale: Q8_0 and Q4_0, K-quants
 PARALLEL = (2, 4, 8, 16, 32)  # devices

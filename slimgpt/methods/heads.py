@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from slimgpt.config import HeadScore
 from slimgpt.methods import obs
+from slimgpt.spec.prune import HeadScore
 
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 

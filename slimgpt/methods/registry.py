@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slimgpt.config import Method, PruneSpec
 from slimgpt.methods import baselines, surgeon
 from slimgpt.methods.solution import Problem, Prune, Settings, Solution
+from slimgpt.spec.prune import Method, PruneSpec
 
 METHODS: dict[Method, Callable[[Problem, Settings], Solution]] = {
     "slimgpt": surgeon.prune,

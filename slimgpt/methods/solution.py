@@ -8,8 +8,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from slimgpt.config import HeadScore
 from slimgpt.methods.statistics import Inputs
+from slimgpt.spec.prune import HeadScore
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from slimgpt.config import HUB_ID
 from slimgpt.pages import licences
 from slimgpt.pages.cells import Table, printable
 from slimgpt.pages.document import Document
 from slimgpt.pages.facts import facts
 from slimgpt.pages.tables import tables
+from slimgpt.spec.prune import HUB_ID
 
 CARD = "README.md"
 EVALUATED = ("perplexity", "tasks")

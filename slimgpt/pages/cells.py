@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from slimgpt.quantities import short_count, short_size
+from slimgpt.spec.sizes import short_count, short_size
 
 Form = Literal["whole", "number", "fine", "percent", "score", "size", "count", "seconds", "bare"]
 FORMS: dict[Form, Callable[[float], str]] = {

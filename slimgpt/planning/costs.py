@@ -12,8 +12,8 @@ from typing import Any
 
 from slimgpt.checkpoints import layout
 from slimgpt.checkpoints.architecture import Architecture, LayerSize
-from slimgpt.config import HeadUnit
 from slimgpt.errors import SpecError
+from slimgpt.spec.prune import HeadUnit
 
 GROUPED = 8  # rows of 16 bytes, in 16 bits
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import PruneSpec
 from slimgpt.errors import SpecError
 from slimgpt.planning import costs, plan
 from slimgpt.planning.costs import Costs
 from slimgpt.planning.plan import Plan
+from slimgpt.spec.prune import PruneSpec
 
 FLOAT = 4
 BATCH_TOKENS = 4096  # a batch of activations

@@ -8,7 +8,6 @@ from typing import Any
 from slimgpt.checkpoints import outline
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
-from slimgpt.config import PruneSpec
 from slimgpt.events import LayerOutlook, PlannedPoint
 from slimgpt.formats import rulings
 from slimgpt.origins.resolve import resolve_model
@@ -16,6 +15,7 @@ from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.outlook import Outlook, Ruling
 from slimgpt.planning import forecast
 from slimgpt.planning.forecast import Forecast
+from slimgpt.spec.prune import PruneSpec
 
 NO_WEIGHTS = (
     "the folder holds no weights: planned from config.json alone, a job of this model fails; put "

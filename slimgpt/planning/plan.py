@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from slimgpt.checkpoints.architecture import LayerSize
-from slimgpt.config import PruneSpec
 from slimgpt.errors import SpecError, UnreachableTargetError
 from slimgpt.planning import alike, schedule
 from slimgpt.planning.costs import Costs
-from slimgpt.quantities import short_size
+from slimgpt.spec.prune import PruneSpec
+from slimgpt.spec.sizes import short_size
 
 TOLERANCE = 0.002  # of the parameters that should be left
 MULTIPLES = (32, 16, 8, 4, 2, 1)

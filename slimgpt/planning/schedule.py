@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from slimgpt.config import ScheduleSpec
 from slimgpt.errors import SpecError
+from slimgpt.spec.prune import ScheduleSpec
 
 SMALL_END = 0.25  # the small end of a curve as a share of the large one, unless the user sets it
 

@@ -9,9 +9,9 @@ from random import Random
 
 import numpy as np
 
-from slimgpt.config import RecoverySpec
 from slimgpt.errors import CalibrationError
 from slimgpt.origins.roots import Roots
+from slimgpt.spec.prune import RecoverySpec
 from slimgpt.texts import sources
 from slimgpt.texts.lessons import Tokens, tokens_of
 from slimgpt.texts.order import shuffled

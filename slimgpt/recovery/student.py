@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from slimgpt.checkpoints.families import Family
-from slimgpt.config import RecoverySpec
 from slimgpt.machine import disk
+from slimgpt.spec.prune import RecoverySpec
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 ADAPTERS = "adapters"

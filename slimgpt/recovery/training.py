@@ -21,10 +21,10 @@ from transformers import (
     TrainingArguments,
 )
 
-from slimgpt.config import RecoverySpec
 from slimgpt.errors import NumericalError, SlimGPTError
 from slimgpt.events import Event, Loss, Progress
 from slimgpt.planning.forecast import BATCH_TOKENS
+from slimgpt.spec.prune import RecoverySpec
 from slimgpt.texts.lessons import IGNORED, Tokens
 
 MEASUREMENTS = 10  # of the held-out loss, spread over the run

@@ -15,9 +15,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from slimgpt.config import EvaluationSpec, TaskSpec
 from slimgpt.errors import CalibrationError, HubUnreachableError, SpecError
 from slimgpt.origins.roots import UPLOAD_PREFIX, Roots
+from slimgpt.spec.prune import EvaluationSpec, TaskSpec
 from slimgpt.tasks import catalogue, columns, rows
 from slimgpt.tasks.catalogue import Entry, Group
 from slimgpt.tasks.rows import Rows

@@ -12,8 +12,8 @@ from jobs.progress import Progress
 from jobs.queue import QUEUE
 from jobs.settings import Settings
 from jobs.store import Store
-from slimgpt.config import PruneSpec
 from slimgpt.events import LayerFinished, Planned, StageStarted
+from slimgpt.spec.prune import PruneSpec
 from tests.api.conftest import BODY
 from tests.servers import RedisServer, wait_until
 

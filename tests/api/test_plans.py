@@ -14,8 +14,8 @@ import pytest
 from api import plans
 from api.problems import Problem
 from jobs.settings import Settings
-from slimgpt.config import PruneSpec
 from slimgpt.events import Failed
+from slimgpt.spec.prune import PruneSpec
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODEL = ROOT / "examples" / "model"

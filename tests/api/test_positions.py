@@ -13,7 +13,7 @@ import pytest
 from api import positions
 from api.positions import too_long
 from jobs.settings import Settings
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 
 CONFIG = {"max_position_embeddings": 512}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from api.sources import inside, missing_sources
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 
 
 @pytest.fixture

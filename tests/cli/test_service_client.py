@@ -23,7 +23,7 @@ from cli.outcome import show_outcome
 from cli.service import register
 from jobs.models import JOBS
 from jobs.store import Store
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 from tests.api.conftest import BODY, api, base_url, finished, own_store
 from tests.api.test_jobs import layer
 from tests.servers import free_port

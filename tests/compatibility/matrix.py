@@ -28,9 +28,9 @@ from slimgpt import proof
 from slimgpt.checkpoints.architecture import Architecture
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families import FAMILIES
-from slimgpt.config import Format
 from slimgpt.formats import builds, gguf_file, rulings, stock
 from slimgpt.layers.stack import Stack
+from slimgpt.spec.prune import Format
 from tests.compatibility import page
 from tests.compatibility.old_transformers import (
     DEFAULT,

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from slimgpt.checkpoints.families import FAMILIES, READ_AS_ANOTHER
-from slimgpt.config import Format
+from slimgpt.spec.prune import Format
 
 PAGE = Path(__file__).parents[2] / "docs/compatibility.md"
 COMMAND = "python -m tests.compatibility.matrix"

@@ -24,7 +24,7 @@ from jobs.queue import Queue
 from jobs.settings import Settings
 from jobs.states import Status
 from jobs.store import Store
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 from tests.servers import wait_until
 from worker import launch
 from worker.reaper import Reaper

@@ -12,11 +12,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from api.schemas import JobRequest
-from slimgpt.config import PruneSpec
 from slimgpt.origins.roots import Roots
 from slimgpt.outlook import Outlook
 from slimgpt.planning.outlook import look_ahead
-from slimgpt.quantities import short_count
+from slimgpt.spec.prune import PruneSpec
+from slimgpt.spec.sizes import short_count
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CONFIGS = EXAMPLES / "configs"

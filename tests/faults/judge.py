@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.progress import PAUSE_SECONDS
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 from tests.faults import invariants
 from tests.faults.faults import FAULTS, Fault
 from tests.faults.stack import ENGINE, Stack

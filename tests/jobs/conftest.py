@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from slimgpt.config import PruneSpec
 from slimgpt.events import LayerFinished, Planned
+from slimgpt.spec.prune import PruneSpec
 
 SPEC = PruneSpec(model="local:tiny", ratio=0.5)
 PLAN = Planned(

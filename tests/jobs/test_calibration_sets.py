@@ -26,7 +26,7 @@ from jobs.clock import from_now
 from jobs.database import make_engine
 from jobs.models import CALIBRATION_SETS
 from jobs.store import InvalidCursor, Store
-from slimgpt.config import UPLOAD, PruneSpec
+from slimgpt.spec.prune import UPLOAD, PruneSpec
 
 ROOM = Quota(sets=100, size=1 << 30)
 

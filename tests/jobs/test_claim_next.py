@@ -12,7 +12,7 @@ from jobs.database import make_engine
 from jobs.models import JOBS
 from jobs.states import Status
 from jobs.store import Store
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 from tests.jobs.conftest import SPEC
 from tests.jobs.test_races import at_once
 from tests.servers import wait_until

@@ -12,7 +12,7 @@ from jobs.database import LOCK_SECONDS, make_engine
 from jobs.models import JOBS
 from jobs.states import Status
 from jobs.store import Store
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 from worker.lease import AWAY
 
 SPEC = PruneSpec(model="local:tiny", ratio=0.5)

@@ -9,8 +9,8 @@ import pytest
 from jobs.job import Claim, Job
 from jobs.states import TERMINAL, Status
 from jobs.store import IdempotencyConflict, InvalidCursor, Store
-from slimgpt.config import PruneSpec
 from slimgpt.events import Warned
+from slimgpt.spec.prune import PruneSpec
 from tests.jobs.conftest import PLAN, SPEC, layer
 
 ERROR = {"code": "engine-killed", "message": "killed", "hint": "more memory"}

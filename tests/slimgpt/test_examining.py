@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from slimgpt.config import PruneSpec
 from slimgpt.errors import CalibrationError
 from slimgpt.events import Event, LayerFinished, Result, TaskScore
 from slimgpt.origins.roots import Roots
 from slimgpt.run import run
+from slimgpt.spec.prune import PruneSpec
 from slimgpt.tasks.sitting import Sitting
 from tests.slimgpt.tasks.conftest import write
 from tests.slimgpt.tiny import Tiny

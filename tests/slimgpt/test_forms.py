@@ -12,11 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from slimgpt import proof
-from slimgpt.config import PruneSpec
 from slimgpt.errors import SlimGPTError, SpecError, VerificationError
 from slimgpt.events import LayerFinished, Result, Verified
 from slimgpt.formats import blueprint
 from slimgpt.origins.roots import Roots
+from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.formats.test_formats import in_halves
 from tests.slimgpt.test_run import SETTINGS, finish, of_type, roots
 from tests.slimgpt.tiny import Tiny

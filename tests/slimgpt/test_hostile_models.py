@@ -15,11 +15,11 @@ from transformers import AutoTokenizer
 from slimgpt.checkpoints import companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
-from slimgpt.config import PruneSpec
 from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, SlimGPTError
 from slimgpt.events import Result
 from slimgpt.origins.roots import Roots
 from slimgpt.run import run
+from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.test_run import SETTINGS, TEXT
 from tests.slimgpt.tiny import Tiny
 

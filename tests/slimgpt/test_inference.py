@@ -14,13 +14,13 @@ from transformers import AutoModelForCausalLM
 from slimgpt import inference, loaders
 from slimgpt.checkpoints import whole
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import InferenceSpec, PruneSpec
 from slimgpt.errors import CalibrationError
 from slimgpt.events import Latency, ModelName, Progress, Warned
 from slimgpt.inference import Stopwatch
 from slimgpt.loaders import TRANSFORMERS, Model
 from slimgpt.origins.roots import Roots
 from slimgpt.run import run
+from slimgpt.spec.prune import InferenceSpec, PruneSpec
 from slimgpt.stopwatch import Ask, Told
 from tests.slimgpt.tiny import Tiny
 

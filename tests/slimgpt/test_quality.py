@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from slimgpt.config import PruneSpec
 from slimgpt.events import Perplexity
 from slimgpt.origins.roots import Roots
 from slimgpt.run import run
+from slimgpt.spec.prune import PruneSpec
 
 
 def perplexity(

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import PruneSpec
 from slimgpt.errors import (
     BrokenCheckpointError,
     CalibrationError,
@@ -31,6 +30,7 @@ from slimgpt.events import Event, LayerFinished, Perplexity, Result, Verified, W
 from slimgpt.intake import draw, examine, overlaps
 from slimgpt.origins.roots import Roots
 from slimgpt.run import run
+from slimgpt.spec.prune import PruneSpec
 from slimgpt.texts.tokenizer import Tokenizer
 from tests.slimgpt.tiny import Tiny
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from slimgpt.config import PruneSpec
 from slimgpt.errors import ResumeError, UnreachableTargetError
 from slimgpt.events import Event, LayerFinished, Perplexity, Planned, Result, StageStarted, Warned
 from slimgpt.events import Progress as Counted
@@ -22,6 +21,7 @@ from slimgpt.pages import document, schema, sweep
 from slimgpt.pages.document import ReportError
 from slimgpt.planning.outlook import look_ahead
 from slimgpt.run import run
+from slimgpt.spec.prune import PruneSpec
 from slimgpt.staging import Staging
 from tests.slimgpt.test_run import SETTINGS, finish, of_type, prune_layers, roots, weights
 from tests.slimgpt.tiny import Tiny

@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from slimgpt import vllm_proof
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import Format
 from slimgpt.errors import VerificationError
 from slimgpt.events import Verified, Warned
 from slimgpt.formats import stock
 from slimgpt.layers.stack import Stack
 from slimgpt.proof import Probe
+from slimgpt.spec.prune import Format
 from tests.slimgpt.pruned import Kept, publish
 from tests.slimgpt.tiny import Tiny, tokens
 

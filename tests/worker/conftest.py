@@ -16,7 +16,7 @@ from jobs.job import Job
 from jobs.progress import Progress
 from jobs.settings import Settings
 from jobs.store import Store
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 from worker.supervisor import Outcome, Supervisor
 
 SCRIPT = Path(__file__).with_name("script_engine.py")

@@ -11,11 +11,11 @@ import pytest
 from slimgpt.checkpoints import outline
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
-from slimgpt.config import PruneSpec
 from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, UnsupportedModelError
 from slimgpt.origins.resolve import resolve_model
 from slimgpt.origins.roots import Roots
 from slimgpt.planning.outlook import NO_WEIGHTS, look_ahead
+from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import FAMILIES, Tiny
 
 SPEC = PruneSpec.model_validate(

@@ -13,7 +13,7 @@ import slimgpt
 from slimgpt.checkpoints import provenance
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.provenance import Origin
-from slimgpt.config import PruneSpec
+from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny
 
 SPEC = PruneSpec.model_validate(

@@ -15,8 +15,8 @@ import torch
 from slimgpt.checkpoints import fingerprint
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.shards import PartialCheckpoint
-from slimgpt.config import PruneSpec
 from slimgpt.errors import ResumeError, StorageError
+from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny
 
 LAYERS = 4

@@ -16,11 +16,11 @@ from slimgpt import proof
 from slimgpt.checkpoints import families
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import GgufType
 from slimgpt.errors import SpecError, UnsupportedModelError, VerificationError
 from slimgpt.formats import blueprint, builds, classes, gguf_file, rulings, stock
 from slimgpt.formats.blueprint import Blueprint
 from slimgpt.layers.stack import Stack
+from slimgpt.spec.prune import GgufType
 from tests.slimgpt.pruned import Kept, lots, publish
 from tests.slimgpt.tiny import Tiny, tokens
 

@@ -11,11 +11,11 @@ from transformers import AutoModelForCausalLM
 
 from slimgpt.checkpoints import whole
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import PruneSpec
 from slimgpt.layers import drift
 from slimgpt.layers.stack import Stack
 from slimgpt.origins.roots import Roots
 from slimgpt.run import run
+from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny
 
 CPU = torch.device("cpu")

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families import FAMILIES as FAMILY_ROWS
-from slimgpt.config import PruneSpec
 from slimgpt.layers.sequence import PrunedLayer, prune_layer
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
+from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.pruned import silence
 from tests.slimgpt.tiny import FALCON_7B, FAMILIES, ROUTED, Tiny, tokens
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import HeadUnit, PruneSpec
 from slimgpt.layers import survey
 from slimgpt.layers.stack import Stack
 from slimgpt.planning import forecast
 from slimgpt.planning.costs import Costs
+from slimgpt.spec.prune import HeadUnit, PruneSpec
 from tests.slimgpt.tiny import Tiny, tokens
 
 TINY = Tiny("llama", heads=8, kv_heads=4, channels=20, layers=3)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from slimgpt.config import HeadScore
 from slimgpt.methods import heads, obs
+from slimgpt.spec.prune import HeadScore
 from tests.slimgpt.methods.test_obs import random_problem
 
 UNITS, WIDTH = 6, 4

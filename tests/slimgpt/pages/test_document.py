@@ -34,7 +34,7 @@ def test_the_schema_takes_what_the_sample_says_and_refuses_other_types() -> None
 
 
 def made_spec(given: dict[str, Any]) -> Any:
-    from slimgpt.config import PruneSpec
+    from slimgpt.spec.prune import PruneSpec
 
     return PruneSpec.model_validate(given).model_dump(mode="json")
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import PruneSpec
 from slimgpt.errors import SpecError
 from slimgpt.layers import perplexity
 from slimgpt.layers.stack import Stack
 from slimgpt.planning import forecast
+from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny, tokens
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

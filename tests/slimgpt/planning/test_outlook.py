@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from slimgpt.config import PruneSpec
 from slimgpt.events import Failed
 from slimgpt.origins.roots import Roots
 from slimgpt.outlook import Outlook
 from slimgpt.planning.outlook import look_ahead
+from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny
 
 MODEL = Path(__file__).resolve().parents[3] / "examples" / "model"

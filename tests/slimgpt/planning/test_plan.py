@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slimgpt.checkpoints import architecture
-from slimgpt.config import PruneSpec
 from slimgpt.errors import SpecError, UnreachableTargetError
 from slimgpt.planning import costs, plan
+from slimgpt.spec.prune import PruneSpec
 
 SHAPES = ["log", "linear", "uniform", "log-decrease", "linear-decrease"]
 

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from slimgpt.config import ScheduleSpec
 from slimgpt.errors import SpecError
 from slimgpt.planning import schedule
+from slimgpt.spec.prune import ScheduleSpec
 
 
 def test_log_increase_is_equation_6() -> None:

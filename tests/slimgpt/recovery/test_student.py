@@ -9,8 +9,8 @@ import torch
 
 from slimgpt.checkpoints import whole
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.config import RecoverySpec
 from slimgpt.recovery import student
+from slimgpt.spec.prune import RecoverySpec
 from tests.slimgpt.tiny import FAMILIES, ROUTED, Tiny
 
 

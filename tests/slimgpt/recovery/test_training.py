@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from slimgpt.config import RecoverySpec
 from slimgpt.recovery.training import Course, divergence, micro_batch, steps_of
+from slimgpt.spec.prune import RecoverySpec
 from slimgpt.texts.lessons import IGNORED, Tokens
 
 

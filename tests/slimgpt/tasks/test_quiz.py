@@ -9,9 +9,9 @@ import datasets
 import huggingface_hub
 import pytest
 
-from slimgpt.config import EvaluationSpec
 from slimgpt.errors import CalibrationError, HubUnreachableError, SlimGPTError, SpecError
 from slimgpt.origins.roots import Roots
+from slimgpt.spec.prune import EvaluationSpec
 from slimgpt.tasks import catalogue
 from slimgpt.tasks.quiz import Quiz, prepare
 from tests.slimgpt.tasks.conftest import write

@@ -170,7 +170,7 @@ def test_scores_are_the_harness_own(
 
 
 def test_the_seven_tasks_of_the_paper_run_from_one_folder(shared: Path, tmp_path: Path) -> None:
-    from slimgpt.config import EvaluationSpec
+    from slimgpt.spec.prune import EvaluationSpec
     from slimgpt.tasks.quiz import prepare
 
     roots = Roots(models=tmp_path, texts=shared / "data")

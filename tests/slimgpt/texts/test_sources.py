@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from slimgpt.config import NAMED_TEXTS, CalibrationSpec
 from slimgpt.errors import CalibrationError
 from slimgpt.origins.roots import Roots
+from slimgpt.spec.prune import NAMED_TEXTS, CalibrationSpec
 from slimgpt.texts import sources as texts
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from slimgpt.naming import HELD_OUT, Spec, text_source
+from slimgpt.spec.names import HELD_OUT, Spec, text_source
 
 TASK = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
 

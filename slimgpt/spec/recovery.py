@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from slimgpt.naming import Spec, model_name, text_source
+from slimgpt.spec.names import Spec, model_name, text_source
 
 Method = Literal["lora", "distillation"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from slimgpt.quantities import Count, Size, short_count, short_size
+from slimgpt.spec.sizes import Count, Size, short_count, short_size
 
 COUNT: TypeAdapter[int] = TypeAdapter(Count)
 SIZE: TypeAdapter[int] = TypeAdapter(Size)

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from slimgpt.evaluation_spec import EvaluationSpec, InferenceSpec, TaskSpec
-from slimgpt.naming import (
+from slimgpt.spec.evaluation import EvaluationSpec, InferenceSpec, TaskSpec
+from slimgpt.spec.names import (
     HELD_OUT,
     HUB_ID,
     LOCAL_NAME,
@@ -24,8 +24,8 @@ from slimgpt.naming import (
     model_name,
     text_source,
 )
-from slimgpt.quantities import Count, Size, short_count, short_size
-from slimgpt.recovery_spec import RecoverySpec
+from slimgpt.spec.recovery import RecoverySpec
+from slimgpt.spec.sizes import Count, Size, short_count, short_size
 
 __all__ = [
     "DEFAULT_SHAPES",
