@@ -19,10 +19,10 @@ from cli.summary import show_facts
 from slimgpt.errors import SlimGPTError
 
 if TYPE_CHECKING:
-    from slimgpt.pages.cells import Table
-    from slimgpt.pages.comparison import Entry
-    from slimgpt.pages.document import Document
-    from slimgpt.pages.sweep import Sweep
+    from slimgpt.report.comparison import Entry
+    from slimgpt.report.document import Document
+    from slimgpt.report.sweep import Sweep
+    from slimgpt.report.tables.cells import Table
 
 JOB = re.compile(r"job_[0-9a-z]+")
 PIPE_WIDTH = 400
@@ -71,7 +71,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Show several reports side by side, the least pruned first; --html adds plots."""
-    from slimgpt.pages import comparison
+    from slimgpt.report import comparison
 
     with _told():
         found = [(place, found_at(place, url, api_key)) for place in places]
@@ -100,7 +100,7 @@ def found_at(place: str, url: str, api_key: str | None) -> Document | Sweep:
     Raises:
         SlimGPTError: there is none, or it cannot be read.
     """
-    from slimgpt.pages import document, sweep
+    from slimgpt.report import document, sweep
 
     if JOB.fullmatch(place) and not Path(place).exists():
         with connect(url, api_key) as service:
@@ -113,7 +113,7 @@ def found_at(place: str, url: str, api_key: str | None) -> Document | Sweep:
 
 
 def _entries(found: Document | Sweep, name: str) -> list[Entry]:
-    from slimgpt.pages import comparison, sweep
+    from slimgpt.report import comparison, sweep
 
     if isinstance(found, sweep.Sweep):
         return found.entries(name)
@@ -121,7 +121,7 @@ def _entries(found: Document | Sweep, name: str) -> list[Entry]:
 
 
 def _page(found: Document | Sweep) -> str:
-    from slimgpt.pages import comparison, page, sweep
+    from slimgpt.report import comparison, page, sweep
 
     if isinstance(found, sweep.Sweep):
         return comparison.page(comparison.rows(found.entries()), found.verdict)
@@ -129,8 +129,8 @@ def _page(found: Document | Sweep) -> str:
 
 
 def _show(found: Document | Sweep) -> None:
-    from slimgpt.pages import comparison, sweep
-    from slimgpt.pages.cells import printable
+    from slimgpt.report import comparison, sweep
+    from slimgpt.report.tables.cells import printable
 
     if isinstance(found, sweep.Sweep):
         console = _console()
@@ -154,9 +154,9 @@ def _console() -> Console:
 
 
 def _print(document: Document) -> None:
-    from slimgpt.pages.cells import printable
-    from slimgpt.pages.facts import facts
-    from slimgpt.pages.tables import tables
+    from slimgpt.report.facts import facts
+    from slimgpt.report.tables.cells import printable
+    from slimgpt.report.tables.tables import tables
 
     console = _console()
     if document.verdict:

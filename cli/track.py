@@ -16,7 +16,7 @@ from cli.tracker import Tracker
 from slimgpt.errors import SlimGPTError
 
 if TYPE_CHECKING:
-    from slimgpt.tracking.sink import Logged, Place
+    from slimgpt.report.tracking.sink import Logged, Place
 
 EXPERIMENT = "slimgpt"
 
@@ -89,7 +89,7 @@ def track(  # noqa: PLR0913 - one parameter an option
         fail("--every goes with --jobs: a finished report does not change", 2)
     if jobs and source is not None:
         fail("--source is one model's address, which many jobs cannot share", 2)
-    from slimgpt.tracking import sink
+    from slimgpt.report.tracking import sink
 
     target = sink.Place(to, experiment, register or "", source or "")
     whole = checkpoint or (bool(register) and not source)
@@ -124,7 +124,7 @@ def _follow(tracker: Tracker, every: float | None, register: str | None, as_json
         typer.Exit: it looked once, and not all could be logged.
         ServiceError: the service refuses, or it looked once and nothing answers.
     """
-    from slimgpt.tracking.sink import TrackingError
+    from slimgpt.report.tracking.sink import TrackingError
 
     while True:
         try:

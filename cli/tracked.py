@@ -13,9 +13,9 @@ from cli.client import Service
 from cli.download import fetch
 
 if TYPE_CHECKING:
-    from slimgpt.pages.document import Document
-    from slimgpt.pages.sweep import Sweep
-    from slimgpt.tracking.sink import Logged, Place, Subject
+    from slimgpt.report.document import Document
+    from slimgpt.report.sweep import Sweep
+    from slimgpt.report.tracking.sink import Logged, Place, Subject
 
 REPORT = "report.json"
 FILES = (REPORT, "report.html", "README.md")
@@ -44,7 +44,7 @@ class Tracked(NamedTuple):
         Raises:
             SlimGPTError: the report cannot be read, a checkpoint is missing, MLflow refuses.
         """
-        from slimgpt.tracking import record, sink
+        from slimgpt.report.tracking import record, sink
 
         return [
             sink.log(record.of(one), self._subject(part, one, whole=whole), place)
@@ -52,7 +52,7 @@ class Tracked(NamedTuple):
         ]
 
     def _found(self) -> Document | Sweep:
-        from slimgpt.pages import document, sweep
+        from slimgpt.report import document, sweep
 
         content = document.content(self.folder)
         if sweep.is_one(content):
@@ -60,7 +60,7 @@ class Tracked(NamedTuple):
         return document.read(self.folder)
 
     def _subject(self, part: str, document: Document, *, whole: bool) -> Subject:
-        from slimgpt.tracking.sink import Subject, TrackingError
+        from slimgpt.report.tracking.sink import Subject, TrackingError
 
         folder = self.folder / part
         if whole and not (folder / "config.json").is_file():
@@ -84,7 +84,7 @@ def of_path(path: Path) -> Tracked:
     Raises:
         SlimGPTError: there is no report.
     """
-    from slimgpt.pages.document import find
+    from slimgpt.report.document import find
 
     file = find(path)
     return Tracked(file.parent, hashlib.sha256(file.read_bytes()).hexdigest())
@@ -110,7 +110,7 @@ def of_job(service: Service, job_id: str, *, whole: bool) -> Iterator[Tracked]:
 
 def _parts(found: Document | Sweep) -> list[tuple[str, Document]]:
     """The models of a report, by their folders; one model lies in the report's own."""
-    from slimgpt.pages.sweep import Sweep
+    from slimgpt.report.sweep import Sweep
 
     if not isinstance(found, Sweep):
         return [("", found)]

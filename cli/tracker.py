@@ -15,7 +15,7 @@ from cli.client import Service, ServiceError, UnreachableError
 from slimgpt.errors import SlimGPTError
 
 if TYPE_CHECKING:
-    from slimgpt.tracking.sink import Logged, Place
+    from slimgpt.report.tracking.sink import Logged, Place
 
 PAGE = 200
 SUCCEEDED = "succeeded"
@@ -74,7 +74,7 @@ class Tracker:
 
     def _logged(self) -> set[str]:
         """Jobs that need no fetching of their files: MLflow has all that is asked for of them."""
-        from slimgpt.tracking import sink
+        from slimgpt.report.tracking import sink
 
         runs = sink.finished(self._place, whole=self._whole)
         return {

@@ -15,8 +15,8 @@ from slimgpt.layers.stack import Stack
 from slimgpt.planning.plan import Plan
 from slimgpt.pruning import Decided, pruned_stack
 from slimgpt.recovering import Recovery
+from slimgpt.report.verdict import Verdict
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.verdict import Verdict
 
 
 @dataclass

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from slimgpt import evaluation, examining, inference, verdict
+from slimgpt import evaluation, examining, inference
 from slimgpt.checkpoints import whole
 from slimgpt.events import Event, ModelName, Warned
 from slimgpt.findings import Findings
 from slimgpt.layers import drift
+from slimgpt.report import verdict
 
 WHOLE = "whole"
 

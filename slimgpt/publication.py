@@ -16,12 +16,12 @@ from slimgpt.events import Event, PointEvent, Progress, Verified, Warned
 from slimgpt.findings import Findings
 from slimgpt.layers.stack import Stack
 from slimgpt.machine import disk, memory
-from slimgpt.pages import folder as pages
 from slimgpt.proof import Probe
 from slimgpt.recovering import Recovery
 from slimgpt.recovery.student import ADAPTERS, BASE
-from slimgpt.report import CalibrationReport, ModelReport, RecoveryReport, Report
-from slimgpt.verdict import Verdict
+from slimgpt.report import folder as pages
+from slimgpt.report.schema import CalibrationReport, ModelReport, RecoveryReport, Report
+from slimgpt.report.verdict import Verdict
 from slimgpt.verify import verify
 
 PROBE_SEQUENCES = 4

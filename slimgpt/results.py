@@ -12,9 +12,9 @@ import slimgpt
 from slimgpt.events import Planned, PlannedPoint, PointEvent, Result, ResultPoint
 from slimgpt.findings import Findings
 from slimgpt.machine import disk
-from slimgpt.pages import folder as pages
-from slimgpt.pages.document import REPORT
-from slimgpt.report import SweepPoint, SweepReport
+from slimgpt.report import folder as pages
+from slimgpt.report.document import REPORT
+from slimgpt.report.schema import SweepPoint, SweepReport
 from slimgpt.spec.prune import PruneSpec, point_folder
 
 KEPT = frozenset({"kept_heads", "kept_kv_heads", "kept_channels"})

@@ -14,10 +14,10 @@ from jobs.artifacts import Artifacts
 from jobs.settings import Settings
 from jobs.store import Store
 from slimgpt.events import Result
-from slimgpt.pages import folder
+from slimgpt.report import folder
 from tests.api.conftest import BODY
 from tests.browser import Visit, open_browser
-from tests.slimgpt.pages.sample import HOSTILE, report, write
+from tests.slimgpt.report.sample import HOSTILE, report, write
 
 
 @pytest.fixture(scope="module")

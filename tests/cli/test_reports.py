@@ -14,7 +14,7 @@ from jobs.store import Store
 from slimgpt.events import Result
 from tests.api.conftest import BODY, api, base_url, own_store
 from tests.cli.conftest import Slimgpt
-from tests.slimgpt.pages.sample import HOSTILE, report, write
+from tests.slimgpt.report.sample import HOSTILE, report, write
 
 __all__ = ["api", "base_url", "own_store"]
 

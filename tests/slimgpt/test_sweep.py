@@ -17,9 +17,9 @@ from slimgpt.events import Event, LayerFinished, Perplexity, Planned, Result, St
 from slimgpt.events import Progress as Counted
 from slimgpt.findings import Findings
 from slimgpt.origins.roots import Roots
-from slimgpt.pages import document, schema, sweep
-from slimgpt.pages.document import ReportError
 from slimgpt.planning.outlook import look_ahead
+from slimgpt.report import document, json_schema, sweep
+from slimgpt.report.document import ReportError
 from slimgpt.run import run
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.staging import Staging
@@ -71,7 +71,7 @@ def check_report(made: Path, result: Event) -> None:
     """The sweep's report is valid, and its numbers are those of its models' own reports."""
     assert isinstance(result, Result)
     told = json.loads((made / "report.json").read_text())
-    jsonschema.validate(told, schema.schema())
+    jsonschema.validate(told, json_schema.schema())
     assert [point["ratio"] for point in told["points"]] == list(RATIOS)
     for point, said in zip(told["points"], result.points, strict=True):
         own = json.loads((made / point["folder"] / "report.json").read_text())

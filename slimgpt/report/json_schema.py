@@ -1,4 +1,4 @@
-"""The JSON schema of `report.json`; `python -m slimgpt.pages.schema` prints it.
+"""The JSON schema of `report.json`; `python -m slimgpt.report.json_schema` prints it.
 
 Version 1 had neither `verdict` nor `recovery`. Fields are added within a version; a field that
 changes its meaning or goes makes a new one.
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from slimgpt import events
-from slimgpt.report import SCHEMA_VERSION, Report, SweepReport
+from slimgpt.report.schema import SCHEMA_VERSION, Report, SweepReport
 
 ITEMS: dict[str, type[BaseModel]] = {
     "inference": events.Latency,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slimgpt.pages.document import Name
-from slimgpt.pages.svg import COLOURS
+from slimgpt.report.document import Name
+from slimgpt.report.plots.svg import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

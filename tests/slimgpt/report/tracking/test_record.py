@@ -8,9 +8,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimgpt.pages import document
-from slimgpt.tracking import names, record
-from tests.slimgpt.pages import sample
+from slimgpt.report import document
+from slimgpt.report.tracking import names, record
+from tests.slimgpt.report import sample
 
 
 @given(st.lists(st.text(max_size=300), min_size=1, max_size=5))

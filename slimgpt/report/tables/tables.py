@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slimgpt.events import Verified
-from slimgpt.pages import layer_tables
-from slimgpt.pages.cells import (
-    Table,
-    change,
-    derived,
-    number,
-    pointer,
-    words,
-)
-from slimgpt.pages.document import NAMES, Document, Name, Score
+from slimgpt.report.document import NAMES, Document, Name, Score
+from slimgpt.report.tables import layers
+from slimgpt.report.tables.cells import Table, change, derived, number, pointer, words
 
 
 def tables(document: Document) -> dict[str, Table]:
@@ -24,8 +17,8 @@ def tables(document: Document) -> dict[str, Table]:
         _perplexity,
         _tasks,
         _inference,
-        layer_tables.layers,
-        layer_tables.drift,
+        layers.layers,
+        layers.drift,
         _learning,
         _losses,
         _stages,

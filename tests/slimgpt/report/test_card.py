@@ -10,8 +10,8 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from slimgpt.origins import licence
-from slimgpt.pages import card, document, licences
-from tests.slimgpt.pages.sample import HOSTILE, report
+from slimgpt.report import card, document, licences
+from tests.slimgpt.report.sample import HOSTILE, report
 
 
 def made(folder: Path, **changes: object) -> ModelCard:

@@ -17,12 +17,12 @@ from jobs.artifacts import Artifacts
 from jobs.settings import Settings
 from jobs.store import Store
 from slimgpt.events import Result
-from slimgpt.pages import folder as pages
+from slimgpt.report import folder as pages
 from tests.api.conftest import BODY, api, base_url, own_store
 from tests.cli.conftest import command
 from tests.servers import free_port, wait_until
-from tests.slimgpt.pages import sample
-from tests.slimgpt.tracking.conftest import MlflowServer
+from tests.slimgpt.report import sample
+from tests.slimgpt.report.tracking.conftest import MlflowServer
 
 __all__ = ["api", "base_url", "own_store"]
 

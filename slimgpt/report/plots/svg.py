@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from slimgpt.pages.cells import printable
+from slimgpt.report.tables.cells import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,11 +12,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from slimgpt.pages.cells import Cell, number
-from slimgpt.pages.document import Document
-from slimgpt.pages.facts import facts
-from slimgpt.pages.figures import plots
-from slimgpt.pages.tables import shown, tables
+from slimgpt.report.document import Document
+from slimgpt.report.facts import facts
+from slimgpt.report.plots.plots import plots
+from slimgpt.report.tables.cells import Cell, number
+from slimgpt.report.tables.tables import shown, tables
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def fill(template: str, **content: Any) -> str:
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("slimgpt.pages"),
+        loader=PackageLoader("slimgpt.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -62,7 +62,7 @@ def _environment() -> Environment:
 
 @cache
 def _style() -> str:
-    sheet = resources.files("slimgpt.pages").joinpath("templates/style.css")
+    sheet = resources.files("slimgpt.report").joinpath("templates/style.css")
     return sheet.read_text(encoding="utf-8")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from slimgpt.pages.cells import NOTHING, printable
-from slimgpt.pages.document import Document
-from slimgpt.report import SCHEMA_VERSION
+from slimgpt.report.document import Document
+from slimgpt.report.schema import SCHEMA_VERSION
+from slimgpt.report.tables.cells import NOTHING, printable
 
 
 def facts(document: Document) -> list[tuple[str, str]]:

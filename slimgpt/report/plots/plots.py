@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slimgpt.pages import layer_figures as by_layer
-from slimgpt.pages.canvas import ERROR, bars, canvas, depth, legend, line
-from slimgpt.pages.document import NAMES, Document, Score, Speed
-from slimgpt.pages.svg import COLOURS, drawing, inline, label
-from slimgpt.pages.tables import named, shown
+from slimgpt.report.document import NAMES, Document, Score, Speed
+from slimgpt.report.plots import layers as by_layer
+from slimgpt.report.plots.canvas import ERROR, bars, canvas, depth, legend, line
+from slimgpt.report.plots.svg import COLOURS, drawing, inline, label
+from slimgpt.report.tables.tables import named, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from slimgpt.errors import SlimGPTError
 from slimgpt.events import LayerFinished, Loss, Perplexity, Verified
-from slimgpt.report import SCHEMA_VERSION, CalibrationReport, ModelReport
+from slimgpt.report.schema import SCHEMA_VERSION, CalibrationReport, ModelReport
 
 REPORT = "report.json"
 PROVENANCE = "provenance.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from slimgpt.machine import disk
-from slimgpt.pages import card, comparison, document, page, sweep
+from slimgpt.report import card, comparison, document, page, sweep
 
 PAGE = "report.html"
 

@@ -9,20 +9,20 @@ from typing import Any
 import jsonschema
 import pytest
 
-from slimgpt.pages import document, page, schema
-from tests.slimgpt.pages.sample import report, write
+from slimgpt.report import document, json_schema, page
+from tests.slimgpt.report.sample import report, write
 
 ROOT = Path(__file__).resolve().parents[3]
 PUBLISHED = ROOT / "docs" / "report-schema.json"
 
 
 def test_the_published_schema_is_the_reports_own() -> None:
-    again = "python -m slimgpt.pages.schema > docs/report-schema.json"
-    assert PUBLISHED.read_text(encoding="utf-8") == schema.text(), again
+    again = "python -m slimgpt.report.json_schema > docs/report-schema.json"
+    assert PUBLISHED.read_text(encoding="utf-8") == json_schema.text(), again
 
 
 def test_the_schema_takes_what_the_sample_says_and_refuses_other_types() -> None:
-    made = schema.schema()
+    made = json_schema.schema()
     jsonschema.Draft202012Validator.check_schema(made)
     validator = jsonschema.Draft202012Validator(made)
     content = report(2)

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from slimgpt.errors import SlimGPTError
-from slimgpt.tracking.record import Record
+from slimgpt.report.tracking.record import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

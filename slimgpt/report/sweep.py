@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import Field
 
-from slimgpt.pages import document
-from slimgpt.pages.comparison import Entry
-from slimgpt.pages.document import SWEEP, Document, Read, ReportError, validated
+from slimgpt.report import document
+from slimgpt.report.comparison import Entry
+from slimgpt.report.document import SWEEP, Document, Read, ReportError, validated
 
 
 class Point(Read):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from slimgpt.pages.canvas import canvas, legend
-from slimgpt.pages.cells import Cell, Table, number, printable, words
-from slimgpt.pages.document import NAMES, Document, Name, Speed
-from slimgpt.pages.figures import Plot
-from slimgpt.pages.page import fill
-from slimgpt.pages.svg import COLOURS, drawing, inline, label
+from slimgpt.report.document import NAMES, Document, Name, Speed
+from slimgpt.report.page import fill
+from slimgpt.report.plots.canvas import canvas, legend
+from slimgpt.report.plots.plots import Plot
+from slimgpt.report.plots.svg import COLOURS, drawing, inline, label
+from slimgpt.report.tables.cells import Cell, Table, number, printable, words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,11 +11,11 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from slimgpt.pages import licences
-from slimgpt.pages.cells import Table, printable
-from slimgpt.pages.document import Document
-from slimgpt.pages.facts import facts
-from slimgpt.pages.tables import tables
+from slimgpt.report import licences
+from slimgpt.report.document import Document
+from slimgpt.report.facts import facts
+from slimgpt.report.tables.cells import Table, printable
+from slimgpt.report.tables.tables import tables
 from slimgpt.spec.prune import HUB_ID
 
 CARD = "README.md"
@@ -144,7 +144,7 @@ def grid(table: Table) -> str:
 def _environment() -> Environment:
     """Markdown has its own escapes: `md` is put on everything that is not ours."""
     made = Environment(
-        loader=PackageLoader("slimgpt.pages"),
+        loader=PackageLoader("slimgpt.report"),
         autoescape=False,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -5,7 +5,7 @@
 | the specification, as far as it says something | parameters, `calibration.samples` |
 | one number of the whole model | a metric, `perplexity/wikitext2/128/pruned` |
 | a number a layer, a number a step | a metric with the layer, the step, as its step |
-| what it is of and what became of it | tags, `slimgpt.verdict` |
+| what it is of and what became of it | tags, `slimgpt.report.verdict` |
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from slimgpt.pages.document import NAMES, Document
-from slimgpt.tracking import names
+from slimgpt.report.document import NAMES, Document
+from slimgpt.report.tracking import names
 
 LAYER_FIELDS = ("heads", "kv_heads", "channels", "parameters", "attention_error", "ffn_error",
                 "attention_damping", "ffn_damping", "seconds")  # fmt: skip
@@ -160,7 +160,7 @@ def _tags(document: Document) -> dict[str, str]:
     model = document.model
     return {
         "mlflow.note.content": document.verdict,  # what MLflow shows as the description
-        "slimgpt.verdict": document.verdict,
+        "slimgpt.report.verdict": document.verdict,
         "slimgpt.engine_version": document.engine_version,
         "slimgpt.model": model.model,
         "slimgpt.revision": model.revision or "",

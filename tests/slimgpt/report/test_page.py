@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from slimgpt.pages import comparison, document, folder, page
-from tests.slimgpt.pages.sample import HOSTILE, report, write
+from slimgpt.report import comparison, document, folder, page
+from tests.slimgpt.report.sample import HOSTILE, report, write
 
 UNITS = {"T": 1e12, "B": 1e9, "M": 1e6, "K": 1e3}
 UNITS |= {"TiB": 2.0**40, "GiB": 2.0**30, "MiB": 2.0**20, "KiB": 2.0**10, "s": 1.0, "%": 0.01}

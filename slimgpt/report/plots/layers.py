@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slimgpt.pages.canvas import canvas, depth, line
-from slimgpt.pages.document import Document
-from slimgpt.pages.svg import COLOURS, label
+from slimgpt.report.document import Document
+from slimgpt.report.plots.canvas import canvas, depth, line
+from slimgpt.report.plots.svg import COLOURS, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

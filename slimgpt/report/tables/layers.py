@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from slimgpt.pages.cells import Cell, Table, derived, number, words
-from slimgpt.pages.document import Document
+from slimgpt.report.document import Document
+from slimgpt.report.tables.cells import Cell, Table, derived, number, words
 
 
 def layers(document: Document) -> Table:
