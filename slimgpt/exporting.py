@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slimgpt import proof, vllm_proof
 from slimgpt.checkpoints import companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError, StorageError
 from slimgpt.events import Event, Progress
 from slimgpt.formats import gguf_file, rulings
 from slimgpt.machine import disk, exhaustion, precision
+from slimgpt.proof import formats as proof
+from slimgpt.proof import vllm
 from slimgpt.spec.prune import Format, GgufType
 
 
@@ -74,7 +75,7 @@ def _written(
             with disk.storage_errors(destination, 0):
                 folder.mkdir(parents=True)
             yield proof.write(form, checkpoint, folder, probe, stored)
-            yield from vllm_proof.prove(folder, form, probe)
+            yield from vllm.prove(folder, form, probe)
         with disk.storage_errors(destination, 0):
             aside.rename(destination)
             disk.sync(destination.parent)

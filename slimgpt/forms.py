@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slimgpt import proof, vllm_proof
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.events import Verified, Warned
 from slimgpt.formats import gguf_file, rulings
 from slimgpt.machine import disk
+from slimgpt.proof import formats, vllm
 from slimgpt.spec.prune import Format, PruneSpec
 
 
@@ -32,13 +32,13 @@ def require(spec: PruneSpec, checkpoint: Checkpoint, after: Sequence[LayerSize])
     """
     pruned = rulings.sized(checkpoint.architecture, after)
     for form in wanted(spec):
-        proof.require(form)
+        formats.require(form)
         rulings.require(form, pruned, checkpoint.config)
         if form == "gguf":
             gguf_file.read_vocabulary(checkpoint)
 
 
-def write(spec: PruneSpec, folder: Path, probe: proof.Probe) -> Iterator[Verified | Warned]:
+def write(spec: PruneSpec, folder: Path, probe: formats.Probe) -> Iterator[Verified | Warned]:
     """Write a finished checkpoint in the job's formats, each in a folder of its name within.
 
     All that vLLM reads is proved by it, too, where it is installed.
@@ -47,10 +47,10 @@ def write(spec: PruneSpec, folder: Path, probe: proof.Probe) -> Iterator[Verifie
         VerificationError: a loader does not load it, or computes something else.
         StorageError: the disk is full.
     """
-    yield from vllm_proof.prove(folder, "exact", probe)
+    yield from vllm.prove(folder, "exact", probe)
     for form in wanted(spec):
         place = folder / form
         with disk.storage_errors(place, 0):
             place.mkdir()
-        yield proof.write(form, Checkpoint.open(folder), place, probe, spec.gguf_type)
-        yield from vllm_proof.prove(place, form, probe)
+        yield formats.write(form, Checkpoint.open(folder), place, probe, spec.gguf_type)
+        yield from vllm.prove(place, form, probe)

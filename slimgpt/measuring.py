@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from slimgpt import evaluation, examining, inference
+from slimgpt import evaluation, examining
 from slimgpt.checkpoints import whole
 from slimgpt.events import Event, ModelName, Warned
 from slimgpt.findings import Findings
 from slimgpt.layers import drift
+from slimgpt.proof import timing
 from slimgpt.report import verdict
 
 WHOLE = "whole"
@@ -50,11 +51,11 @@ def _measure_whole(
             asking = examining.examine(quizzes, candidates, workdir, findings.device)
             findings.tasks = yield from asking
         if wanted is not None:
-            findings.inference = yield from inference.measure(wanted, folders, findings.device)
+            findings.inference = yield from timing.measure(wanted, folders, findings.device)
 
 
 def _candidates(
-    findings: Findings, models: Mapping[ModelName, inference.Model], first: Findings
+    findings: Findings, models: Mapping[ModelName, timing.Model], first: Findings
 ) -> list[examining.Candidate]:
     """The models, each with a mark by which its answers are found again.
 
@@ -73,7 +74,7 @@ def _candidates(
 
 
 @contextmanager
-def _whole_models(findings: Findings, folder: Path) -> Iterator[dict[ModelName, inference.Model]]:
+def _whole_models(findings: Findings, folder: Path) -> Iterator[dict[ModelName, timing.Model]]:
     """The models in folders of their own, as long as they are needed."""
     checkpoint, sizes = findings.intake.checkpoint, findings.plan.after
     try:
@@ -85,6 +86,6 @@ def _whole_models(findings: Findings, folder: Path) -> Iterator[dict[ModelName, 
             recovered = findings.recovery.partial
             folders["recovered"] = whole.place(recovered, checkpoint, sizes, folder / "recovered")
         architecture = checkpoint.architecture
-        yield {name: inference.Model(path, architecture) for name, path in folders.items()}
+        yield {name: timing.Model(path, architecture) for name, path in folders.items()}
     finally:
         shutil.rmtree(folder, ignore_errors=True)

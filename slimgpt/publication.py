@@ -16,13 +16,13 @@ from slimgpt.events import Event, PointEvent, Progress, Verified, Warned
 from slimgpt.findings import Findings
 from slimgpt.layers.stack import Stack
 from slimgpt.machine import disk, memory
-from slimgpt.proof import Probe
+from slimgpt.proof.formats import Probe
+from slimgpt.proof.load import verify
 from slimgpt.recovering import Recovery
 from slimgpt.recovery.student import ADAPTERS, BASE
 from slimgpt.report import folder as pages
 from slimgpt.report.schema import CalibrationReport, ModelReport, RecoveryReport, Report
 from slimgpt.report.verdict import Verdict
-from slimgpt.verify import verify
 
 PROBE_SEQUENCES = 4
 PROBE_TOKENS = 128

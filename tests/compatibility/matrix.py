@@ -24,12 +24,12 @@ import transformers
 from rich.console import Console
 from torch import Tensor
 
-from slimgpt import proof
 from slimgpt.checkpoints.architecture import Architecture
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families import FAMILIES
 from slimgpt.formats import builds, gguf_file, rulings, stock
 from slimgpt.layers.stack import Stack
+from slimgpt.proof import formats
 from slimgpt.spec.prune import Format
 from tests.compatibility import page
 from tests.compatibility.old_transformers import (
@@ -160,7 +160,7 @@ def measured(form: Format, samples: list[Sample], pythons: Mapping[str, Path], h
                 continue
             most = bound(one.family) if loader == OLD else 0.0
             if form == "padded":
-                most = proof.padded_bound(asked[folder][1])
+                most = formats.padded_bound(asked[folder][1])
             value = Measured(differences[folder.name], most)
             cells[one.family, Column(form, loader)] = value
     return cells
@@ -174,7 +174,7 @@ def measured_gguf(samples: list[Sample], home: Path) -> Cells:
         if (one.family, column) not in cells:
             checkpoint, file = one.of("gguf"), home / f"{one.family}.gguf"
             gguf_file.write(checkpoint, file, "f32")
-            proved = proof.prove_gguf(checkpoint, file, "f32", proof.probe_of(checkpoint, CPU))
+            proved = formats.prove_gguf(checkpoint, file, "f32", formats.probe_of(checkpoint, CPU))
             cells[one.family, column] = Measured(proved.max_difference, proved.bound)
     return cells
 

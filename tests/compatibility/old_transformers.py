@@ -122,7 +122,7 @@ def bound(name: str) -> float:
 def reload_all(
     folders: Published, python: Path, home: Path, form: str = "exact"
 ) -> tuple[str, dict[str, float]]:
-    """Run `slimgpt.reload` on every folder in one process.
+    """Run `slimgpt.proof.processes.transformers_logits` on every folder in one process.
 
     Args:
         form: of the folders; `exact` is loaded with trust in its code, the others without.

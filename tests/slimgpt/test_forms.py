@@ -11,11 +11,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from slimgpt import proof
 from slimgpt.errors import SlimGPTError, SpecError, VerificationError
 from slimgpt.events import LayerFinished, Result, Verified
 from slimgpt.formats import blueprint
 from slimgpt.origins.roots import Roots
+from slimgpt.proof import formats
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.formats.test_formats import in_halves
 from tests.slimgpt.test_run import SETTINGS, finish, of_type, roots
@@ -85,7 +85,7 @@ def test_what_cannot_be_is_refused_before_a_layer_is_pruned(
     shutil.rmtree(tmp_path / "model")
     Tiny("llama", tokenizer=True).save(tmp_path / "model")
     with monkeypatch.context() as patch:
-        patch.setattr(proof, "EXTRA", ("gguf", "no_such_library"))
+        patch.setattr(formats, "EXTRA", ("gguf", "no_such_library"))
         refused("format `gguf` wants no_such_library", "gguf")
     tokenizer = json.loads((tmp_path / "model/tokenizer.json").read_text())
     tokenizer["pre_tokenizer"] = {"type": "Whitespace"}

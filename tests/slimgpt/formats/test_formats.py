@@ -12,7 +12,6 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from slimgpt import proof
 from slimgpt.checkpoints import families
 from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
@@ -20,6 +19,7 @@ from slimgpt.errors import SpecError, UnsupportedModelError, VerificationError
 from slimgpt.formats import blueprint, builds, classes, gguf_file, rulings, stock
 from slimgpt.formats.blueprint import Blueprint
 from slimgpt.layers.stack import Stack
+from slimgpt.proof import formats
 from slimgpt.spec.prune import GgufType
 from tests.slimgpt.pruned import Kept, lots, publish
 from tests.slimgpt.tiny import Tiny, tokens
@@ -93,7 +93,7 @@ def alike(groups: int, layers: int = 3) -> list[Kept]:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_llama_cpp_computes_what_transformers_computes(name: str, tmp_path: Path) -> None:
-    from slimgpt.formats.llama_cpp import Loaded
+    from slimgpt.proof.processes.llama_cpp_logprobs import Loaded
 
     checkpoint = pruned(FAMILIES[name], tmp_path)
     assert classes.uniform_size(checkpoint.architecture.sizes) is None
@@ -125,8 +125,8 @@ def test_some_families_have_layers_of_one_size_there(name: str, tmp_path: Path) 
     probe = tokens(model, batch=2, length=48)
     with torch.no_grad():
         logits = loaded(probe).logits
-    proved = proof.prove_gguf(
-        same, tmp_path / "model.gguf", "f32", proof.Probe(probe, logits, torch.device("cpu"))
+    proved = formats.prove_gguf(
+        same, tmp_path / "model.gguf", "f32", formats.Probe(probe, logits, torch.device("cpu"))
     )
     # llama.cpp looks Gemma's activation up in a table of half precision
     assert proved.max_difference < (0.05 if "gemma" in name else 1e-4)
@@ -138,9 +138,9 @@ def test_rounding_passes_and_another_model_does_not(
 ) -> None:
     """Rotary positions of twice the base are another model, which a wide bound lets through."""
     shipped, file = Checkpoint.open(SHIPPED), tmp_path / "model.gguf"
-    probe = proof.probe_of(shipped, torch.device("cpu"))
+    probe = formats.probe_of(shipped, torch.device("cpu"))
     gguf_file.write(shipped, file, stored)
-    proof.prove_gguf(shipped, file, stored, probe)
+    formats.prove_gguf(shipped, file, stored, probe)
 
     def turned(*args: Any) -> Blueprint:
         plan = draw(*args)
@@ -150,21 +150,21 @@ def test_rounding_passes_and_another_model_does_not(
     monkeypatch.setattr(blueprint, "draw", turned)
     gguf_file.write(shipped, file, stored)
     with pytest.raises(VerificationError, match="differs"):
-        proof.prove_gguf(shipped, file, stored, probe)
+        formats.prove_gguf(shipped, file, stored, probe)
 
 
 def test_rounded_routers_are_judged_by_the_median_and_the_proof_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     same, file = pruned(OF_ONE_SIZE["mixtral"], tmp_path, alike(2)), tmp_path / "model.gguf"
-    probe = proof.probe_of(same, torch.device("cpu"))
+    probe = formats.probe_of(same, torch.device("cpu"))
     gguf_file.write(same, file, "bf16")
-    assert "bf16, the median of 16 places" in proof.prove_gguf(same, file, "bf16", probe).loader
+    assert "bf16, the median of 16 places" in formats.prove_gguf(same, file, "bf16", probe).loader
     draw = blueprint.draw
     monkeypatch.setattr(blueprint, "draw", lambda *args: in_halves(draw(*args)))
     gguf_file.write(same, file, "bf16")
     with pytest.raises(VerificationError, match="differs"):
-        proof.prove_gguf(same, file, "bf16", probe)
+        formats.prove_gguf(same, file, "bf16", probe)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_key_that_is_left_out_means_what_it_means_to_transformers(family: str)
 
 @pytest.mark.parametrize("stored", ["f16", "bf16", "f32"])
 def test_the_shipped_model_tells_the_same_story(stored: GgufType, tmp_path: Path) -> None:
-    from slimgpt.formats.llama_cpp import Loaded
+    from slimgpt.proof.processes.llama_cpp_logprobs import Loaded
 
     gguf_file.write(Checkpoint.open(SHIPPED), tmp_path / "model.gguf", stored)
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
@@ -215,7 +215,7 @@ def test_the_shipped_model_tells_the_same_story(stored: GgufType, tmp_path: Path
 
 
 def test_sentencepiece_cuts_as_transformers_does(shared: Path, tmp_path: Path) -> None:
-    from slimgpt.formats.llama_cpp import Loaded
+    from slimgpt.proof.processes.llama_cpp_logprobs import Loaded
 
     folder = shared / "models/stories260K"
     gguf_file.write(Checkpoint.open(folder), tmp_path / "model.gguf", "f32")

@@ -11,17 +11,18 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
-from slimgpt import inference, loaders
 from slimgpt.checkpoints import whole
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import CalibrationError
 from slimgpt.events import Latency, ModelName, Progress, Warned
-from slimgpt.inference import Stopwatch
-from slimgpt.loaders import TRANSFORMERS, Model
 from slimgpt.origins.roots import Roots
+from slimgpt.proof import loaders
+from slimgpt.proof import timing as inference
+from slimgpt.proof.loaders import TRANSFORMERS, Model
+from slimgpt.proof.processes.transformers_timing import Ask, Told
+from slimgpt.proof.timing import Stopwatch
 from slimgpt.run import run
 from slimgpt.spec.prune import InferenceSpec, PruneSpec
-from slimgpt.stopwatch import Ask, Told
 from tests.slimgpt.tiny import Tiny
 
 CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from slimgpt.events import Verified
 from slimgpt.spec.prune import Format
 
 LOADER = f"transformers {transformers.__version__}, AutoModelForCausalLM.from_pretrained"
-COMMAND = (sys.executable, "-m", "slimgpt.reload")
+COMMAND = (sys.executable, "-m", "slimgpt.proof.processes.transformers_logits")
 STDERR_LINES = 12
 # Units in the last place of the largest logit. On one device the same kernels give the same bits:
 # float32 must be equal, and on CPUs 16 bits were too. Yet a GPU's library may choose its 16-bit

@@ -20,11 +20,11 @@ from slimgpt.errors import SpecError, VerificationError
 from slimgpt.events import Verified
 from slimgpt.formats import builds, gguf_file, stock
 from slimgpt.layers.stack import Stack
+from slimgpt.proof.load import STDERR_LINES, environment, verify
 from slimgpt.spec.prune import Format, GgufType
 from slimgpt.texts.tokenizer import Tokenizer
-from slimgpt.verify import STDERR_LINES, environment, verify
 
-COMMAND = (sys.executable, "-m", "slimgpt.formats.llama_cpp")
+COMMAND = (sys.executable, "-m", "slimgpt.proof.processes.llama_cpp_logprobs")
 PLACES = 8  # in a sequence, at which the next token is asked for
 TEXT = "Once upon a time, there was a girl named Lily. She had 12 books; it's größer:\n\tx = 3.5\n"
 EXTRA = ("gguf", "xllamacpp")

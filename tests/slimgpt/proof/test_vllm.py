@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from slimgpt import vllm_proof
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import VerificationError
 from slimgpt.events import Verified, Warned
 from slimgpt.formats import stock
 from slimgpt.layers.stack import Stack
-from slimgpt.proof import Probe
+from slimgpt.proof import vllm
+from slimgpt.proof.formats import Probe
 from slimgpt.spec.prune import Format
 from tests.slimgpt.pruned import Kept, publish
 from tests.slimgpt.tiny import Tiny, tokens
@@ -105,7 +105,7 @@ def test_it_is_a_proof_where_the_probabilities_agree(
         write = stock.write_uniform if form == "uniform" else stock.write_padded
         write(opened, folder)
     install(tmp_path / "vllm", STAND_IN, monkeypatch)
-    (proved,) = vllm_proof.prove(folder, form, probe)
+    (proved,) = vllm.prove(folder, form, probe)
     assert isinstance(proved, Verified)
     assert (proved.format, proved.loader, proved.tokens) == (form, "vllm", 20)
     assert proved.max_difference < 1e-5 < proved.bound
@@ -116,7 +116,7 @@ def test_it_is_an_error_where_they_differ(tmp_path: Path, monkeypatch: pytest.Mo
     change(opened.folder, 0.1)
     install(tmp_path / "vllm", STAND_IN, monkeypatch)
     with pytest.raises(VerificationError, match=r"vllm differs .* `exact`: .* by up to 0\."):
-        vllm_proof.prove(opened.folder, "exact", probe)
+        vllm.prove(opened.folder, "exact", probe)
 
 
 def test_it_is_a_warning_where_vllm_computes_no_numbers(
@@ -125,7 +125,7 @@ def test_it_is_a_warning_where_vllm_computes_no_numbers(
     opened, probe = pruned(UNEVEN, tmp_path)
     change(opened.folder, float("nan"))
     install(tmp_path / "vllm", STAND_IN, monkeypatch)
-    (told,) = vllm_proof.prove(opened.folder, "exact", probe)
+    (told,) = vllm.prove(opened.folder, "exact", probe)
     assert isinstance(told, Warned)
     assert "its probabilities are no numbers" in told.message
 
@@ -136,7 +136,7 @@ def test_it_is_a_warning_where_vllm_cannot_run_the_model(
     opened, probe = checkpoint
     source = "class LLM:\n    def __init__(self, **options): raise ValueError('heads of 8')\n"
     install(tmp_path / "vllm", source, monkeypatch)
-    (told,) = vllm_proof.prove(opened.folder, "exact", probe)
+    (told,) = vllm.prove(opened.folder, "exact", probe)
     assert isinstance(told, Warned)
     assert "format `exact` is not proved by vllm: exit status 1: ValueError: heads" in told.message
 
@@ -145,6 +145,6 @@ def test_it_says_nothing_of_what_it_does_not_read_or_is_not_there(
     checkpoint: tuple[Checkpoint, Probe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened, probe = checkpoint
-    assert vllm_proof.prove(opened.folder, "exact", probe) == []
+    assert vllm.prove(opened.folder, "exact", probe) == []
     install(tmp_path / "vllm", "raise AssertionError", monkeypatch)
-    assert vllm_proof.prove(opened.folder, "gguf", probe) == []
+    assert vllm.prove(opened.folder, "gguf", probe) == []

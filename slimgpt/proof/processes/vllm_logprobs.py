@@ -1,6 +1,6 @@
 """Load a published folder into vLLM, and write down how probable it finds the next tokens.
 
-    python -m slimgpt.vllm_reload PARENT_PID FOLDER PROBE OUT DTYPE DEVICE ROOM [trusted]
+    python -m slimgpt.proof.processes.vllm_logprobs PARENT_PID FOLDER PROBE OUT DTYPE DEVICE ROOM [trusted]
 
 PROBE holds `tokens` (batch, seq) int64; OUT will hold `logprobs` (batch, seq - 1): of each token,
 given those before it. Only a folder that the engine has just written is `trusted` with its code.
@@ -15,16 +15,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from slimgpt import vllm_stopwatch
-from slimgpt.vllm_stopwatch import Room
+from slimgpt.proof.processes import vllm_timing
+from slimgpt.proof.processes.vllm_timing import Room
 
 
 def main(arguments: list[str]) -> None:
     """Run the probe through the folder's model."""
     folder, probe, out, dtype, device_name, room, *rest = arguments
-    device = vllm_stopwatch.chosen(device_name)
+    device = vllm_timing.chosen(device_name)
     tokens = load_file(probe)["tokens"].tolist()
-    model = vllm_stopwatch.load(
+    model = vllm_timing.load(
         Path(folder), dtype, device, Room.model_validate_json(room), trusted=rest == ["trusted"]
     )
     from vllm import SamplingParams
@@ -42,5 +42,5 @@ if __name__ == "__main__":
     from slimgpt.machine.child_process import die_with
 
     die_with(int(sys.argv[1]))
-    os.environ.update(vllm_stopwatch.ENVIRONMENT)
+    os.environ.update(vllm_timing.ENVIRONMENT)
     main(sys.argv[2:])

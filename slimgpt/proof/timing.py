@@ -1,6 +1,6 @@
 """What generation costs: dense, pruned and recovered model timed in turn on this machine.
 
-Each model sits in a process of its own (`slimgpt.stopwatch`, `slimgpt.vllm_stopwatch`). In every
+Each model sits in a process of its own (`slimgpt.proof.processes.transformers_timing`, `slimgpt.proof.processes.vllm_timing`). In every
 round each is asked once, so that a machine that is busy for a while is busy for all of them; the
 first rounds only warm up. The loaders come one after the other.
 """
@@ -17,11 +17,11 @@ from types import TracebackType
 import numpy as np
 import torch
 
-from slimgpt import loaders
 from slimgpt.events import Event, Latency, ModelName, Progress, Warned
-from slimgpt.loaders import Loader, Model
+from slimgpt.proof import loaders
+from slimgpt.proof.loaders import Loader, Model
+from slimgpt.proof.processes.transformers_timing import Ask, Told
 from slimgpt.spec.prune import InferenceSpec
-from slimgpt.stopwatch import Ask, Told
 
 __all__ = ["Model", "Stopwatch", "StopwatchStopped", "measure", "summarise"]
 STDERR_BYTES = 2000

@@ -1,6 +1,6 @@
 """Load a GGUF file as a user would, by llama.cpp, and write down what it says comes next.
 
-    python -m slimgpt.formats.llama_cpp PARENT_PID FILE PROBE OUT ROWS THREADS
+    python -m slimgpt.proof.processes.llama_cpp_logprobs PARENT_PID FILE PROBE OUT ROWS THREADS
 
 ROWS is the vocabulary's size. PROBE holds `tokens` (batch, seq), `places` (n), and `text`, UTF-8
 bytes; OUT will hold, for every sequence and place, the most probable tokens `ids` (batch, n, k)

@@ -1,6 +1,6 @@
 """A model in a process of its own that generates when it is told to, and says how long it took.
 
-    python -m slimgpt.stopwatch PARENT_PID FOLDER MODEL_TYPE DTYPE DEVICE THREADS
+    python -m slimgpt.proof.processes.transformers_timing PARENT_PID FOLDER MODEL_TYPE DTYPE DEVICE THREADS
 
 FOLDER is one that `slimgpt.checkpoints.whole` has made. Every line of standard input is an `Ask` as
 JSON, every line of standard output the `Told` that answers it. Two of these, asked in turn, time

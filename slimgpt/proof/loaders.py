@@ -17,8 +17,8 @@ import transformers
 
 from slimgpt.checkpoints.architecture import Architecture
 from slimgpt.machine.precision import DTYPES
+from slimgpt.proof.processes.vllm_timing import Room
 from slimgpt.spec.prune import InferenceSpec
-from slimgpt.vllm_stopwatch import Room
 
 ROOM = 1.25  # weights, and the activations of a batch
 BLOCK = 256  # tokens; no block of vLLM's caches is larger
@@ -78,7 +78,14 @@ def command(words: Sequence[str], parent: int) -> list[str]:
 def _transformers_words(model: Model, device: torch.device, spec: InferenceSpec) -> Sequence[str]:
     family, dtype = model.architecture.family.model_type, model.architecture.dtype
     threads = str(torch.get_num_threads())
-    return ("slimgpt.stopwatch", str(model.folder), family, dtype, str(device), threads)
+    return (
+        "slimgpt.proof.processes.transformers_timing",
+        str(model.folder),
+        family,
+        dtype,
+        str(device),
+        threads,
+    )
 
 
 def _transformers_bytes(model: Model, spec: InferenceSpec) -> int:
@@ -97,7 +104,7 @@ def room(model: Model, spec: InferenceSpec) -> Room:
 
 def _vllm_words(model: Model, device: torch.device, spec: InferenceSpec) -> Sequence[str]:
     dtype, said = model.architecture.dtype, room(model, spec).model_dump_json()
-    return ("slimgpt.vllm_stopwatch", str(model.folder), dtype, str(device), said)
+    return ("slimgpt.proof.processes.vllm_timing", str(model.folder), dtype, str(device), said)
 
 
 def _vllm_bytes(model: Model, spec: InferenceSpec) -> int:

@@ -1,6 +1,6 @@
-"""`slimgpt.stopwatch` through vLLM: a model in a process of its own that generates when told to.
+"""`slimgpt.proof.processes.transformers_timing` through vLLM: a model in a process of its own that generates when told to.
 
-    python -m slimgpt.vllm_stopwatch PARENT_PID FOLDER DTYPE DEVICE ROOM
+    python -m slimgpt.proof.processes.vllm_timing PARENT_PID FOLDER DTYPE DEVICE ROOM
 
 FOLDER is one that `slimgpt.checkpoints.whole` has made, and its modelling file is the engine's own:
 that is the code which `trust_remote_code` trusts. ROOM is a `Room` as JSON. The engine of vLLM runs
@@ -19,7 +19,7 @@ import torch
 from pydantic import BaseModel
 
 from slimgpt.machine import memory
-from slimgpt.stopwatch import Ask, Told
+from slimgpt.proof.processes.transformers_timing import Ask, Told
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",

@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from slimgpt import loaders
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import VerificationError
 from slimgpt.events import Verified, Warned
-from slimgpt.loaders import Model
-from slimgpt.proof import OWN, Probe
+from slimgpt.proof import loaders
+from slimgpt.proof.formats import OWN, Probe
+from slimgpt.proof.load import environment
+from slimgpt.proof.loaders import Model
 from slimgpt.spec.prune import Format, GgufType, InferenceSpec
-from slimgpt.verify import environment
 
 ERROR = re.compile(r"\b\w*(Error|Exception): ")
 LONGEST = 300
@@ -99,7 +99,12 @@ def _ask(
         probe, out = scratch / "probe.safetensors", scratch / "out.safetensors"
         save_file({"tokens": tokens.cpu().contiguous()}, probe)
         words = [
-            *("slimgpt.vllm_reload", str(checkpoint.folder), str(probe), str(out)),
+            *(
+                "slimgpt.proof.processes.vllm_logprobs",
+                str(checkpoint.folder),
+                str(probe),
+                str(out),
+            ),
             *(checkpoint.architecture.dtype, str(device), room.model_dump_json()),
             *(["trusted"] if form == "exact" else []),
         ]
