@@ -214,7 +214,7 @@ def _scores(
 ) -> Generator[Event, None, list[TaskResult]]:
     """The tasks' rows of a model, which is loaded whole for them."""
     from slimgpt.checkpoints import whole
-    from slimgpt.examining import Candidate, ask
+    from slimgpt.stages.tasks import Candidate, ask
 
     with tempfile.TemporaryDirectory(prefix="slimgpt-eval-") as room:
         folder = whole.mirror(checkpoint, Path(room) / "model")

@@ -38,7 +38,7 @@ def export(
     """
     console = Console()
     with display_on(console, as_json=as_json) as display, ending(display):
-        from slimgpt.exporting import export as write
+        from slimgpt.stages.export import export as write
 
         proofs = []
         for event in write(model, out, formats, gguf_type, device_name(device)):

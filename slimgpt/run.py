@@ -17,16 +17,16 @@ import shutil
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
-from slimgpt import examining, forms, intake, measuring, pruning, recovering, results
 from slimgpt.checkpoints import fingerprint
 from slimgpt.checkpoints.shards import PartialCheckpoint
 from slimgpt.errors import ResumeError
 from slimgpt.events import Event
-from slimgpt.findings import Findings
 from slimgpt.machine import exhaustion, precision
 from slimgpt.origins.roots import Roots
-from slimgpt.publication import publish
 from slimgpt.spec.prune import PruneSpec, point_folder
+from slimgpt.stages import evaluate, formats, prune, recover, resolve, result, tasks
+from slimgpt.stages.state import Findings
+from slimgpt.stages.verify import publish
 from slimgpt.staging import Staging
 
 LAYERS = "layers"
@@ -75,12 +75,12 @@ class _Job:
     def stages(self, roots: Roots) -> Iterator[Event]:
         """All of them, in order."""
         staging, points = Staging(self._points), self._points
-        taking = intake.take_in(self._spec, roots)
+        taking = resolve.take_in(self._spec, roots)
         taken = yield from staging.shared("resolve", taking)
         for point in points:
             point.intake = taken
         yield from staging.each("plan", self._decide)
-        yield results.planned(points)
+        yield result.planned(points)
         for number, point in enumerate(points):
             point.mark = fingerprint.of(taken.checkpoint, point.spec, taken.calibration.sha256)
             folder = self._layers(number)
@@ -91,11 +91,11 @@ class _Job:
         yield from staging.each("evaluate", self._evaluate)
         yield from staging.each("verify", self._publish)
         if self._sweeps:
-            results.gather(self._spec, points, self._workdir / POINTS, self._workdir / CHECKPOINT)
-        yield results.result(points, CHECKPOINT)
+            result.gather(self._spec, points, self._workdir / POINTS, self._workdir / CHECKPOINT)
+        yield result.result(points, CHECKPOINT)
         # After the caller has heard of the result: a crash before loses no layer.
-        recovering.discard(self._workdir)
-        examining.discard(self._workdir)
+        recover.discard(self._workdir)
+        tasks.discard(self._workdir)
         shutil.rmtree(self._workdir / LAYERS)
 
     @property
@@ -107,20 +107,20 @@ class _Job:
         return folder / f"p{number}" if self._sweeps else folder
 
     def _decide(self, point: Findings) -> Generator[Event, None, None]:
-        point.decided = yield from pruning.decide(point.spec, point.intake, point.device)
-        forms.require(point.spec, point.intake.checkpoint, point.plan.after)
+        point.decided = yield from prune.decide(point.spec, point.intake, point.device)
+        formats.require(point.spec, point.intake.checkpoint, point.plan.after)
 
     def _prune(self, point: Findings) -> Generator[Event, None, None]:
-        pruned = pruning.prune(point.spec, point.intake, point.decided, point.partial, point.device)
+        pruned = prune.prune(point.spec, point.intake, point.decided, point.partial, point.device)
         point.records = yield from pruned
 
     def _recover(self, point: Findings) -> Generator[Event, None, None]:
-        point.recovery = yield from recovering.recover(
+        point.recovery = yield from recover.recover(
             point.spec, point.intake, point.plan, point.partial, self._workdir, point.device
         )
 
     def _evaluate(self, point: Findings) -> Generator[Event, None, None]:
-        yield from measuring.measure(point, self._workdir, self._points[0])
+        yield from evaluate.measure(point, self._workdir, self._points[0])
 
     def _publish(self, point: Findings) -> Generator[Event, None, None]:
         destination = self._workdir / CHECKPOINT

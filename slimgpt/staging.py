@@ -19,8 +19,8 @@ from slimgpt.events import (
     StageStarted,
     Warned,
 )
-from slimgpt.findings import Findings
 from slimgpt.machine import memory
+from slimgpt.stages.state import Findings
 
 T = TypeVar("T")
 Work = Callable[[Findings], Generator[Event, None, None]]

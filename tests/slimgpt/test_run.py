@@ -27,10 +27,10 @@ from slimgpt.errors import (
     UnsupportedModelError,
 )
 from slimgpt.events import Event, LayerFinished, Perplexity, Result, Verified, Warned, parse
-from slimgpt.intake import draw, examine, overlaps
 from slimgpt.origins.roots import Roots
 from slimgpt.run import run
 from slimgpt.spec.prune import PruneSpec
+from slimgpt.stages.resolve import draw, examine, overlaps
 from slimgpt.texts.tokenizer import Tokenizer
 from tests.slimgpt.tiny import Tiny
 

@@ -12,9 +12,9 @@ import torch
 
 from slimgpt.checkpoints import whole
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.examining import Candidate, ask
 from slimgpt.origins.roots import Roots
 from slimgpt.spec.prune import EvaluationSpec
+from slimgpt.stages.tasks import Candidate, ask
 from slimgpt.tasks.quiz import prepare
 from slimgpt.tasks.scores import Score
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import slimgpt
 from slimgpt.events import Planned, PlannedPoint, PointEvent, Result, ResultPoint
-from slimgpt.findings import Findings
 from slimgpt.machine import disk
 from slimgpt.report import folder as pages
 from slimgpt.report.document import REPORT
 from slimgpt.report.schema import SweepPoint, SweepReport
 from slimgpt.spec.prune import PruneSpec, point_folder
+from slimgpt.stages.state import Findings
 
 KEPT = frozenset({"kept_heads", "kept_kv_heads", "kept_channels"})
 

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from slimgpt import evaluation, examining
 from slimgpt.checkpoints import whole
 from slimgpt.events import Event, ModelName, Warned
-from slimgpt.findings import Findings
 from slimgpt.layers import drift
 from slimgpt.proof import timing
 from slimgpt.report import verdict
+from slimgpt.stages import perplexity, tasks
+from slimgpt.stages.state import Findings
 
 WHOLE = "whole"
 
@@ -27,7 +27,7 @@ def measure(findings: Findings, workdir: Path, first: Findings) -> Generator[Eve
             itself where it is the first.
     """
     models, taken = findings.models, findings.intake
-    findings.perplexity = yield from evaluation.evaluate(taken.exams, models, first.perplexity)
+    findings.perplexity = yield from perplexity.evaluate(taken.exams, models, first.perplexity)
     for name in [name for name in models if name != "dense"]:
         for one in drift.measure(models["dense"], models[name], taken.calibration.input_ids):
             findings.drift.append({"model": name, **asdict(one)})
@@ -48,7 +48,7 @@ def _measure_whole(
     with _whole_models(findings, workdir / WHOLE) as folders:
         if quizzes:
             candidates = _candidates(findings, folders, first)
-            asking = examining.examine(quizzes, candidates, workdir, findings.device)
+            asking = tasks.examine(quizzes, candidates, workdir, findings.device)
             findings.tasks = yield from asking
         if wanted is not None:
             findings.inference = yield from timing.measure(wanted, folders, findings.device)
@@ -56,7 +56,7 @@ def _measure_whole(
 
 def _candidates(
     findings: Findings, models: Mapping[ModelName, timing.Model], first: Findings
-) -> list[examining.Candidate]:
+) -> list[tasks.Candidate]:
     """The models, each with a mark by which its answers are found again.
 
     So an interrupted evaluation goes on, and the dense model is asked once for all of a sweep.
@@ -68,7 +68,7 @@ def _candidates(
         "recovered": f"{findings.mark} recovered {trained}",
     }
     return [
-        examining.Candidate(name, model.folder, model.architecture, marks[name])
+        tasks.Candidate(name, model.folder, model.architecture, marks[name])
         for name, model in models.items()
     ]
 

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import slimgpt
-from slimgpt import forms
 from slimgpt.checkpoints import provenance, published
 from slimgpt.checkpoints.provenance import Origin
 from slimgpt.checkpoints.shards import PartialCheckpoint, link
 from slimgpt.events import Event, PointEvent, Progress, Verified, Warned
-from slimgpt.findings import Findings
 from slimgpt.layers.stack import Stack
 from slimgpt.machine import disk, memory
 from slimgpt.proof.formats import Probe
 from slimgpt.proof.load import verify
-from slimgpt.recovering import Recovery
 from slimgpt.recovery.student import ADAPTERS, BASE
 from slimgpt.report import folder as pages
 from slimgpt.report.schema import CalibrationReport, ModelReport, RecoveryReport, Report
 from slimgpt.report.verdict import Verdict
+from slimgpt.stages import formats
+from slimgpt.stages.recover import Recovery
+from slimgpt.stages.state import Findings
 
 PROBE_SEQUENCES = 4
 PROBE_TOKENS = 128
@@ -38,7 +38,7 @@ def publish(
         VerificationError: a fresh process cannot load it, or computes something else.
         StorageError: the disk is full.
     """
-    steps = 2 + len(forms.wanted(findings.spec))
+    steps = 2 + len(formats.wanted(findings.spec))
     yield Progress(stage="verify", done=0, total=steps, what="writing")
     partial.write_outer(findings.intake.checkpoint)
     probe = findings.intake.calibration.input_ids[:PROBE_SEQUENCES, :PROBE_TOKENS].contiguous()
@@ -49,7 +49,7 @@ def publish(
     def complete(folder: Path) -> None:
         published.write(findings.intake.checkpoint, findings.plan.after, folder)
         findings.verified.append(verify(folder, probe, expected, findings.device))
-        for told in forms.write(findings.spec, folder, Probe(probe, expected, findings.device)):
+        for told in formats.write(findings.spec, folder, Probe(probe, expected, findings.device)):
             if isinstance(told, Verified):
                 findings.verified.append(told)
             else:
@@ -68,7 +68,7 @@ def publish(
 
 
 def _loading(findings: Findings) -> str:
-    others = ", ".join(forms.wanted(findings.spec))
+    others = ", ".join(formats.wanted(findings.spec))
     return "loading in a fresh process" + (f", and writing and loading {others}" if others else "")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 
 from slimgpt.events import Event, ModelName, Perplexity, Progress
-from slimgpt.intake import Exam
 from slimgpt.layers import perplexity
 from slimgpt.layers.stack import Stack
+from slimgpt.stages.resolve import Exam
 
 
 def evaluate(

@@ -22,12 +22,12 @@ import torch
 from slimgpt.checkpoints import whole
 from slimgpt.checkpoints.shards import PartialCheckpoint
 from slimgpt.events import Event, Loss, Progress
-from slimgpt.intake import Intake
 from slimgpt.machine import disk
 from slimgpt.planning.plan import Plan
 from slimgpt.recovery import student, training
 from slimgpt.recovery.material import Material
 from slimgpt.spec.prune import PruneSpec, RecoverySpec
+from slimgpt.stages.resolve import Intake
 from slimgpt.texts.lessons import Tokens
 
 PREFIX = "recovery-"

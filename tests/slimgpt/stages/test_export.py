@@ -10,12 +10,12 @@ import pytest
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError, StorageError, UnsupportedModelError, VerificationError
 from slimgpt.events import Event, Verified
-from slimgpt.exporting import export
 from slimgpt.formats import blueprint
+from slimgpt.stages.export import export
 from tests.slimgpt.formats.test_formats import in_halves
 from tests.slimgpt.pruned import lots, publish
 
-SHIPPED = Path(__file__).parents[2] / "examples/model"
+SHIPPED = Path(__file__).parents[3] / "examples/model"
 
 
 @pytest.fixture(scope="module")

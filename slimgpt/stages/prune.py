@@ -12,7 +12,6 @@ import torch
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.shards import PartialCheckpoint
 from slimgpt.events import Event, LayerFinished, Progress, Warned
-from slimgpt.intake import Intake
 from slimgpt.layers import survey
 from slimgpt.layers.sequence import DenseVariances, PrunedLayer, prune_layer
 from slimgpt.layers.stack import Stack
@@ -20,6 +19,7 @@ from slimgpt.methods import registry as methods
 from slimgpt.planning import forecast, plan
 from slimgpt.planning.plan import Plan
 from slimgpt.spec.prune import PruneSpec
+from slimgpt.stages.resolve import Intake
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tests.slimgpt.tiny import Tiny
 
 __all__ = ["roots"]
 
-SHIPPED = Path(__file__).parents[2] / "examples/model"
+SHIPPED = Path(__file__).parents[3] / "examples/model"
 
 
 def spec(**changes: Any) -> PruneSpec:

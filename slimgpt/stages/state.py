@@ -10,13 +10,13 @@ import torch
 
 from slimgpt.checkpoints.shards import PartialCheckpoint
 from slimgpt.events import Latency, ModelName, Perplexity, TaskScore, Verified
-from slimgpt.intake import Intake
 from slimgpt.layers.stack import Stack
 from slimgpt.planning.plan import Plan
-from slimgpt.pruning import Decided, pruned_stack
-from slimgpt.recovering import Recovery
 from slimgpt.report.verdict import Verdict
 from slimgpt.spec.prune import PruneSpec
+from slimgpt.stages.prune import Decided, pruned_stack
+from slimgpt.stages.recover import Recovery
+from slimgpt.stages.resolve import Intake
 
 
 @dataclass

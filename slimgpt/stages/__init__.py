@@ -1,0 +1,1 @@
+"""The stages of a job, a file each, named as its event is named."""
