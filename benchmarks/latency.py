@@ -67,7 +67,7 @@ def compare(jobs: Sequence[Sequence[Latency]]) -> Iterator[dict[str, Any]]:
 
 
 def _timed(spec: PruneSpec) -> list[Latency]:
-    from slimgpt.run import run
+    from slimgpt.pipeline import run
 
     roots = Roots(EXAMPLES, EXAMPLES / "model" / "texts")
     with tempfile.TemporaryDirectory() as folder:

@@ -119,7 +119,7 @@ def measure(subject: Subject, samples: int, seed: int) -> Iterator[dict[str, Any
 
 
 def _prune(subject: Subject, spec: PruneSpec) -> Result:
-    from slimgpt.run import run
+    from slimgpt.pipeline import run
 
     with tempfile.TemporaryDirectory() as folder:
         events = run(spec, Path(folder) / "work", subject.roots, "cpu", resume=False)

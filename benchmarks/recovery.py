@@ -75,7 +75,7 @@ def measure(subject: Subject, rows: int, windows: int) -> Iterator[dict[str, Any
 
 
 def _run(subject: Subject, method: Method, rows: int, windows: int) -> Iterator[Event]:
-    from slimgpt.run import run
+    from slimgpt.pipeline import run
 
     lessons = RecoverySpec(
         method=method, source=f"local:{subject.calibration}", samples=rows, **COURSE

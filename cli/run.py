@@ -77,7 +77,7 @@ class Run:
 
     def _events(self, workdir: Workdir) -> Iterator[Event]:
         from slimgpt.origins.roots import Roots
-        from slimgpt.run import run
+        from slimgpt.pipeline import run
 
         roots = Roots(models=self.models_root, texts=self.texts_root, confined=False)
         yield from run(self.spec, workdir.path, roots, self.device, resume=workdir.resumed)

@@ -80,7 +80,7 @@ def _write(events: TextIO, event: Event) -> None:
 def _run(options: argparse.Namespace) -> Iterator[Event]:
     spec = _spec(options.spec)
     from slimgpt.origins.roots import Roots
-    from slimgpt.run import run
+    from slimgpt.pipeline import run
 
     roots = Roots(options.models_root, options.texts_root, uploads=options.uploads_root)
     yield from run(spec, options.workdir, roots, options.device, resume=options.resume)

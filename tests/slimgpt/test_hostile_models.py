@@ -18,9 +18,9 @@ from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, SlimGPTError
 from slimgpt.events import Result
 from slimgpt.origins.roots import Roots
-from slimgpt.run import run
+from slimgpt.pipeline import run
 from slimgpt.spec.prune import PruneSpec
-from tests.slimgpt.test_run import SETTINGS, TEXT
+from tests.slimgpt.test_pipeline import SETTINGS, TEXT
 from tests.slimgpt.tiny import Tiny
 
 WEIGHTS = "model.safetensors"

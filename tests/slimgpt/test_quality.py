@@ -8,7 +8,7 @@ import pytest
 
 from slimgpt.events import Perplexity
 from slimgpt.origins.roots import Roots
-from slimgpt.run import run
+from slimgpt.pipeline import run
 from slimgpt.spec.prune import PruneSpec
 
 

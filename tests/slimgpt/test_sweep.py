@@ -16,14 +16,14 @@ from slimgpt.errors import ResumeError, UnreachableTargetError
 from slimgpt.events import Event, LayerFinished, Perplexity, Planned, Result, StageStarted, Warned
 from slimgpt.events import Progress as Counted
 from slimgpt.origins.roots import Roots
+from slimgpt.pipeline import run
 from slimgpt.planning.outlook import look_ahead
 from slimgpt.report import document, json_schema, sweep
 from slimgpt.report.document import ReportError
-from slimgpt.run import run
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.state import Findings
 from slimgpt.staging import Staging
-from tests.slimgpt.test_run import SETTINGS, finish, of_type, prune_layers, roots, weights
+from tests.slimgpt.test_pipeline import SETTINGS, finish, of_type, prune_layers, roots, weights
 from tests.slimgpt.tiny import Tiny
 
 __all__ = ["roots"]

@@ -44,7 +44,7 @@ def test_a_config_alone_says_what_the_files_hold(family: str, tmp_path: Path) ->
 
 
 def test_a_run_says_that_there_are_no_weights(tmp_path: Path) -> None:
-    from slimgpt.run import run
+    from slimgpt.pipeline import run
 
     without_weights(Tiny().save(tmp_path / "model"))
     roots = Roots(tmp_path, tmp_path)

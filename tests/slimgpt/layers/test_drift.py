@@ -14,7 +14,7 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.layers import drift
 from slimgpt.layers.stack import Stack
 from slimgpt.origins.roots import Roots
-from slimgpt.run import run
+from slimgpt.pipeline import run
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny
 

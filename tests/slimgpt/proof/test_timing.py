@@ -16,12 +16,12 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import CalibrationError
 from slimgpt.events import Latency, ModelName, Progress, Warned
 from slimgpt.origins.roots import Roots
+from slimgpt.pipeline import run
 from slimgpt.proof import loaders
 from slimgpt.proof import timing as inference
 from slimgpt.proof.loaders import TRANSFORMERS, Model
 from slimgpt.proof.processes.transformers_timing import Ask, Told
 from slimgpt.proof.timing import Stopwatch
-from slimgpt.run import run
 from slimgpt.spec.prune import InferenceSpec, PruneSpec
 from tests.slimgpt.tiny import Tiny
 

@@ -19,7 +19,7 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import CalibrationError, NumericalError
 from slimgpt.events import Event, LayerFinished, Loss, Perplexity, Result, Warned, parse
 from slimgpt.origins.roots import Roots
-from slimgpt.run import run
+from slimgpt.pipeline import run
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.texts.tokenizer import Tokenizer
 from tests.slimgpt.tiny import Tiny

@@ -18,7 +18,7 @@ from slimgpt.origins.roots import Roots
 from slimgpt.proof import formats
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.formats.test_formats import in_halves
-from tests.slimgpt.test_run import SETTINGS, finish, of_type, roots
+from tests.slimgpt.test_pipeline import SETTINGS, finish, of_type, roots
 from tests.slimgpt.tiny import Tiny
 
 __all__ = ["roots"]

@@ -12,7 +12,7 @@ import pytest
 from slimgpt.errors import CalibrationError
 from slimgpt.events import Event, LayerFinished, Result, TaskScore
 from slimgpt.origins.roots import Roots
-from slimgpt.run import run
+from slimgpt.pipeline import run
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.tasks.sitting import Sitting
 from tests.slimgpt.tasks.conftest import write

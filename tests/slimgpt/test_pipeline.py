@@ -28,7 +28,7 @@ from slimgpt.errors import (
 )
 from slimgpt.events import Event, LayerFinished, Perplexity, Result, Verified, Warned, parse
 from slimgpt.origins.roots import Roots
-from slimgpt.run import run
+from slimgpt.pipeline import run
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.resolve import draw, examine, overlaps
 from slimgpt.texts.tokenizer import Tokenizer
