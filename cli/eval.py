@@ -213,11 +213,11 @@ def _scores(
     quizzes: Sequence[Quiz], checkpoint: Checkpoint, device: torch.device
 ) -> Generator[Event, None, list[TaskResult]]:
     """The tasks' rows of a model, which is loaded whole for them."""
-    from slimgpt.checkpoints import whole
+    from slimgpt.checkpoints.output import whole_model
     from slimgpt.stages.tasks import Candidate, ask
 
     with tempfile.TemporaryDirectory(prefix="slimgpt-eval-") as room:
-        folder = whole.mirror(checkpoint, Path(room) / "model")
+        folder = whole_model.mirror(checkpoint, Path(room) / "model")
         candidate = Candidate("dense", folder, checkpoint.architecture, "")
         steps = (0, sum(len(quiz.leaves) for quiz in quizzes))
         rows = yield from ask(quizzes, candidate, Path(room) / "scores", device, steps)

@@ -17,8 +17,8 @@ import shutil
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
-from slimgpt.checkpoints import fingerprint
-from slimgpt.checkpoints.shards import PartialCheckpoint
+from slimgpt.checkpoints.output import fingerprint
+from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.errors import ResumeError
 from slimgpt.events import Event
 from slimgpt.machine import exhaustion, precision

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slimgpt.checkpoints import architecture as architectures
-from slimgpt.checkpoints import foreign, header, layout
-from slimgpt.checkpoints.architecture import Architecture
+from slimgpt.checkpoints import foreign, header
+from slimgpt.checkpoints.families import architecture as architectures
+from slimgpt.checkpoints.families import layout
+from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.header import TensorInfo
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from slimgpt.checkpoints.architecture import Architecture
+from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.header import FORMATS, TensorInfo
 from slimgpt.errors import UnsupportedModelError
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from slimgpt.checkpoints import architecture as architectures
-from slimgpt.checkpoints import foreign, layout
+from slimgpt.checkpoints import foreign
 from slimgpt.checkpoints.checkpoint import CONFIG, PICKLES, Checkpoint, config_of
+from slimgpt.checkpoints.families import architecture as architectures
+from slimgpt.checkpoints.families import layout
 from slimgpt.checkpoints.header import FORMATS, TensorInfo
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import UnsupportedModelError

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from slimgpt.checkpoints import rope
-from slimgpt.checkpoints.architecture import Architecture
+from slimgpt.checkpoints.families import rope
+from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.formats import builds
 from slimgpt.formats.builds import Build
 from slimgpt.formats.classes import uniform_size

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from slimgpt.checkpoints.architecture import Architecture
+from slimgpt.checkpoints.families.architecture import Architecture
 
 Name = Literal["deci", "openelm", "qwen3", "llama", "qwen3moe", "gemma2", "gemma3"]
 KEYS = (

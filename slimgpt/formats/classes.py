@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slimgpt.checkpoints.architecture import Architecture, LayerSize
+from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.errors import SpecError
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import UnsupportedModelError
 from slimgpt.formats import blueprint, gguf_header, parts
 from slimgpt.formats.blueprint import Blueprint

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from slimgpt.checkpoints.architecture import Architecture
+from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.formats.blueprint import Blueprint
 from slimgpt.formats.vocabulary import Vocabulary
 from slimgpt.spec.prune import GgufType

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from slimgpt.checkpoints.architecture import Architecture, LayerSize
+from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 
 if TYPE_CHECKING:
     from torch import Tensor

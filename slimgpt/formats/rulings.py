@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
-from slimgpt.checkpoints.architecture import Architecture, LayerSize
+from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.errors import SpecError
 from slimgpt.formats import blueprint, classes
 from slimgpt.outlook import Ruling

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slimgpt.checkpoints import layout, published
-from slimgpt.checkpoints.architecture import LayerSize, overrides
 from slimgpt.checkpoints.checkpoint import CONFIG, INDEX, Checkpoint
-from slimgpt.checkpoints.shards import index_of
+from slimgpt.checkpoints.families import layout
+from slimgpt.checkpoints.families.architecture import LayerSize, overrides
+from slimgpt.checkpoints.output import folder as published
+from slimgpt.checkpoints.output.partial import index_of
 from slimgpt.errors import SpecError
 from slimgpt.formats.classes import padded_size, padding_obstacle, stock_of, uniform_size
 from slimgpt.machine.disk import copy, write_text

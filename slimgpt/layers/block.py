@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimgpt.checkpoints.family import Family
+from slimgpt.checkpoints.families.family import Family
 
 Call = dict[str, Any]
 EXPERTS = "mlp.experts"  # of every stock layer with a router

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from slimgpt.checkpoints.architecture import LayerSize
+from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import NumericalError
 from slimgpt.layers.block import Block, Call
 from slimgpt.layers.stack import Stack

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, PretrainedConfig
 
-from slimgpt.checkpoints import architecture as architectures
-from slimgpt.checkpoints import modeling
-from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.families import architecture as architectures
+from slimgpt.checkpoints.families.architecture import LayerSize
+from slimgpt.checkpoints.output import modeling
 from slimgpt.errors import UnsupportedModelError
 from slimgpt.layers import surgery
 from slimgpt.layers.block import Block

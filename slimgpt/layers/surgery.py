@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from slimgpt.checkpoints import rows
-from slimgpt.checkpoints.architecture import Architecture, LayerSize
-from slimgpt.checkpoints.family import Family
+from slimgpt.checkpoints.families import rows
+from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
+from slimgpt.checkpoints.families.family import Family
 from slimgpt.methods.solution import Solution
 
 Tensors = dict[str, Tensor]

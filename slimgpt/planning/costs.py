@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from slimgpt.checkpoints import layout
-from slimgpt.checkpoints.architecture import Architecture, LayerSize
+from slimgpt.checkpoints.families import layout
+from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.errors import SpecError
 from slimgpt.spec.prune import HeadUnit
 

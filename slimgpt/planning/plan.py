@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from slimgpt.checkpoints.architecture import LayerSize
+from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import SpecError, UnreachableTargetError
 from slimgpt.planning import alike, schedule
 from slimgpt.planning.costs import Costs

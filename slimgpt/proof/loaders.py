@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from slimgpt.checkpoints.architecture import Architecture
+from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.machine.precision import DTYPES
 from slimgpt.proof.processes.vllm_timing import Room
 from slimgpt.spec.prune import InferenceSpec

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimgpt.checkpoints.families import Family
+from slimgpt.checkpoints.families.table import Family
 from slimgpt.machine import disk
 from slimgpt.spec.prune import RecoverySpec
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from slimgpt.checkpoints import whole
+from slimgpt.checkpoints.output import whole_model
 from slimgpt.events import Event, ModelName, Warned
 from slimgpt.layers import drift
 from slimgpt.proof import timing
@@ -79,12 +79,14 @@ def _whole_models(findings: Findings, folder: Path) -> Iterator[dict[ModelName, 
     checkpoint, sizes = findings.intake.checkpoint, findings.plan.after
     try:
         folders: dict[ModelName, Path] = {
-            "dense": whole.mirror(checkpoint, folder / "dense"),
-            "pruned": whole.place(findings.partial, checkpoint, sizes, folder / "pruned"),
+            "dense": whole_model.mirror(checkpoint, folder / "dense"),
+            "pruned": whole_model.place(findings.partial, checkpoint, sizes, folder / "pruned"),
         }
         if findings.recovery is not None:
             recovered = findings.recovery.partial
-            folders["recovered"] = whole.place(recovered, checkpoint, sizes, folder / "recovered")
+            folders["recovered"] = whole_model.place(
+                recovered, checkpoint, sizes, folder / "recovered"
+            )
         architecture = checkpoint.architecture
         yield {name: timing.Model(path, architecture) for name, path in folders.items()}
     finally:

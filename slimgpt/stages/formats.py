@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.events import Verified, Warned
 from slimgpt.formats import gguf_file, rulings
 from slimgpt.machine import disk

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.checkpoints.shards import PartialCheckpoint
+from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Event, LayerFinished, Progress, Warned
 from slimgpt.layers import survey
 from slimgpt.layers.sequence import DenseVariances, PrunedLayer, prune_layer

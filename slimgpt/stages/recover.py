@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from slimgpt.checkpoints import whole
-from slimgpt.checkpoints.shards import PartialCheckpoint
+from slimgpt.checkpoints.output import whole_model as whole
+from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Event, Loss, Progress
 from slimgpt.machine import disk
 from slimgpt.planning.plan import Plan

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from slimgpt.checkpoints.shards import PartialCheckpoint
+from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Latency, ModelName, Perplexity, TaskScore, Verified
 from slimgpt.layers.stack import Stack
 from slimgpt.planning.plan import Plan

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from slimgpt.checkpoints.architecture import Architecture
+from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.events import Event, ModelName, Progress, TaskScore, Warned
 from slimgpt.machine import disk
 from slimgpt.tasks import scores

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import slimgpt
-from slimgpt.checkpoints import provenance, published
-from slimgpt.checkpoints.provenance import Origin
-from slimgpt.checkpoints.shards import PartialCheckpoint, link
+from slimgpt.checkpoints.output import folder as published
+from slimgpt.checkpoints.output import provenance
+from slimgpt.checkpoints.output.partial import PartialCheckpoint, link
+from slimgpt.checkpoints.output.provenance import Origin
 from slimgpt.events import Event, PointEvent, Progress, Verified, Warned
 from slimgpt.layers.stack import Stack
 from slimgpt.machine import disk, memory

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from slimgpt.checkpoints import whole
-from slimgpt.checkpoints.architecture import Architecture
+from slimgpt.checkpoints.families.architecture import Architecture
+from slimgpt.checkpoints.output import whole_model
 from slimgpt.errors import BrokenCheckpointError, MemoryExhaustedError
 from slimgpt.tasks.quiz import SEED, Leaf
 from slimgpt.texts.tokenizer import Tokenizer
@@ -61,7 +61,7 @@ class Sitting:
         tokenizer = Tokenizer.load(folder).inner
         require_prefix(tokenizer)
         tokenizer.deprecation_warnings[TOO_LONG] = True  # said already: the harness cuts, we count
-        model = whole.load(folder, architecture.family, architecture.dtype, device)
+        model = whole_model.load(folder, architecture.family, architecture.dtype, device)
         together = batch_size(architecture.vocabulary, device)
         self._model = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=together)
 

@@ -24,9 +24,9 @@ import transformers
 from rich.console import Console
 from torch import Tensor
 
-from slimgpt.checkpoints.architecture import Architecture
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.checkpoints.families import FAMILIES
+from slimgpt.checkpoints.families.architecture import Architecture
+from slimgpt.checkpoints.families.table import FAMILIES
 from slimgpt.formats import builds, gguf_file, rulings, stock
 from slimgpt.layers.stack import Stack
 from slimgpt.proof import formats

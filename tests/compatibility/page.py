@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from slimgpt.checkpoints.families import FAMILIES, READ_AS_ANOTHER
+from slimgpt.checkpoints.families.table import FAMILIES, READ_AS_ANOTHER
 from slimgpt.spec.prune import Format
 
 PAGE = Path(__file__).parents[2] / "docs/compatibility.md"

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from slimgpt.checkpoints.families import FAMILIES, READ_AS_ANOTHER
+from slimgpt.checkpoints.families.table import FAMILIES, READ_AS_ANOTHER
 from tests.compatibility import page
 
 TEXT = page.PAGE.read_text(encoding="utf-8")

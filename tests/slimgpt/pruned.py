@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slimgpt.checkpoints import published
-from slimgpt.checkpoints.architecture import Architecture, LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.checkpoints.shards import PartialCheckpoint
+from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
+from slimgpt.checkpoints.output import folder as published
+from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.layers import surgery
 from slimgpt.methods.solution import Solution
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from slimgpt.checkpoints import families
+from slimgpt.checkpoints.families import table
 
 FAMILIES = (
     *("llama", "mistral", "qwen2", "qwen3", "granite", "olmo2", "gemma2", "gemma3_text", "phi3"),
@@ -120,7 +120,7 @@ class Tiny:
         return model.to(getattr(torch, self.dtype))
 
     def _config(self) -> Any:
-        family = families.FAMILIES[self.family]
+        family = table.FAMILIES[self.family]
         keys = family.keys
         values: dict[str, Any] = {
             "vocab_size": BYTES if self.tokenizer else self.vocabulary,

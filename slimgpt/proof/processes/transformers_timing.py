@@ -2,7 +2,7 @@
 
     python -m slimgpt.proof.processes.transformers_timing PARENT_PID FOLDER MODEL_TYPE DTYPE DEVICE THREADS
 
-FOLDER is one that `slimgpt.checkpoints.whole` has made. Every line of standard input is an `Ask` as
+FOLDER is one that `slimgpt.checkpoints.output.whole_model` has made. Every line of standard input is an `Ask` as
 JSON, every line of standard output the `Told` that answers it. Two of these, asked in turn, time
 two models under the same load of the machine, each with a peak of memory of its own.
 """
@@ -18,8 +18,8 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from slimgpt.checkpoints import whole
-from slimgpt.checkpoints.families import FAMILIES
+from slimgpt.checkpoints.families.table import FAMILIES
+from slimgpt.checkpoints.output import whole_model
 from slimgpt.machine import memory, precision
 
 
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(int(threads))
     precision.refuse_tf32()
     device = torch.device(device_name)
-    model = whole.load(Path(folder), FAMILIES[model_type], dtype, device)
+    model = whole_model.load(Path(folder), FAMILIES[model_type], dtype, device)
     for line in sys.stdin:
         print(answer(model, Ask.model_validate_json(line), device).model_dump_json(), flush=True)  # noqa: T201
 

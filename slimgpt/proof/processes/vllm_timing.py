@@ -2,7 +2,7 @@
 
     python -m slimgpt.proof.processes.vllm_timing PARENT_PID FOLDER DTYPE DEVICE ROOM
 
-FOLDER is one that `slimgpt.checkpoints.whole` has made, and its modelling file is the engine's own:
+FOLDER is one that `slimgpt.checkpoints.output.whole_model` has made, and its modelling file is the engine's own:
 that is the code which `trust_remote_code` trusts. ROOM is a `Room` as JSON. The engine of vLLM runs
 within this process, so that all prompts of a batch are there before its first step, and
 so that it ends with this process. Caches of prefixes are off: every prompt is read anew.

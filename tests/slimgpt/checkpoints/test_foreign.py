@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from slimgpt.checkpoints import whole
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.output import whole_model
 from slimgpt.errors import UnsupportedModelError
 from slimgpt.layers.stack import Stack
 from slimgpt.texts.tokenizer import Tokenizer
@@ -68,8 +68,8 @@ def test_baichuan_computes_and_is_published_as_a_llama(tmp_path: Path) -> None:
 
 def test_the_whole_of_baichuan_is_loaded_under_the_names_of_llama(tmp_path: Path) -> None:
     checkpoint = Checkpoint.open(baichuan(tmp_path / "model"))
-    folder = whole.mirror(checkpoint, tmp_path / "mirror")
-    model = whole.load(folder, checkpoint.architecture.family, "float32", CPU)
+    folder = whole_model.mirror(checkpoint, tmp_path / "mirror")
+    model = whole_model.load(folder, checkpoint.architecture.family, "float32", CPU)
     with torch.no_grad():
         assert torch.equal(model(tokens(LLAMA)).logits, expected(LLAMA))
 
@@ -119,7 +119,7 @@ def test_names_without_the_body_are_those_with_it(family: str, tmp_path: Path) -
     save_file(short, folder / "model.safetensors")
     checkpoint = Checkpoint.open(folder)
     assert torch.equal(Stack(checkpoint, CPU).logits(tokens(tiny)), expected(tiny))
-    mirror = whole.mirror(checkpoint, tmp_path / "mirror")
-    model = whole.load(mirror, checkpoint.architecture.family, "float32", CPU)
+    mirror = whole_model.mirror(checkpoint, tmp_path / "mirror")
+    model = whole_model.load(mirror, checkpoint.architecture.family, "float32", CPU)
     with torch.no_grad():
         assert torch.equal(model(tokens(tiny)).logits, expected(tiny))

@@ -12,9 +12,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from slimgpt.checkpoints import families
-from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.families import table
+from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import SpecError, UnsupportedModelError, VerificationError
 from slimgpt.formats import blueprint, builds, classes, gguf_file, rulings, stock
 from slimgpt.formats.blueprint import Blueprint
@@ -189,7 +189,7 @@ def test_what_llama_cpp_computes_otherwise_is_refused(
 
 @pytest.mark.parametrize("family", builds.BUILDS)
 def test_a_key_that_is_left_out_means_what_it_means_to_transformers(family: str) -> None:
-    row = families.FAMILIES[family]
+    row = table.FAMILIES[family]
     config = AutoConfig.for_model(family)
     for key, value in row.defaults.items():
         if key not in ("decoder_sparse_step", "num_local_experts"):

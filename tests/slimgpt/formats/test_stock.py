@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.checkpoints.families import FAMILIES
+from slimgpt.checkpoints.families.table import FAMILIES
 from slimgpt.errors import SpecError
 from slimgpt.formats import rulings, stock
 from slimgpt.layers.stack import Stack

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from slimgpt.checkpoints import whole
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.output import whole_model
 from slimgpt.layers import drift
 from slimgpt.layers.stack import Stack
 from slimgpt.origins.roots import Roots
@@ -44,8 +44,8 @@ def test_the_stream_is_that_of_transformers(pruned: Path, tmp_path: Path) -> Non
     found = list(drift.measure(Stack(dense, CPU), Stack(smaller, CPU), tokens))
     states = []
     for checkpoint in (dense, smaller):
-        folder = whole.mirror(checkpoint, tmp_path / "mirror")
-        model = whole.load(folder, checkpoint.architecture.family, "float32", CPU)
+        folder = whole_model.mirror(checkpoint, tmp_path / "mirror")
+        model = whole_model.load(folder, checkpoint.architecture.family, "float32", CPU)
         states.append(_layer_outputs(model, tokens))
     for one, before, after in zip(found, *states, strict=True):
         expected = float((after - before).pow(2).sum() / before.pow(2).sum())

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.checkpoints.families import FAMILIES as FAMILY_ROWS
+from slimgpt.checkpoints.families.architecture import LayerSize
+from slimgpt.checkpoints.families.table import FAMILIES as FAMILY_ROWS
 from slimgpt.layers.sequence import PrunedLayer, prune_layer
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods

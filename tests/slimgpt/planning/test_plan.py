@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slimgpt.checkpoints import architecture
+from slimgpt.checkpoints.families import architecture
 from slimgpt.errors import SpecError, UnreachableTargetError
 from slimgpt.planning import costs, plan
 from slimgpt.spec.prune import PruneSpec

@@ -11,8 +11,8 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
-from slimgpt.checkpoints import whole
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.output import whole_model
 from slimgpt.errors import CalibrationError
 from slimgpt.events import Latency, ModelName, Progress, Warned
 from slimgpt.origins.roots import Roots
@@ -45,7 +45,7 @@ def place(tmp_path: Path) -> Path:
 def test_what_is_timed_is_greedy_generation(place: Path) -> None:
     """The ids are those of transformers' own `generate`."""
     checkpoint = Checkpoint.open(place / "model")
-    folder = whole.mirror(checkpoint, place / "mirror")
+    folder = whole_model.mirror(checkpoint, place / "mirror")
     words = TRANSFORMERS.words(Model(folder, checkpoint.architecture), CPU, ONCE)
     with Stopwatch(words) as watch:
         told = [watch.ask(Ask(batch=3, prompt_tokens=5, new_tokens=7)) for _ in range(2)]
@@ -98,8 +98,8 @@ def test_a_job_times_dense_and_pruned_model(place: Path) -> None:
 
 def test_a_model_that_cannot_be_timed_costs_a_warning(place: Path) -> None:
     checkpoint = Checkpoint.open(place / "model")
-    good = whole.mirror(checkpoint, place / "good")
-    torn = whole.mirror(checkpoint, place / "torn")
+    good = whole_model.mirror(checkpoint, place / "good")
+    torn = whole_model.mirror(checkpoint, place / "torn")
     (torn / "config.json").write_text("{")
     models: dict[ModelName, Model] = {
         "dense": Model(good, checkpoint.architecture),
@@ -122,7 +122,7 @@ def test_a_vllm_that_does_not_work_costs_a_warning(
     monkeypatch.syspath_prepend(package.parent)
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
     checkpoint = Checkpoint.open(place / "model")
-    mirror = whole.mirror(checkpoint, place / "mirror")
+    mirror = whole_model.mirror(checkpoint, place / "mirror")
     models: dict[ModelName, Model] = {"dense": Model(mirror, checkpoint.architecture)}
     events = list(inference.measure(ONCE, models, CPU))
     rows = [event for event in events if isinstance(event, Latency)]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from slimgpt.checkpoints import whole
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.output import whole_model
 from slimgpt.recovery import student
 from slimgpt.spec.prune import RecoverySpec
 from tests.slimgpt.tiny import FAMILIES, ROUTED, Tiny
@@ -17,10 +17,13 @@ from tests.slimgpt.tiny import FAMILIES, ROUTED, Tiny
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f not in ROUTED])
 def test_sparing_memory_changes_no_gradient(family: str, tmp_path: Path) -> None:
     checkpoint = Checkpoint.open(Tiny(family).save(tmp_path / "model"))
-    folder, row = whole.mirror(checkpoint, tmp_path / "mirror"), checkpoint.architecture.family
+    folder, row = (
+        whole_model.mirror(checkpoint, tmp_path / "mirror"),
+        checkpoint.architecture.family,
+    )
     gradients = []
     for spares in (False, True):
-        base = whole.load(folder, row, "float32", torch.device("cpu"))
+        base = whole_model.load(folder, row, "float32", torch.device("cpu"))
         if spares:
             student.spare_memory(base)
         model = student.with_adapters(base, RecoverySpec(dropout=0.0), row)

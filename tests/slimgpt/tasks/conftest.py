@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from slimgpt.checkpoints import whole
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.output import whole_model
 from slimgpt.origins.roots import Roots
 from slimgpt.spec.prune import EvaluationSpec
 from slimgpt.stages.tasks import Candidate, ask
@@ -37,7 +37,7 @@ def scored(roots: Roots, tmp_path: Path) -> Scored:
     def run(model: Path, evaluation: Mapping[str, Any]) -> dict[tuple[str, str], Score]:
         quizzes = prepare(EvaluationSpec.model_validate({"texts": [], **evaluation}), roots)
         checkpoint = Checkpoint.open(model)
-        folder = whole.mirror(checkpoint, tmp_path / "mirror")
+        folder = whole_model.mirror(checkpoint, tmp_path / "mirror")
         candidate = Candidate("dense", folder, checkpoint.architecture, str(model))
         steps = (0, sum(len(quiz.leaves) for quiz in quizzes))
         asking = ask(quizzes, candidate, tmp_path / "kept", CPU, steps)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from slimgpt.checkpoints.family import Family, RopeKeys
+from slimgpt.checkpoints.families.family import Family, RopeKeys
 
 DEFAULT_THETA = 10000.0  # of all supported families but Gemma 3, in every version of transformers
 FULL, SLIDING = "full_attention", "sliding_attention"

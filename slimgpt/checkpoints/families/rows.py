@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slimgpt.checkpoints.architecture import Architecture, LayerSize
+from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 
 
 def of_heads(

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from slimgpt.checkpoints import fingerprint
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.checkpoints.shards import PartialCheckpoint
+from slimgpt.checkpoints.output import fingerprint
+from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.errors import ResumeError, StorageError
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-from slimgpt.checkpoints import published
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.output import folder as published
 from slimgpt.errors import ModelNotFoundError
 from tests.slimgpt.pruned import Kept, lots, mask, publish
 from tests.slimgpt.tiny import FALCON_7B, FALCON_OLD, FAMILIES, Tiny, tokens

@@ -14,12 +14,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from slimgpt.checkpoints import architecture as architectures
-from slimgpt.checkpoints import modeling, rope
-from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import CONFIG, Checkpoint
-from slimgpt.checkpoints.family import Family
-from slimgpt.checkpoints.modeling import MODELING
+from slimgpt.checkpoints.families import architecture as architectures
+from slimgpt.checkpoints.families import rope
+from slimgpt.checkpoints.families.architecture import LayerSize
+from slimgpt.checkpoints.families.family import Family
+from slimgpt.checkpoints.output import modeling
+from slimgpt.checkpoints.output.modeling import MODELING
 from slimgpt.machine.disk import copy, write_text
 
 TOKENIZER_CONFIG = "tokenizer_config.json"

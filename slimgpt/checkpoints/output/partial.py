@@ -23,8 +23,8 @@ from typing import Any
 from torch import Tensor
 
 from slimgpt.checkpoints import header, tensorfile
-from slimgpt.checkpoints.architecture import Architecture
 from slimgpt.checkpoints.checkpoint import INDEX, Checkpoint
+from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.header import TensorInfo
 from slimgpt.errors import ResumeError, StorageError
 from slimgpt.machine import disk

@@ -8,8 +8,8 @@ transformers.
 
 from __future__ import annotations
 
-from slimgpt.checkpoints import defaults
-from slimgpt.checkpoints.family import Config, Family, Keys, RopeKeys, on
+from slimgpt.checkpoints.families import defaults
+from slimgpt.checkpoints.families.family import Config, Family, Keys, RopeKeys, on
 
 __all__ = ["FAMILIES", "OTHERS", "READ_AS_ANOTHER", "Family"]
 

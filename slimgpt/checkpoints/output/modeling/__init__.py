@@ -10,7 +10,7 @@ import re
 from importlib import resources
 from types import ModuleType
 
-from slimgpt.checkpoints.family import Family
+from slimgpt.checkpoints.families.family import Family
 
 MODELING = "modeling_slimgpt.py"
 

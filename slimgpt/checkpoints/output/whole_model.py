@@ -15,11 +15,12 @@ from typing import Any
 import torch
 import transformers
 
-from slimgpt.checkpoints import modeling, published
-from slimgpt.checkpoints.architecture import LayerSize
 from slimgpt.checkpoints.checkpoint import INDEX, Checkpoint
-from slimgpt.checkpoints.families import Family
-from slimgpt.checkpoints.shards import PartialCheckpoint
+from slimgpt.checkpoints.families.architecture import LayerSize
+from slimgpt.checkpoints.families.table import Family
+from slimgpt.checkpoints.output import folder as published
+from slimgpt.checkpoints.output import modeling
+from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.machine import disk
 from slimgpt.machine.precision import DTYPES
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from slimgpt.checkpoints import architecture as architectures
-from slimgpt.checkpoints.architecture import Architecture, LayerSize
-from slimgpt.checkpoints.family import Family
+from slimgpt.checkpoints.families import architecture as architectures
+from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
+from slimgpt.checkpoints.families.family import Family
 
 Shapes = dict[str, tuple[int, ...]]
 BUFFERS = "rotary_emb.inv_freq"  # old Llama checkpoints carry it; transformers computes it

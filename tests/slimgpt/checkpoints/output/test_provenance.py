@@ -10,9 +10,9 @@ import pytest
 import safetensors
 
 import slimgpt
-from slimgpt.checkpoints import provenance
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.checkpoints.provenance import Origin
+from slimgpt.checkpoints.output import provenance
+from slimgpt.checkpoints.output.provenance import Origin
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny
 

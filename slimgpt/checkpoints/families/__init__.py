@@ -1,0 +1,1 @@
+"""The model families: a table, and what their config.json says of sizes and tensors."""

@@ -1,0 +1,1 @@
+"""What the engine writes: finished layers, and the checkpoint folder that is published."""
