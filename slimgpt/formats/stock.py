@@ -17,7 +17,7 @@ from slimgpt.checkpoints.families.architecture import LayerSize, overrides
 from slimgpt.checkpoints.output import folder as published
 from slimgpt.checkpoints.output.partial import index_of
 from slimgpt.errors import SpecError
-from slimgpt.formats.classes import padded_size, padding_obstacle, stock_of, uniform_size
+from slimgpt.formats.stock_classes import padded_size, padding_obstacle, stock_of, uniform_size
 from slimgpt.machine.disk import copy, write_text
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from slimgpt.checkpoints import outline
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.events import LayerOutlook, PlannedPoint
-from slimgpt.formats import rulings
+from slimgpt.formats import support
 from slimgpt.origins.resolve import resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.outlook import Outlook, Ruling
@@ -35,8 +35,8 @@ def look_ahead(spec: PruneSpec, roots: Roots) -> Outlook:
     positions = checkpoint.architecture.family.keys.positions
     points = [(point.ratio, forecast.make(checkpoint, point)) for point in spec.points]
     made = min((one for _, one in points), key=lambda one: one.plan.parameters_after)
-    models = [rulings.sized(checkpoint.architecture, one.plan.after) for _, one in points]
-    formats = rulings.all_of(models, checkpoint.config)
+    models = [support.sized(checkpoint.architecture, one.plan.after) for _, one in points]
+    formats = support.all_of(models, checkpoint.config)
     return Outlook(
         parameters_before=made.plan.parameters_before,
         parameters_after=made.plan.parameters_after,
@@ -50,7 +50,7 @@ def look_ahead(spec: PruneSpec, roots: Roots) -> Outlook:
         layers=_layers(made),
         points=[_point(ratio, one) for ratio, one in points if ratio is not None and spec.ratios],
         formats=formats,
-        loaders=rulings.loaders(rulings.sized(checkpoint.architecture, made.plan.after)),
+        loaders=support.loaders(support.sized(checkpoint.architecture, made.plan.after)),
         warnings=[
             *warnings,
             *_too_long(spec, checkpoint.config.get(positions)),
@@ -88,7 +88,7 @@ def _ruled_out(spec: PruneSpec, formats: Sequence[Ruling]) -> list[str]:
     out = [one for one in formats if one.format in spec.formats and not one.possible]
     return [
         f"formats: `{one.format}` cannot hold this model: {one.reason}, a job of it fails; "
-        f"{rulings.HINTS[one.format]}"
+        f"{support.HINTS[one.format]}"
         for one in out
     ]
 

@@ -18,7 +18,9 @@ from torch import Tensor
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError, VerificationError
 from slimgpt.events import Verified
-from slimgpt.formats import builds, gguf_file, stock
+from slimgpt.formats import stock
+from slimgpt.formats.gguf import architectures
+from slimgpt.formats.gguf import file as gguf_file
 from slimgpt.layers.stack import Stack
 from slimgpt.proof.load import STDERR_LINES, environment, verify
 from slimgpt.spec.prune import Format, GgufType
@@ -160,7 +162,7 @@ def prove_gguf(checkpoint: Checkpoint, file: Path, kind: GgufType, probe: Probe)
 
 def _share(checkpoint: Checkpoint, kind: GgufType, probe: Probe) -> float:
     share = max(SHARES[kind], SHARES[OWN[probe.logits.dtype]])
-    gelu = builds.of(checkpoint.architecture).activations is builds.GELU
+    gelu = architectures.of(checkpoint.architecture).activations is architectures.GELU
     return max(share, GELU_SHARE) if gelu else share
 
 

@@ -11,7 +11,8 @@ from slimgpt.checkpoints import companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError, StorageError
 from slimgpt.events import Event, Progress
-from slimgpt.formats import gguf_file, rulings
+from slimgpt.formats import support
+from slimgpt.formats.gguf import file
 from slimgpt.machine import disk, exhaustion, precision
 from slimgpt.proof import formats as proof
 from slimgpt.proof import vllm
@@ -45,17 +46,17 @@ def export(
             raise StorageError(f"{destination} exists already", hint="choose another folder")
         checkpoint = Checkpoint.open(model)
         companions.check(checkpoint.location)
-        wanted = [form for form in rulings.FURTHER if form in formats]
-        for other in set(formats) - set(rulings.FURTHER):
+        wanted = [form for form in support.FURTHER if form in formats]
+        for other in set(formats) - set(support.FURTHER):
             raise SpecError(
                 f"format `{other}` is not one to export to",
-                hint=f"choose among {', '.join(rulings.FURTHER)}; a pruned folder is `exact`",
+                hint=f"choose among {', '.join(support.FURTHER)}; a pruned folder is `exact`",
             )
         for form in wanted:
             proof.require(form)
-            rulings.require(form, checkpoint.architecture, checkpoint.config)
+            support.require(form, checkpoint.architecture, checkpoint.config)
         if "gguf" in wanted:
-            gguf_file.read_vocabulary(checkpoint)  # refused before anything is written
+            file.read_vocabulary(checkpoint)  # refused before anything is written
         probe = proof.probe_of(checkpoint, precision.device_for(device))
         yield from _written(checkpoint, destination, wanted, probe, stored)
 

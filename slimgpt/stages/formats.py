@@ -8,7 +8,8 @@ from pathlib import Path
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.events import Verified, Warned
-from slimgpt.formats import gguf_file, rulings
+from slimgpt.formats import support
+from slimgpt.formats.gguf import file
 from slimgpt.machine import disk
 from slimgpt.proof import formats, vllm
 from slimgpt.spec.prune import Format, PruneSpec
@@ -16,7 +17,7 @@ from slimgpt.spec.prune import Format, PruneSpec
 
 def wanted(spec: PruneSpec) -> list[Format]:
     """What a job writes beside `exact`, in the order in which it does."""
-    return [form for form in rulings.FURTHER if form in spec.formats]
+    return [form for form in support.FURTHER if form in spec.formats]
 
 
 def require(spec: PruneSpec, checkpoint: Checkpoint, after: Sequence[LayerSize]) -> None:
@@ -30,12 +31,12 @@ def require(spec: PruneSpec, checkpoint: Checkpoint, after: Sequence[LayerSize])
         SpecError: a library is missing, or a format cannot hold such layers.
         UnsupportedModelError: llama.cpp has no such tokenizer.
     """
-    pruned = rulings.sized(checkpoint.architecture, after)
+    pruned = support.sized(checkpoint.architecture, after)
     for form in wanted(spec):
         formats.require(form)
-        rulings.require(form, pruned, checkpoint.config)
+        support.require(form, pruned, checkpoint.config)
         if form == "gguf":
-            gguf_file.read_vocabulary(checkpoint)
+            file.read_vocabulary(checkpoint)
 
 
 def write(spec: PruneSpec, folder: Path, probe: formats.Probe) -> Iterator[Verified | Warned]:

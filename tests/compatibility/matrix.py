@@ -27,7 +27,9 @@ from torch import Tensor
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.families.table import FAMILIES
-from slimgpt.formats import builds, gguf_file, rulings, stock
+from slimgpt.formats import stock, support
+from slimgpt.formats.gguf import architectures
+from slimgpt.formats.gguf import file as gguf_file
 from slimgpt.layers.stack import Stack
 from slimgpt.proof import formats
 from slimgpt.spec.prune import Format
@@ -76,7 +78,7 @@ class Sample:
 
     def _one_size(self, form: Format) -> bool:
         """Whether llama.cpp has the family in layers of one size alone."""
-        build = builds.BUILDS.get(self.different.architecture.family.model_type)
+        build = architectures.BUILDS.get(self.different.architecture.family.model_type)
         return form == "gguf" and build is not None and build.one_size
 
     def expected(self, form: Format) -> Tensor:
@@ -200,7 +202,7 @@ def ruled_out(form: Format, samples: list[Sample]) -> Cells:
     cells: Cells = {}
     for one in samples:
         source = one.of(form)
-        reason = rulings.obstacle(form, source.architecture, source.config)
+        reason = support.obstacle(form, source.architecture, source.config)
         for column in (column for column in page.COLUMNS if column.form == form):
             why = reason or page.missing(column.loader)
             if form != "exact" and column.loader == OLD and source.architecture.family.soft_caps:

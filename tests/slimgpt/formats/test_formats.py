@@ -16,8 +16,10 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families import table
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import SpecError, UnsupportedModelError, VerificationError
-from slimgpt.formats import blueprint, builds, classes, gguf_file, rulings, stock
-from slimgpt.formats.blueprint import Blueprint
+from slimgpt.formats import stock, stock_classes, support
+from slimgpt.formats.gguf import architectures, hyperparameters
+from slimgpt.formats.gguf import file as gguf_file
+from slimgpt.formats.gguf.hyperparameters import Blueprint
 from slimgpt.layers.stack import Stack
 from slimgpt.proof import formats
 from slimgpt.spec.prune import GgufType
@@ -96,7 +98,7 @@ def test_llama_cpp_computes_what_transformers_computes(name: str, tmp_path: Path
     from slimgpt.proof.processes.llama_cpp_logprobs import Loaded
 
     checkpoint = pruned(FAMILIES[name], tmp_path)
-    assert classes.uniform_size(checkpoint.architecture.sizes) is None
+    assert stock_classes.uniform_size(checkpoint.architecture.sizes) is None
     gguf_file.write(checkpoint, tmp_path / "model.gguf", "f32")
 
     model = AutoModelForCausalLM.from_pretrained(checkpoint.folder, trust_remote_code=True).eval()
@@ -146,8 +148,8 @@ def test_rounding_passes_and_another_model_does_not(
         plan = draw(*args)
         return replace(plan, rope={**plan.rope, "rope_theta": 2 * plan.rope["rope_theta"]})
 
-    draw = blueprint.draw
-    monkeypatch.setattr(blueprint, "draw", turned)
+    draw = hyperparameters.draw
+    monkeypatch.setattr(hyperparameters, "draw", turned)
     gguf_file.write(shipped, file, stored)
     with pytest.raises(VerificationError, match="differs"):
         formats.prove_gguf(shipped, file, stored, probe)
@@ -160,8 +162,8 @@ def test_rounded_routers_are_judged_by_the_median_and_the_proof_says_so(
     probe = formats.probe_of(same, torch.device("cpu"))
     gguf_file.write(same, file, "bf16")
     assert "bf16, the median of 16 places" in formats.prove_gguf(same, file, "bf16", probe).loader
-    draw = blueprint.draw
-    monkeypatch.setattr(blueprint, "draw", lambda *args: in_halves(draw(*args)))
+    draw = hyperparameters.draw
+    monkeypatch.setattr(hyperparameters, "draw", lambda *args: in_halves(draw(*args)))
     gguf_file.write(same, file, "bf16")
     with pytest.raises(VerificationError, match="differs"):
         formats.prove_gguf(same, file, "bf16", probe)
@@ -184,17 +186,17 @@ def test_what_llama_cpp_computes_otherwise_is_refused(
     model: Tiny, reason: str, tmp_path: Path
 ) -> None:
     dense = Checkpoint.open(model.save(tmp_path / "dense"))
-    assert reason in blueprint.obstacle(dense.architecture, dense.config)
+    assert reason in hyperparameters.obstacle(dense.architecture, dense.config)
 
 
-@pytest.mark.parametrize("family", builds.BUILDS)
+@pytest.mark.parametrize("family", architectures.BUILDS)
 def test_a_key_that_is_left_out_means_what_it_means_to_transformers(family: str) -> None:
     row = table.FAMILIES[family]
     config = AutoConfig.for_model(family)
     for key, value in row.defaults.items():
         if key not in ("decoder_sparse_step", "num_local_experts"):
             assert getattr(config, key) == value, key
-    written = {"rms_norm_eps", row.keys.positions, *builds.KEYS}
+    written = {"rms_norm_eps", row.keys.positions, *architectures.KEYS}
     known = {key for key in written if getattr(config, key, None)}
     assert known <= {*row.defaults}
 
@@ -263,15 +265,15 @@ def test_layers_of_one_size_are_a_stock_class(name: str, groups: int, tmp_path: 
 def test_what_a_format_cannot_hold_is_said_with_the_reason(tmp_path: Path) -> None:
     dense = Checkpoint.open(Tiny("opt").save(tmp_path / "opt"))
     with pytest.raises(SpecError, match="opt"):
-        rulings.require("gguf", dense.architecture, dense.config)
+        support.require("gguf", dense.architecture, dense.config)
     different = pruned(FAMILIES["llama"], tmp_path / "llama")
     with pytest.raises(SpecError, match="different sizes"):
-        rulings.require("uniform", different.architecture, different.config)
+        support.require("uniform", different.architecture, different.config)
     scaled = dict(different.config, rope_scaling={"rope_type": "yarn", "factor": 2.0})
-    assert "yarn" in blueprint.obstacle(different.architecture, scaled)
+    assert "yarn" in hyperparameters.obstacle(different.architecture, scaled)
     partial = Tiny("phi3", own={"partial_rotary_factor": 0.5}).save(tmp_path / "phi3")
     turned = Checkpoint.open(partial)
-    assert "the whole width" in blueprint.obstacle(turned.architecture, turned.config)
+    assert "the whole width" in hyperparameters.obstacle(turned.architecture, turned.config)
 
 
 def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused(tmp_path: Path) -> None:
@@ -297,7 +299,7 @@ def test_phi_3_is_named_where_its_tokens_are_and_nowhere_else(tmp_path: Path) ->
 def test_loaders_are_told_by_the_sizes(tmp_path: Path) -> None:
     dense = Checkpoint.open(Tiny("llama", hidden=64, channels=96).save(tmp_path / "dense"))
     sizes = [LayerSize(4, 2, 96), LayerSize(2, 1, 64), LayerSize(4, 2, 32)]
-    told = rulings.loaders(rulings.sized(dense.architecture, sizes))
+    told = support.loaders(support.sized(dense.architecture, sizes))
     assert "every row is a multiple of 32" in told["32-blocks"]
     assert "hidden size" in told["256-blocks"]
     assert told["tensor parallel"] == (

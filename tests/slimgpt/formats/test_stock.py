@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.table import FAMILIES
 from slimgpt.errors import SpecError
-from slimgpt.formats import rulings, stock
+from slimgpt.formats import stock, support
 from slimgpt.layers.stack import Stack
 from tests.compatibility.matrix import alike
 from tests.slimgpt.pruned import lots, publish
@@ -45,7 +45,7 @@ def test_layers_of_one_size_are_a_stock_class(family: str, tmp_path: Path) -> No
     pruned = Checkpoint.open(publish(whole, alike(whole.architecture), tmp_path / "pruned"))
     (tmp_path / "out").mkdir()
     if reason := UNIFORM.get(family):
-        assert reason in rulings.obstacle("uniform", pruned.architecture, pruned.config)
+        assert reason in support.obstacle("uniform", pruned.architecture, pruned.config)
         with pytest.raises(SpecError, match=reason):
             stock.write_uniform(pruned, tmp_path / "out")
         assert not list((tmp_path / "out").iterdir())
@@ -62,7 +62,7 @@ def test_zeros_fill_layers_up_and_compute_nothing(family: str, tmp_path: Path) -
     pruned = Checkpoint.open(publish(whole, lots(whole.architecture, seed=2), tmp_path / "pruned"))
     (tmp_path / "out").mkdir()
     if reason := PADDED.get(family):
-        assert reason in rulings.obstacle("padded", pruned.architecture, pruned.config)
+        assert reason in support.obstacle("padded", pruned.architecture, pruned.config)
         with pytest.raises(SpecError, match=reason):
             stock.write_padded(pruned, tmp_path / "out")
         assert not list((tmp_path / "out").iterdir())

@@ -10,7 +10,7 @@ import pytest
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError, StorageError, UnsupportedModelError, VerificationError
 from slimgpt.events import Event, Verified
-from slimgpt.formats import blueprint
+from slimgpt.formats.gguf import hyperparameters
 from slimgpt.stages.export import export
 from tests.slimgpt.formats.test_formats import in_halves
 from tests.slimgpt.pruned import lots, publish
@@ -42,9 +42,9 @@ def test_a_file_that_computes_something_else_is_not_left_behind(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Llama's queries and keys without the order that llama.cpp turns them in."""
-    draw = blueprint.draw
+    draw = hyperparameters.draw
     monkeypatch.setattr(
-        blueprint,
+        hyperparameters,
         "draw",
         lambda *args: in_halves(draw(*args)),
     )

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from slimgpt.errors import SlimGPTError, SpecError, VerificationError
 from slimgpt.events import LayerFinished, Result, Verified
-from slimgpt.formats import blueprint
+from slimgpt.formats.gguf import hyperparameters
 from slimgpt.origins.roots import Roots
 from slimgpt.proof import formats
 from slimgpt.spec.prune import PruneSpec
@@ -99,10 +99,10 @@ def test_a_file_that_computes_something_else_ends_the_job_and_costs_no_layer(
     """Llama's queries and keys without the order that llama.cpp turns them in."""
     shutil.copytree(SHIPPED, tmp_path / "model", ignore=shutil.ignore_patterns("texts"))
     work = tmp_path / "work"
-    draw = blueprint.draw
+    draw = hyperparameters.draw
     with monkeypatch.context() as patch:
         patch.setattr(
-            blueprint,
+            hyperparameters,
             "draw",
             lambda *args: in_halves(draw(*args)),
         )

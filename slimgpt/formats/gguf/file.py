@@ -19,10 +19,11 @@ from torch import Tensor
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import UnsupportedModelError
-from slimgpt.formats import blueprint, gguf_header, parts
-from slimgpt.formats.blueprint import Blueprint
-from slimgpt.formats.parts import Part
-from slimgpt.formats.vocabulary import Vocabulary, read
+from slimgpt.formats.gguf import header, hyperparameters
+from slimgpt.formats.gguf import tensors as parts
+from slimgpt.formats.gguf.hyperparameters import Blueprint
+from slimgpt.formats.gguf.tensors import Part
+from slimgpt.formats.gguf.vocabulary import Vocabulary, read
 from slimgpt.machine import disk
 from slimgpt.spec.prune import GgufType
 from slimgpt.texts.tokenizer import Tokenizer
@@ -73,9 +74,9 @@ def write(checkpoint: Checkpoint, file: Path, stored: GgufType) -> None:
         UnsupportedModelError: llama.cpp cannot compute the model, or read its tokenizer.
         StorageError: the disk is full.
     """
-    if reason := blueprint.obstacle(checkpoint.architecture, checkpoint.config):
+    if reason := hyperparameters.obstacle(checkpoint.architecture, checkpoint.config):
         raise UnsupportedModelError(f"format `gguf`: {reason}", hint="leave format `gguf` out")
-    plan = blueprint.draw(checkpoint.architecture, checkpoint.config)
+    plan = hyperparameters.draw(checkpoint.architecture, checkpoint.config)
     vocabulary = read_vocabulary(checkpoint)
     pieces = list(_pieces(checkpoint, plan, stored))
     needed = sum(_byte_count(piece) for piece in pieces)
@@ -94,9 +95,9 @@ def _fill(
 
     writer = gguf.GGUFWriter(file, plan.build.name)
     stored = max((piece.type for piece in pieces), key=_rank)
-    gguf_header.describe(writer, checkpoint.architecture, plan, stored)
+    header.describe(writer, checkpoint.architecture, plan, stored)
     writer.add_name(name_of(checkpoint, vocabulary))
-    gguf_header.add_vocabulary(writer, vocabulary)
+    header.add_vocabulary(writer, vocabulary)
     kinds = {"f32": np.float32, "f16": np.float16}
     for piece in pieces:
         if piece.type in kinds:
@@ -165,7 +166,7 @@ def _tensors(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, Ten
         scale = plan.scales.get(_module(name), 1.0)
         yield name, made if scale == 1.0 else made * scale
     if plan.rope["rope_type"] == "llama3":
-        factors = blueprint.rope_factors(plan.rope, architecture.head_dim)
+        factors = hyperparameters.rope_factors(plan.rope, architecture.head_dim)
         yield "rope_freqs.weight", torch.tensor(factors)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from slimgpt.checkpoints.families.architecture import Architecture
-from slimgpt.formats.blueprint import Blueprint
-from slimgpt.formats.vocabulary import Vocabulary
+from slimgpt.formats.gguf.hyperparameters import Blueprint
+from slimgpt.formats.gguf.vocabulary import Vocabulary
 from slimgpt.spec.prune import GgufType
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import Any
 
 from slimgpt.checkpoints.families import rope
 from slimgpt.checkpoints.families.architecture import Architecture
-from slimgpt.formats import builds
-from slimgpt.formats.builds import Build
-from slimgpt.formats.classes import uniform_size
+from slimgpt.formats.gguf import architectures
+from slimgpt.formats.gguf.architectures import Build
+from slimgpt.formats.stock_classes import uniform_size
 
 PATTERN = {"gemma2": 2, "gemma3_text": 6}
 """Every how many layers one has no sliding window, where the config does not say."""
@@ -67,11 +67,13 @@ class Blueprint:
 def obstacle(architecture: Architecture, config: Mapping[str, Any]) -> str:
     """Why llama.cpp cannot compute the model; empty if it can."""
     family = architecture.family
-    if family.model_type not in builds.BUILDS:
-        return builds.NONE.get(family.model_type, "GGUF files of this family are not written")
-    build, full = builds.of(architecture), family.completed(config)
+    if family.model_type not in architectures.BUILDS:
+        return architectures.NONE.get(
+            family.model_type, "GGUF files of this family are not written"
+        )
+    build, full = architectures.of(architecture), family.completed(config)
     return (
-        builds.variant_obstacle(architecture, full)
+        architectures.variant_obstacle(architecture, full)
         or _rope_obstacle(build, _rope(architecture, full))
         or _layers_obstacle(architecture, build, full)
     )
@@ -85,7 +87,7 @@ def _layers_obstacle(architecture: Architecture, build: Build, config: Mapping[s
     if (family.head_norms or build.shift) and family.biases(config):
         return "llama.cpp has no layers with both such norms and biases of queries and keys"
     if build.one_size and uniform_size(architecture.sizes) is None:
-        why = " with a head of its own" if build is builds.OWN_HEAD_NORMS else ""
+        why = " with a head of its own" if build is architectures.OWN_HEAD_NORMS else ""
         return (
             f"llama.cpp computes {family.model_type}{why} in layers of one size alone, and these "
             "differ; format `uniform` beside it makes them alike"
@@ -105,7 +107,7 @@ def _rope_obstacle(build: Build, settings: Mapping[str, Any]) -> str:
 def draw(architecture: Architecture, config: Mapping[str, Any]) -> Blueprint:
     """The blueprint of a model that has no `obstacle`."""
     full = architecture.family.completed(config)
-    build, positions = builds.of(architecture), int(full[architecture.family.keys.positions])
+    build, positions = architectures.of(architecture), int(full[architecture.family.keys.positions])
     caps = [float(full.get(f"{where}_logit_softcapping") or 0) for where in ("attn", "final")]
     return Blueprint(
         build,

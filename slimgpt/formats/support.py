@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.errors import SpecError
-from slimgpt.formats import blueprint, classes
+from slimgpt.formats import stock_classes
+from slimgpt.formats.gguf import hyperparameters
 from slimgpt.outlook import Ruling
 from slimgpt.spec.prune import Format
 
@@ -33,13 +34,13 @@ def obstacle(form: Format, architecture: Architecture, config: Mapping[str, Any]
     if form == "exact":
         return ""
     if form == "gguf":
-        return blueprint.obstacle(architecture, config)
+        return hyperparameters.obstacle(architecture, config)
     if form == "padded":
-        return classes.padding_obstacle(architecture, config)
-    size = classes.uniform_size(architecture.sizes)
+        return stock_classes.padding_obstacle(architecture, config)
+    size = stock_classes.uniform_size(architecture.sizes)
     if size is None:
         return "its layers are of different sizes"
-    return classes.obstacle(architecture, config, size)
+    return stock_classes.obstacle(architecture, config, size)
 
 
 def require(form: Format, architecture: Architecture, config: Mapping[str, Any]) -> None:
