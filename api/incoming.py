@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from jobs.calibration_sets import Content, Format, file_of, new_set_id
-from slimgpt.texts.stream import check_of
+from slimgpt.texts.checks import check_of
 
 ABANDONED_SECONDS = 600.0
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -67,7 +67,7 @@ class Incoming:
         """Take the next bytes.
 
         Raises:
-            slimgpt.texts.stream.BadText: they cannot be part of such a text.
+            slimgpt.texts.checks.BadText: they cannot be part of such a text.
             OSError: they cannot be written.
         """
         self._check.feed(chunk)
@@ -81,7 +81,7 @@ class Incoming:
         """All has come: what it is.
 
         Raises:
-            slimgpt.texts.stream.BadText: it ended too early, or holds no text.
+            slimgpt.texts.checks.BadText: it ended too early, or holds no text.
         """
         return Content(self._form, self._check.finish(), self.size, self._digest.hexdigest())
 

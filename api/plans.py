@@ -28,7 +28,7 @@ from jobs.environment import scrubbed
 from jobs.settings import Settings
 from slimgpt.errors import HubUnreachableError
 from slimgpt.events import Failed
-from slimgpt.outlook import Outlook
+from slimgpt.planning.document import Outlook
 from slimgpt.spec.prune import PruneSpec
 
 PLAN_SECONDS = 30.0

@@ -32,7 +32,7 @@ from jobs.calibration_sets import (
     discard,
     prefix_of,
 )
-from slimgpt.texts.stream import BadText
+from slimgpt.texts.checks import BadText
 
 MEDIA_TYPES: dict[str, Format] = {
     "application/x-ndjson": "jsonl",

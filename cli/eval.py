@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from slimgpt.checkpoints.checkpoint import Checkpoint
     from slimgpt.origins.roots import Roots
-    from slimgpt.tasks.quiz import Quiz
+    from slimgpt.tasks.harness_task import Quiz
     from slimgpt.texts.tokenizer import Tokenizer
 
 DEFAULT_TEXT = "wikitext2"
@@ -155,7 +155,7 @@ class Sitting:
         from slimgpt.machine.precision import device_for
         from slimgpt.origins.resolve import resolve_model
         from slimgpt.origins.roots import Roots
-        from slimgpt.tasks.quiz import prepare
+        from slimgpt.tasks.harness_task import prepare
         from slimgpt.texts.tokenizer import Tokenizer
 
         began = time.monotonic()

@@ -13,7 +13,7 @@ from cli.layer_row import PLAN_HEADER, aligned, sizes
 from cli.options import DEFAULTS
 from cli.specification import make_spec, model_place, schedule_fields
 from cli.summary import show_facts, size
-from slimgpt.outlook import Outlook, Ruling
+from slimgpt.planning.document import Outlook, Ruling
 
 CALIBRATION = DEFAULTS.calibration
 
@@ -57,7 +57,7 @@ def plan(  # noqa: PLR0913 - one parameter an option
             }
         )
         from slimgpt.origins.roots import Roots
-        from slimgpt.planning.outlook import look_ahead
+        from slimgpt.planning.preview import look_ahead
 
         outlook = look_ahead(spec, Roots(place.root, place.root, confined=False))
         if as_json:

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from cli.client import Service, fail
-from slimgpt.texts.stream import BadText, check_of
+from slimgpt.texts.checks import BadText, check_of
 
 Form = Literal["jsonl", "text"]
 MEDIA_TYPES: dict[Form, str] = {"jsonl": "application/x-ndjson", "text": "text/plain"}

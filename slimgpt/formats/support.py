@@ -14,7 +14,7 @@ from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.errors import SpecError
 from slimgpt.formats import stock_classes
 from slimgpt.formats.gguf import hyperparameters
-from slimgpt.outlook import Ruling
+from slimgpt.planning.document import Ruling
 from slimgpt.spec.prune import Format
 
 BLOCKS = (32, 256)  # weights of a row that share a scale: Q8_0 and Q4_0, K-quants

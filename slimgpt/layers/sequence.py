@@ -27,7 +27,7 @@ from slimgpt.layers.block import Block, Call
 from slimgpt.layers.stack import Stack
 from slimgpt.layers.surgery import Tensors, cut_channels, cut_heads, matrix
 from slimgpt.methods import obs
-from slimgpt.methods.solution import Problem, Prune, Solution, Units
+from slimgpt.methods.problem import Problem, Prune, Solution, Units
 from slimgpt.methods.statistics import Inputs
 
 Kept = list[int] | list[list[int]]

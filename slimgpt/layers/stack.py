@@ -21,7 +21,7 @@ from slimgpt.checkpoints.output import modeling
 from slimgpt.errors import UnsupportedModelError
 from slimgpt.layers import surgery
 from slimgpt.layers.block import Block
-from slimgpt.layers.surroundings import Surroundings
+from slimgpt.layers.outer_modules import Surroundings
 from slimgpt.machine.precision import DTYPES
 from slimgpt.planning.forecast import BATCH_TOKENS
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from slimgpt.checkpoints.families import rows
 from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.checkpoints.families.family import Family
-from slimgpt.methods.solution import Solution
+from slimgpt.methods.problem import Solution
 
 Tensors = dict[str, Tensor]
 

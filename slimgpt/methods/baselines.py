@@ -15,8 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from slimgpt.methods.solution import Problem, Settings, Solution, Units
-from slimgpt.methods.surgeon import columns_of
+from slimgpt.methods.problem import Problem, Settings, Solution, Units
+from slimgpt.methods.slimgpt import columns_of
 
 
 def magnitude(problem: Problem, settings: Settings) -> Solution:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slimgpt.methods import baselines, surgeon
-from slimgpt.methods.solution import Problem, Prune, Settings, Solution
+from slimgpt.methods import baselines, slimgpt
+from slimgpt.methods.problem import Problem, Prune, Settings, Solution
 from slimgpt.spec.prune import Method, PruneSpec
 
 METHODS: dict[Method, Callable[[Problem, Settings], Solution]] = {
-    "slimgpt": surgeon.prune,
+    "slimgpt": slimgpt.prune,
     "magnitude": baselines.magnitude,
     "wanda-sp": baselines.wanda_sp,
     "flap": baselines.flap,

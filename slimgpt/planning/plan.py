@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import SpecError, UnreachableTargetError
-from slimgpt.planning import alike, schedule
+from slimgpt.planning import schedule, uniform
 from slimgpt.planning.costs import Costs
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.spec.sizes import short_size
@@ -100,13 +100,13 @@ def _alike(target: int, multiples: Sequence[int], spec: PruneSpec, costs: Costs)
     plans, count = [], len(costs.layers)
     for reach in (1, costs.layers[0].units):  # rather finer widths than heads out of proportion
         for multiple in multiples:
-            for units, width in alike.sizes(costs, target, multiple, reach):
+            for units, width in uniform.sizes(costs, target, multiple, reach):
                 plan = _plan([units] * count, [width] * count, multiple, costs)
                 if abs(plan.parameters_after - target) <= TOLERANCE * target:
                     return plan
                 plans.append(plan)
     nearest = min(plans, key=lambda plan: abs(plan.parameters_after - target))
-    if abs(nearest.parameters_after - target) <= alike.step(costs, multiples[-1]):
+    if abs(nearest.parameters_after - target) <= uniform.step(costs, multiples[-1]):
         return nearest
     raise _unreachable(spec, nearest)
 

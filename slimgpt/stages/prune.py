@@ -12,7 +12,7 @@ import torch
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Event, LayerFinished, Progress, Warned
-from slimgpt.layers import survey
+from slimgpt.layers import dense_pass
 from slimgpt.layers.sequence import DenseVariances, PrunedLayer, prune_layer
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
@@ -45,13 +45,13 @@ def decide(
     if spec.method in methods.SURVEYING:
         surveyed = []
         stack = Stack(intake.checkpoint, device)
-        for layer in survey.dense_pass(stack, intake.calibration.input_ids, costs):
+        for layer in dense_pass.dense_pass(stack, intake.calibration.input_ids, costs):
             surveyed.append(layer)
             done, total = len(surveyed), len(costs.layers)
             yield Progress(stage="plan", done=done, total=total, what="survey of the dense model")
         variances = tuple(layer.variances for layer in surveyed)
         if spec.schedule.shape == "global":
-            made = plan.fit(survey.wishes(surveyed, costs), spec, costs)
+            made = plan.fit(dense_pass.wishes(surveyed, costs), spec, costs)
     return Decided(made, variances, forecast.layer_parameters(intake.checkpoint, made, spec))
 
 

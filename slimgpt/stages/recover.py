@@ -24,11 +24,11 @@ from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Event, Loss, Progress
 from slimgpt.machine import disk
 from slimgpt.planning.plan import Plan
-from slimgpt.recovery import student, training
-from slimgpt.recovery.material import Material
+from slimgpt.recovery import peft_model, training
+from slimgpt.recovery.training_data import Material
 from slimgpt.spec.prune import PruneSpec, RecoverySpec
 from slimgpt.stages.resolve import Intake
-from slimgpt.texts.lessons import Tokens
+from slimgpt.texts.instructions import Tokens
 
 PREFIX = "recovery-"
 TRAINER_STATE = "trainer_state.json"
@@ -82,11 +82,11 @@ def recover(
     curves = folder / "curves.json"
     if not curves.exists():
         yield Progress(stage="recover", done=0, total=1, what="loading the pruned model")
-        whole.place(partial, intake.checkpoint, plan.after, folder / student.BASE)
+        whole.place(partial, intake.checkpoint, plan.after, folder / peft_model.BASE)
         model, told = yield from _trained(spec.recovery, intake, folder, device)
         records = partial.finished()
         family, count = architecture.family, architecture.layers
-        for index, tensors in enumerate(student.merged_layers(model, family, count)):
+        for index, tensors in enumerate(peft_model.merged_layers(model, family, count)):
             recovered.write_layer(index, tensors, records[index])
         disk.write_text(curves, json.dumps(told, allow_nan=False))
     told = json.loads(curves.read_bytes())
@@ -115,10 +115,10 @@ def _trained(
     """The model with its trained adapters, which are on the disk as well, and the curves."""
     architecture = intake.checkpoint.architecture
     family, dtype = architecture.family, architecture.dtype
-    base = whole.load(folder / student.BASE, family, dtype, device)
+    base = whole.load(folder / peft_model.BASE, family, dtype, device)
     if device.type == "cuda":
-        student.spare_memory(base)
-    model = student.with_adapters(base, recovery, family)
+        peft_model.spare_memory(base)
+    model = peft_model.with_adapters(base, recovery, family)
     teacher = None
     if recovery.method == "distillation":
         dense = intake.teacher or intake.checkpoint
@@ -136,7 +136,7 @@ def _trained(
         temperature=recovery.temperature,
     )
     points = yield from training.train(trainer, _usable(snapshots))
-    student.save_adapters(model, folder / student.ADAPTERS)
+    peft_model.save_adapters(model, folder / peft_model.ADAPTERS)
     return model, {
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "points": [point.model_dump(exclude={"type"}) for point in points],

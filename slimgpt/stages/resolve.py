@@ -19,10 +19,10 @@ from slimgpt.layers.stack import Stack
 from slimgpt.origins.resolve import ResolvedModel, resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
-from slimgpt.recovery.material import Material, gather
+from slimgpt.recovery.training_data import Material, gather
 from slimgpt.spec.prune import HELD_OUT, PruneSpec
-from slimgpt.tasks.quiz import Quiz, prepare
-from slimgpt.tasks.sitting import require_prefix
+from slimgpt.tasks.harness_run import require_prefix
+from slimgpt.tasks.harness_task import Quiz, prepare
 from slimgpt.texts import calibration, windows
 from slimgpt.texts import sources as texts
 from slimgpt.texts.calibration import Calibration

@@ -20,9 +20,9 @@ from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.events import Event, ModelName, Progress, TaskScore, Warned
 from slimgpt.machine import disk
 from slimgpt.tasks import scores
-from slimgpt.tasks.quiz import Leaf, Quiz
+from slimgpt.tasks.harness_run import Answers, Sitting
+from slimgpt.tasks.harness_task import Leaf, Quiz
 from slimgpt.tasks.scores import Score
-from slimgpt.tasks.sitting import Answers, Sitting
 
 FOLDER = "tasks"
 

@@ -17,7 +17,7 @@ from slimgpt.layers.stack import Stack
 from slimgpt.machine import disk, memory
 from slimgpt.proof.formats import Probe
 from slimgpt.proof.load import verify
-from slimgpt.recovery.student import ADAPTERS, BASE
+from slimgpt.recovery.peft_model import ADAPTERS, BASE
 from slimgpt.report import folder as pages
 from slimgpt.report.schema import CalibrationReport, ModelReport, RecoveryReport, Report
 from slimgpt.report.verdict import Verdict

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slimgpt.tasks.catalogue import Group
-from slimgpt.tasks.quiz import Leaf, Quiz
+from slimgpt.tasks.harness_task import Leaf, Quiz
 
 MEAN = "mean"
 NO_FILTER = "none"

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from slimgpt.errors import CalibrationError
 from slimgpt.texts.documents import Documents
-from slimgpt.texts.order import below, shuffled
+from slimgpt.texts.seeded_order import below, shuffled
 
 Ids = NDArray[np.int32]
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from slimgpt.errors import CalibrationError, StorageError
+from slimgpt.texts.checks import SEPARATOR, BadText, Unicode
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.rows import loaded, text_of
-from slimgpt.texts.stream import SEPARATOR, BadText, Unicode
 
 T = TypeVar("T")
 Parse = Callable[[object, str | None], T]

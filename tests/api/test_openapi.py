@@ -16,8 +16,8 @@ from api.schemas import JobRequest
 from jobs.artifacts import Artifact
 from jobs.job import Layer
 from jobs.settings import Settings
-from slimgpt.outlook import Outlook
-from slimgpt.texts.stream import check_of
+from slimgpt.planning.document import Outlook
+from slimgpt.texts.checks import check_of
 
 
 @pytest.fixture

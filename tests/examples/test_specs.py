@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from api.schemas import JobRequest
 from slimgpt.origins.roots import Roots
-from slimgpt.outlook import Outlook
-from slimgpt.planning.outlook import look_ahead
+from slimgpt.planning.document import Outlook
+from slimgpt.planning.preview import look_ahead
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.spec.sizes import short_count
 

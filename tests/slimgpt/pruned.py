@@ -15,7 +15,7 @@ from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.checkpoints.output import folder as published
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.layers import surgery
-from slimgpt.methods.solution import Solution
+from slimgpt.methods.problem import Solution
 
 
 @dataclass(frozen=True)

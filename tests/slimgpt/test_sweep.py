@@ -17,7 +17,7 @@ from slimgpt.events import Event, LayerFinished, Perplexity, Planned, Result, St
 from slimgpt.events import Progress as Counted
 from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
-from slimgpt.planning.outlook import look_ahead
+from slimgpt.planning.preview import look_ahead
 from slimgpt.report import document, json_schema, sweep
 from slimgpt.report.document import ReportError
 from slimgpt.spec.prune import PruneSpec

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from slimgpt.methods import baselines
-from slimgpt.methods.solution import Problem, Settings, Solution, Units
+from slimgpt.methods.problem import Problem, Settings, Solution, Units
 from slimgpt.methods.statistics import Inputs
 
 ROWS, UNITS, WIDTH, TOKENS = 5, 6, 3, 90

@@ -14,7 +14,7 @@ from slimgpt.events import Event, LayerFinished, Result, TaskScore
 from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.tasks.sitting import Sitting
+from slimgpt.tasks.harness_run import Sitting
 from tests.slimgpt.tasks.conftest import write
 from tests.slimgpt.tiny import Tiny
 

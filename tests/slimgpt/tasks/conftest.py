@@ -15,7 +15,7 @@ from slimgpt.checkpoints.output import whole_model
 from slimgpt.origins.roots import Roots
 from slimgpt.spec.prune import EvaluationSpec
 from slimgpt.stages.tasks import Candidate, ask
-from slimgpt.tasks.quiz import prepare
+from slimgpt.tasks.harness_task import prepare
 from slimgpt.tasks.scores import Score
 
 Rows = Sequence[Mapping[str, Any]]

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimgpt.texts.order import below, shuffled
+from slimgpt.texts.seeded_order import below, shuffled
 
 
 def test_golden_orders() -> None:

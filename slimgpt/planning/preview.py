@@ -12,8 +12,8 @@ from slimgpt.events import LayerOutlook, PlannedPoint
 from slimgpt.formats import support
 from slimgpt.origins.resolve import resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
-from slimgpt.outlook import Outlook, Ruling
 from slimgpt.planning import forecast
+from slimgpt.planning.document import Outlook, Ruling
 from slimgpt.planning.forecast import Forecast
 from slimgpt.spec.prune import PruneSpec
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slimgpt.errors import CalibrationError
-from slimgpt.texts import local, stream
-from slimgpt.texts.stream import BadText, Format, check_of
+from slimgpt.texts import checks, local
+from slimgpt.texts.checks import BadText, Format, check_of
 
 NAMES: dict[Format, str] = {"jsonl": "a.jsonl", "text": "a.txt"}
 
@@ -121,13 +121,13 @@ def test_the_field_asked_for_is_looked_for() -> None:
 
 
 def test_nothing_is_without_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MAX_LINES", 3)
+    monkeypatch.setattr(checks, "MAX_LINES", 3)
     assert checked("jsonl", b'"a"\n"b"\n"c"') == 3
     with pytest.raises(BadText, match="the file has more than 3 lines"):
         checked("jsonl", b'"a"\n\n\n"d"')
     with pytest.raises(BadText, match="the file has more than 3 documents"):
         checked("text", b"a\n\nb\n\nc\n\nd")
-    line = json.dumps("x" * stream.MAX_LINE_BYTES).encode()
+    line = json.dumps("x" * checks.MAX_LINE_BYTES).encode()
     with pytest.raises(BadText, match="line 2 is longer than 8 MiB"):
         checked("jsonl", b'"a"\n' + line)
     check = check_of("jsonl")

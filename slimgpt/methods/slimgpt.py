@@ -15,7 +15,7 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from slimgpt.errors import NumericalError
 from slimgpt.machine import precision
 from slimgpt.methods import channels, heads, obs
-from slimgpt.methods.solution import Problem, Settings, Solution
+from slimgpt.methods.problem import Problem, Settings, Solution
 
 ESCALATIONS = 3
 

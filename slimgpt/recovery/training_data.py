@@ -13,9 +13,9 @@ from slimgpt.errors import CalibrationError
 from slimgpt.origins.roots import Roots
 from slimgpt.spec.prune import RecoverySpec
 from slimgpt.texts import sources
-from slimgpt.texts.lessons import Tokens, tokens_of
-from slimgpt.texts.order import shuffled
+from slimgpt.texts.instructions import Tokens, tokens_of
 from slimgpt.texts.overlap import Seen
+from slimgpt.texts.seeded_order import shuffled
 from slimgpt.texts.tokenizer import Tokenizer
 
 HELD_OUT_SHARE = 20

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimgpt.texts.lessons import (
+from slimgpt.texts.instructions import (
     IGNORED,
     Conversation,
     Exchange,

@@ -9,7 +9,7 @@ import torch
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output import whole_model
-from slimgpt.recovery import student
+from slimgpt.recovery import peft_model
 from slimgpt.spec.prune import RecoverySpec
 from tests.slimgpt.tiny import FAMILIES, ROUTED, Tiny
 
@@ -25,8 +25,8 @@ def test_sparing_memory_changes_no_gradient(family: str, tmp_path: Path) -> None
     for spares in (False, True):
         base = whole_model.load(folder, row, "float32", torch.device("cpu"))
         if spares:
-            student.spare_memory(base)
-        model = student.with_adapters(base, RecoverySpec(dropout=0.0), row)
+            peft_model.spare_memory(base)
+        model = peft_model.with_adapters(base, RecoverySpec(dropout=0.0), row)
         tokens = torch.arange(32).view(2, 16)
         model.train()(input_ids=tokens, labels=tokens).loss.backward()
         gradients.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})

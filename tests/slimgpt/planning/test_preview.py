@@ -9,8 +9,8 @@ from pathlib import Path
 
 from slimgpt.events import Failed
 from slimgpt.origins.roots import Roots
-from slimgpt.outlook import Outlook
-from slimgpt.planning.outlook import look_ahead
+from slimgpt.planning.document import Outlook
+from slimgpt.planning.preview import look_ahead
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from slimgpt.errors import NumericalError
-from slimgpt.methods import surgeon
-from slimgpt.methods.solution import Problem, Settings, Units
+from slimgpt.methods import slimgpt
+from slimgpt.methods.problem import Problem, Settings, Units
 from slimgpt.methods.statistics import Inputs
 
 D, ROWS = 32, 6
@@ -39,7 +39,7 @@ def settings(damping: float) -> Settings:
 def test_the_weights_are_the_ridge_regression_on_the_kept_columns() -> None:
     X = random_inputs(300)
     problem = ffn(X, quota=20)
-    solution = surgeon.prune(problem, settings(0.01))
+    solution = slimgpt.prune(problem, settings(0.01))
     # Least squares with λ·mean(diag H) as extra rows: the same problem in its plainest words.
     ridge = (0.01 * X.double().square().sum(0).mean()).sqrt() * torch.eye(D, dtype=torch.float64)
     A = torch.cat([X.double(), ridge])
@@ -54,9 +54,9 @@ def test_dead_inputs_leave_first_and_weigh_nothing_where_they_stay() -> None:
     X = random_inputs(300)
     dead = [3, 4, 17]
     X[:, dead] = 0
-    without = surgeon.prune(ffn(X, quota=3), settings(0.01))
+    without = slimgpt.prune(ffn(X, quota=3), settings(0.01))
     assert set(range(D)) - set(without.kept.tolist()) == set(dead)
-    one_stays = surgeon.prune(ffn(X, quota=2), settings(0.01))
+    one_stays = slimgpt.prune(ffn(X, quota=2), settings(0.01))
     (place,) = [i for i, column in enumerate(one_stays.kept.tolist()) if column in dead]
     assert not one_stays.weight[:, place].any()
 
@@ -76,11 +76,11 @@ def nearly_definite(eigenvalue: float) -> Problem:
 def test_damping_grows_until_the_factorisation_succeeds_and_is_reported(
     eigenvalue: float, needed: float
 ) -> None:
-    solution = surgeon.prune(nearly_definite(eigenvalue), settings(1e-8))
+    solution = slimgpt.prune(nearly_definite(eigenvalue), settings(1e-8))
     assert solution.damping == pytest.approx(needed)
     assert torch.isfinite(solution.weight).all()
 
 
 def test_a_factorisation_that_never_succeeds_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(NumericalError, match=r"damping 1e-05; use more calibration tokens"):
-        surgeon.prune(nearly_definite(-3e-5), settings(1e-8))
+        slimgpt.prune(nearly_definite(-3e-5), settings(1e-8))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.layers import survey
+from slimgpt.layers import dense_pass
 from slimgpt.layers.stack import Stack
 from slimgpt.planning import forecast
 from slimgpt.planning.costs import Costs
@@ -21,12 +21,12 @@ TINY = Tiny("llama", heads=8, kv_heads=4, channels=20, layers=3)
 
 def surveyed(
     tmp_path: Path, token_ids: Tensor, head_unit: HeadUnit = "kv_group"
-) -> tuple[list[survey.SurveyedLayer], Costs]:
+) -> tuple[list[dense_pass.SurveyedLayer], Costs]:
     checkpoint = Checkpoint.open(TINY.save(tmp_path / "model"))
     spec = PruneSpec(model="local:x", ratio=0.2, head_unit=head_unit)
     costs = forecast.costs_of(checkpoint, spec)
     stack = Stack(checkpoint, torch.device("cpu"))
-    return list(survey.dense_pass(stack, token_ids, costs)), costs
+    return list(dense_pass.dense_pass(stack, token_ids, costs)), costs
 
 
 def test_variances_are_those_of_the_dense_model(tmp_path: Path) -> None:
@@ -67,5 +67,5 @@ def test_the_least_scores_of_the_whole_model_leave(
         if spent > budget:
             break
         expected[index][kind] += 1
-    wish = survey.wishes(layers, costs)(share)
+    wish = dense_pass.wishes(layers, costs)(share)
     assert [list(pair) for pair in zip(wish.heads, wish.channels, strict=True)] == expected

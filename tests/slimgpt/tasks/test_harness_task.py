@@ -13,7 +13,7 @@ from slimgpt.errors import CalibrationError, HubUnreachableError, SlimGPTError, 
 from slimgpt.origins.roots import Roots
 from slimgpt.spec.prune import EvaluationSpec
 from slimgpt.tasks import catalogue
-from slimgpt.tasks.quiz import Quiz, prepare
+from slimgpt.tasks.harness_task import Quiz, prepare
 from tests.slimgpt.tasks.conftest import write
 
 PIQA = {"goal": "Open it.", "sol1": "Pull.", "sol2": "Push.", "label": 0}
