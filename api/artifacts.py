@@ -24,8 +24,8 @@ from api.schemas import ArtifactList
 from api.services import FoundJob, Wired
 from api.unchanged import unchanged
 from jobs.artifacts import Artifact, Artifacts
-from jobs.job import Job
 from jobs.links import Links
+from jobs.store.records import Job
 
 log = structlog.get_logger(__name__)
 router = APIRouter(prefix="/jobs/{job_id}/artifacts", tags=["artifacts"])

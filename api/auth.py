@@ -23,8 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.problems import Problem, document
 from api.rate import Standing, of_address
 from jobs.exposition import admits
-from jobs.keys import BadKeyRequest, require_pepper
 from jobs.settings import BadSettings, Settings
+from jobs.store.keys import BadKeyRequest, require_pepper
 
 if TYPE_CHECKING:
     from api.services import Services

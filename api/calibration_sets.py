@@ -21,7 +21,7 @@ from api.room import require_room
 from api.services import Services, Wired
 from api.unchanged import unchanged
 from jobs.calibration_sets import CalibrationSet, Format, discard
-from jobs.keys import OWNER
+from jobs.store.keys import OWNER
 from slimgpt.spec.prune import UPLOAD
 
 NAME = r"^[^\x00-\x1f\x7f]*$"

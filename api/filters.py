@@ -1,4 +1,4 @@
-"""Query parameters that say which jobs a list shows, as a `jobs.filters.Filter`."""
+"""Query parameters that say which jobs a list shows, as a `jobs.store.lists.filters.Filter`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Query
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, StringConstraints
 
-from jobs.filters import Filter
+from jobs.store.lists.filters import Filter
 
 
 def _utc(value: datetime) -> datetime:

@@ -12,10 +12,10 @@ from api.outgoing import in_store
 from api.problems import Problem
 from api.schemas import JobView
 from api.services import FoundJob, Services, Wired
-from jobs.job import Job
-from jobs.quotas import QuotaReached
 from jobs.removal import remove_job
 from jobs.states import Status
+from jobs.store.quotas import QuotaReached
+from jobs.store.records import Job
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 log = structlog.get_logger(__name__)

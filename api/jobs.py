@@ -23,12 +23,12 @@ from api.standing import standing
 from api.unchanged import unchanged
 from api.validation import summary
 from jobs import request_id
-from jobs.job import Job
-from jobs.keys import OWNER
 from jobs.queue import QueueUnavailable
-from jobs.quotas import QuotaReached
 from jobs.states import Status
-from jobs.store import IdempotencyConflict
+from jobs.store.keys import OWNER
+from jobs.store.quotas import QuotaReached
+from jobs.store.records import Job
+from jobs.store.store import IdempotencyConflict
 
 POLL_SECONDS = 2
 QUOTA_SECONDS = 60

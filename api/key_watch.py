@@ -8,7 +8,7 @@ import structlog
 from fastapi.concurrency import run_in_threadpool
 
 from api.auth import Identity
-from jobs.keys import Keys
+from jobs.store.keys import Keys
 
 EVERY_SECONDS = 30.0
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from api.auth import Caller
 from api.openapi import problems
 from api.services import Wired
-from jobs.counts import count_jobs
+from jobs.store.lists.counts import count_jobs
 
 router = APIRouter(tags=["service"])
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from jobs.store import MAX_PAGE
+from jobs.store.store import MAX_PAGE
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 Cursor = Annotated[

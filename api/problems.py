@@ -25,7 +25,7 @@ from api.allowed import allowed
 from api.observation import HEADER as REQUEST_ID
 from api.validation import FieldError, field_errors, summary
 from jobs import request_id
-from jobs.cursors import InvalidCursor
+from jobs.store.lists.cursors import InvalidCursor
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "5"

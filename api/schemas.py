@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from api import examples
 from api.validation import FieldError
 from jobs.artifacts import Artifact
-from jobs.job import ForeignSpec, Job, Layer
+from jobs.store.records import ForeignSpec, Job, Layer
 from slimgpt.spec.prune import PruneSpec
 
 MetadataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}$")]

@@ -17,15 +17,15 @@ from api.problems import Problem
 from api.rate import RequestRate
 from jobs.artifacts import Artifacts
 from jobs.calibration_sets import CalibrationSets
-from jobs.database import make_engine
 from jobs.exposition import new_registry
-from jobs.job import Job, Standing
-from jobs.keys import Keys
 from jobs.links import Links
 from jobs.progress import Progress
 from jobs.queue import Queue
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.database import make_engine
+from jobs.store.keys import Keys
+from jobs.store.records import Job, Standing
+from jobs.store.store import Store
 
 ANSWER_SECONDS = 10.0
 """A request whose database takes longer ends with 503: its thread is wanted by others."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from api.schemas import StatusView
-from jobs.job import Job, Standing
 from jobs.progress import Progress, Snapshot
 from jobs.states import HELD, Status
+from jobs.store.records import Job, Standing
 
 
 def standing(job: Job | Standing, progress: Progress) -> StatusView:

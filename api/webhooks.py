@@ -24,7 +24,7 @@ from api.webhook_schemas import (
     WebhookView,
     WebhookWithSecret,
 )
-from jobs.keys import BadKeyRequest
+from jobs.store.keys import BadKeyRequest
 from jobs.webhooks.endpoints import TooManyWebhooks, Webhooks
 from jobs.webhooks.signatures import Signatures
 from jobs.webhooks.targets import BadTarget, Targets

@@ -120,7 +120,7 @@ def _database(settings: Settings) -> str:
     from sqlalchemy import make_url, text
     from sqlalchemy.exc import OperationalError
 
-    from jobs.database import make_engine, revisions
+    from jobs.store.database import make_engine, revisions
 
     url = make_url(settings.database_url.get_secret_value())
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():

@@ -6,9 +6,9 @@ import time
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.job import Job
 from jobs.states import HELD, TERMINAL, Status
-from jobs.store import Store
+from jobs.store.records import Job
+from jobs.store.store import Store
 
 NEWEST = 50
 LOOK_SECONDS = 0.25

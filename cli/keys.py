@@ -17,8 +17,8 @@ from cli.client import Json, fail
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from jobs.keys import ApiKey
     from jobs.settings import Settings
+    from jobs.store.keys import ApiKey
 
 PIPE_WIDTH = 400
 HOME = typer.Option(
@@ -44,7 +44,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make an API key and print it. It is shown this once and not kept anywhere."""
-    from jobs.keys import BadKeyRequest, Keys
+    from jobs.store.keys import BadKeyRequest, Keys
 
     with _database(home) as (engine, settings):
         try:
@@ -69,7 +69,7 @@ def list_all(
     as_json: Json = False,
 ) -> None:
     """List the keys, revoked ones too, oldest first; never the keys themselves."""
-    from jobs.keys import list_keys
+    from jobs.store.keys import list_keys
 
     with _database(home) as (engine, _):
         found = list_keys(engine, owner)
@@ -88,7 +88,7 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke a key: from now on no request with it is answered."""
-    from jobs.keys import revoke_key
+    from jobs.store.keys import revoke_key
 
     with _database(home) as (engine, _):
         revoked = revoke_key(engine, key_id)
@@ -102,8 +102,8 @@ def _database(home: Path | None) -> Iterator[tuple[Engine, Settings]]:
     """The service's database and settings; what is wrong with them ends the command."""
     from sqlalchemy.exc import ArgumentError, DBAPIError
 
-    from jobs.database import make_engine
     from jobs.settings import BadSettings, load
+    from jobs.store.database import make_engine
 
     try:
         settings = load() if home is None else load(home=home)

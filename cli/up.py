@@ -21,7 +21,7 @@ from cli.client import DEFAULT_URL, fail
 from cli.home import Home, HomeError
 
 if TYPE_CHECKING:
-    from jobs.store import Store
+    from jobs.store.store import Store
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NEWS_SECONDS = 1.0
@@ -149,9 +149,9 @@ def _open_store(home: Home) -> Store:
     from alembic.util import CommandError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from jobs.database import make_engine, upgrade
     from jobs.settings import BadSettings, load
-    from jobs.store import Store
+    from jobs.store.database import make_engine, upgrade
+    from jobs.store.store import Store
 
     try:
         settings = load()

@@ -29,13 +29,13 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import SQLCoreOperations
 
 from jobs.artifacts import Artifacts
-from jobs.clock import from_now
-from jobs.cursors import make_cursor, read_cursor
-from jobs.database import READ_ONLY
-from jobs.job import Page, new_id
-from jobs.models import CALIBRATION_SETS, JOBS
 from jobs.states import TERMINAL, Status
-from jobs.store import MAX_PAGE
+from jobs.store.clock import from_now
+from jobs.store.database import READ_ONLY
+from jobs.store.lists.cursors import make_cursor, read_cursor
+from jobs.store.records import Page, new_id
+from jobs.store.store import MAX_PAGE
+from jobs.store.tables import CALIBRATION_SETS, JOBS
 from slimgpt.spec.prune import UPLOAD, PruneSpec
 
 Format = Literal["jsonl", "text"]
@@ -97,7 +97,7 @@ class CalibrationSets:
     """The table, for the API and the workers.
 
     Args:
-        engine: from `jobs.database.make_engine`, the schema at its newest version.
+        engine: from `jobs.store.database.make_engine`, the schema at its newest version.
     """
 
     def __init__(self, engine: Engine) -> None:

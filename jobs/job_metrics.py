@@ -13,9 +13,9 @@ from prometheus_client.registry import Collector
 from redis import Redis
 from sqlalchemy import Engine
 
-from jobs.census import Census, take
 from jobs.queue import QUEUE
 from jobs.sample import Sample
+from jobs.store.lists.census import Census, take
 
 
 class JobMetrics(Collector):

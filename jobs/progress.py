@@ -1,7 +1,7 @@
 """`Progress`: how far a job is, kept in Redis for those who watch.
 
 A hash holds the latest state, a stream every event; both expire. All of it is a hint that may
-vanish at any time: the truth is in `jobs.store`, and a lost Redis never fails a job.
+vanish at any time: the truth is in `jobs.store.store`, and a lost Redis never fails a job.
 """
 
 from __future__ import annotations

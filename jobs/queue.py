@@ -5,7 +5,7 @@ Who gets a message takes the job that was queued first, whichever the message na
 Messages are acknowledged when they arrive. On Redis, Celery delivers a message again that
 stayed unacknowledged for the visibility timeout while its task still runs, and a job runs for
 hours; so nothing here waits for the end of a task. What gets lost is repaired by the store's
-leases and its outbox (`jobs.store`).
+leases and its outbox (`jobs.store.store`).
 """
 
 from __future__ import annotations

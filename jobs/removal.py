@@ -6,9 +6,9 @@ import re
 
 from jobs import prefixes
 from jobs.artifacts import Artifacts
-from jobs.job import Job, Leftover
 from jobs.progress import Progress
-from jobs.store import Store
+from jobs.store.records import Job, Leftover
+from jobs.store.store import Store
 
 EPOCH = re.compile(r"\d{1,9}")
 

@@ -1,1 +1,1 @@
-"""Versions of the database schema, applied by `jobs.database.upgrade`."""
+"""Versions of the database schema, applied by `jobs.store.database.upgrade`."""

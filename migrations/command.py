@@ -40,7 +40,7 @@ def upgrade(
     home: Home = None,
 ) -> None:
     """Bring the schema to the newest version, or to REVISION. Again: nothing to do."""
-    from jobs import database
+    from jobs.store import database
 
     with _named(home) as url:
         before, _ = database.versions(url)
@@ -55,7 +55,7 @@ def downgrade(
     home: Home = None,
 ) -> None:
     """Take the schema back to REVISION. What only later versions keep is lost."""
-    from jobs import database
+    from jobs.store import database
 
     with _named(home) as url:
         before, _ = database.versions(url)
@@ -67,7 +67,7 @@ def downgrade(
 @app.command()
 def current(home: Home = None) -> None:
     """Say which version the schema is at; exit status 1 if it is not the newest."""
-    from jobs import database
+    from jobs.store import database
 
     with _named(home) as url:
         at, newest = database.versions(url)

@@ -1,10 +1,10 @@
-"""Alembic's entry: migrations run on the connection that `jobs.database` hands over."""
+"""Alembic's entry: migrations run on the connection that `jobs.store.database` hands over."""
 
 from __future__ import annotations
 
 from alembic import context
 
-from jobs.models import Base
+from jobs.store.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

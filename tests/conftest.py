@@ -15,7 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
-    from jobs.store import Store
+    from jobs.store.store import Store
     from tests.servers import ObjectStore, PostgresServer, RedisServer
 
 # Before anything imports torch or transformers, and for the processes that tests start.
@@ -59,7 +59,7 @@ def redis_url(redis_server: RedisServer) -> str:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One PostgreSQL for the session, with a migrated database named `template`."""
-    from jobs.database import upgrade
+    from jobs.store.database import upgrade
     from tests.servers import PostgresServer, postgres_binaries
 
     binaries = postgres_binaries()
@@ -95,7 +95,7 @@ def bucket_url(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> st
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with the newest schema and no rows."""
-    from jobs.database import upgrade
+    from jobs.store.database import upgrade
 
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     upgrade(f"sqlite:///{path}")
@@ -129,8 +129,8 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def store(database_url: str) -> Iterator[Store]:
     """An empty store, on both databases."""
-    from jobs.database import make_engine
-    from jobs.store import Store
+    from jobs.store.database import make_engine
+    from jobs.store.store import Store
 
     engine = make_engine(database_url)
     yield Store(engine)

@@ -16,13 +16,13 @@ from celery.utils.log import get_multiprocessing_logger
 
 from jobs import logs, places
 from jobs.artifacts import Artifacts
-from jobs.database import make_engine
 from jobs.disks import DiskMetrics
 from jobs.exposition import serve
 from jobs.progress import Progress
 from jobs.queue import TASK, make_app
 from jobs.settings import load
-from jobs.store import Store
+from jobs.store.database import make_engine
+from jobs.store.store import Store
 from worker import heartbeat, metrics
 from worker.polls import poll_step
 from worker.shutdown import ShutdownFlag

@@ -16,10 +16,10 @@ from collections.abc import Callable
 import structlog
 
 from jobs.environment import scrubbed
-from jobs.job import Claim
 from jobs.progress import Progress
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.records import Claim
+from jobs.store.store import Store
 from slimgpt.events import (
     AnyEvent,
     Failed,

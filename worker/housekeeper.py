@@ -21,11 +21,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.artifacts import Artifacts
 from jobs.calibration_sets import CalibrationSets
-from jobs.job import Leftover
 from jobs.progress import Progress
 from jobs.removal import remove_job, sweep_job
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.records import Leftover
+from jobs.store.store import Store
 from worker import uploads
 from worker.loop import Loop
 from worker.patrol import Patrol

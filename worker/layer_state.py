@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 from jobs import prefixes
 from jobs.artifacts import Artifact, Artifacts
-from jobs.job import Claim
+from jobs.store.records import Claim
 
 STATE = "state.json"
 SHARED = re.compile(r"(p\d+/)?(job|layer-[\w.-]+)")

@@ -20,8 +20,8 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLA
 from tenacity import RetryError, Retrying, retry_if_exception_type, wait_exponential
 from tenacity.stop import stop_when_event_set
 
-from jobs.job import Claim, Renewal
-from jobs.store import Store
+from jobs.store.records import Claim, Renewal
+from jobs.store.store import Store
 
 LOOK_SECONDS = 1.0
 AWAY = (OperationalError, InterfaceError, InternalError)

@@ -12,7 +12,7 @@ from typing import get_args
 from prometheus_client import Counter, Gauge, Histogram
 
 from jobs.exposition import new_registry
-from jobs.job import Claim
+from jobs.store.records import Claim
 from slimgpt import errors
 from slimgpt.events import Event, LayerFinished, Stage, StageFinished
 

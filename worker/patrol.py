@@ -23,10 +23,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import prefixes
 from jobs.artifacts import Artifacts
-from jobs.identity import identity
-from jobs.job import Leftover
 from jobs.removal import clear
-from jobs.store import Store
+from jobs.store.identity import identity
+from jobs.store.records import Leftover
+from jobs.store.store import Store
 
 MARK_FOLDER = "service"
 MARK = "database.json"

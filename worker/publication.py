@@ -15,9 +15,9 @@ import structlog
 
 from jobs import prefixes
 from jobs.artifacts import Artifacts
-from jobs.job import Claim
 from jobs.progress import Progress
 from jobs.redaction import redact
+from jobs.store.records import Claim
 from slimgpt.events import Result, StageFinished, StageStarted
 from worker import metrics
 from worker.ending import Broken, Stopped, Why, reason

@@ -14,12 +14,12 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import logs
-from jobs.database import make_engine
 from jobs.exposition import serve
 from jobs.queue import Queue, QueueUnavailable
 from jobs.settings import BadSettings, Settings, load
 from jobs.states import Status
-from jobs.store import Reaped, Store
+from jobs.store.database import make_engine
+from jobs.store.store import Reaped, Store
 from worker.housekeeper import Housekeeper
 from worker.loop import Loop
 from worker.reaper_metrics import REGISTRY, lease_expiries, resent

@@ -21,8 +21,8 @@ import structlog
 
 from jobs import prefixes
 from jobs.artifacts import Artifacts
-from jobs.job import Claim
 from jobs.settings import Settings
+from jobs.store.records import Claim
 from jobs.transfer import Interrupted, Stop, copy
 from worker import metrics
 from worker.layer_state import SHARED, LayerState, Shared, earlier, order

@@ -27,13 +27,13 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 from jobs import request_id
 from jobs.artifacts import Artifacts
 from jobs.calibration_sets import CalibrationSets
-from jobs.identity import identity
-from jobs.job import Claim
 from jobs.progress import Progress
-from jobs.reclaims import reclaim
 from jobs.settings import Settings
 from jobs.states import Status
-from jobs.store import Store
+from jobs.store.identity import identity
+from jobs.store.reclaims import reclaim
+from jobs.store.records import Claim
+from jobs.store.store import Store
 from slimgpt.errors import ResumeError
 from worker import metrics
 from worker.attempt import TICK_SECONDS, Attempt

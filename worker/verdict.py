@@ -10,10 +10,10 @@ from enum import StrEnum
 
 import structlog
 
-from jobs.job import Claim
 from jobs.progress import Progress
 from jobs.states import Status
-from jobs.store import Store
+from jobs.store.records import Claim
+from jobs.store.store import Store
 from worker import metrics
 from worker.ending import Broken, Stopped
 from worker.lease import Lease

@@ -16,8 +16,8 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.keys import BadKeyRequest
 from jobs.settings import Settings
+from jobs.store.keys import BadKeyRequest
 from jobs.webhooks.announcements import announce_all
 from jobs.webhooks.deliveries import Deliveries
 from jobs.webhooks.endpoints import Webhooks
@@ -42,7 +42,7 @@ class Sender(Loop):
 
     Args:
         settings: the schedule and the limits of webhooks.
-        engine: from `jobs.database.make_engine`, the schema at its newest version.
+        engine: from `jobs.store.database.make_engine`, the schema at its newest version.
         targets: where may be sent to; as the settings say if None.
         tls: whom to trust; see `Poster`.
 

@@ -15,12 +15,12 @@ import psutil
 from sqlalchemy import Engine, text
 
 from benchmarks.load.workers import LAYERS, layer
-from jobs.database import make_engine, upgrade
-from jobs.keys import Keys
-from jobs.models import JOBS
-from jobs.models import LAYERS as LAYER_ROWS
 from jobs.queue import Queue
-from jobs.store import Store
+from jobs.store.database import make_engine, upgrade
+from jobs.store.keys import Keys
+from jobs.store.store import Store
+from jobs.store.tables import JOBS
+from jobs.store.tables import LAYERS as LAYER_ROWS
 from slimgpt.events import Planned
 from slimgpt.spec.prune import PruneSpec
 from tests.servers import PostgresServer, RedisServer, free_port, postgres_binaries, wait_until

@@ -15,13 +15,13 @@ import time
 
 from kombu import Connection
 
-from jobs.database import make_engine
-from jobs.job import Claim
 from jobs.progress import Progress
 from jobs.queue import QUEUE
 from jobs.settings import Settings, load
 from jobs.states import Status
-from jobs.store import Store
+from jobs.store.database import make_engine
+from jobs.store.records import Claim
+from jobs.store.store import Store
 from slimgpt.events import LayerFinished
 
 LAYERS = 32

@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, insert, select, update
 
-from jobs.database import READ_ONLY
-from jobs.job import Job, new_id
-from jobs.models import DELIVERIES, JOB_COLUMNS, JOBS, WEBHOOKS, job_of
 from jobs.states import TERMINAL
+from jobs.store.database import READ_ONLY
+from jobs.store.records import Job, new_id
+from jobs.store.tables import DELIVERIES, JOB_COLUMNS, JOBS, WEBHOOKS, job_of
 from jobs.webhooks.webhook import DeliveryStatus
 
 BATCH = 100

@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, Select, func, insert, select, update
 from sqlalchemy import delete as remove
 
-from jobs.clock import from_now
-from jobs.cursors import make_cursor, read_cursor
-from jobs.database import READ_ONLY
-from jobs.job import Page
-from jobs.models import DELIVERIES, WEBHOOKS
+from jobs.store.clock import from_now
+from jobs.store.database import READ_ONLY
+from jobs.store.lists.cursors import make_cursor, read_cursor
+from jobs.store.records import Page
+from jobs.store.tables import DELIVERIES, WEBHOOKS
 from jobs.webhooks.announcements import new_delivery
 from jobs.webhooks.endpoints import disable, note_outcome
 from jobs.webhooks.webhook import Delivery, DeliveryStatus, Outcome, Webhook
@@ -38,7 +38,7 @@ class Deliveries:
     """The deliveries of one database.
 
     Args:
-        engine: from `jobs.database.make_engine`, the schema at its newest version.
+        engine: from `jobs.store.database.make_engine`, the schema at its newest version.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -156,7 +156,7 @@ class Deliveries:
         """A webhook's deliveries, newest first.
 
         Raises:
-            jobs.store.InvalidCursor: the cursor is not one that this method gave.
+            jobs.store.store.InvalidCursor: the cursor is not one that this method gave.
         """
         of_webhook = select(*_COLUMNS).where(DELIVERIES.c.webhook_id == webhook_id)
         statement = of_webhook.order_by(DELIVERIES.c.id.desc()).limit(limit + 1)

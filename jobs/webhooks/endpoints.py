@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
 
-from jobs.clock import from_now
-from jobs.cursors import make_cursor, read_cursor
-from jobs.database import READ_ONLY
-from jobs.job import Page, new_id
-from jobs.models import DELIVERIES, WEBHOOKS
+from jobs.store.clock import from_now
+from jobs.store.database import READ_ONLY
+from jobs.store.lists.cursors import make_cursor, read_cursor
+from jobs.store.records import Page, new_id
+from jobs.store.tables import DELIVERIES, WEBHOOKS
 from jobs.webhooks.signatures import ROTATION_SECONDS, Signatures
 from jobs.webhooks.webhook import DeliveryStatus, Webhook
 
@@ -24,7 +24,7 @@ class Webhooks:
     """The webhooks of one database.
 
     Args:
-        engine: from `jobs.database.make_engine`, the schema at its newest version.
+        engine: from `jobs.store.database.make_engine`, the schema at its newest version.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -79,7 +79,7 @@ class Webhooks:
         """Webhooks, newest first; all owners' if none is named.
 
         Raises:
-            jobs.store.InvalidCursor: the cursor is not one that this method gave.
+            jobs.store.store.InvalidCursor: the cursor is not one that this method gave.
         """
         statement = select(WEBHOOKS).order_by(WEBHOOKS.c.id.desc()).limit(limit + 1)
         if owner is not None:
@@ -177,7 +177,7 @@ def note_outcome(connection: Connection, webhook_id: str, *, delivered: bool) ->
 
 
 def _require_within(connection: Connection, owner: str, most: int) -> None:
-    """As `jobs.quotas.require_within`, for webhooks.
+    """As `jobs.store.quotas.require_within`, for webhooks.
 
     Raises:
         TooManyWebhooks: there are more than `most`, the new one included.

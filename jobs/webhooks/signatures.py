@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from standardwebhooks import Webhook as Signer
 
-from jobs.keys import require_pepper
+from jobs.store.keys import require_pepper
 from jobs.webhooks.webhook import Delivery, Webhook
 
 ROTATION_SECONDS = 24 * 3600.0
@@ -36,7 +36,7 @@ class Signatures:
         pepper: `Settings.key_pepper`, the same for every process.
 
     Raises:
-        jobs.keys.BadKeyRequest: the pepper is missing or short.
+        jobs.store.keys.BadKeyRequest: the pepper is missing or short.
     """
 
     def __init__(self, pepper: str) -> None:

@@ -1,6 +1,6 @@
 """Jobs and their layers.
 
-Types are spelled out here and not imported from `jobs.models`: a migration must go on meaning
+Types are spelled out here and not imported from `jobs.store.tables`: a migration must go on meaning
 what it meant on the day it was written.
 """
 

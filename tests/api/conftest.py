@@ -14,9 +14,9 @@ import uvicorn
 
 from api.app import create_app
 from jobs.artifacts import Artifacts
-from jobs.database import make_engine
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.database import make_engine
+from jobs.store.store import Store
 from slimgpt.events import Result
 from tests.servers import free_port, wait_until
 

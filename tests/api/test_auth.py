@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 from api import events, key_watch
 from api.app import create_app
 from api.auth import is_open
-from jobs.database import make_engine
-from jobs.keys import Keys, list_keys, revoke_key
 from jobs.settings import BadSettings, Settings
+from jobs.store.database import make_engine
+from jobs.store.keys import Keys, list_keys, revoke_key
 from tests.api.conftest import BODY
 from tests.api.test_problems import problem
 

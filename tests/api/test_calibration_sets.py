@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from api import incoming, receiving
 from api.calibration_sets import CalibrationSetView
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.store import Store
 from tests.api.conftest import BODY
 from tests.api.test_auth import Client, client, engine, guarded, keys, stranger
 from tests.api.test_problems import problem

@@ -22,10 +22,10 @@ import pytest
 
 from api.problems import KINDS
 from jobs.artifacts import Artifacts
-from jobs.database import make_engine
-from jobs.keys import Keys
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.database import make_engine
+from jobs.store.keys import Keys
+from jobs.store.store import Store
 from slimgpt.events import Result
 from tests.api.conftest import BODY, base_url
 

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.dashboard import FILES
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.store import Store
 from tests.api.conftest import BODY
 from tests.api.test_jobs import post
 from tests.browser import Visit, open_browser

@@ -16,7 +16,7 @@ from api.events import EXAMPLE
 from jobs.progress import Entry, Progress
 from jobs.settings import Settings
 from jobs.states import Status
-from jobs.store import Store
+from jobs.store.store import Store
 from slimgpt.events import StageStarted
 from tests.api.test_jobs import layer, post, run_two_of_four_layers
 from tests.servers import RedisServer, wait_until

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from jobs.artifacts import Artifacts
 from jobs.queue import QUEUE
-from jobs.store import Store
+from jobs.store.store import Store
 from tests.api.test_jobs import post
 from tests.servers import RedisServer, wait_until
 

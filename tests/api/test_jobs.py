@@ -11,7 +11,7 @@ from api.examples import JOBS as EXAMPLES
 from jobs.progress import Progress
 from jobs.queue import QUEUE
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.store import Store
 from slimgpt.events import LayerFinished, Planned, StageStarted
 from slimgpt.spec.prune import PruneSpec
 from tests.api.conftest import BODY

@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 
 from api.app import create_app
 from cli.service import register
-from jobs.keys import Keys
 from jobs.places import require
 from jobs.settings import BadSettings, Settings
-from jobs.store import Store
+from jobs.store.keys import Keys
+from jobs.store.store import Store
 from tests.api.conftest import BODY
 from tests.servers import ObjectStore
 

@@ -16,11 +16,11 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from jobs.database import make_engine
-from jobs.keys import Keys
 from jobs.settings import BadSettings, Settings, load
 from jobs.states import Status
-from jobs.store import Store
+from jobs.store.database import make_engine
+from jobs.store.keys import Keys
+from jobs.store.store import Store
 from tests.api.test_auth import PEPPER
 from tests.api.test_problems import problem
 from tests.jobs.conftest import SPEC

@@ -14,8 +14,8 @@ from api.app import create_app
 from api.problems import MEDIA_TYPE
 from api.schemas import JobRequest
 from jobs.artifacts import Artifact
-from jobs.job import Layer
 from jobs.settings import Settings
+from jobs.store.records import Layer
 from slimgpt.planning.document import Outlook
 from slimgpt.texts.checks import check_of
 

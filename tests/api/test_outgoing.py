@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from jobs.artifacts import Artifacts
-from jobs.store import Store
+from jobs.store.store import Store
 from tests.servers import wait_until
 
 MANY = 60  # more than there are threads for requests

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 
 from jobs.artifacts import Artifacts
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.store import Store
 from slimgpt.events import Result
 from slimgpt.report import folder
 from tests.api.conftest import BODY

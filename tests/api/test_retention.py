@@ -8,10 +8,10 @@ import httpx
 from sqlalchemy import select, update
 
 from jobs.artifacts import Artifacts
-from jobs.models import JOBS
 from jobs.removal import sweep_job
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.store import Store
+from jobs.store.tables import JOBS
 from tests.api.conftest import BODY
 
 FILE = "model.safetensors"

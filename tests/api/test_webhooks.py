@@ -13,10 +13,10 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from jobs.database import make_engine
-from jobs.keys import Keys
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.database import make_engine
+from jobs.store.keys import Keys
+from jobs.store.store import Store
 from jobs.webhooks.announcements import announce_all
 from jobs.webhooks.deliveries import Deliveries
 from jobs.webhooks.endpoints import Webhooks

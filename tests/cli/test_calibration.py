@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from jobs.store import Store
+from jobs.store.store import Store
 from tests.api.conftest import api, base_url, own_store
 from tests.cli.test_service_client import client, refused
 

@@ -12,7 +12,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from cli.service import register
-from jobs.database import downgrade
+from jobs.store.database import downgrade
 from tests.cli.conftest import ROOT
 from tests.servers import free_port
 

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.artifacts import Artifacts
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.store import Store
 from slimgpt.events import Result
 from tests.api.conftest import BODY, api, base_url, own_store
 from tests.cli.conftest import Slimgpt

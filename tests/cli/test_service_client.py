@@ -21,8 +21,8 @@ from cli.download import _safe
 from cli.jobs import job_table
 from cli.outcome import show_outcome
 from cli.service import register
-from jobs.models import JOBS
-from jobs.store import Store
+from jobs.store.store import Store
+from jobs.store.tables import JOBS
 from slimgpt.spec.prune import PruneSpec
 from tests.api.conftest import BODY, api, base_url, finished, own_store
 from tests.api.test_jobs import layer

@@ -46,7 +46,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def sender(settings: Settings, base_url: str) -> Iterator[Sender]:
     """The sender beside the API's database."""
-    from jobs.database import make_engine
+    from jobs.store.database import make_engine
 
     engine = make_engine(settings.database_url.get_secret_value())
     made = Sender(settings, engine)

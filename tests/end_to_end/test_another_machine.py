@@ -18,12 +18,12 @@ from collections.abc import Iterator
 import pytest
 
 from jobs.artifacts import Artifacts
-from jobs.database import make_engine
-from jobs.job import Job
 from jobs.queue import Queue
 from jobs.settings import Settings
 from jobs.states import Status
-from jobs.store import Store
+from jobs.store.database import make_engine
+from jobs.store.records import Job
+from jobs.store.store import Store
 from slimgpt.spec.prune import PruneSpec
 from tests.servers import wait_until
 from worker import launch

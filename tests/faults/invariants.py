@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from jobs.artifacts import ArtifactNotFound
-from jobs.job import Job
 from jobs.queue import QUEUE
 from jobs.states import TERMINAL, Status
+from jobs.store.records import Job
 from tests.faults.faults import Fault
 from tests.faults.stack import REAPERS
 from tests.faults.trial import Trial
 
-THE_SERVICES = "service"  # whose place it is; see `jobs.identity`
+THE_SERVICES = "service"  # whose place it is; see `jobs.store.identity`
 Check = Callable[[Trial, Fault, Job], Iterator[str]]
 
 

@@ -22,10 +22,10 @@ import psutil
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from jobs.artifacts import Artifacts
-from jobs.database import make_engine, upgrade
-from jobs.job import Job
 from jobs.queue import Queue
-from jobs.store import Store
+from jobs.store.database import make_engine, upgrade
+from jobs.store.records import Job
+from jobs.store.store import Store
 from tests.faults.disk import Disk
 from tests.faults.wire import Wire
 from tests.servers import (

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import psutil
 
-from jobs.job import Job
 from jobs.states import HELD, Status
+from jobs.store.records import Job
 from tests.faults import engine
 from tests.faults.stack import Stack
 from tests.servers import wait_until

@@ -22,10 +22,10 @@ from jobs.calibration_sets import (
     named_in,
     new_set_id,
 )
-from jobs.clock import from_now
-from jobs.database import make_engine
-from jobs.models import CALIBRATION_SETS
-from jobs.store import InvalidCursor, Store
+from jobs.store.clock import from_now
+from jobs.store.database import make_engine
+from jobs.store.store import InvalidCursor, Store
+from jobs.store.tables import CALIBRATION_SETS
 from slimgpt.spec.prune import UPLOAD, PruneSpec
 
 ROOM = Quota(sets=100, size=1 << 30)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jobs.database import upgrade, versions
+from jobs.store.database import upgrade, versions
 from migrations.command import app
 from tests.servers import PostgresServer
 
@@ -67,7 +67,7 @@ def test_two_at_once_are_as_good_as_one(bare_url: str) -> None:
 
 def _upgrade_apart(url: str) -> None:
     # Alembic's context is one a process.
-    code = "import sys; from jobs.database import upgrade; upgrade(sys.argv[1])"
+    code = "import sys; from jobs.store.database import upgrade; upgrade(sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, url], check=True, timeout=120)
 
 

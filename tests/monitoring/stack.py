@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
-from jobs.database import make_engine
-from jobs.keys import Keys
+from jobs.store.database import make_engine
+from jobs.store.keys import Keys
 from tests.servers import RedisServer, free_port, wait_until
 from tests.worker.conftest import engine_command
 from worker import launch

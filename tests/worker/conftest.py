@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from jobs.artifacts import Artifacts
-from jobs.database import make_engine
-from jobs.job import Job
 from jobs.progress import Progress
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.database import make_engine
+from jobs.store.records import Job
+from jobs.store.store import Store
 from slimgpt.spec.prune import PruneSpec
 from worker.supervisor import Outcome, Supervisor
 

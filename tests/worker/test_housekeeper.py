@@ -16,11 +16,11 @@ import pytest
 from sqlalchemy import update
 
 from jobs.artifacts import Artifacts
-from jobs.database import make_engine
-from jobs.identity import identity
-from jobs.models import JOBS
 from jobs.states import Status
-from jobs.store import Store
+from jobs.store.database import make_engine
+from jobs.store.identity import identity
+from jobs.store.store import Store
+from jobs.store.tables import JOBS
 from tests.servers import wait_until
 from tests.worker.conftest import Bench
 from worker.housekeeper import ArtifactsAway, Housekeeper

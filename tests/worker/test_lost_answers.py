@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from jobs.reclaims import reclaim
 from jobs.settings import Settings
 from jobs.states import Status
+from jobs.store.reclaims import reclaim
 from tests.proxy import Proxy
 from tests.servers import PostgresServer, wait_until
 from tests.worker.conftest import Bench

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from jobs.models import JOBS
 from jobs.queue import QUEUE, Queue, QueueUnavailable
 from jobs.states import Status
+from jobs.store.tables import JOBS
 from tests.jobs.test_queue import messages
 from tests.servers import RedisServer, free_port, wait_until
 from tests.worker.conftest import Bench

@@ -15,12 +15,12 @@ import psutil
 import pytest
 
 from jobs.artifacts import Artifacts
-from jobs.database import make_engine
-from jobs.job import Job
 from jobs.queue import Queue
 from jobs.settings import Settings
 from jobs.states import Status
-from jobs.store import Store
+from jobs.store.database import make_engine
+from jobs.store.records import Job
+from jobs.store.store import Store
 from tests.servers import RedisServer, wait_until
 from tests.worker.conftest import SPEC, engine_command
 from worker import launch

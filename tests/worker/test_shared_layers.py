@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from jobs.artifacts import Artifacts
-from jobs.job import Claim
 from jobs.settings import Settings
 from jobs.states import Status
-from jobs.store import Store
+from jobs.store.records import Claim
+from jobs.store.store import Store
 from jobs.transfer import Interrupted, never
 from tests.proxy import Proxy
 from tests.servers import ObjectStore, wait_until

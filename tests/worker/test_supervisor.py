@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from jobs.job import Job
 from jobs.states import Status
+from jobs.store.records import Job
 from jobs.transfer import Stop
 from tests.servers import wait_until
 from tests.worker.conftest import SPEC, Bench

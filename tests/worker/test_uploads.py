@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from jobs.calibration_sets import CalibrationSet, CalibrationSets, Content, Quota, new_set_id
-from jobs.job import Job
 from jobs.states import Status
+from jobs.store.records import Job
 from slimgpt.spec.prune import PruneSpec
 from tests.servers import wait_until
 from tests.worker.conftest import Bench

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from jobs.database import make_engine
-from jobs.keys import BadKeyRequest
-from jobs.models import DELIVERIES, JOBS
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.database import make_engine
+from jobs.store.keys import BadKeyRequest
+from jobs.store.store import Store
+from jobs.store.tables import DELIVERIES, JOBS
 from jobs.webhooks.announcements import announce_all
 from jobs.webhooks.deliveries import GONE, INTERRUPTED, Deliveries
 from jobs.webhooks.endpoints import Webhooks

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from jobs.job import Job
-from jobs.store import Store
+from jobs.store.records import Job
+from jobs.store.store import Store
 from jobs.webhooks.deliveries import Deliveries
 from jobs.webhooks.endpoints import Webhooks
 from jobs.webhooks.signatures import Signatures

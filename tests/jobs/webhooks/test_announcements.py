@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import insert, select, update
 
-from jobs.models import DELIVERIES, JOBS
+from jobs.store.tables import DELIVERIES, JOBS
 from jobs.webhooks.announcements import announce, announce_all
 from tests.jobs.webhooks.conftest import ERROR, Ends
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from jobs.models import DELIVERIES, WEBHOOKS
-from jobs.store import InvalidCursor
+from jobs.store.store import InvalidCursor
+from jobs.store.tables import DELIVERIES, WEBHOOKS
 from jobs.webhooks.announcements import announce_all
 from jobs.webhooks.deliveries import (
     FAILING,

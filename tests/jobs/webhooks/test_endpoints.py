@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
-from jobs.keys import BadKeyRequest
+from jobs.store.keys import BadKeyRequest
 from jobs.webhooks.endpoints import TooManyWebhooks
 from jobs.webhooks.signatures import Signatures
 from jobs.webhooks.webhook import Delivery, DeliveryStatus

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from jobs.artifacts import Artifacts
 from jobs.settings import Settings
-from jobs.store import Store
+from jobs.store.store import Store
 from slimgpt.events import Result
 from slimgpt.report import folder as pages
 from tests.api.conftest import BODY, api, base_url, own_store

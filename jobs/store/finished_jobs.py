@@ -1,0 +1,68 @@
+"""`Finished`: what can become of a job that is over: it is tried again, or it goes away.
+
+Both are one guarded statement, so of a retry and a removal that race exactly one matches the row.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, update
+
+from jobs.states import TERMINAL, Status
+from jobs.store.clock import from_now
+from jobs.store.leases import FREED, Leases, touch
+from jobs.store.quotas import require_within
+from jobs.store.records import Job
+from jobs.store.tables import JOBS
+from jobs.webhooks.announcements import announce
+
+RETRIABLE = frozenset({Status.FAILED, Status.CANCELLED})
+
+
+class Finished(Leases):
+    """The transitions of a job that is over."""
+
+    def retry(self, job_id: str, *, max_active: int | None = None) -> bool:
+        """Queue a failed or cancelled job again, with as many attempts as a new one has.
+
+        Attempts and epochs go on counting: what an earlier worker still writes stays refused.
+        Publish the id after this returned True. False: there is no such job in such a state.
+
+        Raises:
+            QuotaReached: the owner has `max_active` unfinished jobs already.
+        """
+        values = touch(
+            status=Status.QUEUED,
+            stage=None,
+            error=None,
+            cancel_requested=False,
+            max_attempts=JOBS.c.attempt + self.max_attempts,
+            layers_done=0,
+            queued_at=from_now(),
+            dispatched_at=None,
+            announced=False,
+            started_at=None,
+            finished_at=None,
+            **FREED,
+        )
+        guarded = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status.in_(RETRIABLE))
+        with self.engine.begin() as connection:
+            announce(connection, JOBS.c.id == job_id)  # the end that this undoes
+            queued = connection.execute(guarded.values(values).returning(JOBS.c.owner))
+            owner = queued.scalar_one_or_none()
+            if owner is not None and max_active is not None:
+                require_within(connection, owner, max_active)
+        return owner is not None
+
+    def remove(self, job: Job) -> bool:
+        """Remove a finished job's row and its layers. Remove its files before: this ends all trace.
+
+        False: the job is gone, not over, or was tried again since `job` was read.
+        """
+        statement = delete(JOBS).where(
+            JOBS.c.id == job.id,
+            JOBS.c.status.in_(TERMINAL),
+            JOBS.c.lease_epoch == job.lease_epoch,
+        )
+        with self.engine.begin() as connection:
+            announce(connection, JOBS.c.id == job.id)  # soon nobody could tell
+            return connection.execute(statement).rowcount == 1

@@ -1,0 +1,294 @@
+"""`Leases`: the worker's side of the store. Every write is guarded by the epoch of its lease.
+
+A method that returns False or None has written nothing: the lease is lost (it ran out and
+someone else may hold the job now) or the job has left the state that the step starts from. A
+worker that hears so stops its engine and writes no more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    ScalarSelect,
+    Update,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from jobs.states import HELD, Status
+from jobs.store.clock import from_now
+from jobs.store.database import READ_ONLY
+from jobs.store.records import Claim, ForeignSpec, Job, Renewal
+from jobs.store.tables import JOB_COLUMNS, JOBS, LAYERS, job_of
+from slimgpt.events import Event, LayerFinished, Planned, Warned
+
+MAX_WARNINGS = 200
+CLAIMABLE = (JOBS.c.status == Status.QUEUED, JOBS.c.attempt < JOBS.c.max_attempts)
+FREED: dict[str, Any] = {"worker": None, "lease_expires_at": None}
+
+
+def plain(value: Mapping[str, Any] | Event) -> dict[str, Any]:
+    """As JSON that every database takes: no infinite or undefined number, no NUL in a text."""
+    text = value.line() if isinstance(value, Event) else json.dumps(dict(value))
+    loaded: dict[str, Any] = storable(json.loads(text, parse_constant=lambda _: None))
+    return loaded
+
+
+def storable(value: Any) -> Any:
+    """The same JSON with U+FFFD for U+0000, which PostgreSQL keeps in no text.
+
+    Messages of an engine quote what strangers wrote: a config, a text, a name.
+    """
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    if isinstance(value, dict):
+        return {storable(name): storable(item) for name, item in value.items()}
+    return value
+
+
+def touch(**values: Any) -> dict[str, Any]:
+    """Values of an update, with the time of it."""
+    return {"updated_at": from_now(), **values}
+
+
+class Leases:
+    """The transitions of a job that a worker holds.
+
+    Args:
+        engine: from `jobs.store.database.make_engine`, the schema at its newest version.
+        lease_seconds: how long a claim or a renewal lasts.
+        max_attempts: attempts given to jobs that are created here.
+    """
+
+    def __init__(
+        self, engine: Engine, *, lease_seconds: float = 60.0, max_attempts: int = 3
+    ) -> None:
+        self.engine = engine
+        self.lease_seconds = lease_seconds
+        self.max_attempts = max_attempts
+
+    def claim(self, job_id: str, worker: str) -> Claim | None:
+        """Take a queued job: a new epoch, one more attempt. None: it is not there to be taken."""
+        job = self._take(JOBS.c.id == job_id, worker)
+        return None if job is None else self._understood(job)
+
+    def claim_next(self, worker: str) -> Claim | None:
+        """Take the queued job that was created first. None: no job is queued.
+
+        Of several who ask at once each gets another job, and nobody waits.
+        """
+        while True:
+            job = self._take(JOBS.c.id == _oldest(wait=False), worker)
+            if job is None and not self._any_queued():
+                return None
+            # Rows of queued jobs that somebody else has locked just now, perhaps to note that their
+            # message was sent, are waited for: this message would be lost on them.
+            job = job or self._take(JOBS.c.id == _oldest(wait=True), worker)
+            if job is not None and (claim := self._understood(job)) is not None:
+                return claim
+
+    def _any_queued(self) -> bool:
+        queued = select(JOBS.c.id).where(*CLAIMABLE).limit(1)
+        with self._reading() as connection:
+            return connection.execute(queued).first() is not None
+
+    def _take(self, which: ColumnElement[bool], worker: str) -> Job | None:
+        statement = (
+            update(JOBS)
+            .where(which, *CLAIMABLE)
+            .values(
+                touch(
+                    status=Status.RUNNING,
+                    stage=None,
+                    lease_epoch=JOBS.c.lease_epoch + 1,
+                    attempt=JOBS.c.attempt + 1,
+                    worker=worker,
+                    lease_expires_at=from_now(self.lease_seconds),
+                    layers_done=0,
+                    started_at=func.coalesce(JOBS.c.started_at, from_now()),
+                )
+            )
+            .returning(*JOB_COLUMNS)
+        )
+        with self.engine.begin() as connection:
+            row = connection.execute(statement).mappings().one_or_none()
+        return None if row is None else job_of(row)
+
+    def _understood(self, job: Job) -> Claim | None:
+        """The claim of a job just taken; one that this version can't read is failed instead."""
+        if isinstance(job.spec, ForeignSpec):
+            self.fail(job.id, job.lease_epoch, _not_understood(job.spec))
+            return None
+        assert job.lease_expires_at is not None
+        return Claim(job, job.lease_epoch, job.attempt, job.lease_expires_at)
+
+    def renew(self, job_id: str, epoch: int) -> Renewal | None:
+        """Prolong the lease. None: it is lost; stop the engine, write nothing more."""
+        statement = (
+            self._held(job_id, epoch)
+            .values(touch(lease_expires_at=from_now(self.lease_seconds)))
+            .returning(JOBS.c.lease_expires_at, JOBS.c.cancel_requested)
+        )
+        with self.engine.begin() as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else Renewal(row[0], row[1])
+
+    def look(self, job_id: str, epoch: int) -> Renewal | None:
+        """Whether the lease holds and a cancel is wanted, without writing; None: lost."""
+        statement = select(JOBS.c.lease_expires_at, JOBS.c.cancel_requested).where(
+            JOBS.c.id == job_id, JOBS.c.lease_epoch == epoch, JOBS.c.status.in_(HELD)
+        )
+        with self._reading() as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else Renewal(row[0], row[1])
+
+    def stage(self, job_id: str, epoch: int, stage: str) -> bool:
+        """Say which stage the attempt has entered."""
+        return self._apply(self._held(job_id, epoch).values(touch(stage=stage)))
+
+    def planned(self, job_id: str, epoch: int, event: Planned) -> bool:
+        """Keep the plan: what will be left of the model, and in how many layers."""
+        values = touch(plan=plain(event), layers_total=event.layers)
+        return self._apply(self._held(job_id, epoch).values(values))
+
+    def layer_done(self, job_id: str, epoch: int, event: LayerFinished) -> bool:
+        """Write the layer's row, over that of an earlier attempt, and count this attempt's."""
+        locked = self._held(job_id, epoch).values(touch(layers_total=event.layers_total))
+        count = (
+            select(func.count())
+            .select_from(LAYERS)
+            .where(LAYERS.c.job_id == job_id, LAYERS.c.epoch == epoch)
+            .scalar_subquery()
+        )
+        # The guarded update locks the job's row to the end of the transaction; it can't count as
+        # well, because a statement that waits for a lock still sees the rows from before.
+        with self.engine.begin() as connection:
+            if connection.execute(locked).rowcount == 0:
+                return False
+            _upsert_layer(connection, job_id, epoch, event)
+            connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(layers_done=count))
+        return True
+
+    def warn(self, job_id: str, epoch: int, event: Warned) -> bool:
+        """Add a warning, unless the job has it already (a resumed attempt repeats itself)."""
+        warning = {"message": storable(event.message), "layer": event.layer}
+        locked = self._held(job_id, epoch).values(touch()).returning(JOBS.c.warnings)
+        with self.engine.begin() as connection:
+            row = connection.execute(locked).one_or_none()
+            if row is None:
+                return False
+            known: list[dict[str, Any]] = row[0]
+            if warning not in known and len(known) < MAX_WARNINGS:
+                added = update(JOBS).where(JOBS.c.id == job_id).values(warnings=[*known, warning])
+                connection.execute(added)
+        return True
+
+    def finish(
+        self,
+        job_id: str,
+        epoch: int,
+        *,
+        prefix: str,
+        result: Mapping[str, Any],
+        report: Mapping[str, Any],
+        artifacts_bytes: int | None = None,
+    ) -> bool:
+        """Point at the published files and succeed. False: lost, or a cancel came first.
+
+        Args:
+            job_id: the job.
+            epoch: of the lease.
+            prefix: where the files are.
+            result: what the engine said last.
+            report: for people and programs to read, whole.
+            artifacts_bytes: size of all files, by which room is made for others.
+        """
+        values = touch(
+            status=Status.SUCCEEDED,
+            artifacts_prefix=prefix,
+            artifacts_bytes=artifacts_bytes,
+            result=plain(result),
+            report=plain(report),
+            finished_at=from_now(),
+            **FREED,
+        )
+        return self._apply(self._running(job_id, epoch).values(values))
+
+    def fail(self, job_id: str, epoch: int, error: Mapping[str, str]) -> bool:
+        """End the job for good with an error (`code`, `message`, `hint`)."""
+        values = touch(status=Status.FAILED, error=plain(error), finished_at=from_now(), **FREED)
+        return self._apply(self._running(job_id, epoch).values(values))
+
+    def cancelled(self, job_id: str, epoch: int) -> bool:
+        """The engine of a job that was to be cancelled has stopped."""
+        values = touch(status=Status.CANCELLED, finished_at=from_now(), **FREED)
+        guarded = self._guarded(job_id, epoch).where(JOBS.c.status == Status.CANCELLING)
+        return self._apply(guarded.values(values))
+
+    def release(self, job_id: str, epoch: int) -> bool:
+        """Give the job back on a planned shutdown; the attempt is not spent."""
+        values = touch(
+            status=Status.QUEUED,
+            stage=None,
+            attempt=JOBS.c.attempt - 1,
+            queued_at=from_now(),
+            dispatched_at=None,
+            **FREED,
+        )
+        return self._apply(self._running(job_id, epoch).values(values))
+
+    def _guarded(self, job_id: str, epoch: int) -> Update:
+        return update(JOBS).where(JOBS.c.id == job_id, JOBS.c.lease_epoch == epoch)
+
+    def _held(self, job_id: str, epoch: int) -> Update:
+        return self._guarded(job_id, epoch).where(JOBS.c.status.in_(HELD))
+
+    def _running(self, job_id: str, epoch: int) -> Update:
+        return self._guarded(job_id, epoch).where(JOBS.c.status == Status.RUNNING)
+
+    def _apply(self, statement: Update) -> bool:
+        with self.engine.begin() as connection:
+            return connection.execute(statement).rowcount == 1
+
+    def _reading(self) -> Connection:
+        return self.engine.execution_options(**READ_ONLY).connect()
+
+
+def _oldest(*, wait: bool) -> ScalarSelect[str]:
+    """The queued job that was created first, locked, or the first one that nobody has locked."""
+    return (
+        select(JOBS.c.id)
+        .where(*CLAIMABLE)
+        .order_by(JOBS.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=not wait)  # left out on SQLite, which has one writer
+        .scalar_subquery()
+    )
+
+
+def _not_understood(spec: ForeignSpec) -> dict[str, str]:
+    return {
+        "code": "spec-not-understood",
+        "message": f"a worker of another version took the job and cannot read it: {spec.reason}",
+        "hint": "retry it when all workers run the version that it was posted to, or post it anew",
+    }
+
+
+def _upsert_layer(connection: Connection, job_id: str, epoch: int, event: LayerFinished) -> None:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    values = event.model_dump(exclude={"type", "points"})
+    values |= {"epoch": epoch, "finished_at": from_now()}
+    statement = dialect.insert(LAYERS).values(job_id=job_id, **values)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=["job_id", "point", "layer"], set_=values)
+    )

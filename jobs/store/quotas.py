@@ -1,0 +1,29 @@
+"""How many jobs an owner may have waiting and running at once, kept exactly."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, func, select
+
+from jobs.states import UNFINISHED
+from jobs.store.tables import JOBS
+
+
+class QuotaReached(Exception):  # noqa: N818 - says what is the case
+    """The owner has as many unfinished jobs as they may have."""
+
+
+def require_within(connection: Connection, owner: str, most: int) -> None:
+    """Check the unfinished jobs of an owner, those included that this transaction has added.
+
+    Of two that add jobs at once, the second waits here for the end of the first, and counts its
+    job: PostgreSQL locks the owner for it; on SQLite the transaction holds the only write lock.
+
+    Raises:
+        QuotaReached: there are more than `most`; roll the transaction back.
+    """
+    if connection.dialect.name == "postgresql":
+        name = func.hashtextextended(f"quota {owner}", 0)
+        connection.execute(select(func.pg_advisory_xact_lock(name)))
+    unfinished = select(func.count()).where(JOBS.c.owner == owner, JOBS.c.status.in_(UNFINISHED))
+    if connection.execute(unfinished).scalar_one() > most:
+        raise QuotaReached(f"{owner} has {most} unfinished jobs, and may not have more")

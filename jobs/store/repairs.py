@@ -1,0 +1,100 @@
+"""`Upkeep`: repairs of what crashes leave behind: expired leases, messages that are missing.
+
+A message is a token: whoever gets one takes the queued job that was created first. So nothing is
+left over as long as there are as many messages as queued jobs, and which job a message names does
+not matter.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, func, literal, select, update
+
+from jobs.states import HELD, Status
+from jobs.store.clock import UtcDateTime, from_now, moment
+from jobs.store.leases import FREED, touch
+from jobs.store.records import Reaped
+from jobs.store.retention import Retention
+from jobs.store.tables import JOBS
+
+MAX_RESENT = 500
+WORKER_LOST = {
+    "code": "worker-lost",
+    "message": "the worker fell silent in every attempt that the job had",
+    "hint": "look at the workers' logs (out of memory? machine restarted?), then submit it again",
+}
+
+
+class Upkeep(Retention):
+    """What the reaper does with the store, safe in several places at once."""
+
+    def reap(self, now: datetime | None = None) -> list[Reaped]:
+        """Take the jobs of silent workers back. Safe to run in several places at once.
+
+        Args:
+            now: time to compare leases with; the database's clock if None.
+        """
+        clock = moment() if now is None else literal(now, UtcDateTime())
+        expired = and_(JOBS.c.status.in_(HELD), JOBS.c.lease_expires_at < clock)
+        again = and_(JOBS.c.status == Status.RUNNING, JOBS.c.attempt < JOBS.c.max_attempts)
+        cancelling = JOBS.c.status == Status.CANCELLING
+        requeue = touch(
+            status=Status.QUEUED, stage=None, queued_at=from_now(), dispatched_at=None, **FREED
+        )
+        fail = touch(status=Status.FAILED, error=WORKER_LOST, finished_at=from_now(), **FREED)
+        cancel = touch(status=Status.CANCELLED, finished_at=from_now(), **FREED)
+        spent = and_(JOBS.c.status == Status.RUNNING, JOBS.c.attempt >= JOBS.c.max_attempts)
+        done: list[Reaped] = []
+        for guard, values in ((again, requeue), (spent, fail), (cancelling, cancel)):
+            # A worker that froze within a transaction locks its row; others do not wait for it.
+            found = select(JOBS.c.id).where(expired, guard).with_for_update(skip_locked=True)
+            statement = update(JOBS).where(JOBS.c.id.in_(found), expired, guard).values(values)
+            returned = statement.returning(JOBS.c.id, JOBS.c.status, JOBS.c.attempt)
+            with self.engine.begin() as connection:
+                rows = connection.execute(returned).all()
+            done += [Reaped(job_id, Status(status), attempt) for job_id, status, attempt in rows]
+        return done
+
+    def undispatched(self, older_than: float) -> list[str]:
+        """Queued jobs whose message was never sent, oldest first, at most `MAX_RESENT`.
+
+        Args:
+            older_than: seconds queued without a message.
+        """
+        return self._queued(
+            JOBS.c.dispatched_at.is_(None), JOBS.c.queued_at <= moment(-older_than), MAX_RESENT
+        )
+
+    def unanswered(self, older_than: float, most: int) -> list[str]:
+        """Queued jobs whose message was sent, oldest first: it waits its turn, or is lost.
+
+        Args:
+            older_than: seconds since it was sent.
+            most: so many at once, and never more than `MAX_RESENT`.
+        """
+        sent = JOBS.c.dispatched_at <= moment(-older_than)
+        return self._queued(JOBS.c.dispatched_at.is_not(None), sent, min(most, MAX_RESENT))
+
+    def awaited(self) -> int:
+        """Queued jobs whose message was sent: so many messages there should be."""
+        sent = select(func.count()).where(
+            JOBS.c.status == Status.QUEUED, JOBS.c.dispatched_at.is_not(None)
+        )
+        with self._reading() as connection:
+            return int(connection.execute(sent).scalar_one())
+
+    def dispatched(self, job_id: str) -> bool:
+        """The job's message is in the queue."""
+        guarded = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status == Status.QUEUED)
+        return self._apply(guarded.values(touch(dispatched_at=from_now())))
+
+    def _queued(self, sent: ColumnElement[bool], when: ColumnElement[bool], most: int) -> list[str]:
+        statement = (
+            select(JOBS.c.id)
+            .where(JOBS.c.status == Status.QUEUED, sent, when)
+            .order_by(JOBS.c.id)
+            .limit(most)
+        )
+        with self._reading() as connection:
+            return list(connection.scalars(statement))

@@ -1,0 +1,131 @@
+"""`Retention`: how long what a job left is kept, and what is removed.
+
+Expiry takes two steps, so that a crash between them can be repaired and nothing is promised that
+is gone: one guarded statement says in the row that the files are no longer promised; then they are
+removed by the same sweep that removes the files of lost attempts, and the row says up to which
+epoch it has swept. A sweep that was cut off is done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Select, func, select, update
+
+from jobs.states import TERMINAL, Status
+from jobs.store.clock import from_now, moment
+from jobs.store.finished_jobs import Finished
+from jobs.store.leases import touch
+from jobs.store.records import Job, Leftover
+from jobs.store.tables import JOB_COLUMNS, JOBS, PUBLISHED, UNSWEPT, job_of
+
+BATCH = 200
+DAY_SECONDS = 24 * 3600.0
+WHAT_IS_LEFT = (
+    JOBS.c.id,
+    JOBS.c.status,
+    JOBS.c.lease_epoch,
+    JOBS.c.artifacts_prefix,
+    JOBS.c.artifacts_removed_at,
+)
+
+
+class Retention(Finished):
+    """What becomes of the files and records of jobs that are over."""
+
+    def expire_older(self, days: float) -> list[str]:
+        """Take back the promise of files of jobs that ended so long ago; their ids, in batches.
+
+        Their removal is `unswept`'s business. Call again until nothing comes.
+        """
+        old = JOBS.c.finished_at <= moment(-days * DAY_SECONDS)
+        found = select(JOBS.c.id).where(PUBLISHED, old).order_by(JOBS.c.finished_at).limit(BATCH)
+        return self._expire(found)
+
+    def expire_beyond(self, limit_bytes: int) -> list[str]:
+        """The same for the jobs that ended first, as far as the files of all are more than that.
+
+        One statement finds them, so that of two reapers neither counts what the other has freed.
+        """
+        newest_first = (JOBS.c.finished_at.desc(), JOBS.c.id.desc())
+        size = func.coalesce(JOBS.c.artifacts_bytes, 0)
+        kept = func.sum(size).over(order_by=newest_first, rows=(None, 0)).label("kept")
+        totals = select(JOBS.c.id, JOBS.c.finished_at, kept).where(PUBLISHED).subquery()
+        beyond = (
+            select(totals.c.id)
+            .where(totals.c.kept > limit_bytes)
+            .order_by(totals.c.finished_at)
+            .limit(BATCH)
+        )
+        return self._expire(beyond)
+
+    def unswept(self, after: str = "", most: int = BATCH) -> list[Leftover]:
+        """Jobs that are over, and whose files that nothing points at are still to be removed.
+
+        Args:
+            after: only jobs with a greater id: one whose sweep fails must not hold up the rest.
+            most: so many, by id.
+        """
+        statement = (
+            select(*WHAT_IS_LEFT)
+            .where(UNSWEPT, JOBS.c.status.in_(TERMINAL), JOBS.c.id > after)
+            .order_by(JOBS.c.id)
+            .limit(most)
+        )
+        with self._reading() as connection:
+            return [_leftover(row) for row in connection.execute(statement)]
+
+    def leftovers(self, job_ids: Collection[str]) -> dict[str, Leftover | None]:
+        """What may be left of jobs, by id: None for one that is not over; unknown ones are absent.
+
+        A query for many at once.
+        """
+        wanted, found = sorted(job_ids), dict[str, Leftover | None]()
+        for start in range(0, len(wanted), BATCH):
+            some = select(*WHAT_IS_LEFT).where(JOBS.c.id.in_(wanted[start : start + BATCH]))
+            with self._reading() as connection:
+                rows = connection.execute(some).all()
+            found |= {row.id: _leftover(row) if row.status in TERMINAL else None for row in rows}
+        return found
+
+    def swept(self, leftover: Leftover) -> bool:
+        """The files are gone. False: the job was tried again or expired meanwhile: look again."""
+        removed = JOBS.c.artifacts_removed_at
+        statement = update(JOBS).where(
+            JOBS.c.id == leftover.id,
+            JOBS.c.lease_epoch == leftover.epoch,
+            JOBS.c.status.in_(TERMINAL),
+            removed.is_not(None) if leftover.expired else removed.is_(None),
+        )
+        return self._apply(statement.values(swept_epoch=leftover.epoch))
+
+    def outdated(self, days: float) -> list[Job]:
+        """Some jobs that ended so long ago, of each kind of end the first; see `jobs.removal`."""
+        found: list[Job] = []
+        for status in sorted(TERMINAL):  # each by itself goes along the index
+            statement = (
+                select(*JOB_COLUMNS)
+                .where(JOBS.c.status == status, JOBS.c.finished_at <= moment(-days * DAY_SECONDS))
+                .order_by(JOBS.c.finished_at)
+                .limit(BATCH)
+            )
+            with self._reading() as connection:
+                found += [job_of(row) for row in connection.execute(statement).mappings()]
+        return found
+
+    def _expire(self, which: Select[Any]) -> list[str]:
+        statement = (
+            update(JOBS)
+            .where(JOBS.c.id.in_(which), PUBLISHED, JOBS.c.status == Status.SUCCEEDED)
+            .values(touch(artifacts_removed_at=from_now(), swept_epoch=0))
+            .returning(JOBS.c.id)
+        )
+        with self.engine.begin() as connection:
+            return list(connection.scalars(statement))
+
+
+def _leftover(row: Any) -> Leftover:
+    expired = row.artifacts_removed_at is not None
+    kept = None if expired else row.artifacts_prefix
+    return Leftover(row.id, row.lease_epoch, kept, expired=expired)

@@ -1,0 +1,241 @@
+"""`Store`: the truth about jobs, and the only place where their state changes.
+
+Every transition is one guarded statement: it names the state (and, for a worker, the epoch of
+its lease) that it starts from, so of two that race exactly one matches a row. Nothing reads a
+state, decides, and writes it back.
+
+| from | to | by |
+|---|---|---|
+| | queued | `create` |
+| queued | running; epoch + 1, attempt + 1 | `claim`, `claim_next` |
+| running, cancelling | the same, lease prolonged | `renew` |
+| running | succeeded; failed | `finish`; `fail` |
+| running | queued, attempt given back | `release` |
+| running, lease expired | queued; failed when attempts are spent | `reap` |
+| queued; running | cancelled; cancelling | `request_cancel` |
+| cancelling | cancelled | `cancelled`, or `reap` when the lease expired |
+| failed, cancelled | queued, more attempts | `retry` |
+| succeeded | the same, its files no longer promised | `expire_older`, `expire_beyond` |
+| succeeded, failed, cancelled | gone | `remove` |
+
+The worker's side is in `jobs.store.leases`, what follows the end in `jobs.store.finished_jobs` and
+`jobs.store.retention`, what the reaper repairs in `jobs.store.repairs`.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, case, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from jobs.states import Status
+from jobs.store.clock import from_now
+from jobs.store.leases import touch
+from jobs.store.lists.cursors import InvalidCursor, make_cursor, read_cursor
+from jobs.store.lists.filters import Filter
+from jobs.store.quotas import require_within
+from jobs.store.records import Claim, Job, Layer, Page, Reaped, Renewal, Standing, new_job_id
+from jobs.store.repairs import Upkeep
+from jobs.store.tables import JOB_COLUMNS, JOBS, LAYERS, job_of, layer_of
+from slimgpt.spec.prune import PruneSpec
+
+__all__ = [
+    "Claim",
+    "IdempotencyConflict",
+    "InvalidCursor",
+    "Job",
+    "Layer",
+    "Page",
+    "Reaped",
+    "Renewal",
+    "Standing",
+    "Store",
+]
+MAX_PAGE = 200
+CREATE_TRIES = 5
+
+
+class IdempotencyConflict(Exception):  # noqa: N818 - a state of the request, not of the program
+    """The owner has used this idempotency key for another request."""
+
+
+class Store(Upkeep):
+    """Jobs in SQL. See the module's table for what may become what.
+
+    Args:
+        engine: from `jobs.store.database.make_engine`, the schema at its newest version.
+        lease_seconds: how long a claim or a renewal lasts.
+        max_attempts: attempts given to jobs that are created here.
+    """
+
+    def create(
+        self,
+        spec: PruneSpec,
+        *,
+        metadata: dict[str, str] | None = None,
+        owner: str = "local",
+        idempotency_key: str | None = None,
+        max_active: int | None = None,
+    ) -> Job:
+        """Insert a queued job. The row is the outbox: publish its id after this returned.
+
+        With a key that the owner has used before: the same request gives the same job.
+
+        Args:
+            spec: what is to be done.
+            metadata: labels of the client's own.
+            owner: whose job it is.
+            idempotency_key: the owner's own; None: every call makes a job.
+            max_active: unfinished jobs that the owner may have, this one included.
+
+        Raises:
+            QuotaReached: the owner has `max_active` unfinished jobs already.
+            IdempotencyConflict: the key was used with another spec or other metadata.
+        """
+        body, labels = spec.model_dump(mode="json"), metadata or {}
+        for _ in range(CREATE_TRIES):
+            row = _new_row(body, labels, owner, idempotency_key, self.max_attempts)
+            if (job := self._insert(row, max_active)) is not None:
+                return job
+            earlier = self._one(JOBS.c.owner == owner, JOBS.c.idempotency_key == idempotency_key)
+            if earlier is None:  # removed between the two statements: the key is free again
+                continue
+            if (earlier.spec, earlier.metadata) == (spec, labels):
+                return earlier
+            break
+        raise IdempotencyConflict(
+            f"idempotency key {idempotency_key!r} belongs to another request; use a new key"
+        )
+
+    def knows_key(self, owner: str, idempotency_key: str) -> bool:
+        """Whether a job of the owner has this key: `create` makes no other with it."""
+        here = JOBS.c.owner == owner, JOBS.c.idempotency_key == idempotency_key
+        with self._reading() as connection:
+            return connection.scalar(select(JOBS.c.id).where(*here)) is not None
+
+    def _insert(self, row: dict[str, Any], max_active: int | None) -> Job | None:
+        """The job made of a row; None if its owner has used its key before."""
+        dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
+        statement = (
+            dialect.insert(JOBS)
+            .values(row)
+            .on_conflict_do_nothing(index_elements=["owner", "idempotency_key"])
+            .returning(*JOB_COLUMNS)
+        )
+        with self.engine.begin() as connection:
+            made = connection.execute(statement).mappings().one_or_none()
+            if made is not None and max_active is not None:
+                require_within(connection, row["owner"], max_active)
+        return None if made is None else job_of(made)
+
+    def get(self, job_id: str, owner: str | None = None) -> Job | None:
+        """The job, or None if there is none or it is another owner's."""
+        return self._one(JOBS.c.id == job_id, *([] if owner is None else [JOBS.c.owner == owner]))
+
+    def standing(self, job_id: str, owner: str | None = None) -> Standing | None:
+        """How far the job is; None if there is none or it is another owner's."""
+        columns = [JOBS.c[field] for field in Standing.__dataclass_fields__]
+        where = [JOBS.c.id == job_id] + ([] if owner is None else [JOBS.c.owner == owner])
+        with self._reading() as connection:
+            row = connection.execute(select(*columns).where(*where)).mappings().one_or_none()
+        if row is None:
+            return None
+        return Standing(**{**row, "status": Status(row["status"])})
+
+    def report(self, job_id: str, owner: str | None = None) -> dict[str, Any] | None:
+        """The report of a succeeded job; None while there is none."""
+        where = [JOBS.c.id == job_id] + ([] if owner is None else [JOBS.c.owner == owner])
+        with self._reading() as connection:
+            report: dict[str, Any] | None = connection.scalar(select(JOBS.c.report).where(*where))
+        return report
+
+    def layers(self, job_id: str) -> builtins.list[Layer]:
+        """The layers that are done, by number; those of an earlier attempt until redone."""
+        order = (LAYERS.c.point, LAYERS.c.layer)
+        statement = select(LAYERS).where(LAYERS.c.job_id == job_id).order_by(*order)
+        with self._reading() as connection:
+            return [layer_of(row) for row in connection.execute(statement).mappings()]
+
+    def list(
+        self,
+        *,
+        owner: str | None = None,
+        status: Status | Iterable[Status] | None = None,
+        where: Filter | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Job]:
+        """Jobs, newest first, `limit` (1 to 200) at a time.
+
+        Raises:
+            InvalidCursor: the cursor is not one that this method gave.
+        """
+        limit = max(1, min(limit, MAX_PAGE))
+        statement = select(*JOB_COLUMNS).order_by(JOBS.c.id.desc()).limit(limit + 1)
+        if owner is not None:
+            statement = statement.where(JOBS.c.owner == owner)
+        if status is not None:
+            wanted = [status] if isinstance(status, Status) else list(status)
+            statement = statement.where(JOBS.c.status.in_(wanted))
+        if where is not None:
+            statement = statement.where(*where.conditions())
+        if cursor is not None:
+            statement = statement.where(JOBS.c.id < read_cursor(cursor, "job_"))
+        jobs = self._many(statement)
+        more = len(jobs) > limit
+        return Page(jobs[:limit], make_cursor(jobs[limit - 1].id) if more else None)
+
+    def request_cancel(self, job_id: str) -> Job | None:
+        """Cancel a queued job at once, ask the worker of a running one to stop.
+
+        Returns:
+            The job as it is now, unchanged if it was finished; None if there is none.
+        """
+        queued = JOBS.c.status == Status.QUEUED
+        statement = (
+            update(JOBS)
+            .where(JOBS.c.id == job_id, JOBS.c.status.in_([Status.QUEUED, Status.RUNNING]))
+            .values(
+                touch(
+                    cancel_requested=True,
+                    finished_at=case((queued, from_now()), else_=JOBS.c.finished_at),
+                    status=case((queued, Status.CANCELLED), else_=Status.CANCELLING),
+                )
+            )
+        )
+        self._apply(statement)
+        return self.get(job_id)
+
+    def _one(self, *where: ColumnElement[bool]) -> Job | None:
+        return next(iter(self._many(select(*JOB_COLUMNS).where(*where))), None)
+
+    def _many(self, statement: Select[Any]) -> builtins.list[Job]:
+        with self._reading() as connection:
+            return [job_of(row) for row in connection.execute(statement).mappings()]
+
+
+def _new_row(
+    body: dict[str, Any], labels: dict[str, str], owner: str, key: str | None, attempts: int
+) -> dict[str, Any]:
+    return {
+        "id": new_job_id(),
+        "owner": owner,
+        "idempotency_key": key,
+        "spec": body,
+        "metadata": labels,
+        "status": Status.QUEUED,
+        "lease_epoch": 0,
+        "attempt": 0,
+        "max_attempts": attempts,
+        "cancel_requested": False,
+        "layers_done": 0,
+        "warnings": [],
+        "swept_epoch": 0,
+        "announced": False,
+        "created_at": from_now(),
+        "queued_at": from_now(),
+        "updated_at": from_now(),
+    }
