@@ -35,7 +35,8 @@ from api.header_size import HeaderSizeLimit
 from api.lingering import Lingering
 from api.observation import Observed
 from api.services import Services
-from jobs import logs, places
+from jobs import logs
+from jobs.files import places
 from jobs.settings import Settings, load
 
 MAX_BODY_BYTES = 1 << 20

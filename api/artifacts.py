@@ -23,8 +23,8 @@ from api.problems import Problem
 from api.schemas import ArtifactList
 from api.services import FoundJob, Wired
 from api.unchanged import unchanged
-from jobs.artifacts import Artifact, Artifacts
-from jobs.links import Links
+from jobs.files.artifacts import Artifact, Artifacts
+from jobs.files.presigned_links import Links
 from jobs.store.records import Job
 
 log = structlog.get_logger(__name__)

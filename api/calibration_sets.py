@@ -20,7 +20,7 @@ from api.receiving import MEDIA_TYPES, Declared, receive
 from api.room import require_room
 from api.services import Services, Wired
 from api.unchanged import unchanged
-from jobs.calibration_sets import CalibrationSet, Format, discard
+from jobs.files.calibration_sets import CalibrationSet, Format, discard
 from jobs.store.keys import OWNER
 from slimgpt.spec.prune import UPLOAD
 

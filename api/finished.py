@@ -12,7 +12,7 @@ from api.outgoing import in_store
 from api.problems import Problem
 from api.schemas import JobView
 from api.services import FoundJob, Services, Wired
-from jobs.removal import remove_job
+from jobs.files.removal import remove_job
 from jobs.states import Status
 from jobs.store.quotas import QuotaReached
 from jobs.store.records import Job

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from jobs.calibration_sets import Content, Format, file_of, new_set_id
+from jobs.files.calibration_sets import Content, Format, file_of, new_set_id
 from slimgpt.texts.checks import check_of
 
 ABANDONED_SECONDS = 600.0

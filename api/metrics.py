@@ -12,8 +12,8 @@ from api.openapi import problems
 from api.problems import Problem
 from api.room import folders
 from api.services import Services, Wired
-from jobs.disks import DiskMetrics
 from jobs.exposition import render
+from jobs.files.disks import DiskMetrics
 from jobs.job_metrics import JobMetrics
 
 router = APIRouter(tags=["service"])

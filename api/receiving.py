@@ -23,7 +23,7 @@ from api.outgoing import in_store
 from api.problems import Problem
 from api.room import require_room
 from api.services import Services
-from jobs.calibration_sets import (
+from jobs.files.calibration_sets import (
     CalibrationSet,
     Content,
     Format,
@@ -189,7 +189,7 @@ def _checkers() -> anyio.CapacityLimiter:
 def _keep(
     services: Services, incoming: Incoming, owner: str, name: str, content: Content
 ) -> tuple[CalibrationSet, bool]:
-    """Store the file, then show the set. See `jobs.calibration_sets` for the order."""
+    """Store the file, then show the set. See `jobs.files.calibration_sets` for the order."""
     sets, settings = services.calibration_sets, services.settings
     require_room(services)
     most = Quota(settings.max_uploads_per_owner, settings.max_uploaded_bytes_per_owner)

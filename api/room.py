@@ -10,7 +10,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from api.problems import Problem
 from api.services import Services, Wired
-from jobs.disks import existing
+from jobs.files.disks import existing
 
 RETRY_SECONDS = 300
 NAMES = {"work": "work folder"}

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 
 from api import examples
 from api.validation import FieldError
-from jobs.artifacts import Artifact
+from jobs.files.artifacts import Artifact
 from jobs.store.records import ForeignSpec, Job, Layer
 from slimgpt.spec.prune import PruneSpec
 

@@ -15,10 +15,10 @@ from api.examples import JOB_ID
 from api.http_metrics import HttpMetrics
 from api.problems import Problem
 from api.rate import RequestRate
-from jobs.artifacts import Artifacts
-from jobs.calibration_sets import CalibrationSets
 from jobs.exposition import new_registry
-from jobs.links import Links
+from jobs.files.artifacts import Artifacts
+from jobs.files.calibration_sets import CalibrationSets
+from jobs.files.presigned_links import Links
 from jobs.progress import Progress
 from jobs.queue import Queue
 from jobs.settings import Settings

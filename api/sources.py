@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from api.validation import FieldError
-from jobs.calibration_sets import CalibrationSets, named_in
+from jobs.files.calibration_sets import CalibrationSets, named_in
 from slimgpt.spec.prune import PruneSpec
 
 LOCAL = "local:"

@@ -171,8 +171,8 @@ def _redis(settings: Settings) -> str:
 
 
 def _artifacts(settings: Settings) -> str:
-    from jobs.artifacts import Artifacts
-    from jobs.places import require
+    from jobs.files.artifacts import Artifacts
+    from jobs.files.places import require
 
     require(settings)
     try:

@@ -14,10 +14,11 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutdown
 from celery.utils.log import get_multiprocessing_logger
 
-from jobs import logs, places
-from jobs.artifacts import Artifacts
-from jobs.disks import DiskMetrics
+from jobs import logs
 from jobs.exposition import serve
+from jobs.files import places
+from jobs.files.artifacts import Artifacts
+from jobs.files.disks import DiskMetrics
 from jobs.progress import Progress
 from jobs.queue import TASK, make_app
 from jobs.settings import load

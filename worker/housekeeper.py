@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.artifacts import Artifacts
-from jobs.calibration_sets import CalibrationSets
+from jobs.files.artifacts import Artifacts
+from jobs.files.calibration_sets import CalibrationSets
+from jobs.files.removal import remove_job, sweep_job
 from jobs.progress import Progress
-from jobs.removal import remove_job, sweep_job
 from jobs.settings import Settings
 from jobs.store.records import Leftover
 from jobs.store.store import Store

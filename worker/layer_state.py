@@ -11,8 +11,8 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 
-from jobs import prefixes
-from jobs.artifacts import Artifact, Artifacts
+from jobs.files import prefixes
+from jobs.files.artifacts import Artifact, Artifacts
 from jobs.store.records import Claim
 
 STATE = "state.json"

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs import prefixes
-from jobs.artifacts import Artifacts
-from jobs.removal import clear
+from jobs.files import prefixes
+from jobs.files.artifacts import Artifacts
+from jobs.files.removal import clear
 from jobs.store.identity import identity
 from jobs.store.records import Leftover
 from jobs.store.store import Store

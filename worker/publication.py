@@ -13,8 +13,8 @@ from typing import Any
 
 import structlog
 
-from jobs import prefixes
-from jobs.artifacts import Artifacts
+from jobs.files import prefixes
+from jobs.files.artifacts import Artifacts
 from jobs.progress import Progress
 from jobs.redaction import redact
 from jobs.store.records import Claim

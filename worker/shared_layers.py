@@ -19,11 +19,11 @@ from types import TracebackType
 
 import structlog
 
-from jobs import prefixes
-from jobs.artifacts import Artifacts
+from jobs.files import prefixes
+from jobs.files.artifacts import Artifacts
+from jobs.files.transfer import Interrupted, Stop, copy
 from jobs.settings import Settings
 from jobs.store.records import Claim
-from jobs.transfer import Interrupted, Stop, copy
 from worker import metrics
 from worker.layer_state import SHARED, LayerState, Shared, earlier, order
 

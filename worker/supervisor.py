@@ -25,8 +25,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from jobs import request_id
-from jobs.artifacts import Artifacts
-from jobs.calibration_sets import CalibrationSets
+from jobs.files.artifacts import Artifacts
+from jobs.files.calibration_sets import CalibrationSets
 from jobs.progress import Progress
 from jobs.settings import Settings
 from jobs.states import Status

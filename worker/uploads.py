@@ -12,9 +12,9 @@ from pathlib import Path
 
 import structlog
 
-from jobs.artifacts import Artifact, Artifacts, TornFile
-from jobs.calibration_sets import CalibrationSet, CalibrationSets, discard, named_in
-from jobs.transfer import Stop
+from jobs.files.artifacts import Artifact, Artifacts, TornFile
+from jobs.files.calibration_sets import CalibrationSet, CalibrationSets, discard, named_in
+from jobs.files.transfer import Stop
 from slimgpt.spec.prune import PruneSpec
 from worker.ending import Broken, Stopped, Why, reason
 from worker.lease import Lease

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
-from jobs.transfer import Stop
+from jobs.files.transfer import Stop
 from worker.ending import Why
 from worker.lease import Lease
 

@@ -1,5 +1,5 @@
 """The tables. `jobs` and `job_layers` are read and written through `jobs.store.store` only, `api_keys`
-through `jobs.store.keys`, `calibration_sets` through `jobs.calibration_sets`, `webhooks` and
+through `jobs.store.keys`, `calibration_sets` through `jobs.files.calibration_sets`, `webhooks` and
 `webhook_deliveries` through `jobs.webhooks`."""
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import structlog
 import uvicorn
 
 from api.app import create_app
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from jobs.settings import Settings
 from jobs.store.database import make_engine
 from jobs.store.store import Store

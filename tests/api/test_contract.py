@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from api.problems import KINDS
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from jobs.settings import Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import Keys

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from jobs.queue import QUEUE
 from jobs.store.store import Store
 from tests.api.test_jobs import post

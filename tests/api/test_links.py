@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from api.app import create_app
 from cli.service import register
-from jobs.places import require
+from jobs.files.places import require
 from jobs.settings import BadSettings, Settings
 from jobs.store.keys import Keys
 from jobs.store.store import Store
@@ -109,7 +109,7 @@ def test_curl_follows_it(
 
 
 def test_links_are_signed_for_the_public_address(settings: Settings) -> None:
-    from jobs.links import Links
+    from jobs.files.presigned_links import Links
 
     public = settings.model_copy(update={"artifact_public_endpoint": "https://files.example"})
     links = Links.wanted(public)
@@ -191,7 +191,7 @@ class TestDownload:
     def test_wrong_bytes_are_refused(
         self, base_url: str, finished: dict[str, Any], key: str, settings: Settings, tmp_path: Path
     ) -> None:
-        from jobs.artifacts import Artifacts
+        from jobs.files.artifacts import Artifacts
 
         artifacts = Artifacts(settings.artifacts_url)
         (found,) = artifacts.fs.glob(f"{artifacts.root}/jobs/*/*/{FILE}")

@@ -13,7 +13,7 @@ from api import examples
 from api.app import create_app
 from api.problems import MEDIA_TYPE
 from api.schemas import JobRequest
-from jobs.artifacts import Artifact
+from jobs.files.artifacts import Artifact
 from jobs.settings import Settings
 from jobs.store.records import Layer
 from slimgpt.planning.document import Outlook

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from jobs.store.store import Store
 from tests.servers import wait_until
 

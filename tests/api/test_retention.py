@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 from sqlalchemy import select, update
 
-from jobs.artifacts import Artifacts
-from jobs.removal import sweep_job
+from jobs.files.artifacts import Artifacts
+from jobs.files.removal import sweep_job
 from jobs.settings import Settings
 from jobs.store.store import Store
 from jobs.store.tables import JOBS

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from jobs.settings import Settings
 from jobs.store.store import Store
 from slimgpt.events import Result

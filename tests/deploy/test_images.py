@@ -81,7 +81,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         "import api.app",
         "import worker.reaper, worker.health",
-        "import migrations.command, jobs.bucket",
+        "import migrations.command, jobs.files.bucket",
         "import cli.main, cli.config, cli.keys",
         "import slimgpt.__main__",
     ],

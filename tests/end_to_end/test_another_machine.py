@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from jobs.queue import Queue
 from jobs.settings import Settings
 from jobs.states import Status

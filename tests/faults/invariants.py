@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs.artifacts import ArtifactNotFound
+from jobs.files.artifacts import ArtifactNotFound
 from jobs.queue import QUEUE
 from jobs.states import TERMINAL, Status
 from jobs.store.records import Job

@@ -21,7 +21,7 @@ import httpx
 import psutil
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from jobs.queue import Queue
 from jobs.store.database import make_engine, upgrade
 from jobs.store.records import Job

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from jobs.progress import Progress
 from jobs.settings import Settings
 from jobs.store.database import make_engine

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from jobs.states import Status
 from jobs.store.database import make_engine
 from jobs.store.identity import identity

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from tests.servers import wait_until
 from tests.worker.conftest import Bench
 from tests.worker.test_supervisor import child_of_engine, gone
@@ -18,7 +18,7 @@ from worker.supervisor import Outcome
 
 def test_half_a_publication_is_taken_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """An object store keeps what came before it failed; it fails at the manifest, the last file."""
-    monkeypatch.setattr("jobs.artifacts.ATTEMPTS", 1)
+    monkeypatch.setattr("jobs.files.artifacts.ATTEMPTS", 1)
     job, store = bench.job(), MemoryFileSystem()
 
     def full(path: str, *_: object, **__: object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from jobs.settings import Settings
 from jobs.states import Status
 from tests.proxy import Proxy

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from jobs.queue import Queue
 from jobs.settings import Settings
 from jobs.states import Status

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
+from jobs.files.transfer import Interrupted, never
 from jobs.settings import Settings
 from jobs.states import Status
 from jobs.store.records import Claim
 from jobs.store.store import Store
-from jobs.transfer import Interrupted, never
 from tests.proxy import Proxy
 from tests.servers import ObjectStore, wait_until
 from tests.worker.conftest import SPEC, Bench
@@ -227,7 +227,7 @@ def test_a_store_that_fails_for_a_while_gets_the_layers_later(
     claim: Claim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.shared_layers.RETRY_SECONDS", 0.05)
-    monkeypatch.setattr("jobs.artifacts.ATTEMPTS", 1)
+    monkeypatch.setattr("jobs.files.artifacts.ATTEMPTS", 1)
     (tmp_path / "artifacts").write_text("no folder")
     artifacts = Artifacts(str(tmp_path / "artifacts"))
     with SharedLayers(artifacts, claim, write(tmp_path / "a", 2), on=True) as layers:

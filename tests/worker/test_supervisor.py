@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
+from jobs.files.transfer import Stop
 from jobs.states import Status
 from jobs.store.records import Job
-from jobs.transfer import Stop
 from tests.servers import wait_until
 from tests.worker.conftest import SPEC, Bench
 from worker.supervisor import Outcome

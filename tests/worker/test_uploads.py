@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from jobs.calibration_sets import CalibrationSet, CalibrationSets, Content, Quota, new_set_id
+from jobs.files.calibration_sets import CalibrationSet, CalibrationSets, Content, Quota, new_set_id
 from jobs.states import Status
 from jobs.store.records import Job
 from slimgpt.spec.prune import PruneSpec

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from jobs.artifacts import Artifacts
-from jobs.removal import sweep_job
+from jobs.files.artifacts import Artifacts
+from jobs.files.removal import sweep_job
 from jobs.states import Status
 from jobs.store.store import Job, Store
 from jobs.store.tables import JOBS

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from jobs.settings import Settings
 from jobs.store.store import Store
 from slimgpt.events import Result

@@ -1,4 +1,4 @@
-"""`python -m jobs.bucket`: make the bucket that artifacts go to, if it is not there.
+"""`python -m jobs.files.bucket`: make the bucket that artifacts go to, if it is not there.
 
 One of the steps before a service starts; for those who own their object store. Where the bucket
 is there, nothing is changed and no right to make buckets is needed.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from jobs.places import BadPlace, answering, is_local, open_place, protocol_of
+from jobs.files.places import BadPlace, answering, is_local, open_place, protocol_of
 from jobs.settings import BadSettings, load
 
 
@@ -16,7 +16,7 @@ def ensure(url: str) -> str:
     """Make what files at this URL lie in: a bucket, or a folder. Returns what was found, in words.
 
     Raises:
-        jobs.places.BadPlace: no files can be kept at such a URL.
+        jobs.files.places.BadPlace: no files can be kept at such a URL.
         OSError: the store does not answer, or does not let us.
     """
     fs, root = open_place(url)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text, update
 
-from jobs.artifacts import Artifacts
-from jobs.calibration_sets import (
+from jobs.files.artifacts import Artifacts
+from jobs.files.calibration_sets import (
     RESERVED_SECONDS,
     CalibrationSet,
     CalibrationSets,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from jobs import prefixes
-from jobs.artifacts import Artifacts
+from jobs.files import prefixes
+from jobs.files.artifacts import Artifacts
 from jobs.progress import Progress
 from jobs.store.records import Job, Leftover
 from jobs.store.store import Store

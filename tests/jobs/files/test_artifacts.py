@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from jobs import parts, places
-from jobs.artifacts import MANIFEST, Artifact, ArtifactNotFound, Artifacts, TornFile
-from jobs.places import BadPlace
-from jobs.transfer import Interrupted
+from jobs.files import multipart, places
+from jobs.files.artifacts import MANIFEST, Artifact, ArtifactNotFound, Artifacts, TornFile
+from jobs.files.places import BadPlace
+from jobs.files.transfer import Interrupted
 from tests.servers import ObjectStore, free_port
 
 FILES = {"config.json": b"{}", "deep/er/model.safetensors": bytes(range(256)) * 9000, "empty": b""}
@@ -232,7 +232,7 @@ def test_more_unfinished_uploads_than_a_store_lists_at_once(bucket_url: str) -> 
             page = {"Uploads": left[:1], "IsTruncated": len(left) > 1}
             return page | {"NextKeyMarker": left[0]["Key"], "NextUploadIdMarker": "of this one"}
 
-    found = parts.unfinished(OneByOne(), f"{bucket}/jobs")
+    found = multipart.unfinished(OneByOne(), f"{bucket}/jobs")
     assert [key for key, _ in found] == keys
 
 
@@ -244,8 +244,8 @@ def test_a_store_that_is_away_is_an_oserror(
     bucket_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setattr("jobs.artifacts.ATTEMPTS", 1)
-    monkeypatch.setattr("jobs.places.TRIES", 1)
+    monkeypatch.setattr("jobs.files.artifacts.ATTEMPTS", 1)
+    monkeypatch.setattr("jobs.files.places.TRIES", 1)
     monkeypatch.setitem(places.CONNECTION, "retries", {"max_attempts": 1})
     artifacts = Artifacts(bucket_url)
     for act in (

@@ -19,9 +19,9 @@ from typing import IO, TypeVar, cast
 
 from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, wait_exponential
 
-from jobs import parts, transfer
-from jobs.places import S3, answering, is_local, open_place, protocol_of
-from jobs.transfer import Interrupted, Stop, never, plain
+from jobs.files import multipart, transfer
+from jobs.files.places import S3, answering, is_local, open_place, protocol_of
+from jobs.files.transfer import Interrupted, Stop, never, plain
 
 MANIFEST = "manifest.json"
 ATTEMPTS = 3
@@ -52,7 +52,7 @@ class Artifacts:
         url: a folder, or an fsspec URL such as `s3://bucket/folder`.
 
     Raises:
-        jobs.places.BadPlace: files can't be kept at such a URL.
+        jobs.files.places.BadPlace: files can't be kept at such a URL.
     """
 
     def __init__(self, url: str) -> None:
@@ -75,7 +75,7 @@ class Artifacts:
                 try:
                     self.fs.call_s3("head_bucket", Bucket=bucket)
                 except FileNotFoundError as error:
-                    words = f"there is no bucket {bucket!r}; `python -m jobs.bucket` makes it"
+                    words = f"there is no bucket {bucket!r}; `python -m jobs.files.bucket` makes it"
                     raise FileNotFoundError(words) from error
             else:
                 self.fs.exists(self.root)
@@ -155,7 +155,7 @@ class Artifacts:
             if self.local:
                 shutil.rmtree(_aside(Path(target)), ignore_errors=True)
             if self._s3:
-                parts.abort(self.fs, target)
+                multipart.abort(self.fs, target)
             if not self.fs.exists(target):
                 return
             # The manifest first: what is half deleted must not look published.
@@ -182,7 +182,7 @@ class Artifacts:
         """
         target = self._at(prefix)
         with answering():
-            unfinished = parts.names(self.fs, target) if self._s3 else set[str]()
+            unfinished = multipart.names(self.fs, target) if self._s3 else set[str]()
             try:
                 found = self.fs.ls(target, detail=False)
             except FileNotFoundError:
@@ -260,7 +260,7 @@ class Artifacts:
         if self.local:
             size, sha256 = _patiently(lambda: transfer.copy_aside(source, Path(target), stop))
         else:
-            size, sha256 = _patiently(lambda: parts.send(self.fs, source, target, stop))
+            size, sha256 = _patiently(lambda: multipart.send(self.fs, source, target, stop))
         return Artifact(path, size, sha256)
 
 

@@ -1,4 +1,4 @@
-"""`python -m jobs.bucket`: a place is made once; what cannot be one is said in a line."""
+"""`python -m jobs.files.bucket`: a place is made once; what cannot be one is said in a line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobs.bucket import ensure
+from jobs.files.bucket import ensure
 
 
 def test_a_folder_is_made_once(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_a_folder_is_made_once(tmp_path: Path) -> None:
 def test_what_cannot_be_a_place_is_said_in_a_line(tmp_path: Path) -> None:
     env = {"PATH": os.environ["PATH"], "SLIMGPT_HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-m", "jobs.bucket"],
+        [sys.executable, "-m", "jobs.files.bucket"],
         env={**env, "SLIMGPT_ARTIFACTS_URL": "nowhere://bucket"},
         check=False,
         capture_output=True,

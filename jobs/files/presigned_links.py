@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from jobs.places import answering, open_place
+from jobs.files.places import answering, open_place
+from jobs.files.transfer import plain
 from jobs.settings import Settings
-from jobs.transfer import plain
 
 LINK_SECONDS = 300
 Method = Literal["GET", "HEAD"]

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import SQLCoreOperations
 
-from jobs.artifacts import Artifacts
+from jobs.files.artifacts import Artifacts
 from jobs.states import TERMINAL, Status
 from jobs.store.clock import from_now
 from jobs.store.database import READ_ONLY

@@ -12,9 +12,9 @@ from typing import Any
 
 import structlog
 
-from jobs import transfer
-from jobs.places import PART_BYTES
-from jobs.transfer import Stop
+from jobs.files import transfer
+from jobs.files.places import PART_BYTES
+from jobs.files.transfer import Stop
 
 log = structlog.get_logger(__name__)
 
