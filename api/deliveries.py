@@ -15,8 +15,8 @@ from api.problems import Problem
 from api.services import Wired
 from api.webhook_schemas import DeliveryDetail, DeliveryPage, DeliveryView
 from api.webhooks import FoundWebhook, signatures_of
-from jobs.webhooks.deliveries import Deliveries
-from jobs.webhooks.webhook import TEST_EVENT, Delivery
+from jobs.messages.webhooks.deliveries import Deliveries
+from jobs.messages.webhooks.webhook import TEST_EVENT, Delivery
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 

@@ -24,7 +24,7 @@ from api.openapi import problems
 from api.schemas import StatusView
 from api.services import FoundStanding, Services, Wired
 from api.standing import standing
-from jobs.progress import Entry
+from jobs.messages.progress import Entry
 from jobs.states import TERMINAL
 
 LOOK_SECONDS = 0.5

@@ -23,7 +23,7 @@ from api.standing import standing
 from api.unchanged import unchanged
 from api.validation import summary
 from jobs import request_id
-from jobs.queue import QueueUnavailable
+from jobs.messages.queue import QueueUnavailable
 from jobs.states import Status
 from jobs.store.keys import OWNER
 from jobs.store.quotas import QuotaReached

@@ -19,8 +19,8 @@ from jobs.exposition import new_registry
 from jobs.files.artifacts import Artifacts
 from jobs.files.calibration_sets import CalibrationSets
 from jobs.files.presigned_links import Links
-from jobs.progress import Progress
-from jobs.queue import Queue
+from jobs.messages.progress import Progress
+from jobs.messages.queue import Queue
 from jobs.settings import Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import Keys

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.schemas import StatusView
-from jobs.progress import Progress, Snapshot
+from jobs.messages.progress import Progress, Snapshot
 from jobs.states import HELD, Status
 from jobs.store.records import Job, Standing
 

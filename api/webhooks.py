@@ -24,11 +24,11 @@ from api.webhook_schemas import (
     WebhookView,
     WebhookWithSecret,
 )
+from jobs.messages.webhooks.endpoints import TooManyWebhooks, Webhooks
+from jobs.messages.webhooks.signatures import Signatures
+from jobs.messages.webhooks.targets import BadTarget, Targets
+from jobs.messages.webhooks.webhook import Webhook
 from jobs.store.keys import BadKeyRequest
-from jobs.webhooks.endpoints import TooManyWebhooks, Webhooks
-from jobs.webhooks.signatures import Signatures
-from jobs.webhooks.targets import BadTarget, Targets
-from jobs.webhooks.webhook import Webhook
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 _CHECKS = threading.Semaphore(8)

@@ -13,7 +13,7 @@ import httpx
 
 from cli.child import Child, Program, stop
 from cli.embedded_redis import EmbeddedRedis
-from jobs.queue import SOFT_SHUTDOWN_SECONDS
+from jobs.messages.queue import SOFT_SHUTDOWN_SECONDS
 
 START_SECONDS = 60.0
 POLL_SECONDS = 0.2

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from redis import Redis
 from sqlalchemy import Engine
 
-from jobs.queue import QUEUE
+from jobs.messages.queue import QUEUE
 from jobs.sample import Sample
 from jobs.store.lists.census import Census, take
 

@@ -19,8 +19,8 @@ from jobs.exposition import serve
 from jobs.files import places
 from jobs.files.artifacts import Artifacts
 from jobs.files.disks import DiskMetrics
-from jobs.progress import Progress
-from jobs.queue import TASK, make_app
+from jobs.messages.progress import Progress
+from jobs.messages.queue import TASK, make_app
 from jobs.settings import load
 from jobs.store.database import make_engine
 from jobs.store.store import Store

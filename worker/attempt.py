@@ -16,7 +16,7 @@ from collections.abc import Callable
 import structlog
 
 from jobs.environment import scrubbed
-from jobs.progress import Progress
+from jobs.messages.progress import Progress
 from jobs.settings import Settings
 from jobs.store.records import Claim
 from jobs.store.store import Store

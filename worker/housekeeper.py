@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.files.artifacts import Artifacts
 from jobs.files.calibration_sets import CalibrationSets
 from jobs.files.removal import remove_job, sweep_job
-from jobs.progress import Progress
+from jobs.messages.progress import Progress
 from jobs.settings import Settings
 from jobs.store.records import Leftover
 from jobs.store.store import Store

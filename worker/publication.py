@@ -15,7 +15,7 @@ import structlog
 
 from jobs.files import prefixes
 from jobs.files.artifacts import Artifacts
-from jobs.progress import Progress
+from jobs.messages.progress import Progress
 from jobs.redaction import redact
 from jobs.store.records import Claim
 from slimgpt.events import Result, StageFinished, StageStarted

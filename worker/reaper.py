@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import logs
 from jobs.exposition import serve
-from jobs.queue import Queue, QueueUnavailable
+from jobs.messages.queue import Queue, QueueUnavailable
 from jobs.settings import BadSettings, Settings, load
 from jobs.states import Status
 from jobs.store.database import make_engine

@@ -27,7 +27,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 from jobs import request_id
 from jobs.files.artifacts import Artifacts
 from jobs.files.calibration_sets import CalibrationSets
-from jobs.progress import Progress
+from jobs.messages.progress import Progress
 from jobs.settings import Settings
 from jobs.states import Status
 from jobs.store.identity import identity

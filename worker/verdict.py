@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import structlog
 
-from jobs.progress import Progress
+from jobs.messages.progress import Progress
 from jobs.states import Status
 from jobs.store.records import Claim
 from jobs.store.store import Store

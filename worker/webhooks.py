@@ -16,14 +16,14 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.messages.webhooks.announcements import announce_all
+from jobs.messages.webhooks.deliveries import Deliveries
+from jobs.messages.webhooks.endpoints import Webhooks
+from jobs.messages.webhooks.signatures import PepperChanged, Signatures
+from jobs.messages.webhooks.targets import Targets
+from jobs.messages.webhooks.webhook import Delivery, Outcome, Webhook
 from jobs.settings import Settings
 from jobs.store.keys import BadKeyRequest
-from jobs.webhooks.announcements import announce_all
-from jobs.webhooks.deliveries import Deliveries
-from jobs.webhooks.endpoints import Webhooks
-from jobs.webhooks.signatures import PepperChanged, Signatures
-from jobs.webhooks.targets import Targets
-from jobs.webhooks.webhook import Delivery, Outcome, Webhook
 from worker.loop import Loop
 from worker.reaper_metrics import deliveries
 from worker.webhook_post import Poster

@@ -15,7 +15,7 @@ import psutil
 from sqlalchemy import Engine, text
 
 from benchmarks.load.workers import LAYERS, layer
-from jobs.queue import Queue
+from jobs.messages.queue import Queue
 from jobs.store.database import make_engine, upgrade
 from jobs.store.keys import Keys
 from jobs.store.store import Store

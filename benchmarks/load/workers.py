@@ -15,8 +15,8 @@ import time
 
 from kombu import Connection
 
-from jobs.progress import Progress
-from jobs.queue import QUEUE
+from jobs.messages.progress import Progress
+from jobs.messages.queue import QUEUE
 from jobs.settings import Settings, load
 from jobs.states import Status
 from jobs.store.database import make_engine

@@ -6,7 +6,7 @@ import re
 
 from jobs.files import prefixes
 from jobs.files.artifacts import Artifacts
-from jobs.progress import Progress
+from jobs.messages.progress import Progress
 from jobs.store.records import Job, Leftover
 from jobs.store.store import Store
 

@@ -1,6 +1,6 @@
 """The tables. `jobs` and `job_layers` are read and written through `jobs.store.store` only, `api_keys`
 through `jobs.store.keys`, `calibration_sets` through `jobs.files.calibration_sets`, `webhooks` and
-`webhook_deliveries` through `jobs.webhooks`."""
+`webhook_deliveries` through `jobs.messages.webhooks`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from api.events import EXAMPLE
-from jobs.progress import Entry, Progress
+from jobs.messages.progress import Entry, Progress
 from jobs.settings import Settings
 from jobs.states import Status
 from jobs.store.store import Store

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from jobs.files.artifacts import Artifacts
-from jobs.queue import QUEUE
+from jobs.messages.queue import QUEUE
 from jobs.store.store import Store
 from tests.api.test_jobs import post
 from tests.servers import RedisServer, wait_until

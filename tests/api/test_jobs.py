@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from api.examples import JOBS as EXAMPLES
-from jobs.progress import Progress
-from jobs.queue import QUEUE
+from jobs.messages.progress import Progress
+from jobs.messages.queue import QUEUE
 from jobs.settings import Settings
 from jobs.store.store import Store
 from slimgpt.events import LayerFinished, Planned, StageStarted

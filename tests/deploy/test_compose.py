@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.queue import SOFT_SHUTDOWN_SECONDS
+from jobs.messages.queue import SOFT_SHUTDOWN_SECONDS
 from jobs.settings import Settings
 from tests.deploy.compose import PROFILES, ROOT, Config, new_env, render, run, variables
 from tests.deploy.container import seconds

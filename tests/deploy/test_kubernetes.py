@@ -15,7 +15,7 @@ import pytest
 import yaml
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from jobs.queue import SOFT_SHUTDOWN_SECONDS
+from jobs.messages.queue import SOFT_SHUTDOWN_SECONDS
 from jobs.settings import Settings
 from tests.deploy.compose import ROOT, render
 

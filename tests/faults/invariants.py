@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.files.artifacts import ArtifactNotFound
-from jobs.queue import QUEUE
+from jobs.messages.queue import QUEUE
 from jobs.states import TERMINAL, Status
 from jobs.store.records import Job
 from tests.faults.faults import Fault

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.progress import PAUSE_SECONDS
+from jobs.messages.progress import PAUSE_SECONDS
 from slimgpt.spec.prune import PruneSpec
 from tests.faults import invariants
 from tests.faults.faults import FAULTS, Fault

@@ -22,7 +22,7 @@ import psutil
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from jobs.files.artifacts import Artifacts
-from jobs.queue import Queue
+from jobs.messages.queue import Queue
 from jobs.store.database import make_engine, upgrade
 from jobs.store.records import Job
 from jobs.store.store import Store

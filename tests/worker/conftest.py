@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobs.files.artifacts import Artifacts
-from jobs.progress import Progress
+from jobs.messages.progress import Progress
 from jobs.settings import Settings
 from jobs.store.database import make_engine
 from jobs.store.records import Job

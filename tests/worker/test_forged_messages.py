@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs.queue import QUEUE, TASK
+from jobs.messages.queue import QUEUE, TASK
 from jobs.states import Status
 from tests.servers import wait_until
 from tests.worker.test_service import Service, service

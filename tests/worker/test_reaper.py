@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from jobs.queue import QUEUE, Queue, QueueUnavailable
+from jobs.messages.queue import QUEUE, Queue, QueueUnavailable
 from jobs.states import Status
 from jobs.store.tables import JOBS
-from tests.jobs.test_queue import messages
+from tests.jobs.messages.test_queue import messages
 from tests.servers import RedisServer, free_port, wait_until
 from tests.worker.conftest import Bench
 from worker.reaper import Reaper

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from jobs.files.artifacts import Artifacts
-from jobs.queue import Queue
+from jobs.messages.queue import Queue
 from jobs.settings import Settings
 from jobs.states import Status
 from jobs.store.database import make_engine

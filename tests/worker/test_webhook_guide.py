@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.webhooks.signatures import Signatures
-from jobs.webhooks.targets import Targets
-from jobs.webhooks.webhook import Delivery, DeliveryStatus, Webhook
+from jobs.messages.webhooks.signatures import Signatures
+from jobs.messages.webhooks.targets import Targets
+from jobs.messages.webhooks.webhook import Delivery, DeliveryStatus, Webhook
 from tests.servers import free_port, wait_until
 from worker.webhook_post import Poster
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from jobs.webhooks.targets import Targets
-from jobs.webhooks.webhook import Outcome
+from jobs.messages.webhooks.targets import Targets
+from jobs.messages.webhooks.webhook import Outcome
 from tests.receiver import (
     Answer,
     Receiver,

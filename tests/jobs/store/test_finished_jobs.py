@@ -9,7 +9,7 @@ import pytest
 
 from jobs.files.artifacts import Artifacts
 from jobs.files.removal import remove_job
-from jobs.progress import Progress
+from jobs.messages.progress import Progress
 from jobs.states import Status
 from jobs.store.store import Store
 from tests.jobs.conftest import SPEC, layer

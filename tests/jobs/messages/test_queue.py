@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from jobs.queue import QUEUE, TASK, UNACKED_SECONDS, Queue, QueueUnavailable, make_app
+from jobs.messages.queue import QUEUE, TASK, UNACKED_SECONDS, Queue, QueueUnavailable, make_app
 from tests.servers import RedisServer, free_port
 
 

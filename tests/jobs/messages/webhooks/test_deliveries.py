@@ -8,10 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from jobs.store.store import InvalidCursor
-from jobs.store.tables import DELIVERIES, WEBHOOKS
-from jobs.webhooks.announcements import announce_all
-from jobs.webhooks.deliveries import (
+from jobs.messages.webhooks.announcements import announce_all
+from jobs.messages.webhooks.deliveries import (
     FAILING,
     GONE,
     INTERRUPTED,
@@ -19,8 +17,10 @@ from jobs.webhooks.deliveries import (
     MOST_OF_WEBHOOK,
     count_deliveries,
 )
-from jobs.webhooks.webhook import Delivery, DeliveryStatus, Outcome, Webhook
-from tests.jobs.webhooks.conftest import Ends
+from jobs.messages.webhooks.webhook import Delivery, DeliveryStatus, Outcome, Webhook
+from jobs.store.store import InvalidCursor
+from jobs.store.tables import DELIVERIES, WEBHOOKS
+from tests.jobs.messages.webhooks.conftest import Ends
 
 DAY = 86400.0
 NEVER = 1000 * DAY

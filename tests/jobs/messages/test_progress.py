@@ -10,7 +10,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisAway
 from redis.exceptions import ResponseError
 
-from jobs.progress import KEPT_SECONDS, Progress, Snapshot, advance
+from jobs.messages.progress import KEPT_SECONDS, Progress, Snapshot, advance
 from jobs.states import Status
 from slimgpt.events import Event, Perplexity, StageFinished, StageStarted, parse
 from slimgpt.events import Progress as Counted
@@ -132,7 +132,7 @@ def test_a_lost_redis_is_no_error_but_for_those_who_wait_for_events() -> None:
 
 
 def test_it_goes_on_when_redis_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.progress.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("jobs.messages.progress.PAUSE_SECONDS", 0.0)
     server = RedisServer()
     server.start()
     progress = Progress.connect(server.url)

@@ -9,11 +9,11 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
+from jobs.messages.webhooks.endpoints import TooManyWebhooks
+from jobs.messages.webhooks.signatures import Signatures
+from jobs.messages.webhooks.webhook import Delivery, DeliveryStatus
 from jobs.store.keys import BadKeyRequest
-from jobs.webhooks.endpoints import TooManyWebhooks
-from jobs.webhooks.signatures import Signatures
-from jobs.webhooks.webhook import Delivery, DeliveryStatus
-from tests.jobs.webhooks.conftest import PEPPER, Ends
+from tests.jobs.messages.webhooks.conftest import PEPPER, Ends
 
 NOW = datetime.now(UTC)
 DELIVERY = Delivery(

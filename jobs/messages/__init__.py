@@ -1,0 +1,1 @@
+"""What is told outside the store: the queue, the progress of jobs, webhooks."""
