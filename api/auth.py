@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import Problem, document
 from api.rate import Standing, of_address
-from jobs.exposition import admits
+from jobs.metrics.exposition import admits
 from jobs.settings import BadSettings, Settings
 from jobs.store.keys import BadKeyRequest, require_pepper
 

@@ -12,9 +12,9 @@ from api.openapi import problems
 from api.problems import Problem
 from api.room import folders
 from api.services import Services, Wired
-from jobs.exposition import render
 from jobs.files.disks import DiskMetrics
-from jobs.job_metrics import JobMetrics
+from jobs.metrics.exposition import render
+from jobs.metrics.jobs import JobMetrics
 
 router = APIRouter(tags=["service"])
 

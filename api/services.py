@@ -15,12 +15,12 @@ from api.examples import JOB_ID
 from api.http_metrics import HttpMetrics
 from api.problems import Problem
 from api.rate import RequestRate
-from jobs.exposition import new_registry
 from jobs.files.artifacts import Artifacts
 from jobs.files.calibration_sets import CalibrationSets
 from jobs.files.presigned_links import Links
 from jobs.messages.progress import Progress
 from jobs.messages.queue import Queue
+from jobs.metrics.exposition import new_registry
 from jobs.settings import Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import Keys

@@ -15,12 +15,12 @@ from celery.signals import setup_logging, worker_process_init, worker_ready, wor
 from celery.utils.log import get_multiprocessing_logger
 
 from jobs import logs
-from jobs.exposition import serve
 from jobs.files import places
 from jobs.files.artifacts import Artifacts
 from jobs.files.disks import DiskMetrics
 from jobs.messages.progress import Progress
 from jobs.messages.queue import TASK, make_app
+from jobs.metrics.exposition import serve
 from jobs.settings import load
 from jobs.store.database import make_engine
 from jobs.store.store import Store

@@ -11,7 +11,7 @@ from typing import get_args
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from jobs.exposition import new_registry
+from jobs.metrics.exposition import new_registry
 from jobs.store.records import Claim
 from slimgpt import errors
 from slimgpt.events import Event, LayerFinished, Stage, StageFinished

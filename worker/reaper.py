@@ -14,8 +14,8 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs import logs
-from jobs.exposition import serve
 from jobs.messages.queue import Queue, QueueUnavailable
+from jobs.metrics.exposition import serve
 from jobs.settings import BadSettings, Settings, load
 from jobs.states import Status
 from jobs.store.database import make_engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
-from jobs.exposition import new_registry
+from jobs.metrics.exposition import new_registry
 
 REGISTRY = new_registry()
 lease_expiries = Counter(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from itertools import count
 
-from jobs.sample import Sample
+from jobs.metrics.cached_probe import Sample
 from tests.servers import wait_until
 
 

@@ -14,7 +14,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from jobs.messages.queue import QUEUE
-from jobs.sample import Sample
+from jobs.metrics.cached_probe import Sample
 from jobs.store.lists.census import Census, take
 
 
