@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from worker.launch import command
+from worker.engine.launch import command
 
 LOG_BYTES = 10 << 20
 TAIL_BYTES = 8192

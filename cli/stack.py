@@ -37,7 +37,7 @@ def programs(env: Mapping[str, str], port: int) -> dict[str, Program]:
         "api": Program("api", uvicorn, env, API_STOP_SECONDS),
         # Asked to end, it gives its job back.
         "worker": Program("worker", [python, "-m", "worker"], env, SOFT_SHUTDOWN_SECONDS + 10.0),
-        "reaper": Program("reaper", [python, "-m", "worker.reaper"], env, 5.0),
+        "reaper": Program("reaper", [python, "-m", "worker.housekeeping.reaper"], env, 5.0),
     }
 
 

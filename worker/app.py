@@ -24,10 +24,11 @@ from jobs.metrics.exposition import serve
 from jobs.settings import load
 from jobs.store.database import make_engine
 from jobs.store.store import Store
-from worker import heartbeat, metrics
-from worker.polls import poll_step
+from worker import metrics
+from worker.health import heartbeat
+from worker.health.polls import poll_step
+from worker.job.supervisor import Supervisor
 from worker.shutdown import ShutdownFlag
-from worker.supervisor import Supervisor
 
 settings = load()
 places.require(settings)

@@ -101,7 +101,7 @@ def duplicate() -> None:
 
 
 def ended(outcome: str) -> None:
-    """An attempt is over; `outcome` is a `worker.supervisor.Outcome`."""
+    """An attempt is over; `outcome` is a `worker.job.supervisor.Outcome`."""
     _attempts.labels(outcome).inc()
 
 

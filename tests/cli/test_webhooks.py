@@ -20,7 +20,7 @@ from jobs.pepper import kept_pepper
 from jobs.settings import Settings
 from tests.api.conftest import api, base_url
 from tests.receiver import Receiver
-from worker.webhooks import Sender
+from worker.housekeeping.webhooks import Sender
 
 __all__ = ["api", "base_url"]
 app = Typer()

@@ -80,7 +80,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "code",
     [
         "import api.app",
-        "import worker.reaper, worker.health",
+        "import worker.housekeeping.reaper, worker.health.__main__",
         "import migrations.command, jobs.files.bucket",
         "import cli.main, cli.config, cli.keys",
         "import slimgpt.__main__",

@@ -26,8 +26,8 @@ from jobs.store.records import Job
 from jobs.store.store import Store
 from slimgpt.spec.prune import PruneSpec
 from tests.servers import wait_until
-from worker import launch
-from worker.reaper import Reaper
+from worker.engine import launch
+from worker.housekeeping.reaper import Reaper
 
 LAYERS = 16
 TELLS_TIMES = {"report.json", "report.html", "provenance.json"}

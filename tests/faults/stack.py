@@ -36,7 +36,7 @@ from tests.servers import (
     postgres_binaries,
     wait_until,
 )
-from worker import launch
+from worker.engine import launch
 
 ENGINE = Path(__file__).with_name("engine.py")
 WORKERS = ("worker-0", "worker-1")
@@ -184,7 +184,7 @@ class Stack:
 
     def _command(self, name: str) -> list[str]:
         uvicorn = [*UVICORN, "--port", str(self.port), "--no-access-log"]
-        modules = {"api": uvicorn, "worker": ["worker"], "reaper": ["worker.reaper"]}
+        modules = {"api": uvicorn, "worker": ["worker"], "reaper": ["worker.housekeeping.reaper"]}
         return [sys.executable, "-m", *modules[name.split("-", maxsplit=1)[0]]]
 
     def log(self, name: str) -> Path:

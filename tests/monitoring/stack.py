@@ -16,7 +16,7 @@ from jobs.store.database import make_engine
 from jobs.store.keys import Keys
 from tests.servers import RedisServer, free_port, wait_until
 from tests.worker.conftest import engine_command
-from worker import launch
+from worker.engine import launch
 
 PEPPER = "a pepper that only the tests know, of some length"
 TOKEN = "a token of the tests alone"
@@ -56,7 +56,7 @@ class Stack:
     def start(self) -> None:
         """Start all three; returns when the API answers and the worker takes messages."""
         self._run("worker", ["worker"])
-        self._run("reaper", ["worker.reaper"])
+        self._run("reaper", ["worker.housekeeping.reaper"])
         self.start_api()
         wait_until(lambda: " ready." in self.log("worker"), "the worker is ready", START_SECONDS)
         wait_until(lambda: "metrics are served" in self.log("reaper"), "reaper", START_SECONDS)

@@ -17,7 +17,7 @@ from jobs.store.database import make_engine
 from jobs.store.records import Job
 from jobs.store.store import Store
 from slimgpt.spec.prune import PruneSpec
-from worker.supervisor import Outcome, Supervisor
+from worker.job.supervisor import Outcome, Supervisor
 
 SCRIPT = Path(__file__).with_name("script_engine.py")
 SPEC = PruneSpec(model="local:tiny", ratio=0.5)

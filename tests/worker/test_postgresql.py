@@ -13,7 +13,7 @@ from jobs.settings import Settings
 from jobs.states import Status
 from tests.servers import PostgresServer, wait_until
 from tests.worker.conftest import Bench
-from worker.supervisor import Outcome
+from worker.job.supervisor import Outcome
 
 
 @pytest.fixture

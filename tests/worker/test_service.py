@@ -23,8 +23,8 @@ from jobs.store.records import Job
 from jobs.store.store import Store
 from tests.servers import RedisServer, wait_until
 from tests.worker.conftest import SPEC, engine_command
-from worker import launch
-from worker.reaper import Reaper
+from worker.engine import launch
+from worker.housekeeping.reaper import Reaper
 
 
 class Service:

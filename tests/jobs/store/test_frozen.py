@@ -13,7 +13,7 @@ from jobs.store.database import LOCK_SECONDS, make_engine
 from jobs.store.store import Store
 from jobs.store.tables import JOBS
 from slimgpt.spec.prune import PruneSpec
-from worker.lease import AWAY
+from worker.job.lease import AWAY
 
 SPEC = PruneSpec(model="local:tiny", ratio=0.5)
 

@@ -1,0 +1,1 @@
+"""The engine as a child process: its start, its events, its log, its end."""

@@ -1,0 +1,209 @@
+"""`EngineProcess`: the engine as a child process, its events, its end.
+
+The child leads a session of its own, so that one signal reaches everything it started; dies
+with this process (`worker.engine.launch`); and sees an environment without secrets. Three threads
+watch it: one parses events, one keeps the tail of what it wrote for people, one waits for its
+end and then kills what it left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import copy_context
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from jobs.redaction import redact
+from slimgpt.events import AnyEvent, Result, parse
+from worker.engine import launch
+from worker.engine.log import EngineLog
+
+LINE_BYTES = 128 << 20  # a result names every channel kept: 10 MB for a model of 70B
+EVENT_BYTES = 64 << 10  # of any other event, and of a result without its layers
+TAIL_BYTES = 16 << 10
+QUEUED_EVENTS = 1000
+LOGGED_GARBAGE = 20
+log = structlog.get_logger(__name__)
+
+
+class EngineProcess:
+    """A running engine. Start it on a thread that outlives it: the main one.
+
+    Args:
+        command: the program and its arguments.
+        folder: current directory of the engine.
+        environment: all that it sees (`jobs.environment.scrubbed`).
+        keep: open file descriptors that it inherits.
+
+    Raises:
+        OSError: the process can't be started.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        keep: Sequence[int] = (),
+    ) -> None:
+        self._process = subprocess.Popen(
+            launch.command(command, oom_score=launch.EXPENDABLE),
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=tuple(keep),
+        )
+        self.pid = self._process.pid
+        self.garbage = 0
+        self._events: queue.Queue[AnyEvent | None] = queue.Queue(QUEUED_EVENTS)
+        self._tail = bytearray()
+        self._reaping = threading.Lock()
+        self._abandoned = threading.Event()
+        targets = (self._read_events, self._read_tail, self._await_end)
+        self._threads = [
+            # With this thread's context: what they log carries the job's ids.
+            threading.Thread(target=copy_context().run, args=(target,), daemon=True)
+            for target in targets
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def next_event(self, seconds: float) -> AnyEvent | None:
+        """The next event, or None if there was none in time.
+
+        Raises:
+            EOFError: the engine has ended and all its events were handed out.
+        """
+        try:
+            event = self._events.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        if event is not None:
+            return event
+        self._events.put(None)
+        # It may have closed its output and work on: then it is silent, not at its end.
+        self._threads[2].join(seconds)
+        if self._threads[2].is_alive():
+            return None
+        raise EOFError
+
+    @property
+    def returncode(self) -> int:
+        """Exit status, negative for a signal; waits for the end."""
+        self._threads[2].join()
+        return self._process.returncode
+
+    @property
+    def tail(self) -> str:
+        """The last of what the engine wrote to standard error, without secrets."""
+        self._threads[1].join(timeout=1.0)
+        return redact(self._tail.decode(errors="replace"))
+
+    def stop(self, grace: float) -> None:
+        """Ask the whole group to end; kill it after `grace` seconds. Returns when it is gone."""
+        self._abandoned.set()
+        if grace > 0:
+            self._signal(signal.SIGTERM)
+            self._threads[2].join(grace)
+        self._signal(signal.SIGKILL)
+        self._threads[2].join()
+
+    def close(self) -> None:
+        """Kill it if it still runs, and give everything back."""
+        self.stop(0)
+        streams = (self._process.stdout, self._process.stderr)
+        for thread, stream in zip(self._threads[:2], streams, strict=True):
+            thread.join(timeout=2.0)
+            # Held open by a process that left the group: not worth waiting for.
+            if stream is not None and not thread.is_alive():
+                stream.close()
+
+    def _signal(self, number: int) -> None:
+        # The lock: once the child is reaped its number may be another process's.
+        with self._reaping:
+            if self._process.returncode is None:
+                _signal_group(self.pid, number)
+
+    def _await_end(self) -> None:
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        # Still a zombie, so the group's number is ours: end what the engine left behind.
+        with self._reaping:
+            _signal_group(self.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def _read_events(self) -> None:
+        stdout = self._process.stdout
+        assert stdout is not None
+        try:
+            for line in _lines(stdout):
+                try:
+                    self._put(_event(line))
+                except ValueError:  # not UTF-8, no event, or one that is none of ours
+                    self._note_garbage(line)
+        finally:  # nobody may wait for more after a defect
+            self._put(None)
+
+    def _put(self, event: AnyEvent | None) -> None:
+        while True:
+            try:
+                return self._events.put(event, timeout=0.5)
+            except queue.Full:
+                if self._abandoned.is_set():  # nobody will read it; let the pipe drain
+                    return None
+
+    def _note_garbage(self, line: bytes) -> None:
+        self.garbage += 1
+        if line.strip() and self.garbage <= LOGGED_GARBAGE:
+            log.warning(
+                "the engine wrote what is no event", line=line[:200].decode(errors="replace")
+            )
+
+    def _read_tail(self) -> None:
+        stderr = self._process.stderr
+        assert stderr is not None
+        lines = EngineLog()
+        while chunk := stderr.read1(1 << 16):  # type: ignore[attr-defined]
+            self._tail += chunk
+            del self._tail[:-TAIL_BYTES]
+            lines.feed(chunk)
+        lines.close()
+
+
+def _event(line: bytes) -> AnyEvent:
+    """The event in a line, bounded: what a hostile engine says becomes rows, and waits in memory.
+
+    The layers of a result are left out: they came one by one, and are in the checkpoint.
+
+    Raises:
+        ValueError: it is no event, or larger than the engine makes any.
+    """
+    if not line.startswith(b"{") or (len(line) > EVENT_BYTES and b'"result"' not in line):
+        raise ValueError("no event, or too large for one")
+    # It may hold the hub's token; what it says is shown to the job's owner.
+    event = parse(redact(line.decode()))
+    if isinstance(event, Result):
+        event = event.model_copy(update={"layers": []})
+    if len(line) > EVENT_BYTES and len(event.line()) > EVENT_BYTES:
+        raise ValueError("too large for an event")
+    return event
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    return iter(lambda: stream.readline(LINE_BYTES), b"")
+
+
+def _signal_group(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself
+        os.killpg(group, number)

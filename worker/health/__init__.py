@@ -1,0 +1,1 @@
+"""Whether a worker does its work: heartbeats, and the command that looks at them."""

@@ -1,0 +1,1 @@
+"""What runs beside jobs: the reaper, retention, orphaned files, webhooks."""

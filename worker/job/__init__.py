@@ -1,0 +1,1 @@
+"""One job on a worker, from its message to its end."""

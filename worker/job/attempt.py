@@ -1,0 +1,201 @@
+"""`Attempt`: one engine, from its start to its end, while the lease holds.
+
+1. Start the engine in the job's working folder.
+2. Every event goes to the store (guarded by the epoch), then to progress.
+3. Between events, look whether to stop: lease lost, cancel, shutdown, silence, time limit.
+4. Say how it ended. What becomes of the job is the supervisor's to decide.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import structlog
+
+from jobs.environment import scrubbed
+from jobs.messages.progress import Progress
+from jobs.settings import Settings
+from jobs.store.records import Claim
+from jobs.store.store import Store
+from slimgpt.events import (
+    AnyEvent,
+    Failed,
+    LayerFinished,
+    Planned,
+    Result,
+    StageFinished,
+    StageStarted,
+    Warned,
+)
+from worker import metrics
+from worker.engine.process import EngineProcess
+from worker.job import ending
+from worker.job.ending import Broken, Ending, Stopped, Why
+from worker.job.lease import Lease, LeaseLost
+from worker.job.shared_layers import SharedLayers
+from worker.job.watched import why_to_stop
+from worker.job.workfolder import WorkFolder
+
+TICK_SECONDS = 0.2
+TOLD_TO_END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+TOLD_SECONDS = 5.0
+"""From the end of an engine by one of these to the worker's own signal, if both were told."""
+log = structlog.get_logger(__name__)
+
+
+class Attempt:
+    """Runs the engine for a claim.
+
+    Args:
+        settings: the engine's command, its roots, device and deadlines.
+        store: where events become rows.
+        progress: where events become hints for those who watch.
+        lease: of the claim; already renewing itself.
+        shutting_down: whether the worker was asked to stop.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        progress: Progress,
+        claim: Claim,
+        lease: Lease,
+        shutting_down: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._progress = progress
+        self._id, self._epoch = claim.job.id, claim.epoch
+        self._lease = lease
+        self._shutting_down = shutting_down
+        self._last: Result | Failed | None = None
+        self._where = "its start"
+
+    def run(self, folder: WorkFolder, layers: SharedLayers) -> Ending:
+        """Start the engine and stay with it to the end; when this returns it is gone.
+
+        Args:
+            folder: where it works.
+            layers: told of every layer that it has finished.
+
+        Raises:
+            OSError: the engine can't be started.
+        """
+        engine = EngineProcess(
+            self._command(folder),
+            folder=folder.engine,
+            environment=scrubbed(os.environ),
+            keep=[folder.lock],
+        )
+        log.info("engine started", engine_pid=engine.pid, resume=folder.resume)
+        try:
+            ended = self._watch(engine, layers)
+            log.info("engine ended", ending=type(ended).__name__, garbage=engine.garbage)
+            return ended
+        finally:
+            engine.close()
+
+    def _command(self, folder: WorkFolder) -> list[str]:
+        settings = self._settings
+        return [
+            *settings.engine_command,
+            "run",
+            str(folder.spec),
+            str(folder.engine),
+            "--models-root",
+            str(settings.models_root),
+            "--texts-root",
+            str(settings.texts_root),
+            "--uploads-root",
+            str(folder.uploads),
+            "--device",
+            settings.device,
+            *(["--resume"] if folder.resume else []),
+        ]
+
+    def _watch(self, engine: EngineProcess, layers: SharedLayers) -> Ending:
+        started = heard = time.monotonic()
+        while True:
+            try:
+                event = engine.next_event(TICK_SECONDS)
+                if event is not None:
+                    heard = time.monotonic()
+                    self._take(event)
+                    if isinstance(event, LayerFinished):
+                        layers.noted()
+            except EOFError:
+                return self._judge(engine)
+            except LeaseLost:
+                engine.stop(0)
+                return Stopped("lost")
+            if (stop := self._reason_to_stop(started, heard)) is not None:
+                lost = isinstance(stop, Stopped) and stop.why == "lost"
+                engine.stop(0 if lost else self._settings.engine_stop_seconds)
+                return stop
+
+    def _reason_to_stop(self, started: float, heard: float) -> Stopped | Broken | None:
+        settings, now = self._settings, time.monotonic()
+        if (why := why_to_stop(self._lease, self._shutting_down)) is not None:
+            return Stopped(why)
+        if now - heard > settings.engine_hang_seconds:
+            return ending.hung(settings.engine_hang_seconds, self._where)
+        limit = settings.job_time_limit_seconds
+        if limit is not None and now - started > limit:
+            return ending.overdue(limit, self._where)
+        return None
+
+    def _judge(self, engine: EngineProcess) -> Ending:
+        judged = ending.of_exit(engine.returncode, self._last, self._where, engine.tail)
+        if isinstance(judged, Broken) and (why := self._why_it_was_ended(engine)) is not None:
+            return Stopped(why)
+        if isinstance(judged, Broken) and engine.tail:
+            log.warning("what the engine wrote last", stderr=engine.tail)
+        return judged
+
+    def _why_it_was_ended(self, engine: EngineProcess) -> Why | None:
+        """The reason to stop that the engine has heard of before us, if there is one.
+
+        Who ends a machine or a systemd unit signals every process, and the engine dies at once.
+        """
+        hears_soon = time.monotonic() + TOLD_SECONDS
+        while (why := why_to_stop(self._lease, self._shutting_down)) is None:
+            if -engine.returncode not in TOLD_TO_END or time.monotonic() > hears_soon:
+                return None
+            time.sleep(TICK_SECONDS)
+        return why
+
+    def _take(self, event: AnyEvent) -> None:
+        """Truth first, then the hint."""
+        if isinstance(event, Result):
+            # Megabytes of kept indices: they are in the checkpoint's provenance, the rest in rows.
+            event = event.model_copy(update={"layers": []})
+        if isinstance(event, Result | Failed):
+            self._last = event
+        else:
+            self._note(event)
+            self._keep(event)
+        self._progress.record(self._id, event)
+        metrics.said(event)
+
+    def _note(self, event: AnyEvent) -> None:
+        if isinstance(event, StageStarted):
+            self._where = f"stage {event.stage}"
+        elif isinstance(event, StageFinished):
+            self._where = f"the step after stage {event.stage}"
+        elif isinstance(event, LayerFinished):
+            self._where = f"stage prune, after layer {event.done} of {event.layers_total}"
+
+    def _keep(self, event: AnyEvent) -> None:
+        store, job_id, epoch = self._store, self._id, self._epoch
+        if isinstance(event, StageStarted):
+            self._lease.write(lambda: store.stage(job_id, epoch, event.stage))
+        elif isinstance(event, Planned):
+            self._lease.write(lambda: store.planned(job_id, epoch, event))
+        elif isinstance(event, LayerFinished):
+            self._lease.write(lambda: store.layer_done(job_id, epoch, event))
+        elif isinstance(event, Warned):
+            self._lease.write(lambda: store.warn(job_id, epoch, event))

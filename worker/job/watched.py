@@ -1,0 +1,75 @@
+"""`watched`: a long transfer on a thread of its own, left as soon as there is a reason to stop.
+
+A store may hang in the middle of a part. The job's end must not wait for it: the transfer is told
+to stop, and if it does not at once it cleans up after itself whenever it can.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from typing import TypeVar
+
+from jobs.files.transfer import Stop
+from worker.job.ending import Why
+from worker.job.lease import Lease
+
+TICK_SECONDS = 0.2
+PATIENCE_SECONDS: dict[Why, float] = {
+    "lost": 0.5,
+    "cancel": 0.5,
+    "shutdown": 3.0,  # what it has not removed when the process ends, the reaper will
+}
+T = TypeVar("T")
+
+
+class Halted(Exception):  # noqa: N818 - says what is the case
+    """There was a reason to stop before the end."""
+
+    def __init__(self, why: Why) -> None:
+        super().__init__(why)
+        self.why: Why = why
+
+
+def why_to_stop(lease: Lease, shutting_down: Callable[[], bool]) -> Why | None:
+    """The reason to leave a job at once, if there is one."""
+    if lease.is_lost():
+        return "lost"
+    if lease.cancel.is_set():
+        return "cancel"
+    return "shutdown" if shutting_down() else None
+
+
+def watched(step: Callable[[Stop], T], reason: Callable[[], Why | None]) -> T:
+    """Do a step, and stop it when there is a reason to.
+
+    Args:
+        step: gets a function that says whether to stop; it raises then, and leaves nothing.
+        reason: asked again and again, and once before the start.
+
+    Raises:
+        Halted: `reason` gave one, and the step did not come to its end all the same.
+        Exception: what the step raised.
+    """
+    over = threading.Event()
+    done: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(step(over.is_set))
+        except BaseException as error:
+            done.set_exception(error)
+
+    if (why := reason()) is not None:
+        raise Halted(why)
+    context = contextvars.copy_context()  # what the log lines are marked with
+    threading.Thread(target=context.run, args=(work,), name="transfer", daemon=True).start()
+    while not wait([done], TICK_SECONDS).done:
+        if (why := reason()) is not None:
+            over.set()
+            wait([done], PATIENCE_SECONDS[why])
+            if not done.done() or done.exception() is not None:
+                raise Halted(why)
+    return done.result()
