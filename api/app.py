@@ -11,29 +11,28 @@ from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import (
+from api import auth
+from api.http import openapi, problems
+from api.middleware.body_size import BodySizeLimit
+from api.middleware.early_response import Lingering
+from api.middleware.header_size import HeaderSizeLimit
+from api.middleware.message_framing import OneLength
+from api.middleware.request_log import Observed
+from api.routes import (
     artifacts,
-    auth,
     calibration_sets,
     dashboard,
     deliveries,
     events,
-    finished,
+    finished_jobs,
     health,
     jobs,
     metrics,
-    openapi,
     overview,
     plans,
-    problems,
-    report_page,
+    reports,
     webhooks,
 )
-from api.body_size import BodySizeLimit
-from api.framing import OneLength
-from api.header_size import HeaderSizeLimit
-from api.lingering import Lingering
-from api.observation import Observed
 from api.services import Services
 from jobs import logs
 from jobs.files import places
@@ -47,10 +46,10 @@ problem document (RFC 9457)."""
 
 ROUTED = (
     jobs,
-    finished,
+    finished_jobs,
     events,
     artifacts,
-    report_page,
+    reports,
     calibration_sets,
     plans,
     webhooks,

@@ -20,8 +20,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import Problem, document
-from api.rate import Standing, of_address
+from api.http.problems import Problem, document
+from api.middleware.rate_limit import Standing, of_address
 from jobs.metrics.exposition import admits
 from jobs.settings import BadSettings, Settings
 from jobs.store.keys import BadKeyRequest, require_pepper

@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from api.auth import Caller
-from api.examples import JOB_ID
-from api.http_metrics import HttpMetrics
-from api.problems import Problem
-from api.rate import RequestRate
+from api.http.problems import Problem
+from api.middleware.metrics import HttpMetrics
+from api.middleware.rate_limit import RequestRate
+from api.schemas.examples import JOB_ID
 from jobs.files.artifacts import Artifacts
 from jobs.files.calibration_sets import CalibrationSets
 from jobs.files.presigned_links import Links

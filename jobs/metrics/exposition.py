@@ -1,6 +1,6 @@
 """How metrics leave a process: in Prometheus's format, to those who may read them.
 
-The API answers under its own address (`api.metrics`); processes without one serve them with
+The API answers under its own address (`api.routes.metrics`); processes without one serve them with
 `serve`, on a port of their own.
 """
 

@@ -11,14 +11,15 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from api import events, key_watch
+from api import key_watch
 from api.app import create_app
 from api.auth import is_open
+from api.routes import events
 from jobs.settings import BadSettings, Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import Keys, list_keys, revoke_key
 from tests.api.conftest import BODY
-from tests.api.test_problems import problem
+from tests.api.http.test_problems import problem
 
 PEPPER = "a pepper that only the tests know, of some length"
 Client = Callable[..., TestClient]

@@ -25,7 +25,7 @@ from jobs.store.store import Store
 from jobs.store.tables import JOBS
 from slimgpt.spec.prune import PruneSpec
 from tests.api.conftest import BODY, api, base_url, finished, own_store
-from tests.api.test_jobs import layer
+from tests.api.routes.test_jobs import layer
 from tests.servers import free_port
 
 __all__ = ["api", "base_url", "finished", "own_store"]

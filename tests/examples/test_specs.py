@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from api.schemas import JobRequest
+from api.schemas.jobs import JobRequest
 from slimgpt.origins.roots import Roots
 from slimgpt.planning.document import Outlook
 from slimgpt.planning.preview import look_ahead

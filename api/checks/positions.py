@@ -1,0 +1,56 @@
+"""Are a job's sequences longer than its model's positions? Asked at its post, like `api.checks.sources`.
+
+Only of models that lie on the API's machine: one small file is read. Where it cannot be had, or
+says nothing of positions, the engine's word is the only one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from api.checks.sources import LOCAL, inside
+from api.http.validation import FieldError
+from slimgpt.spec.prune import PruneSpec
+
+MAX_CONFIG_BYTES = 4 << 20
+"""Of a `config.json`; a real one with sizes for each of a hundred layers has less than 64 KiB."""
+
+
+def too_long(spec: PruneSpec, models_root: Path) -> list[FieldError]:
+    """The sequence lengths that the specification's model has no positions for.
+
+    Args:
+        models_root: folder of `local:NAME` models.
+    """
+    positions = _positions(spec.model, models_root)
+    if positions is None:
+        return []
+    return [
+        FieldError(
+            pointer=place,
+            message=f"{length:,} tokens are more than the model's {positions:,} positions "
+            f"(max_position_embeddings); choose at most {positions:,}",
+        )
+        for place, length in spec.sequence_lengths.items()
+        if length > positions
+    ]
+
+
+def _positions(model: str, models_root: Path) -> int | None:
+    """What the model's `config.json` says of its positions, if it can be had and says it."""
+    if not model.startswith(LOCAL):
+        return None
+    path = inside(models_root, f"{model.removeprefix(LOCAL)}/config.json")
+    if path is None or not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+        config = json.loads(content) if len(content) <= MAX_CONFIG_BYTES else None
+    except (OSError, ValueError, RecursionError):  # nested without end
+        return None
+    positions = None
+    if isinstance(config, dict):
+        positions = config.get("max_position_embeddings", config.get("n_positions"))
+    return positions if type(positions) is int and positions > 0 else None

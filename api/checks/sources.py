@@ -1,0 +1,95 @@
+"""Are the local folders and files, and the uploads, that a job names there? Asked at its post.
+
+A job that cannot start should be refused at once, not fail in a queue. Only what is cheap is
+looked at: no network, no content. Hub names are resolved by the engine. Where the API's machine
+has no such root (the models live on the workers' machines), the engine's word is the only one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from api.http.validation import FieldError
+from jobs.files.calibration_sets import CalibrationSets, named_in
+from slimgpt.spec.prune import PruneSpec
+
+LOCAL = "local:"
+
+
+def inside(root: Path, name: str) -> Path | None:
+    """The path that `name` has below `root`, links resolved; None if it isn't there or not below.
+
+    Args:
+        root: a folder that exists.
+        name: a relative path, of no trust.
+    """
+    try:
+        real_root = root.resolve(strict=True)
+        path = (real_root / name).resolve(strict=True)
+    except (OSError, ValueError, RuntimeError):  # missing, too long, a loop of links
+        return None
+    return path if path.is_relative_to(real_root) and path != real_root else None
+
+
+def missing_sources(spec: PruneSpec, models_root: Path, texts_root: Path) -> list[FieldError]:
+    """What the specification names below the roots and is not there.
+
+    Args:
+        spec: the job's specification.
+        models_root: folder of `local:NAME` models.
+        texts_root: folder of `local:FILE` texts.
+    """
+    faults = []
+    if models_root.is_dir() and (fault := _model_fault(models_root, spec.model)):
+        faults.append(FieldError(pointer="/model", message=fault))
+    if not texts_root.is_dir():
+        return faults
+    for place, source in spec.text_sources.items():
+        if fault := _text_fault(texts_root, source):
+            faults.append(FieldError(pointer=place, message=fault))
+    for place, source in spec.text_folders.items():
+        name = source.removeprefix(LOCAL)
+        path = inside(texts_root, name)
+        if path is None or not path.is_dir():
+            message = f"there is no folder {name!r} below the texts root"
+            faults.append(FieldError(pointer=place, message=message))
+    return faults
+
+
+def missing_uploads(spec: PruneSpec, sets: CalibrationSets, owner: str | None) -> list[FieldError]:
+    """The uploads that the specification names and that are not there for this owner.
+
+    Args:
+        owner: whose they must be; None: anybody's.
+    """
+    named = named_in(spec)
+    missing = sets.missing(named.values(), owner)
+    return [
+        FieldError(pointer=place, message=f"there is no calibration set {set_id!r}")
+        for place, set_id in named.items()
+        if set_id in missing
+    ]
+
+
+def _model_fault(root: Path, model: str) -> str:
+    if not model.startswith(LOCAL):
+        return ""
+    name = model.removeprefix(LOCAL)
+    path = inside(root, name)
+    if path is None or not path.is_dir():
+        return f"there is no model folder {name!r} below the models root"
+    if not (path / "config.json").is_file():
+        return f"the folder {name!r} below the models root holds no config.json"
+    return ""
+
+
+def _text_fault(root: Path, source: str) -> str:
+    if not source.startswith(LOCAL):
+        return ""
+    name = source.removeprefix(LOCAL)
+    path = inside(root, name)
+    if path is None or not path.is_file():
+        return f"there is no text file {name!r} below the texts root"
+    if path.stat().st_size == 0:
+        return f"the text file {name!r} below the texts root is empty"
+    return ""

@@ -1,0 +1,1 @@
+"""HTTP as the RFCs have it: problems, conditional requests, ranges, paging, OpenAPI."""

@@ -1,0 +1,29 @@
+"""Requests that say in two ways where their body ends are refused.
+
+The server reads such a body by its chunks; a proxy before it that goes by the length would take
+part of a body for a request of its own, or let a stranger's request ride along (RFC 9112, 6.3).
+"""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.http.problems import Problem, document
+
+
+class OneLength:
+    """ASGI middleware that answers 400 and hangs up where a request has two lengths."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            if "transfer-encoding" in headers and "content-length" in headers:
+                detail = "both Content-Length and Transfer-Encoding are given; send one of them"
+                refusal = Problem("malformed-request", detail, headers={"Connection": "close"})
+                await document(scope["path"], refusal)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

@@ -1,0 +1,229 @@
+"""`/calibration-sets`: texts of the client's own, uploaded once, named by jobs as `upload:ID`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import IO, Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+from starlette.responses import StreamingResponse
+
+from api.auth import Caller
+from api.checks.disk import require_room
+from api.http.conditional import unchanged
+from api.http.openapi import problems
+from api.http.paging import Cursor, Limit
+from api.http.problems import Problem
+from api.http.streaming import chunks, in_store
+from api.schemas.examples import JSON_LINES, SET_ID
+from api.services import Services, Wired
+from api.uploads.receive import MEDIA_TYPES, Declared, receive
+from jobs.files.calibration_sets import CalibrationSet, Format, discard
+from jobs.store.keys import OWNER
+from slimgpt.spec.prune import UPLOAD
+
+NAME = r"^[^\x00-\x1f\x7f]*$"
+
+
+def _body(kind: str) -> dict[str, Any]:
+    example = "Once upon a time." if kind == "text/plain" else JSON_LINES
+    return {"schema": {"type": "string", "format": "binary"}, "example": example}
+
+
+BODY = {
+    "required": True,
+    "description": "The text itself, not a form. JSON lines hold a row each, of the forms that "
+    "calibration knows; plain text is UTF-8.",
+    "content": {kind: _body(kind) for kind in MEDIA_TYPES},
+}
+router = APIRouter(prefix="/calibration-sets", tags=["calibration sets"])
+log = structlog.get_logger(__name__)
+
+
+class SetLinks(BaseModel):
+    """Where the rest of the set is."""
+
+    self: str
+    content: str
+
+
+class CalibrationSetView(BaseModel):
+    """An uploaded text. `size` is in bytes, times are in UTC."""
+
+    id: str = Field(examples=[SET_ID])
+    owner: str = Field(description="Owner of the API key that uploaded it.", examples=["ada"])
+    name: str = Field(examples=["support tickets"])
+    source: str = Field(
+        description="What a job calls it, in `calibration.source` and `evaluation.texts`.",
+        examples=[f"upload:{SET_ID}"],
+    )
+    format: Format
+    documents: int = Field(description="Those that hold text.", examples=[1200])
+    size: int
+    sha256: str
+    created_at: datetime
+    links: SetLinks
+
+    @classmethod
+    def of(cls, found: CalibrationSet) -> CalibrationSetView:
+        """The view of a set of the store."""
+        here = f"/calibration-sets/{found.id}"
+        links = SetLinks(self=here, content=f"{here}/content")
+        names = [name for name in cls.model_fields if name not in ("source", "links")]
+        given = {name: getattr(found, name) for name in names}
+        return cls(**given, source=f"upload:{found.id}", links=links)
+
+
+class CalibrationSetPage(BaseModel):
+    """Some sets, newest first; go on with `cursor=next_cursor` while it is not null."""
+
+    items: list[CalibrationSetView]
+    next_cursor: str | None
+
+
+def _found(
+    services: Wired,
+    caller: Caller,
+    set_id: Annotated[str, Path(description="The set's id.", examples=[SET_ID])],
+) -> CalibrationSet:
+    # Another owner's set is not found, like one that never was.
+    well_formed = UPLOAD.fullmatch(f"upload:{set_id}") is not None
+    found = services.calibration_sets.get(set_id, caller.scope) if well_formed else None
+    if found is None:
+        raise _not_found(set_id)
+    return found
+
+
+FoundSet = Annotated[CalibrationSet, Depends(_found)]
+
+
+def _not_found(set_id: str) -> Problem:
+    return Problem("calibration-set-not-found", f"there is no calibration set {set_id[:64]!r}")
+
+
+@router.post(
+    "",
+    status_code=201,
+    dependencies=[Depends(require_room)],
+    openapi_extra={"requestBody": BODY},
+    responses={
+        200: {"model": CalibrationSetView, "description": "The same text was there already."},
+        **problems(400, 408, 409, 413, 415, 422, 429, 503),
+    },
+)
+async def upload_calibration_set(
+    request: Request,
+    response: Response,
+    services: Wired,
+    caller: Caller,
+    form: Declared,
+    name: Annotated[
+        str, Query(max_length=128, pattern=NAME, description="To know it in a list.")
+    ] = "",
+    text_field: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=128,
+            pattern=NAME,
+            description="Field that holds the text, if it is not one that is found by itself. "
+            "Jobs say it again, in `calibration.text_field`.",
+        ),
+    ] = None,
+) -> CalibrationSetView:
+    """Upload a text: `curl --data-binary @notes.jsonl -H 'Content-Type: application/x-ndjson'`.
+
+    It is checked line by line while it comes. The same text uploaded again is the same set.
+    """
+    kept, new = await receive(request, services, caller.owner, name, (form, text_field))
+    if not new:
+        response.status_code = 200
+    response.headers["Location"] = f"/calibration-sets/{kept.id}"
+    return CalibrationSetView.of(kept)
+
+
+@router.get("", responses=problems(422, 503))
+def list_calibration_sets(
+    services: Wired,
+    caller: Caller,
+    owner: Annotated[
+        str | None,
+        Query(pattern=OWNER, description="Only this owner's sets; others' show to admins alone."),
+    ] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> CalibrationSetPage:
+    """Calibration sets, newest first: the caller's own, and everybody's for an admin."""
+    if owner is not None and not caller.sees(owner):
+        return CalibrationSetPage(items=[], next_cursor=None)
+    page = services.calibration_sets.list(owner=owner or caller.scope, limit=limit, cursor=cursor)
+    items = [CalibrationSetView.of(found) for found in page.items]
+    return CalibrationSetPage(items=items, next_cursor=page.next_cursor)
+
+
+@router.get("/{set_id}", responses=problems(404, 503))
+def get_calibration_set(found: FoundSet) -> CalibrationSetView:
+    """What a set is; its text is at `content`."""
+    return CalibrationSetView.of(found)
+
+
+@router.get(
+    "/{set_id}/content",
+    response_class=Response,
+    responses={
+        200: {"content": BODY["content"], "description": "The text, as it was uploaded."},
+        304: {"description": "The client has the text already."},
+        **problems(404, 503),
+    },
+)
+async def get_calibration_text(
+    found: FoundSet,
+    services: Wired,
+    if_none_match: Annotated[
+        str | None, Header(description="ETag of the text that the client has.")
+    ] = None,
+) -> Response:
+    """The text, byte by byte as it was uploaded. Its ETag is its sha256."""
+    headers = {
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": f'attachment; filename="{found.file}"',
+        "ETag": f'"{found.sha256}"',
+    }
+    if unchanged(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    headers["Content-Length"] = str(found.size)
+    media_type = "application/x-ndjson" if found.format == "jsonl" else "text/plain"
+    file = await in_store(_open, found, services)
+    return StreamingResponse(chunks(file, 0, found.size), 200, headers, media_type)
+
+
+def _open(found: CalibrationSet, services: Services) -> IO[bytes]:
+    try:
+        return services.artifacts.open(found.prefix, found.file)
+    except FileNotFoundError as error:
+        detail = f"the text of {found.id} is no longer stored"
+        raise Problem("calibration-set-not-found", detail) from error
+    except OSError as error:
+        log.warning("a text cannot be read", set=found.id, reason=str(error))
+        raise Problem("unavailable", "the text cannot be read now; ask again") from error
+
+
+@router.delete("/{set_id}", status_code=204, responses=problems(404, 409, 503))
+async def delete_calibration_set(found: FoundSet, services: Wired) -> None:
+    """Remove a set with its text, unless an unfinished job names it. Asked again: 404."""
+    await in_store(_remove, found, services)
+
+
+def _remove(found: CalibrationSet, services: Services) -> None:
+    sets = services.calibration_sets
+    if not sets.withdraw(found.id):
+        if sets.get(found.id) is None:
+            raise _not_found(found.id)
+        detail = f"an unfinished job names upload:{found.id}"
+        raise Problem("calibration-set-in-use", detail)
+    try:
+        discard(found.id, sets, services.artifacts)
+    except OSError as error:  # nobody sees it any more, and the sweep will remove the file
+        log.warning("a text is removed later", set=found.id, reason=str(error))

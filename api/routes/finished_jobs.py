@@ -1,0 +1,68 @@
+"""What can be asked of a job that is over: `POST /jobs/{id}/retry`, `DELETE /jobs/{id}`."""
+
+from __future__ import annotations
+
+import structlog
+from fastapi import APIRouter, BackgroundTasks, Response
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.http.openapi import problems
+from api.http.problems import Problem
+from api.http.streaming import in_store
+from api.routes.jobs import POLL_SECONDS, dispatch, too_many_jobs
+from api.schemas.jobs import JobView
+from api.services import FoundJob, Services, Wired
+from jobs.files.removal import remove_job
+from jobs.states import Status
+from jobs.store.quotas import QuotaReached
+from jobs.store.records import Job
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+log = structlog.get_logger(__name__)
+
+
+@router.post("/{job_id}/retry", status_code=202, responses=problems(404, 409, 429, 503))
+def retry_job(
+    job: FoundJob, services: Wired, response: Response, later: BackgroundTasks
+) -> JobView:
+    """Queue a failed or cancelled job again, with fresh attempts.
+
+    It starts anew, and counts attempts on. A succeeded job is not done again: post a new one.
+    """
+    try:
+        queued = services.store.retry(job.id, max_active=services.settings.max_active_jobs)
+    except QuotaReached as error:
+        raise too_many_jobs(error) from error
+    now = services.store.get(job.id)
+    if now is None:
+        raise Problem("job-not-found", f"there is no job {job.id!r}")
+    if not queued:
+        code = "job-finished" if now.status == Status.SUCCEEDED else "job-not-finished"
+        raise Problem(
+            code, f"job {job.id} is {now.status}: only a failed or cancelled one is retried"
+        )
+    later.add_task(dispatch, services, now)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    response.headers["Retry-After"] = str(POLL_SECONDS)
+    return JobView.of(now)
+
+
+@router.delete("/{job_id}", status_code=204, responses=problems(404, 409, 503))
+async def delete_job(job: FoundJob, services: Wired) -> None:
+    """Remove a job that is over, with its report and its files. Asked again: 404."""
+    await in_store(_remove, job, services)
+
+
+def _remove(job: Job, services: Services) -> None:
+    if not job.terminal:
+        raise Problem("job-not-finished", f"job {job.id} is {job.status}; cancel it first")
+    try:
+        removed = remove_job(job, services.store, services.artifacts, services.progress)
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # every object store has exceptions of its own
+        log.exception("files not removed", job=job.id)
+        reason = "its files cannot be removed now; ask again"
+        raise Problem("unavailable", f"job {job.id}: {reason}") from error
+    if not removed and services.store.get(job.id) is not None:
+        raise Problem("job-not-finished", f"job {job.id} was tried again meanwhile")

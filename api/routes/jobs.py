@@ -1,0 +1,209 @@
+"""`/jobs`: post a job, list jobs, follow one, cancel it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
+
+from api.auth import Caller
+from api.checks.disk import require_room
+from api.checks.positions import too_long
+from api.checks.sources import missing_sources, missing_uploads
+from api.http.conditional import unchanged
+from api.http.job_filters import Filtered
+from api.http.openapi import problems
+from api.http.paging import Cursor, Limit
+from api.http.problems import Problem
+from api.http.validation import summary
+from api.schemas.examples import REPORT, answers
+from api.schemas.job_status import standing
+from api.schemas.jobs import JobPage, JobRequest, JobView, LayerList, StatusView
+from api.services import FoundJob, FoundStanding, Services, Wired
+from jobs import request_id
+from jobs.messages.queue import QueueUnavailable
+from jobs.states import Status
+from jobs.store.keys import OWNER
+from jobs.store.quotas import QuotaReached
+from jobs.store.records import Job
+from jobs.store.store import IdempotencyConflict
+
+POLL_SECONDS = 2
+QUOTA_SECONDS = 60
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+log = structlog.get_logger(__name__)
+
+
+def declared_json(request: Request) -> None:
+    """A body that isn't declared as JSON is refused: browsers can't post it across origins."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        said = f"is {media_type!r}" if media_type else "is missing"
+        raise Problem("not-json", f"the header Content-Type {said}; send application/json")
+
+
+@router.post(
+    "",
+    status_code=202,
+    dependencies=[Depends(declared_json), Depends(require_room)],
+    responses=problems(400, 413, 415, 422, 429, 503),
+)
+def post_job(
+    body: JobRequest,
+    services: Wired,
+    caller: Caller,
+    response: Response,
+    later: BackgroundTasks,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            pattern=r"^[!-~]{1,255}$",
+            description="Any unique text. Posting the same job again with it gives the same job.",
+        ),
+    ] = None,
+) -> JobView:
+    """Queue a pruning job.
+
+    The job is stored when this answers, and will be done even if the queue is down just now.
+    """
+    spec = body.spec()
+    settings = services.settings
+    faults = missing_sources(spec, settings.models_root, settings.texts_root)
+    faults += too_long(spec, settings.models_root)
+    faults += missing_uploads(spec, services.calibration_sets, caller.scope)
+    # A job that is there already is answered with it, though its model may have gone since.
+    if faults and not (idempotency_key and services.store.knows_key(caller.owner, idempotency_key)):
+        raise Problem("invalid-request", summary(faults), errors=faults)
+    try:
+        job = services.store.create(
+            spec,
+            metadata=body.metadata,
+            owner=caller.owner,
+            idempotency_key=idempotency_key,
+            max_active=settings.max_active_jobs,
+        )
+    except QuotaReached as error:
+        raise too_many_jobs(error) from error
+    except IdempotencyConflict as error:
+        raise Problem("idempotency-conflict", str(error)) from error
+    if job.status == Status.QUEUED and job.dispatched_at is None:
+        later.add_task(dispatch, services, job)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    response.headers["Retry-After"] = str(POLL_SECONDS)
+    return JobView.of(job)
+
+
+def too_many_jobs(error: QuotaReached) -> Problem:
+    """That the owner must wait until a job of theirs is over."""
+    return Problem("too-many-jobs", str(error), headers={"Retry-After": str(QUOTA_SECONDS)})
+
+
+def dispatch(services: Services, job: Job) -> None:
+    """Tell the workers. If that fails, the reaper will: the row is the outbox."""
+    request_id.keep(services.progress.redis, job.id)
+    try:
+        services.queue.publish(job.id)
+        services.store.dispatched(job.id)
+    except QueueUnavailable as error:
+        log.warning("job not dispatched yet", job=job.id, reason=str(error))
+
+
+@router.get("", responses=problems(422, 503))
+def list_jobs(
+    services: Wired,
+    caller: Caller,
+    owner: Annotated[
+        str | None,
+        Query(pattern=OWNER, description="Only this owner's jobs; others' show to admins alone."),
+    ] = None,
+    status: Annotated[
+        list[Status] | None, Query(description="Only jobs of this status; may be repeated.")
+    ] = None,
+    *,
+    where: Filtered,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> JobPage:
+    """Jobs, newest first: the caller's own, and everybody's for an admin."""
+    if owner is not None and not caller.sees(owner):
+        return JobPage(items=[], next_cursor=None)
+    page = services.store.list(
+        owner=owner or caller.scope,
+        status=status or None,
+        where=where,
+        limit=limit,
+        cursor=cursor,
+    )
+    return JobPage(items=[JobView.of(job) for job in page.items], next_cursor=page.next_cursor)
+
+
+@router.get("/{job_id}", responses=problems(404, 503))
+def get_job(job: FoundJob) -> JobView:
+    """All about a job but its layers, its report and its files."""
+    return JobView.of(job)
+
+
+@router.get(
+    "/{job_id}/status",
+    response_model=StatusView,
+    response_model_exclude_none=False,
+    responses={304: {"description": "Nothing changed since the given ETag."}, **problems(404, 503)},
+)
+def get_status(
+    job: FoundStanding,
+    services: Wired,
+    if_none_match: Annotated[
+        str | None, Header(description="ETag of the answer that the client has.")
+    ] = None,
+) -> Response:
+    """How far a job is: small, and cheap to poll."""
+    body = standing(job, services.progress).model_dump_json()
+    etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if not job.terminal:
+        headers["Retry-After"] = str(POLL_SECONDS)
+    if unchanged(if_none_match, etag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+@router.get("/{job_id}/layers", responses=problems(404, 503))
+def get_layers(job: FoundJob, services: Wired) -> LayerList:
+    """What was kept of each layer that is done, with its error."""
+    return LayerList(items=services.store.layers(job.id))
+
+
+@router.get("/{job_id}/report", responses={**answers(REPORT), **problems(404, 409, 503)})
+def get_report(job: FoundJob, services: Wired) -> dict[str, Any]:
+    """The report of a succeeded job: sizes, layers, perplexity, provenance."""
+    report = services.store.report(job.id)
+    if report is None:
+        raise no_result(job)
+    return report
+
+
+@router.post("/{job_id}/cancel", status_code=202, responses=problems(404, 409, 503))
+def cancel_job(job: FoundJob, services: Wired) -> JobView:
+    """Stop a job. A running one is `cancelling` until its worker has stopped the engine."""
+    now = services.store.request_cancel(job.id)
+    if now is None:
+        raise Problem("job-not-found", f"there is no job {job.id!r}")
+    if now.terminal and now.status != Status.CANCELLED:
+        raise Problem("job-finished", f"job {job.id} is over: it is {now.status}")
+    return JobView.of(now)
+
+
+def no_result(job: Job) -> Problem:
+    """Why a job has no report and no files."""
+    if job.terminal:
+        return Problem("job-without-result", f"job {job.id} {_ending(job)}")
+    headers = {"Retry-After": str(POLL_SECONDS)}
+    return Problem("job-not-finished", f"job {job.id} is {job.status}", headers=headers)
+
+
+def _ending(job: Job) -> str:
+    if job.status == Status.FAILED and job.error:
+        return f"failed: {job.error.get('message', 'no reason was recorded')}"
+    return f"{job.status}, and has no result"

@@ -1,0 +1,47 @@
+"""`GET /metrics`: what Prometheus reads of this process, and of all jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+
+from api.auth import Caller
+from api.checks.disk import folders
+from api.http.openapi import problems
+from api.http.problems import Problem
+from api.schemas.examples import METRICS
+from api.services import Services, Wired
+from jobs.files.disks import DiskMetrics
+from jobs.metrics.exposition import render
+from jobs.metrics.jobs import JobMetrics
+
+router = APIRouter(tags=["service"])
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Metrics in Prometheus's text format, or OpenMetrics where `Accept` asks"
+            " for it.",
+            "content": {"text/plain": {"example": METRICS}, "application/openmetrics-text": {}},
+        },
+        **problems(403),
+    },
+)
+def get_metrics(
+    services: Wired, caller: Caller, accept: Annotated[str, Header(include_in_schema=False)] = ""
+) -> Response:
+    """Numbers for Prometheus. For admins, and those who have the token of metrics."""
+    if not caller.admin:
+        raise Problem("not-admin", "metrics are of all owners' jobs")
+    body, media_type = render(services.metrics, accept)
+    return Response(body, headers={"Content-Type": media_type})
+
+
+def install(services: Services) -> None:
+    """Add what is known of all jobs, and of this machine's disks, to the application's metrics."""
+    services.metrics.register(JobMetrics(services.engine, services.progress.redis))
+    services.metrics.register(DiskMetrics(lambda: folders(services)))

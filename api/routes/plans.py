@@ -1,0 +1,124 @@
+"""`POST /plans`: what a job would leave and cost, without a GPU, a queue or a row.
+
+The engine makes the plan, in a process of its own that reads the headers of a stranger's files:
+without secrets, without the hub, with little memory, for a limited time, and never many at once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+
+import structlog
+from fastapi import APIRouter, Depends
+from pydantic import TypeAdapter, ValidationError
+
+from api.auth import Caller
+from api.checks import sandbox
+from api.checks.sources import missing_sources, missing_uploads
+from api.http.openapi import problems
+from api.http.problems import Problem
+from api.http.validation import summary
+from api.routes.jobs import declared_json
+from api.schemas.examples import PLAN, answers
+from api.schemas.jobs import JobRequest
+from api.services import Wired
+from jobs.environment import scrubbed
+from jobs.settings import Settings
+from slimgpt.errors import HubUnreachableError
+from slimgpt.events import Failed
+from slimgpt.planning.document import Outlook
+from slimgpt.spec.prune import PruneSpec
+
+PLAN_SECONDS = 30.0
+PROCESSOR_SECONDS = 30
+PLAN_BYTES = 384 << 20
+"""A plan takes less than 96 MiB, the headers of a real model megabytes. All plans at once and the
+API together stay below the GiB that its container has: beyond it the kernel would end them all."""
+AT_ONCE = 2
+RETRY = {"Retry-After": "2"}
+ANSWER: TypeAdapter[Outlook | Failed] = TypeAdapter(Outlook | Failed)
+router = APIRouter(tags=["plans"])
+log = structlog.get_logger(__name__)
+_places = threading.BoundedSemaphore(AT_ONCE)
+
+
+@router.post(
+    "/plans",
+    dependencies=[Depends(declared_json)],
+    responses={**answers(PLAN), **problems(400, 413, 415, 422, 503)},
+)
+def make_plan(body: JobRequest, services: Wired, caller: Caller) -> Outlook:
+    """Plan a job, given as for `POST /jobs`, without running it.
+
+    The model must lie on the API's machine: below its folder of models, or in its hub cache.
+    """
+    spec, settings = body.spec(), services.settings
+    faults = missing_sources(spec, settings.models_root, settings.texts_root)
+    faults = [fault for fault in faults if fault.pointer == "/model"]
+    if faults := faults + missing_uploads(spec, services.calibration_sets, caller.scope):
+        raise Problem("invalid-request", summary(faults), errors=faults)
+    if not _places.acquire(blocking=False):
+        raise Problem("unavailable", f"{AT_ONCE} plans are being made already", headers=RETRY)
+    try:
+        answer = _ask_engine(spec, settings)
+    finally:
+        _places.release()
+    if isinstance(answer, Failed):
+        raise _refusal(answer, spec)
+    return answer
+
+
+def _ask_engine(spec: PruneSpec, settings: Settings) -> Outlook | Failed:
+    root = str(settings.models_root.absolute())
+    command = [*settings.engine_command, "plan", "-", "--models-root", root]
+    try:
+        done = subprocess.run(
+            sandbox.command(command, memory=PLAN_BYTES, seconds=PROCESSOR_SECONDS),
+            input=spec.model_dump_json().encode(),
+            capture_output=True,
+            env=_environment(),
+            timeout=PLAN_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        reason = f"the plan took more than {PLAN_SECONDS:g} seconds"
+        raise Problem("unavailable", reason, headers=RETRY) from error
+    try:
+        answer = ANSWER.validate_json(done.stdout)
+    except ValidationError as error:
+        tail = done.stderr[-2000:].decode(errors="replace")
+        log.error("the engine made no plan", returncode=done.returncode, stderr=tail)
+        # A library that gets no memory may abort instead of raising.
+        if done.returncode < 0 or MemoryError.__name__ in tail:
+            raise _too_large(spec) from error
+        raise RuntimeError(f"the engine ended with {done.returncode} and made no plan") from error
+    if isinstance(answer, Failed) and answer.message.startswith(MemoryError.__name__):
+        raise _too_large(spec)
+    return answer
+
+
+def _too_large(spec: PruneSpec) -> Problem:
+    detail = (
+        f"planning {spec.model!r} takes more than {PLAN_BYTES >> 20} MiB of memory or "
+        f"{PROCESSOR_SECONDS} s of processor time; "
+        "its config or its headers are not those of a model"
+    )
+    return Problem("plan-refused", detail, extensions={"code": "plan-too-large"})
+
+
+def _environment() -> dict[str, str]:
+    """The engine's, without the hub: a web request must not start a download, nor use a token."""
+    kept = {name: value for name, value in scrubbed(os.environ).items() if "TOKEN" not in name}
+    return kept | {"HF_HUB_OFFLINE": "1"}
+
+
+def _refusal(failed: Failed, spec: PruneSpec) -> Problem:
+    if failed.code == "internal-error":
+        raise RuntimeError(f"the engine failed to plan: {failed.message}")
+    if failed.code == HubUnreachableError.code:
+        detail = f"model {spec.model!r} is not in the hub cache of the API's machine"
+        return Problem("model-not-cached", detail)
+    detail = "; ".join(filter(None, (failed.message, failed.hint)))
+    return Problem("plan-refused", detail, extensions={"code": failed.code})

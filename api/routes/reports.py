@@ -1,0 +1,62 @@
+"""`/jobs/{id}/report.html`: the report as a page, from the job's files.
+
+Whatever is in it came from a worker that had a stranger's model in its hands. So the page is locked
+up: an origin of its own, no scripts, nothing to load, no forms, no frames around it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+
+from api.http.openapi import problems
+from api.routes.artifacts import Asked, get_artifact
+from api.services import FoundJob, Wired
+
+FILE = "report.html"
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "sandbox",
+    )
+)
+HEADERS = {
+    "Content-Disposition": f'inline; filename="{FILE}"',
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+router = APIRouter(prefix="/jobs/{job_id}", tags=["artifacts"])
+
+
+@router.head(f"/{FILE}", include_in_schema=False)
+@router.get(
+    f"/{FILE}",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/html": {}}, "description": "The page."},
+        304: {"description": "The client has the page already."},
+        **problems(404, 409, 410, 503),
+    },
+)
+async def get_report_page(
+    job: FoundJob,
+    services: Wired,
+    request: Request,
+    if_none_match: Annotated[
+        str | None, Header(description="ETag of the page that the client has.")
+    ] = None,
+) -> Response:
+    """The report of a succeeded job as a page: self-contained, for screen and print."""
+    asked = Asked(if_none_match=if_none_match)
+    answer = await get_artifact(job, FILE, services, None, request, asked)
+    answer.headers.update(HEADERS)
+    if "Accept-Ranges" in answer.headers:  # whole or not at all
+        del answer.headers["Accept-Ranges"]
+    return answer

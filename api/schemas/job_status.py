@@ -1,0 +1,45 @@
+"""How far a job is: the row is the truth, Redis knows the seconds in between."""
+
+from __future__ import annotations
+
+from api.schemas.jobs import StatusView
+from jobs.messages.progress import Progress, Snapshot
+from jobs.states import HELD, Status
+from jobs.store.records import Job, Standing
+
+
+def standing(job: Job | Standing, progress: Progress) -> StatusView:
+    """The status of a job.
+
+    Redis is asked only about a job that a worker holds; without it the row alone answers.
+
+    Args:
+        job: as the store has it now.
+        progress: snapshots that workers leave in Redis.
+    """
+    snapshot = progress.read(job.id) if job.status in HELD else None
+    layers_total = job.layers_total or (snapshot.layers_total if snapshot else None)
+    return StatusView.model_validate(
+        {
+            "id": job.id,
+            "status": job.status,
+            "stage": (snapshot.stage if snapshot else None) or job.stage,
+            "layers_done": max(job.layers_done, snapshot.layers_done if snapshot else 0),
+            "layers_total": layers_total,
+            "percent": _percent(job, snapshot),
+            "eta_seconds": snapshot.eta_seconds if snapshot else None,
+            "attempt": job.attempt,
+            "error": job.error,
+        }
+    )
+
+
+def _percent(job: Job | Standing, snapshot: Snapshot | None) -> float:
+    if job.status == Status.SUCCEEDED:
+        return 100.0
+    if snapshot is not None:
+        return round(min(99.9, max(0.0, snapshot.percent)), 1)
+    if job.layers_total:
+        # Pruning is most of the work; what comes before and after is not in the row.
+        return round(90.0 * job.layers_done / job.layers_total, 1)
+    return 0.0

@@ -1,0 +1,219 @@
+"""How a text comes in: bounded in size, time, number and disk, checked on the way, or nothing kept.
+
+The body is never in memory as a whole. The bound on its size is `api.middleware.body_size`'s.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Annotated
+
+import anyio
+import structlog
+from anyio.lowlevel import RunVar
+from anyio.to_thread import run_sync
+from fastapi import Depends, Request
+from starlette.requests import ClientDisconnect
+
+from api.checks.disk import require_room
+from api.http.problems import Problem
+from api.http.streaming import in_store
+from api.services import Services
+from api.uploads.spool import Incoming, sweep
+from jobs.files.calibration_sets import (
+    CalibrationSet,
+    Content,
+    Format,
+    Quota,
+    UploadQuotaReached,
+    discard,
+    prefix_of,
+)
+from slimgpt.texts.checks import BadText
+
+MEDIA_TYPES: dict[str, Format] = {
+    "application/x-ndjson": "jsonl",
+    "application/jsonl": "jsonl",
+    "application/x-jsonlines": "jsonl",
+    "text/plain": "text",
+}
+IDLE_SECONDS = 30.0
+"""Between two pieces of a body."""
+WHOLE_SECONDS = 3600.0
+"""For all of a body."""
+AT_ONCE = 4
+"""Uploads of an owner under way, in one process."""
+CHECKS_AT_ONCE = 2
+"""Of all owners, in one process: parsing one line may take a hundred times its size in memory."""
+PIECE_BYTES = 256 << 10
+LOOK_BYTES = 16 << 20
+"""Between two looks at the free disk."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+RETRY = {"Retry-After": "30"}
+CLOSE = {"Connection": "close"}
+log = structlog.get_logger(__name__)
+_checks: RunVar[anyio.CapacityLimiter] = RunVar("calibration checks")
+_under_way: dict[str, int] = {}
+
+
+def declared_format(request: Request) -> Format:
+    """What the headers say that the body is.
+
+    Raises:
+        Problem: 415, it is not one of `MEDIA_TYPES` in UTF-8, or is packed.
+    """
+    content_type, *parameters = request.headers.get("content-type", "").lower().split(";")
+    kind = content_type.strip()
+    known = ", ".join(MEDIA_TYPES)
+    if kind not in MEDIA_TYPES:
+        said = f"is {kind[:64]!r}" if kind else "is missing"
+        raise Problem("not-text", f"the header Content-Type {said}; send one of {known}")
+    charsets = [p.split("=")[-1].strip(' "') for p in parameters if p.strip().startswith("charset")]
+    if any(charset not in ("utf-8", "utf8", "us-ascii") for charset in charsets):
+        raise Problem("not-text", f"the charset is {charsets[0][:64]!r}; send UTF-8")
+    packed = request.headers.get("content-encoding", "identity").strip().lower()
+    if packed != "identity":
+        raise Problem("not-text", f"the body is packed ({packed[:64]!r}); send it as it is")
+    return MEDIA_TYPES[kind]
+
+
+Declared = Annotated[Format, Depends(declared_format)]
+
+
+async def receive(
+    request: Request, services: Services, owner: str, name: str, text: tuple[Format, str | None]
+) -> tuple[CalibrationSet, bool]:
+    """Take a text in, check it and keep it.
+
+    Args:
+        name: what the client calls it.
+        text: what it is declared to be, and the field that holds the text.
+
+    Returns:
+        The set, and whether it is new: False if the owner has that text already.
+
+    Raises:
+        Problem: it is not a text, too much, too slow, or cannot be kept. Nothing is left then.
+    """
+    root = services.settings.uploads_root
+    with _one_of_few(owner), _told():
+        await run_sync(sweep, root)
+        with await run_sync(Incoming, root, *text) as incoming:
+            content = await _take(request, services, incoming)
+            return await in_store(_keep, services, incoming, owner, name, content)
+
+
+@contextmanager
+def _one_of_few(owner: str) -> Iterator[None]:
+    if _under_way.get(owner, 0) >= AT_ONCE:
+        detail = f"{AT_ONCE} uploads of {owner} are under way already"
+        raise Problem("too-many-uploads", detail, headers={**RETRY, **CLOSE})
+    _under_way[owner] = _under_way.get(owner, 0) + 1
+    try:
+        yield
+    finally:
+        _under_way[owner] -= 1
+        if not _under_way[owner]:
+            del _under_way[owner]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong, as a problem."""
+    try:
+        yield
+    except BadText as error:
+        line = {} if error.line is None else {"line": error.line}
+        raise Problem(
+            "invalid-calibration-set", str(error), headers=CLOSE, extensions=line
+        ) from error
+    except ClientDisconnect as error:  # nobody is there to read it
+        raise Problem("malformed-request", "the upload broke off") from error
+    except OSError as error:
+        log.error("an upload cannot be taken in", reason=str(error))
+        if error.errno in NO_ROOM:
+            detail = "there is no room for the upload"
+            raise Problem("storage-low", detail, headers={**RETRY, **CLOSE}) from error
+        detail = "the upload cannot be taken in now"
+        raise Problem("unavailable", detail, headers={**RETRY, **CLOSE}) from error
+
+
+async def _take(request: Request, services: Services, incoming: Incoming) -> Content:
+    held = bytearray()
+    looked_at = 0
+    async for chunk in _steadily(request):
+        held += chunk
+        if len(held) < PIECE_BYTES:
+            continue
+        await run_sync(incoming.feed, bytes(held), limiter=_checkers())
+        held.clear()
+        if incoming.size - looked_at >= LOOK_BYTES:
+            looked_at = incoming.size
+            await run_sync(require_room, services)
+    await run_sync(incoming.feed, bytes(held), limiter=_checkers())
+    return await run_sync(incoming.finish, limiter=_checkers())
+
+
+async def _steadily(request: Request) -> AsyncIterator[bytes]:
+    """The body, as long as it keeps coming."""
+    stream = aiter(request.stream())
+    end = monotonic() + WHOLE_SECONDS
+    while True:
+        try:
+            with anyio.fail_after(min(IDLE_SECONDS, end - monotonic())):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            detail = (
+                f"nothing came for {IDLE_SECONDS:g} seconds"
+                if monotonic() < end
+                else f"it took more than {WHOLE_SECONDS:g} seconds"
+            )
+            raise Problem("upload-stalled", detail, headers=CLOSE) from error
+        yield chunk
+
+
+def _checkers() -> anyio.CapacityLimiter:
+    """The threads of this event loop that may check at the same time."""
+    try:
+        return _checks.get()
+    except LookupError:
+        _checks.set(anyio.CapacityLimiter(CHECKS_AT_ONCE))
+        return _checks.get()
+
+
+def _keep(
+    services: Services, incoming: Incoming, owner: str, name: str, content: Content
+) -> tuple[CalibrationSet, bool]:
+    """Store the file, then show the set. See `jobs.files.calibration_sets` for the order."""
+    sets, settings = services.calibration_sets, services.settings
+    require_room(services)
+    most = Quota(settings.max_uploads_per_owner, settings.max_uploaded_bytes_per_owner)
+    try:
+        twin = sets.reserve(incoming.id, owner, name, content, most)
+    except UploadQuotaReached as error:
+        raise Problem("uploads-full", str(error)) from error
+    if twin is not None:
+        return twin, False
+    kept: CalibrationSet | None = None
+    try:
+        services.artifacts.put(prefix_of(incoming.id), incoming.folder)
+        kept = sets.publish(incoming.id)
+    finally:
+        if kept is None or kept.id != incoming.id:
+            _discard(services, incoming.id)
+    if kept is None:
+        raise Problem("unavailable", "the upload took too long to store", headers=RETRY)
+    return kept, kept.id == incoming.id
+
+
+def _discard(services: Services, set_id: str) -> None:
+    """Remove what was stored; what can't be removed now, the sweep will."""
+    try:
+        discard(set_id, services.calibration_sets, services.artifacts)
+    except Exception as error:  # it must not hide why
+        log.warning("a text is removed later", set=set_id, reason=str(error))

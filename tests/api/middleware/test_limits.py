@@ -1,0 +1,176 @@
+"""What one client may ask of the service, and when the service takes no more."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from api.middleware import rate_limit
+from api.middleware.header_size import MAX_HEADER_BYTES
+from api.middleware.rate_limit import RequestRate, of_address
+from jobs.settings import Settings
+from tests.api.conftest import BODY
+from tests.api.http.test_problems import problem
+from tests.api.test_auth import Client, client, engine, guarded, keys, stranger
+from tests.servers import RedisServer
+
+__all__ = ["client", "engine", "guarded", "keys", "stranger"]
+MOST = 5
+
+
+@pytest.fixture
+def limits(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Settings that a test is about."""
+    return dict(getattr(request, "param", {}))
+
+
+@pytest.fixture
+def limited(guarded: Settings, limits: dict[str, Any]) -> Settings:
+    return Settings(**{**guarded.model_dump(), **limits})
+
+
+@pytest.fixture
+def door(limited: Settings) -> Iterator[TestClient]:
+    """A client without a key of a service with the limits."""
+    with TestClient(create_app(limited), client=("203.0.113.9", 50000)) as door:
+        yield door
+
+
+def keyed(door: TestClient, owner: Any, peer: str = "203.0.113.9") -> TestClient:
+    made = TestClient(door.app, client=(peer, 50000))
+    made.headers["Authorization"] = owner.headers["Authorization"]
+    return made
+
+
+FEW_REQUESTS = pytest.mark.parametrize("limits", [{"requests_per_minute": MOST}], indirect=True)
+
+
+@FEW_REQUESTS
+def test_a_key_may_make_so_many_requests(door: TestClient, client: Client) -> None:
+    ada, bob = keyed(door, client("ada")), keyed(door, client("bob"))
+    left = []
+    for _ in range(MOST):
+        answer = ada.get("/jobs")
+        assert answer.status_code == 200
+        assert answer.headers["RateLimit-Policy"] == f'"requests";q={MOST};w=60'
+        match = re.fullmatch(r'"requests";r=(\d+);t=(\d+)', answer.headers["RateLimit"])
+        assert match
+        left.append(int(match[1]))
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 0
+    answer = ada.post("/jobs", json=BODY)
+    problem(answer, "too-many-requests")
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    assert "r=0" in answer.headers["RateLimit"]
+    assert bob.get("/jobs").status_code == 200  # the same address, another key
+    elsewhere = keyed(door, client("bob"), peer="198.51.100.1")
+    elsewhere.headers["Authorization"] = ada.headers["Authorization"]
+    problem(elsewhere.get("/jobs"), "too-many-requests")  # the same key, another address
+
+
+@FEW_REQUESTS
+def test_guesses_are_counted_by_address(door: TestClient, client: Client) -> None:
+    guesses = [f"Bearer slim_{'0' * 12}_{n:052}" for n in range(MOST)]
+    for guess in guesses:
+        problem(door.get("/jobs", headers={"Authorization": guess}), "unauthorized")
+    answer = door.get("/jobs", headers={"Authorization": guesses[0]})
+    problem(answer, "too-many-requests")
+    assert int(answer.headers["Retry-After"]) >= 1
+    problem(door.get("/openapi.json"), "too-many-requests")
+    assert door.get("/healthz").status_code == 200  # a probe must not fail for a stranger's sake
+    assert keyed(door, client("ada")).get("/jobs").status_code == 200
+
+
+@FEW_REQUESTS
+def test_all_processes_count_together(limited: Settings, door: TestClient, client: Client) -> None:
+    ada = keyed(door, client("ada"))
+    for _ in range(MOST):
+        ada.get("/jobs")
+    with TestClient(create_app(limited)) as other:
+        problem(keyed(other, ada).get("/jobs"), "too-many-requests")
+
+
+def test_without_redis_each_process_counts(
+    redis_server: RedisServer, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_limit, "LEFT_ALONE_SECONDS", 0.0)  # ask Redis again at once
+    counted = RequestRate(redis_url, 2)
+    try:
+        assert counted.count("ada").allowed
+        redis_server.stop()
+        assert [counted.count("ada").allowed for _ in range(3)] == [True, True, False]
+        assert counted.count("bob").allowed
+        redis_server.start()
+        assert [counted.count("ada").allowed for _ in range(3)] == [True, True, False]
+    finally:
+        if redis_server.process is None:
+            redis_server.start()
+        counted.close()
+
+
+def test_an_outage_is_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
+    counted = RequestRate("redis://127.0.0.1:1/0", 2)
+    for _ in range(3):
+        counted.count("ada")
+    assert "".join(capfd.readouterr()).count("Redis is down") == 1
+    counted.close()
+
+
+def test_addresses_of_one_customer_are_one_client() -> None:
+    assert of_address("2001:db8::1") == of_address("2001:db8:0:0:ffff::2")
+    assert of_address("2001:db8::1") != of_address("2001:db8:0:1::1")
+    assert of_address("203.0.113.9") != of_address("203.0.113.10")
+    assert of_address("") == of_address("testclient")
+
+
+@pytest.mark.parametrize("limits", [{"max_active_jobs": 2}], indirect=True)
+def test_an_owner_may_have_so_many_unfinished_jobs(door: TestClient, client: Client) -> None:
+    ada, bob = keyed(door, client("ada")), keyed(door, client("bob"))
+    ids = [ada.post("/jobs", json=BODY).json()["id"] for _ in range(2)]
+    answer = ada.post("/jobs", json=BODY)
+    problem(answer, "too-many-jobs")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert bob.post("/jobs", json=BODY).status_code == 202
+    assert ada.post(f"/jobs/{ids[0]}/cancel").status_code == 202
+    assert ada.post("/jobs", json=BODY).status_code == 202
+    problem(ada.post(f"/jobs/{ids[0]}/retry"), "too-many-jobs")
+
+
+def test_no_job_is_taken_onto_a_full_disk(settings: Settings, tmp_path: Path) -> None:
+    """The floor is put above what is free; the real disk is asked."""
+    free = shutil.disk_usage(tmp_path).free
+    model = settings.models_root / "tiny"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    full = Settings(**{**settings.model_dump(), "min_free_bytes": 2 * free})
+    roomy = Settings(**{**settings.model_dump(), "min_free_bytes": 0})
+
+    def local(given: Settings) -> TestClient:
+        return TestClient(create_app(given), "http://127.0.0.1", client=("127.0.0.1", 50000))
+
+    with local(roomy) as client:
+        assert client.post("/jobs", json=BODY).status_code == 202
+    with local(full) as client:
+        answer = client.post("/jobs", json=BODY)
+        document = problem(answer, "storage-low")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert str(tmp_path) not in str(document)
+        assert client.get("/jobs").status_code == 200  # what is there can be read
+
+
+def test_long_headers_are_refused(api: httpx.Client) -> None:
+    small, large = "x" * (MAX_HEADER_BYTES // 2), "x" * MAX_HEADER_BYTES
+    assert api.get("/healthz", headers={"X-Note": small}).status_code == 200
+    problem(api.get("/healthz", headers={"X-Note": large}), "headers-too-large")
+    problem(api.get("/jobs?status=" + large), "headers-too-large")
+    many = {f"X-{n}": "y" * 10 for n in range(MAX_HEADER_BYTES // 10)}
+    answer = api.get("/healthz", headers=many)  # more than the parser takes: it hangs up
+    assert answer.status_code in (400, 431)

@@ -1,0 +1,163 @@
+"""`POST /plans` with the real engine process on a real checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api.http.problems import Problem
+from api.routes import plans
+from jobs.settings import Settings
+from slimgpt.events import Failed
+from slimgpt.spec.prune import PruneSpec
+
+ROOT = Path(__file__).resolve().parents[3]
+MODEL = ROOT / "examples" / "model"
+
+
+@pytest.fixture
+def model(settings: Settings) -> str:
+    """The shipped model below the root of models."""
+    shutil.copytree(MODEL, settings.models_root / "shipped")
+    return "local:shipped"
+
+
+def ask(api: httpx.Client, **body: Any) -> httpx.Response:
+    return api.post("/plans", json=body)
+
+
+def test_a_plan_adds_up_and_queues_nothing(api: httpx.Client, model: str) -> None:
+    answer = ask(api, model=model, ratio=0.3)
+    assert answer.status_code == 200, answer.text
+    plan = answer.json()
+    layers = plan["layers"]
+    removed = sum(layer["parameters_before"] - layer["parameters"] for layer in layers)
+    assert removed == plan["parameters_before"] - plan["parameters_after"]
+    assert abs(plan["parameters_after"] / plan["parameters_before"] - 0.7) < 0.002
+    config = json.loads((MODEL / "config.json").read_text())
+    assert len(layers) == config["num_hidden_layers"]
+    assert {layer["heads_before"] for layer in layers} == {config["num_attention_heads"]}
+    assert api.get("/jobs").json()["items"] == []
+    (warning,) = plan["warnings"]  # it would fail as a job: the default is longer than the model
+    assert warning.startswith("calibration.sequence_length: 2,048 tokens")
+    assert "512 positions" in warning
+
+
+def test_a_config_alone_is_planned_with_a_warning(
+    api: httpx.Client, model: str, settings: Settings
+) -> None:
+    plan = ask(api, model=model, ratio=0.3).json()
+    for file in (settings.models_root / "shipped").glob("*.safetensors"):
+        file.unlink()
+    again = ask(api, model=model, ratio=0.3).json()
+    assert again["layers"] == plan["layers"]
+    assert "planned from config.json alone" in again["warnings"][0]
+
+
+@pytest.mark.parametrize("target", [{"parameters": "2M"}, {"memory": "4MB"}])
+def test_a_target_in_other_units_is_met(
+    api: httpx.Client, model: str, target: dict[str, str]
+) -> None:
+    plan = ask(api, model=model, **target).json()
+    if "memory" in target:
+        assert abs(plan["bytes_after"] - 4e6) <= 0.002 * 4e6
+    else:
+        assert abs(plan["parameters_after"] - 2e6) <= 0.002 * 2e6
+
+
+@pytest.mark.parametrize(
+    ("body", "problem", "words"),
+    [
+        ({"model": "local:shipped", "parameters": "5B"}, "plan-refused", "the model has only"),
+        ({"model": "local:shipped", "memory": "5 parsecs"}, "invalid-request", "memory: "),
+        ({"model": "local:shipped"}, "invalid-request", "exactly one of"),
+        ({"model": "local:shipped", "ratio": 0.99}, "plan-refused", "cannot be met"),
+        ({"model": "local:none", "ratio": 0.2}, "invalid-request", "no model folder 'none'"),
+        ({"model": "local:tiny", "ratio": 0.2}, "plan-refused", "model_type None"),
+        ({"model": "org/name", "ratio": 0.2}, "model-not-cached", "org/name"),
+        ({"model": "local:shipped", "ratio": "a lot"}, "invalid-request", "ratio"),
+    ],
+)
+def test_what_cannot_be_planned_is_said(
+    api: httpx.Client, model: str, body: dict[str, Any], problem: str, words: str
+) -> None:
+    answer = ask(api, **body)
+    assert (answer.status_code, answer.json()["type"]) == (422, f"/problems/{problem}")
+    assert words in answer.json()["detail"]
+    assert str(ROOT) not in answer.text
+
+
+def engine(settings: Settings, script: str) -> Settings:
+    """Settings whose engine is a line of Python."""
+    return settings.model_copy(update={"engine_command": (sys.executable, "-c", script)})
+
+
+SPEC = PruneSpec(model="local:shipped", ratio=0.2)
+
+
+def test_an_engine_that_does_not_end_is_stopped(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(plans, "PLAN_SECONDS", 1.0)
+    script = f"import time; time.sleep(20); open({str(tmp_path / 'alive')!r}, 'w')"
+    with pytest.raises(Problem, match="took more than 1 seconds"):
+        plans._ask_engine(SPEC, engine(settings, script))
+    assert not (tmp_path / "alive").exists()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "print(bytearray(3 << 28))",
+        "import json; print(json.dumps({'type': 'failed', 'code': 'internal-error', "
+        "'message': 'MemoryError: '}))",
+        "import os; os.abort()",
+        "while True: pass",
+    ],
+    ids=["allocates", "says so", "aborts", "spins"],
+)
+def test_an_engine_that_wants_too_much_is_stopped(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.setattr(plans, "PLAN_BYTES", 1 << 28)
+    monkeypatch.setattr(plans, "PROCESSOR_SECONDS", 1)
+    with pytest.raises(Problem, match="takes more than") as refused:
+        plans._ask_engine(SPEC, engine(settings, script))
+    assert (refused.value.kind, refused.value.status_code) == ("plan-refused", 422)
+
+
+def test_the_engine_sees_no_secret_and_no_hub(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLIMGPT_DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    script = "import json, os; m = json.dumps(dict(os.environ)); print(json.dumps({'type': 'failed', 'code': 'x', 'message': m}))"  # noqa: E501
+    said = plans._ask_engine(SPEC, engine(settings, script))
+    assert isinstance(said, Failed)
+    seen = json.loads(said.message)
+    assert "secret" not in seen.values()
+    assert seen["HF_HUB_OFFLINE"] == "1"
+
+
+def test_an_engine_that_crashes_is_a_fault_of_the_service(settings: Settings) -> None:
+    with pytest.raises(RuntimeError, match="ended with 3"):
+        plans._ask_engine(SPEC, engine(settings, "raise SystemExit(3)"))
+
+
+def test_no_more_than_so_many_at_once(api: httpx.Client, model: str) -> None:
+    for _ in range(plans.AT_ONCE):
+        assert plans._places.acquire(blocking=False)
+    try:
+        answer = ask(api, model=model, ratio=0.2)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    finally:
+        for _ in range(plans.AT_ONCE):
+            plans._places.release()
+    assert ask(api, model=model, ratio=0.2).status_code == 200
