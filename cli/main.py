@@ -6,14 +6,24 @@ from typing import Annotated
 
 import typer
 
-from cli.eval import evaluate
-from cli.export import export
-from cli.plan import plan
-from cli.prune import prune
-from cli.recover import recover
-from cli.reports import compare, report
-from cli.service import register
-from cli.track import track
+from cli.client.calibration_sets import calibration
+from cli.client.download import download
+from cli.client.jobs import jobs
+from cli.client.lifecycle import cancel, delete, retry
+from cli.client.submit import submit
+from cli.client.watch import watch
+from cli.client.webhooks import webhooks
+from cli.engine.eval import evaluate
+from cli.engine.export import export
+from cli.engine.plan import plan
+from cli.engine.prune import prune
+from cli.engine.recover import recover
+from cli.engine.reports import compare, report
+from cli.engine.tracking.track import track
+from cli.service.config_check import config
+from cli.service.keys import keys
+from cli.service.up import up
+from migrations.command import app as database
 from slimgpt import __version__
 
 app = typer.Typer(
@@ -45,15 +55,12 @@ def main(
     """Prune large language models, layer by layer, here or as a service."""
 
 
-app.command()(prune)
-app.command()(recover)
-app.command()(plan)
-app.command("eval")(evaluate)
-app.command()(export)
-app.command()(report)
-app.command()(compare)
-app.command()(track)
-register(app)
+ENGINE = (prune, recover, plan, evaluate, export, report, compare, track)
+SERVICE = (up, submit, jobs, watch, download, cancel, retry, delete)
+for command in (*ENGINE, *SERVICE):
+    app.command("eval" if command is evaluate else None)(command)
+for group in (calibration, webhooks, keys, config, database):
+    app.add_typer(group)
 
 if __name__ == "__main__":
     app()

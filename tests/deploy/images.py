@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from cli.embedded_redis import find_binary
+from cli.service.embedded_redis import find_binary
 from tests.deploy import slim
 from tests.deploy.compose import ROOT
 from tests.deploy.container import Image, Machine

@@ -82,7 +82,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "import api.app",
         "import worker.housekeeping.reaper, worker.health.__main__",
         "import migrations.command, jobs.files.bucket",
-        "import cli.main, cli.config, cli.keys",
+        "import cli.main, cli.service.config_check, cli.service.keys",
         "import slimgpt.__main__",
     ],
 )

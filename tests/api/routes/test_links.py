@@ -15,11 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from pydantic import SecretStr
-from typer import Typer
 from typer.testing import CliRunner
 
 from api.app import create_app
-from cli.service import register
+from cli.main import app
 from jobs.files.places import require
 from jobs.settings import BadSettings, Settings
 from jobs.store.keys import Keys
@@ -173,8 +172,6 @@ class TestDownload:
         eavesdropper: tuple[str, list[dict[str, str]]],
         tmp_path: Path,
     ) -> None:
-        app = Typer()
-        register(app)
         begun = tmp_path / "out.partial" / FILE
         begun.parent.mkdir()
         begun.write_bytes(finished["files"][FILE][:1000])
@@ -196,8 +193,6 @@ class TestDownload:
         artifacts = Artifacts(settings.artifacts_url)
         (found,) = artifacts.fs.glob(f"{artifacts.root}/jobs/*/*/{FILE}")
         artifacts.fs.pipe_file(found, b"another file")
-        app = Typer()
-        register(app)
         arguments = ["download", finished["id"], str(tmp_path / "out"), "--url", base_url]
         outcome = CliRunner().invoke(app, [*arguments, "--api-key", key])
         assert outcome.exit_code == 1

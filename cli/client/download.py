@@ -1,0 +1,124 @@
+"""`slimgpt download`: a job's files, each checked, in one folder that appears complete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from cli.client.http import DEFAULT_URL, ApiKey, Json, Service, ServiceError, Url, connect, fail
+
+CHUNK_BYTES = 1 << 20
+Advance = Callable[[int], None]
+
+
+def download(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the files.")],
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Download all files of a job and check each against its sha256.
+
+    The files are gathered in DIR.partial, which becomes DIR when all are there and right; the
+    same command goes on where one before it was interrupted.
+    """
+    directory = Path(os.path.abspath(directory))  # `.` has no name that a neighbour could have
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        fail(f"{directory} exists and is not an empty folder; name another")
+    with connect(url, api_key) as service:
+        items = service.get(f"/jobs/{job_id}/artifacts")["items"]
+        try:
+            fetch(service, job_id, items, directory)
+        except OSError as error:
+            fail(f"{error.filename or directory} cannot be written: {error.strerror or error}")
+    size = sum(item["size"] for item in items)
+    if as_json:
+        typer.echo(json.dumps({"directory": str(directory), "items": items, "size": size}))
+    else:
+        typer.echo(f"{len(items)} files, {size:,} bytes, all checked, in {directory}")
+
+
+def fetch(service: Service, job_id: str, items: list[dict[str, Any]], directory: Path) -> None:
+    """Bring files of a job into a new folder, which appears when all are there and right.
+
+    Args:
+        items: as the service lists the job's files.
+
+    Raises:
+        ServiceError: a file cannot be had, or is not what the list says.
+        OSError: a file cannot be written.
+    """
+    partial = directory.with_name(directory.name + ".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
+               TransferSpeedColumn())  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("download", total=sum(item["size"] for item in items))
+        for item in items:
+            target = partial / _safe(item["path"])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            address = f"/jobs/{job_id}/artifacts/{quote(item['path'])}"
+            _fetch(service, address, item, target, lambda n: progress.advance(bar, n))
+    partial.rename(directory)
+
+
+def _safe(path: str) -> PurePosixPath:
+    """A path that stays below the folder, whatever the service says."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or any(part == ".." for part in parts) or "\\" in path:
+        raise ServiceError(f"the service names a file outside the folder: {path!r}")
+    return PurePosixPath(*parts)
+
+
+def _fetch(
+    service: Service, address: str, item: dict[str, Any], target: Path, advance: Advance
+) -> None:
+    """Bring one file, from where an earlier try ended; its digest decides whether it is right.
+
+    Raises:
+        ServiceError: what came is not what the service's list promised; it is removed.
+    """
+    digest = hashlib.sha256()
+    have = _digest_existing(target, item["size"], digest)
+    advance(have)
+    if have < item["size"] or not target.exists():
+        with (
+            service.file(address, have, item["sha256"]) as response,
+            target.open("ab") as file,
+        ):
+            if response.status_code != 206 and have:
+                file.truncate(0)
+                digest = hashlib.sha256()
+                advance(-have)
+            for chunk in response.iter_bytes(CHUNK_BYTES):
+                file.write(chunk)
+                digest.update(chunk)
+                advance(len(chunk))
+    if digest.hexdigest() != item["sha256"]:
+        target.unlink()
+        message = f"{item['path']} does not have the sha256 that the service lists"
+        raise ServiceError(f"{message}; run the same command again")
+
+
+def _digest_existing(target: Path, size: int, digest: Any) -> int:
+    """Bytes of an earlier try that can be kept, taken into the digest."""
+    if not target.is_file():
+        return 0
+    if target.stat().st_size > size:
+        target.unlink()
+        return 0
+    with target.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return target.stat().st_size

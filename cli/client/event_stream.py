@@ -1,0 +1,49 @@
+"""A job's states as the service tells them: the client's end of server-sent events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from cli.client.http import Service, ServiceError
+
+
+def states(service: Service, job_id: str) -> Iterator[dict[str, Any]]:
+    """What `/status` would say, at first and whenever it changes; ends when the job is over.
+
+    Ends early when the service closes the stream: ask again.
+
+    Raises:
+        ServiceError, UnreachableError: as `Service`.
+    """
+    headers = {"Accept": "text/event-stream"}
+    with service.stream(f"/jobs/{job_id}/events", headers=headers) as answer:
+        for name, data in _messages(answer.iter_lines()):
+            if name in ("state", "end"):
+                yield _object(data)
+            if name == "end":
+                return
+
+
+def _messages(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Name and data of each event, as the standard reads a stream; comments are passed over."""
+    name = "message"
+    data: list[str] = []
+    for line in lines:
+        field, _, value = line.partition(":")
+        if line == "":
+            if data:
+                yield name, "\n".join(data)
+            name, data = "message", []
+        elif field == "event":
+            name = value.removeprefix(" ")
+        elif field == "data":
+            data.append(value.removeprefix(" "))
+
+
+def _object(data: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(data))
+    except (ValueError, TypeError) as error:
+        raise ServiceError("the service sent an event that is not JSON") from error

@@ -1,0 +1,47 @@
+"""What became of a job, for people: a table of its layers and the numbers that count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+
+from cli.terminal.layer_row import HEADER, layer_row
+from slimgpt.events import LayerFinished
+
+
+def show_outcome(console: Console, job: dict[str, Any], layers: Sequence[dict[str, Any]]) -> None:
+    """Print the job's layers, its warnings and, when it succeeded, what was gained and lost."""
+    ratios = (job.get("spec") or {}).get("ratios") or []
+    for point, rows in groupby(layers, key=lambda layer: layer.get("point", 0)):
+        if ratios:
+            console.print(f"ratio {ratios[point]:g}", style="bold", highlight=False)
+        console.print(HEADER, style="bold", soft_wrap=True)
+        for layer in rows:
+            console.print(layer_row(LayerFinished.model_validate(layer)), soft_wrap=True)
+    for warning in job.get("warnings") or ():
+        place = "" if warning.get("layer") is None else f"layer {warning['layer']}: "
+        console.print(f"warning: {place}{warning['message']}", markup=False)
+    result = job.get("result")
+    if job["status"] != "succeeded" or not result:
+        return
+    for made in result.get("points") or [result]:
+        before, after = result["parameters_before"], made["parameters_after"]
+        console.print(
+            f"parameters {before:,} → {after:,} ({made['ratio_achieved']:.2%} removed)"
+            + ("" if ratios else f" in {result['seconds']:.1f} s"),
+            highlight=False,
+        )
+    for measured in result.get("perplexity") or ():
+        where = f"ratio {ratios[measured['point']]:g}, " if ratios else ""
+        recovered = measured.get("recovered")
+        more = "" if recovered is None else f", recovered {recovered:.2f}"
+        console.print(
+            f"{where}perplexity {measured['text']} ({measured['sequence_length']} tokens): "
+            f"dense {measured['dense']:.2f}, pruned {measured['pruned']:.2f}{more}",
+            markup=False,
+            highlight=False,
+        )
+    console.print(f"download   slimgpt download {job['id']} DIR", markup=False, highlight=False)

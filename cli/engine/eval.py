@@ -1,0 +1,253 @@
+"""`slimgpt eval`: perplexity of a model, loaded one layer at a time, and tasks, loaded whole."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+
+from cli.client.http import Json
+from cli.engine.options import shared, tasks
+from cli.engine.options.specification import Place, device_name, make_spec, model_place, text_places
+from cli.terminal.display import display_on
+from cli.terminal.exit_status import ending
+from cli.terminal.summary import asked, score, show_facts, size
+from slimgpt.events import Event, Progress, StageFinished, StageStarted
+from slimgpt.spec.prune import EvaluationSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from slimgpt.checkpoints.checkpoint import Checkpoint
+    from slimgpt.origins.roots import Roots
+    from slimgpt.tasks.harness_task import Quiz
+    from slimgpt.texts.tokenizer import Tokenizer
+
+DEFAULT_TEXT = "wikitext2"
+
+
+def evaluate(  # noqa: PLR0913 - one parameter an option
+    model: shared.Model,
+    *,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="wikitext2, c4, hf:NAME, or a file (.jsonl, .json, .txt).  [default: wikitext2, "
+            "or none where tasks are asked for]"
+        ),
+    ] = None,
+    seq_len: Annotated[
+        int, typer.Option(min=2, max=131072, help="Tokens in a window; windows do not overlap.")
+    ] = 128,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=8, help="Use only so many tokens from the start.")
+    ] = None,
+    task: tasks.Names = None,
+    shots: tasks.Shots = None,
+    limit: tasks.Limit = None,
+    task_source: tasks.Source = None,
+    device: shared.Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure the perplexity of MODEL on a text, and its scores on tasks."""
+    console = Console()
+    with display_on(console, as_json=as_json) as display, ending(display):
+        device_name(device)
+        questions = tasks.Asked(task or (), shots, limit, task_source)
+        texts = [text] if text else [] if task else [DEFAULT_TEXT]
+        names, root = text_places([*texts, *questions.files], questions.folders)
+        wanted = make_spec(
+            {
+                "model": "local:any",
+                "ratio": 0.0,
+                "evaluation": {
+                    "texts": names[: len(texts)],
+                    **questions.part(names[-1] if task_source else None),
+                },
+            }
+        ).evaluation
+        sitting = Sitting(model_place(model), wanted, root, seq_len, max_tokens)
+        result: Score | None = None
+        with display:
+            for event in sitting.begin(device):
+                if isinstance(event, Score):
+                    result = event
+                else:
+                    display.show(event)
+        if result is None:
+            raise AssertionError("a sitting ends with its score")
+        if as_json:
+            display.show(result)
+        else:
+            _print(console, result)
+
+
+class TaskResult(BaseModel):
+    """What a model scores on a task or a group, by one metric; `error` is a standard error."""
+
+    task: str
+    metric: str
+    shots: int
+    samples: int
+    group: str | None
+    value: float
+    error: float | None
+
+
+class Score(Event):
+    """What one model scores: perplexity under the protocol that it names, and tasks.
+
+    The fields of perplexity are None where only tasks were asked for.
+    """
+
+    type: Literal["result"] = "result"
+    model: str
+    text: str | None = None
+    protocol: str | None = None
+    sequence_length: int | None = None
+    tokens: int | None = None
+    perplexity: float | None = None
+    tasks: tuple[TaskResult, ...] = ()
+    parameters: int
+    seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """A model before a text, and before tasks.
+
+    Attributes:
+        wanted: one text or none, and tasks, below `texts_root` where they are files.
+        length: tokens in a window.
+        max_tokens: use only so many tokens from the start of the text.
+    """
+
+    model: Place
+    wanted: EvaluationSpec
+    texts_root: Path
+    length: int
+    max_tokens: int | None
+
+    def begin(self, device: str) -> Iterator[Event]:
+        """Measure; the last event is the `Score`.
+
+        Raises:
+            SlimGPTError: model, text, tasks or device cannot be had, or the likelihood is not
+                finite.
+        """
+        from slimgpt.machine import exhaustion
+
+        with exhaustion.expected(self.texts_root):
+            yield from self._measure(device)
+
+    def _measure(self, device: str) -> Iterator[Event]:
+        from slimgpt.checkpoints.checkpoint import Checkpoint
+        from slimgpt.machine import memory
+        from slimgpt.machine.precision import device_for
+        from slimgpt.origins.resolve import resolve_model
+        from slimgpt.origins.roots import Roots
+        from slimgpt.tasks.harness_task import prepare
+        from slimgpt.texts.tokenizer import Tokenizer
+
+        began = time.monotonic()
+        chosen = device_for(device)
+        yield StageStarted(stage="resolve")
+        roots = Roots(self.model.root, self.texts_root, confined=False)
+        model = resolve_model(self.model.name, roots, None)
+        checkpoint = Checkpoint.open(model.folder)
+        windows = self._windows(Tokenizer.load(model.folder), roots)
+        quizzes = prepare(self.wanted, roots)
+        yield StageFinished(stage="resolve", seconds=time.monotonic() - began)
+        yield StageStarted(stage="evaluate")
+        measured: dict[str, Any] = {}
+        if windows is not None:
+            measured = yield from self._perplexity(checkpoint, windows, chosen)
+        if quizzes:
+            measured["tasks"] = yield from _scores(quizzes, checkpoint, chosen)
+        yield Score(
+            model=self.model.name,
+            **measured,
+            parameters=checkpoint.parameters,
+            seconds=time.monotonic() - began,
+            peak_memory_bytes=memory.peak_bytes(chosen),
+        )
+
+    def _windows(self, tokenizer: Tokenizer, roots: Roots) -> Tensor | None:
+        from slimgpt.texts import windows
+        from slimgpt.texts.sources import evaluation_text
+
+        if not self.wanted.texts:
+            return None
+        content = evaluation_text(self.wanted.texts[0], roots)
+        return windows.windows(content, tokenizer, self.length, self.max_tokens)
+
+    def _perplexity(
+        self, checkpoint: Checkpoint, cut: Tensor, device: torch.device
+    ) -> Generator[Event, None, dict[str, Any]]:
+        from slimgpt.layers import perplexity
+        from slimgpt.layers.stack import Stack
+        from slimgpt.texts import windows
+
+        measured = perplexity.measure(Stack(checkpoint, device), cut)
+        value = yield from _watched(measured, checkpoint.architecture.layers)
+        text = self.wanted.texts[0]
+        return {
+            "text": text,
+            "protocol": windows.protocol(text, self.length, self.max_tokens),
+            "sequence_length": self.length,
+            "tokens": len(cut) * (self.length - 1),
+            "perplexity": value,
+        }
+
+
+def _scores(
+    quizzes: Sequence[Quiz], checkpoint: Checkpoint, device: torch.device
+) -> Generator[Event, None, list[TaskResult]]:
+    """The tasks' rows of a model, which is loaded whole for them."""
+    from slimgpt.checkpoints.output import whole_model
+    from slimgpt.stages.tasks import Candidate, ask
+
+    with tempfile.TemporaryDirectory(prefix="slimgpt-eval-") as room:
+        folder = whole_model.mirror(checkpoint, Path(room) / "model")
+        candidate = Candidate("dense", folder, checkpoint.architecture, "")
+        steps = (0, sum(len(quiz.leaves) for quiz in quizzes))
+        rows = yield from ask(quizzes, candidate, Path(room) / "scores", device, steps)
+    return [TaskResult.model_validate(asdict(row)) for row in rows]
+
+
+def _watched(measured: Generator[int, None, float], layers: int) -> Generator[Event, None, float]:
+    """A measurement with its layers told as progress."""
+    while True:
+        try:
+            done = next(measured)
+        except StopIteration as finished:
+            return float(finished.value)
+        yield Progress(stage="evaluate", done=done, total=layers)
+
+
+def _print(console: Console, measured: Score) -> None:
+    facts = []
+    if measured.perplexity is not None:
+        facts += [
+            ("perplexity", f"{measured.perplexity:.4f}"),
+            ("protocol", str(measured.protocol)),
+            ("tokens", f"{measured.tokens:,} predicted"),
+        ]
+    for row in measured.tasks:
+        count = asked(row.samples, row.shots)
+        said = f"{row.task}, {row.metric}: {score(row.value, row.error)} on {count}"
+        facts.append(("task", said))
+    facts += [
+        ("parameters", f"{measured.parameters:,}"),
+        ("took", f"{measured.seconds:.1f} s, {size(measured.peak_memory_bytes)} at the peak"),
+    ]
+    show_facts(console, facts)

@@ -1,0 +1,60 @@
+"""`slimgpt export`: an existing checkpoint in the formats of other loaders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from cli.client.http import Json
+from cli.engine.options import shared
+from cli.engine.options.specification import device_name
+from cli.terminal.display import display_on
+from cli.terminal.exit_status import ending
+from cli.terminal.summary import size
+from slimgpt.events import Verified
+
+
+def export(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Folder of a checkpoint, pruned or dense.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not exist.")],
+    *,
+    formats: Annotated[
+        list[str],
+        typer.Option("--format", help="uniform, padded or gguf; may be given several times."),
+    ],
+    gguf_type: shared.GgufPrecision = None,
+    device: shared.Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Write MODEL in other formats to OUT and prove each by its own loader.
+
+    One format lies in OUT as it is, several in folders of their names.
+    """
+    console = Console()
+    with display_on(console, as_json=as_json) as display, ending(display):
+        from slimgpt.stages.export import export as write
+
+        proofs = []
+        for event in write(model, out, formats, gguf_type, device_name(device)):
+            if as_json:
+                display.show(event)
+            elif isinstance(event, Verified):
+                proofs.append(event)
+        if not as_json:
+            _print(console, out, proofs)
+
+
+def _print(console: Console, out: Path, proofs: list[Verified]) -> None:
+    for proof in proofs:
+        line = (
+            f"{proof.format}: {size(proof.bytes or 0)}, {proof.loader}: "
+            f"largest difference {proof.max_difference:g} (at most {proof.bound:g})"
+        )
+        console.print(Text(line), soft_wrap=True)
+    console.print(Text(f"written to {out}"), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""The options of engine commands, and the parts of a specification that they make."""

@@ -1,0 +1,197 @@
+"""`slimgpt report` and `slimgpt compare`: what jobs came to, in a terminal or as a page."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from cli.client.http import DEFAULT_URL, ApiKey, Json, Url, connect, fail
+from cli.terminal.summary import show_facts
+from slimgpt.errors import SlimGPTError
+
+if TYPE_CHECKING:
+    from slimgpt.report.comparison import Entry
+    from slimgpt.report.document import Document
+    from slimgpt.report.sweep import Sweep
+    from slimgpt.report.tables.cells import Table
+
+JOB = re.compile(r"job_[0-9a-z]+")
+PIPE_WIDTH = 400
+
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page to FILE.")
+]
+
+
+def report(
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLACE",
+            help="Folder of a checkpoint or of a finished run, a report.json, or a job's id.",
+        ),
+    ],
+    *,
+    html: Html = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Show the report of a pruned model; --html writes it as a page."""
+    with _told():
+        found = found_at(place, url, api_key)
+        if html is not None:
+            _write(html, _page(found))
+        if as_json:
+            typer.echo(json.dumps(found.raw))
+        elif html is None:
+            _show(found)
+
+
+def compare(
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PLACE…", help="Folders, files and ids of jobs, as for `slimgpt report`."
+        ),
+    ],
+    *,
+    html: Html = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Show several reports side by side, the least pruned first; --html adds plots."""
+    from slimgpt.report import comparison
+
+    with _told():
+        found = [(place, found_at(place, url, api_key)) for place in places]
+        entries = [entry for place, told in found for entry in _entries(told, place)]
+        compared = comparison.rows(entries)
+        if html is not None:
+            _write(html, comparison.page(compared))
+        if as_json:
+            typer.echo(json.dumps({"rows": compared}))
+        elif html is None:
+            _console().print(_beside(comparison.table(compared)))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Expected failures are one line and exit status 1."""
+    try:
+        yield
+    except SlimGPTError as error:
+        fail(str(error))
+
+
+def found_at(place: str, url: str, api_key: str | None) -> Document | Sweep:
+    """The report of a folder, a file or a job.
+
+    Raises:
+        SlimGPTError: there is none, or it cannot be read.
+    """
+    from slimgpt.report import document, sweep
+
+    if JOB.fullmatch(place) and not Path(place).exists():
+        with connect(url, api_key) as service:
+            content, name = service.get(f"/jobs/{place}/report"), f"the report of {place}"
+        return sweep.of(content, name) if sweep.is_one(content) else document.of(content, name)
+    content = document.content(Path(place))
+    if sweep.is_one(content):
+        return sweep.of(content, place)
+    return document.read(Path(place))
+
+
+def _entries(found: Document | Sweep, name: str) -> list[Entry]:
+    from slimgpt.report import comparison, sweep
+
+    if isinstance(found, sweep.Sweep):
+        return found.entries(name)
+    return [comparison.Entry(name, found)]
+
+
+def _page(found: Document | Sweep) -> str:
+    from slimgpt.report import comparison, page, sweep
+
+    if isinstance(found, sweep.Sweep):
+        return comparison.page(comparison.rows(found.entries()), found.verdict)
+    return page.render(found)
+
+
+def _show(found: Document | Sweep) -> None:
+    from slimgpt.report import comparison, sweep
+    from slimgpt.report.tables.cells import printable
+
+    if isinstance(found, sweep.Sweep):
+        console = _console()
+        console.print(Text(printable(found.verdict), style="bold"))
+        console.print(_beside(comparison.table(comparison.rows(found.entries()))))
+    else:
+        _print(found)
+
+
+def _write(file: Path, page: str) -> None:
+    try:
+        file.write_text(page, encoding="utf-8")
+    except OSError as error:
+        fail(f"{file} cannot be written: {error.strerror or error}")
+    typer.echo(f"written: {file}", err=True)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+
+
+def _print(document: Document) -> None:
+    from slimgpt.report.facts import facts
+    from slimgpt.report.tables.cells import printable
+    from slimgpt.report.tables.tables import tables
+
+    console = _console()
+    if document.verdict:
+        console.print(Text(printable(document.verdict), style="bold"))
+    for warning in document.warnings:
+        console.print(Text(f"warning: {printable(warning)}", style="yellow"))
+    for table in tables(document).values():
+        console.print()
+        console.print(Text(table.title, style="bold"))
+        console.print(_grid(table))
+    console.print()
+    show_facts(console, [(f"{name.lower()} ", value) for name, value in facts(document)])
+
+
+def _beside(table: Table) -> Grid:
+    """Reports side by side, a row for each of their numbers: there are many in a narrow place."""
+    grid = Grid(box=None, pad_edge=False, show_header=False)
+    grid.add_column(style="dim", overflow="fold")
+    for _ in table.rows:
+        grid.add_column(justify="right", overflow="fold")
+    for place, name in enumerate(table.header):
+        cells = [row[place] for row in table.rows]
+        grid.add_row(Text(name), *(Text(cell.text, no_wrap=cell.numeric) for cell in cells))
+    return grid
+
+
+def _grid(table: Table) -> Grid:
+    """A table of ours in a terminal: numbers to the right, names folded before numbers are."""
+    headed = any(table.header)
+    grid = Grid(box=None, header_style="dim", pad_edge=False, show_header=headed)
+    for name, cell in zip(table.header, table.rows[0], strict=True):
+        numeric = cell.numeric and headed
+        grid.add_column(
+            Text(name), justify="right" if numeric else "left", overflow="fold", no_wrap=False
+        )
+    for row in table.rows:
+        grid.add_row(*(Text(cell.text, no_wrap=cell.numeric) for cell in row))
+    return grid

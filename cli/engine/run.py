@@ -1,0 +1,83 @@
+"""`Run`: the engine in this process, its events on a display, its result in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from cli.engine.workdir import Workdir
+from cli.terminal.ctrl_c import CtrlC
+from cli.terminal.display import Display
+from cli.terminal.summary import Measured, show_summary
+from slimgpt.errors import SlimGPTError, StorageError
+from slimgpt.events import Event, LayerFinished, Result
+from slimgpt.spec.prune import PruneSpec
+
+
+@dataclass(frozen=True)
+class Run:
+    """A specification with all that the engine needs to know of this machine."""
+
+    spec: PruneSpec
+    models_root: Path
+    texts_root: Path
+    device: str
+
+    def into(self, workdir: Workdir, display: Display, console: Console | None) -> None:
+        """Run the engine, show its events, publish, and show what it came to.
+
+        Args:
+            console: where the summary goes; None: the result's event is shown instead.
+
+        Raises:
+            SlimGPTError: the job cannot be done; says whether it can be resumed.
+            KeyboardInterrupt: as before, with what to do next shown.
+        """
+        result, measured = self._run(workdir, display)
+        if console is None:
+            display.show(result)
+        else:
+            show_summary(console, result, measured)
+
+    def _run(self, workdir: Workdir, display: Display) -> tuple[Result, list[Measured]]:
+        """The result, which names the published folder, and what was measured.
+
+        Raises:
+            SlimGPTError: the job cannot be done; says whether it can be resumed.
+            KeyboardInterrupt: as before, with what to do next shown.
+        """
+        measured: list[Measured] = []
+        result: Result | None = None
+        try:
+            with CtrlC() as ctrl_c, display:
+                for event in self._events(workdir):
+                    ctrl_c.heed()
+                    if isinstance(event, Result):
+                        result = event
+                        continue
+                    if isinstance(event, LayerFinished):
+                        workdir.keep()
+                    elif isinstance(event, Measured):
+                        measured.append(event)
+                    display.show(event)
+            if result is None:
+                raise StorageError("the engine ended without a result", hint="this is a defect")
+            workdir.publish(result.checkpoint)
+        except SlimGPTError as error:
+            error.hint = "; ".join(filter(None, (error.hint, workdir.left_behind())))
+            raise
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(workdir.left_behind()) from None
+        finally:
+            workdir.discard_unless_kept()
+        return result.model_copy(update={"checkpoint": str(workdir.out)}), measured
+
+    def _events(self, workdir: Workdir) -> Iterator[Event]:
+        from slimgpt.origins.roots import Roots
+        from slimgpt.pipeline import run
+
+        roots = Roots(models=self.models_root, texts=self.texts_root, confined=False)
+        yield from run(self.spec, workdir.path, roots, self.device, resume=workdir.resumed)

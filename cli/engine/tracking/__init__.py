@@ -1,0 +1,1 @@
+"""`slimgpt track`: reports as runs in MLflow."""

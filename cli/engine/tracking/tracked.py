@@ -1,0 +1,121 @@
+"""`Tracked`: a place with a report, and the runs that it becomes in MLflow."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NamedTuple
+
+from cli.client.download import fetch
+from cli.client.http import Service
+
+if TYPE_CHECKING:
+    from slimgpt.report.document import Document
+    from slimgpt.report.sweep import Sweep
+    from slimgpt.report.tracking.sink import Logged, Place, Subject
+
+REPORT = "report.json"
+FILES = (REPORT, "report.html", "README.md")
+
+
+class Tracked(NamedTuple):
+    """Where a report and its files lie.
+
+    Attributes:
+        folder: of the report.
+        key: by which its runs are found again.
+        job: the id of the service's; empty: it is of none.
+    """
+
+    folder: Path
+    key: str
+    job: str = ""
+
+    def log(self, place: Place, *, whole: bool) -> list[Logged]:
+        """Log every model of the report.
+
+        Args:
+            place: where to.
+            whole: whether the checkpoint's files go along.
+
+        Raises:
+            SlimGPTError: the report cannot be read, a checkpoint is missing, MLflow refuses.
+        """
+        from slimgpt.report.tracking import record, sink
+
+        return [
+            sink.log(record.of(one), self._subject(part, one, whole=whole), place)
+            for part, one in _parts(self._found())
+        ]
+
+    def _found(self) -> Document | Sweep:
+        from slimgpt.report import document, sweep
+
+        content = document.content(self.folder)
+        if sweep.is_one(content):
+            return sweep.of(content, str(self.folder))
+        return document.read(self.folder)
+
+    def _subject(self, part: str, document: Document, *, whole: bool) -> Subject:
+        from slimgpt.report.tracking.sink import Subject, TrackingError
+
+        folder = self.folder / part
+        if whole and not (folder / "config.json").is_file():
+            raise TrackingError(
+                f"{self.job or folder} holds no checkpoint, whose files were to be sent",
+                hint="name the checkpoint's folder; with --source, only an address is registered",
+            )
+        name = self.job or f"{self.folder.resolve().name}-{document.model.ratio_achieved:.0%}"
+        return Subject(
+            key=f"{self.key}/{part}".rstrip("/"),
+            name=f"{name}/{part}".rstrip("/"),
+            job=self.job,
+            files=[folder / name for name in FILES if (folder / name).is_file()],
+            checkpoint=folder if whole else None,
+        )
+
+
+def of_path(path: Path) -> Tracked:
+    """What lies in a folder, or is a report's file.
+
+    Raises:
+        SlimGPTError: there is no report.
+    """
+    from slimgpt.report.document import find
+
+    file = find(path)
+    return Tracked(file.parent, hashlib.sha256(file.read_bytes()).hexdigest())
+
+
+@contextmanager
+def of_job(service: Service, job_id: str, *, whole: bool) -> Iterator[Tracked]:
+    """A job of the service, its files fetched and checked for as long as the context lasts.
+
+    Args:
+        whole: fetch the checkpoints too, not only what tells of them.
+
+    Raises:
+        ServiceError: there is no such job, or it has no files.
+    """
+    items = service.get(f"/jobs/{job_id}/artifacts")["items"]
+    wanted = [one for one in items if whole or PurePosixPath(one["path"]).name in FILES]
+    with TemporaryDirectory(prefix="slimgpt-track-") as spare:
+        folder = Path(spare) / job_id
+        fetch(service, job_id, wanted, folder)
+        yield Tracked(folder, job_id, job_id)
+
+
+def _parts(found: Document | Sweep) -> list[tuple[str, Document]]:
+    """The models of a report, by their folders; one model lies in the report's own."""
+    from slimgpt.report.sweep import Sweep
+
+    if not isinstance(found, Sweep):
+        return [("", found)]
+    raw = [point["report"] for point in found.raw["points"]]
+    return [
+        (point.folder, point.report.model_copy(update={"raw": content}))
+        for point, content in zip(found.points, raw, strict=True)
+    ]

@@ -1,0 +1,97 @@
+"""`Tracker`: logs every job of a service that has succeeded, and those to come.
+
+MLflow itself is the memory: a job whose run is there is not logged again, whoever asks and however
+often. So a tracker may be stopped, killed and started anywhere, and a server that was away gets
+later what it has missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from cli.client.http import Service, ServiceError, UnreachableError
+from cli.engine.tracking import tracked
+from slimgpt.errors import SlimGPTError
+
+if TYPE_CHECKING:
+    from slimgpt.report.tracking.sink import Logged, Place
+
+PAGE = 200
+SUCCEEDED = "succeeded"
+
+
+class Tracker:
+    """Looks at a service's jobs when asked.
+
+    Args:
+        service: whose jobs; with an admin's key, those of all owners.
+        place: where they are logged.
+        whole: whether checkpoints go along.
+        failed: told the job and why it could not be logged now.
+    """
+
+    def __init__(
+        self, service: Service, place: Place, *, whole: bool, failed: Callable[[str, str], None]
+    ) -> None:
+        self._service = service
+        self._place = place
+        self._whole = whole
+        self._failed = failed
+        self._done: set[str] | None = None
+        self._later: set[str] = set()
+
+    def look(self) -> Iterator[Logged]:
+        """Log what is not logged yet, oldest first, and what failed before after all else.
+
+        Raises:
+            ServiceError: the service does not list its jobs.
+            TrackingError: MLflow does not say what it has.
+        """
+        if self._done is None:
+            self._done = self._logged()
+        waiting = sorted(set(self._succeeded()) - self._done)
+        self._later &= set(waiting)  # the others were deleted
+        waiting.sort(key=lambda job: job in self._later)
+        for job in waiting:
+            try:
+                with tracked.of_job(self._service, job, whole=self._whole) as one:
+                    logged = one.log(self._place, whole=self._whole)
+            except (SlimGPTError, ServiceError, OSError) as error:
+                self._later.add(job)
+                self._failed(job, str(error))
+                if isinstance(error, UnreachableError):  # so are the others' files
+                    return
+                continue
+            self._done.add(job)
+            self._later.discard(job)
+            yield from logged
+
+    @property
+    def behind(self) -> bool:
+        """Whether a job could not be logged at the last look."""
+        return bool(self._later)
+
+    def _logged(self) -> set[str]:
+        """Jobs that need no fetching of their files: MLflow has all that is asked for of them."""
+        from slimgpt.report.tracking import sink
+
+        runs = sink.finished(self._place, whole=self._whole)
+        return {
+            job["id"]
+            for job in self._jobs()
+            if runs[job["id"]] >= len(job["spec"].get("ratios") or [None])
+        }
+
+    def _succeeded(self) -> Iterator[str]:
+        """Ids of the jobs whose files are still promised."""
+        yield from (job["id"] for job in self._jobs() if not job["artifacts_removed_at"])
+
+    def _jobs(self) -> Iterator[dict[str, Any]]:
+        cursor = None
+        while True:
+            page = self._service.get("/jobs", status=SUCCEEDED, limit=PAGE, cursor=cursor)
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return

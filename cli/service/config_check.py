@@ -1,0 +1,229 @@
+"""`slimgpt config check`: what would keep the service from working, before it starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from cli.client.http import Json
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+
+CONNECT_SECONDS = 5.0
+# LEASE_SECOND is like LEASE_SECONDS; MODELS, of docker-compose.yml, is not like MODELS_ROOT.
+ALIKE = 0.85
+config = typer.Typer(
+    name="config",
+    help="Look at the service's settings.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class Fault(Exception):  # noqa: N818 - says what is the case
+    """Something is not as the service needs it; the message is one line for people."""
+
+
+class Finding(NamedTuple):
+    """What a check found: that a part is as it must be, or what is wrong with it."""
+
+    part: str
+    ok: bool
+    detail: str
+
+
+@config.callback()
+def group() -> None:
+    """Look at the service's settings."""
+
+
+@config.command()
+def check(
+    home: Annotated[
+        Path | None, typer.Option(envvar="SLIMGPT_HOME", help="Folder of the service.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what would keep the service from working; exit status 1 if anything would."""
+    findings = []
+    for finding in _findings(home):
+        findings.append(finding)
+        if not as_json:
+            typer.echo(f"{'ok   ' if finding.ok else 'FAULT'}  {finding.part:<10} {finding.detail}")
+    if as_json:
+        typer.echo(json.dumps({"items": [finding._asdict() for finding in findings]}))
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _findings(home: Path | None) -> Iterator[Finding]:
+    from jobs.settings import BadSettings, load
+
+    try:
+        settings = load() if home is None else load(home=home)
+    except BadSettings as error:
+        for line in str(error).splitlines():
+            yield Finding("settings", False, line)
+        return
+    yield from _misspelt() or [Finding("settings", True, "all can be read")]
+    for part, look in CHECKS.items():
+        try:
+            yield Finding(part, True, look(settings))
+        except Fault as fault:
+            yield Finding(part, False, str(fault))
+        except Exception as error:  # whatever a driver or file system raises is a fault
+            yield Finding(part, False, _said(error))
+
+
+def _said(error: Exception) -> str:
+    """The words of an exception in one line."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def _misspelt() -> list[Finding]:
+    """Variables that are no settings, but nearly: what they ask for would be passed over unsaid.
+
+    Others that begin alike are left alone: the client's, those of docker-compose.yml, and what
+    Kubernetes tells its pods of a service called `slimgpt-api`.
+    """
+    from jobs.settings import PREFIX, Settings
+
+    known = {name.upper() for name in Settings.model_fields}
+    said = {
+        name.upper().removeprefix(PREFIX) for name in os.environ if name.upper().startswith(PREFIX)
+    }
+    near = {name: get_close_matches(name, known, n=1, cutoff=ALIKE) for name in said - known}
+    return [
+        Finding("settings", False, f"{PREFIX}{name} is no setting; is {PREFIX}{meant[0]} meant?")
+        for name, meant in sorted(near.items())
+        if meant
+    ]
+
+
+def _keys(settings: Settings) -> str:
+    from api.auth import check as check_auth
+
+    check_auth(settings)
+    return "asked for" if settings.auth == "keys" else "off, this machine only is answered"
+
+
+def _database(settings: Settings) -> str:
+    from sqlalchemy import make_url, text
+    from sqlalchemy.exc import OperationalError
+
+    from jobs.store.database import make_engine, revisions
+
+    url = make_url(settings.database_url.get_secret_value())
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        raise Fault(f"there is no file {url.database}; `slimgpt database upgrade` makes it")
+    engine = make_engine(settings.database_url.get_secret_value())
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+        current, newest = revisions(engine)
+    except OperationalError as error:
+        reason = " ".join(str(error.orig).split())
+        raise Fault(
+            f"{url.render_as_string()} does not answer: {reason}; "
+            "check that it runs, and SLIMGPT_DATABASE_URL"
+        ) from error
+    finally:
+        engine.dispose()
+    if current != newest:
+        at = f"at schema {current}" if current else "empty"
+        raise Fault(
+            f"{url.render_as_string()} is {at}, not {newest}: run the migration step, "
+            "`slimgpt database upgrade`"
+        )
+    return f"{url.render_as_string()}, schema {current}"
+
+
+def _redis(settings: Settings) -> str:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    client = redis.Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=CONNECT_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+    with client:
+        place = client.connection_pool.connection_kwargs
+        where = f"{place.get('host', place.get('path'))}:{place.get('port', '')}".rstrip(":")
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            raise Fault(
+                f"{where}: {_said(error)}; check that it runs, and SLIMGPT_REDIS_URL"
+            ) from error
+    return f"answers at {where}"
+
+
+def _artifacts(settings: Settings) -> str:
+    from jobs.files.artifacts import Artifacts
+    from jobs.files.places import require
+
+    require(settings)
+    try:
+        artifacts = Artifacts(settings.artifacts_url)
+        artifacts.probe()
+        prefix = f"config-check-{secrets.token_hex(8)}"
+        artifacts.write(prefix, "probe", b"written by slimgpt config check")
+        artifacts.delete(prefix)
+    except Exception as error:  # each kind of store raises its own
+        store = settings.artifacts_url.startswith("s3://")
+        more = ", AWS_ENDPOINT_URL and the AWS credentials" if store else ""
+        raise Fault(f"{_said(error)}; check SLIMGPT_ARTIFACTS_URL{more}") from error
+    return f"{settings.artifacts_url} can be written"
+
+
+def _models(settings: Settings) -> str:
+    return _readable(settings.models_root, "SLIMGPT_MODELS_ROOT")
+
+
+def _texts(settings: Settings) -> str:
+    return _readable(settings.texts_root, "SLIMGPT_TEXTS_ROOT")
+
+
+def _readable(folder: Path, variable: str) -> str:
+    if not folder.is_dir():
+        raise Fault(f"{folder} is not a folder; create it, or name another by {variable}")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise Fault(f"{folder} cannot be read by this user ({variable})")
+    return f"{folder} can be read"
+
+
+def _work(settings: Settings) -> str:
+    folder = settings.work_root
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise Fault(f"{folder} cannot be written by this user (SLIMGPT_WORK_ROOT)")
+    free = shutil.disk_usage(there).free
+    if free < settings.min_free_bytes:
+        raise Fault(
+            f"the disk of {folder} has {free:,} bytes free, less than SLIMGPT_MIN_FREE_BYTES "
+            f"({settings.min_free_bytes:,})"
+        )
+    return f"{folder}, {free:,} bytes free"
+
+
+CHECKS: dict[str, Callable[[Settings], str]] = {
+    "keys": _keys,
+    "database": _database,
+    "redis": _redis,
+    "artifacts": _artifacts,
+    "models": _models,
+    "texts": _texts,
+    "work": _work,
+}

@@ -1,0 +1,137 @@
+"""The embedded stack: starts the service's processes, watches them, stops them in order."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+
+from cli.service.child import Child, Program, stop
+from cli.service.embedded_redis import EmbeddedRedis
+from jobs.messages.queue import SOFT_SHUTDOWN_SECONDS
+
+START_SECONDS = 60.0
+POLL_SECONDS = 0.2
+MOST_RESTARTS = 5
+RESTARTS_WITHIN_SECONDS = 60.0
+API_STOP_SECONDS = 8.0
+Say = Callable[[str, str], None]  # (who, what)
+
+
+class StackError(Exception):
+    """The stack cannot run; the message is one line for people."""
+
+
+def programs(env: Mapping[str, str], port: int) -> dict[str, Program]:
+    """The service's own processes, in the order in which they are stopped."""
+    python = sys.executable
+    uvicorn = [python, "-m", "uvicorn", "--factory", "api.app:from_environment",
+               "--host", "127.0.0.1", "--port", str(port), "--no-access-log",
+               "--timeout-graceful-shutdown", "3"]  # fmt: skip
+    return {
+        "api": Program("api", uvicorn, env, API_STOP_SECONDS),
+        # Asked to end, it gives its job back.
+        "worker": Program("worker", [python, "-m", "worker"], env, SOFT_SHUTDOWN_SECONDS + 10.0),
+        "reaper": Program("reaper", [python, "-m", "worker.housekeeping.reaper"], env, 5.0),
+    }
+
+
+class Stack:
+    """All processes of one service on this machine.
+
+    Args:
+        env: environment of the service's processes, settings included.
+        port: the API's port on 127.0.0.1.
+        logs: folder for the processes' output.
+        redis: the server to run beside them; None if the settings name one that runs already.
+        say: tells the user what happens: who, and what.
+    """
+
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        port: int,
+        logs: Path,
+        redis: EmbeddedRedis | None,
+        say: Say,
+    ) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.say = say
+        self.redis = redis
+        self.redis_child = Child(redis.program(), logs) if redis else None
+        self.children = {name: Child(p, logs) for name, p in programs(env, port).items()}
+        self._missing = "the API does not answer"
+        self._restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
+
+    def start(self, stopping: Callable[[], bool]) -> bool:
+        """Start everything and wait until the API is ready; False if told to stop before.
+
+        Raises:
+            StackError: a process ended at its start, or the API does not get ready.
+            RedisNotStartedError: the embedded Redis does not come up.
+        """
+        if self.redis and self.redis_child:
+            self.redis.start(self.redis_child, lambda what: self.say("redis", what))
+        for name in ("api", "worker"):
+            self.children[name].start()
+        deadline = time.monotonic() + START_SECONDS
+        with httpx.Client(trust_env=False, timeout=5.0) as http:
+            while not self._ready(http):
+                if stopping():
+                    return False
+                for child in self._ended():
+                    raise StackError(f"{child.name} did not start ({child.ending()}); see "
+                                     f"{child.log}")  # fmt: skip
+                if time.monotonic() > deadline:
+                    log = self.children["api"].log
+                    raise StackError(f"after {START_SECONDS:.0f} s {self._missing}; see {log}")
+                time.sleep(POLL_SECONDS / 2)
+        self.children["reaper"].start()  # not needed in the first seconds, when all compete
+        return True
+
+    def supervise(self) -> None:
+        """Start again what has ended by itself.
+
+        Raises:
+            StackError: it happens too often.
+        """
+        for child in self._ended():
+            now = time.monotonic()
+            how = child.ending()
+            full = len(self._restarts) == MOST_RESTARTS
+            if full and now - self._restarts[0] < RESTARTS_WITHIN_SECONDS:
+                raise StackError(f"{child.name} keeps ending ({how}); see {child.log}")
+            self._restarts.append(now)
+            self.say(child.name, f"ended by itself ({how}); started again, log: {child.log}")
+            child.start()
+
+    def stop(self, hurry: Callable[[], bool], settled: Callable[[], bool]) -> None:
+        """End all processes: no new requests, then the work, then what the work needs.
+
+        Args:
+            hurry: true when there is no time for grace any more.
+            settled: true when no job is held by a worker. Celery sleeps through its whole
+                shutdown time even if its task ended at once, so it is not waited for then.
+        """
+        stop([self.children["api"]], hurry)
+        stop([self.children["worker"], self.children["reaper"]], lambda: hurry() or settled())
+        if self.redis_child:
+            stop([self.redis_child], hurry)
+
+    def _all(self) -> list[Child]:
+        return [*([self.redis_child] if self.redis_child else []), *self.children.values()]
+
+    def _ended(self) -> list[Child]:
+        return [child for child in self._all() if child.exit_status() is not None]
+
+    def _ready(self, http: httpx.Client) -> bool:
+        with suppress(httpx.TransportError):
+            answer = http.get(f"{self.url}/readyz")
+            self._missing = "" if answer.is_success else answer.json().get("detail", "")
+            return answer.is_success
+        return False

@@ -1,0 +1,1 @@
+"""What a terminal shows: bars, tables, JSON lines, and how a command ends."""

@@ -1,0 +1,44 @@
+"""How an engine command ends: exit status 0, 1 an expected failure, 2 usage, 130 Ctrl-C."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from cli.terminal.display import Display
+from slimgpt.errors import SlimGPTError, SpecError
+from slimgpt.events import Failed
+
+INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
+
+
+@contextmanager
+def ending(display: Display) -> Iterator[None]:
+    """Show what ended the work as a `failed` event, and leave with the status that it has.
+
+    Raises:
+        typer.Exit: the work did not reach its end.
+    """
+    try:
+        yield
+    except typer.BadParameter as error:
+        display.show(Failed(code=SpecError.code, message=error.format_message()))
+        raise typer.Exit(2) from None
+    except SlimGPTError as error:
+        display.show(Failed(code=error.code, message=error.message, hint=error.hint))
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt as error:
+        hint = "; ".join(map(str, error.args))
+        display.show(Failed(code="interrupted", message="interrupted", hint=hint))
+        raise typer.Exit(INTERRUPTED) from None
+    except (typer.Exit, typer.Abort, BrokenPipeError):  # whoever reads has gone: nobody to tell
+        raise
+    except Exception as error:  # programs are promised a last line whatever happens
+        traceback.print_exc()
+        message = f"{type(error).__name__}: {error}"
+        hint = "this is a defect: report it with the lines above"
+        display.show(Failed(code="internal-error", message=message, hint=hint))
+        raise typer.Exit(1) from None

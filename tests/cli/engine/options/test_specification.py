@@ -1,0 +1,120 @@
+"""Paths that people write become names below roots, and bad values name their option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from cli.engine.options.specification import (
+    device_name,
+    make_spec,
+    model_place,
+    schedule_fields,
+    text_places,
+)
+from slimgpt.errors import CalibrationError, ModelNotFoundError
+from slimgpt.origins.roots import Roots
+
+
+def test_a_folder_becomes_a_name_below_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models" / "my model"
+    folder.mkdir(parents=True)
+    for written, cwd in ((str(folder), tmp_path), ("models/my model/", tmp_path), (".", folder)):
+        monkeypatch.chdir(cwd)
+        place = model_place(written)
+        assert Roots(place.root, tmp_path, confined=False).model(place.name) == folder
+
+
+def test_a_folder_of_links_keeps_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshot").symlink_to(tmp_path / "blobs")
+    assert model_place(str(tmp_path / "snapshot")).name == "local:snapshot"
+
+
+def test_a_hub_id_is_one_unless_it_is_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert model_place("org/name@main").name == "org/name@main"
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    assert model_place("org/name").name == "local:name"
+
+
+@pytest.mark.parametrize("model", ["./nowhere", "nowhere", "", "a/b/c", "local:name"])
+def test_what_is_no_model_is_refused_by_its_name(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelNotFoundError, match="does not exist"):
+        model_place(model)
+
+
+def test_texts_of_several_folders_share_a_root(tmp_path: Path) -> None:
+    files = [tmp_path / "a" / "one.txt", tmp_path / "b" / "c" / "two.jsonl"]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_text("words")
+    names, root = text_places([str(files[0]), "wikitext2", "held-out", str(files[1])])
+    assert names == ("local:a/one.txt", "wikitext2", "held-out", "local:b/c/two.jsonl")
+    roots = Roots(tmp_path, root, confined=False)
+    assert [roots.text(names[0]), roots.text(names[3])] == files
+
+
+def test_a_missing_text_is_said_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match="no such file"):
+        text_places(["c4", str(tmp_path / "absent.txt")])
+
+
+def test_a_schedule_is_a_shape_the_methods_own_or_a_file(tmp_path: Path) -> None:
+    ends = {"first_ratio": 0.1, "last_ratio": None}
+    assert schedule_fields(None, "slimgpt", {}) is None
+    assert schedule_fields(None, "slimgpt", ends) == {"shape": "log", "first_ratio": 0.1}
+    assert schedule_fields("linear", "slimgpt", {}) == {"shape": "linear"}
+    file = tmp_path / "ratios"
+    file.write_text("0.1\n0.2\n")
+    assert schedule_fields(str(file), "slimgpt", {}) == {
+        "shape": "explicit",
+        "ratios": [0.1, 0.2],
+    }
+
+
+@pytest.mark.parametrize("content", ["[0.1, [0.2]]", "[0.1", "0.1 much"])
+def test_a_schedule_file_holds_numbers(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "ratios"
+    file.write_text(content)
+    with pytest.raises(typer.BadParameter, match="one number a line"):
+        schedule_fields(str(file), "slimgpt", {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "option"),
+    [
+        ({"ratio": 1.0}, "--ratio"),
+        ({"calibration": {"samples": 0}}, "--samples"),
+        ({"calibration": {"sequence_length": 1}}, "--seq-len"),
+        ({"evaluation": {"sequence_lengths": (1,)}}, "--eval-seq-len"),
+        ({"schedule": {"shape": "steep"}}, "--schedule"),
+        ({"group_size": "huge"}, "--group-size"),
+        ({"damping": 0}, "--damping"),
+    ],
+)
+def test_a_bad_value_names_its_option(fields: dict[str, object], option: str) -> None:
+    with pytest.raises(typer.BadParameter) as caught:
+        make_spec({"model": "local:m", "ratio": 0.2, **fields})
+    assert caught.value.param_hint == option
+
+
+def test_devices_are_checked_without_torch() -> None:
+    assert device_name("cuda:1") == "cuda:1"
+    with pytest.raises(typer.BadParameter, match="none of auto"):
+        device_name("tpu")
+
+
+def test_a_schedule_that_is_none_names_those_there_are() -> None:
+    with pytest.raises(typer.BadParameter, match="none of log, linear, uniform") as refused:
+        schedule_fields("nosuch", "slimgpt", {})
+    assert "explicit" not in str(refused.value)
