@@ -14,24 +14,36 @@ and every exception leaves the first three as they were and no `checkpoint/`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from slimgpt.checkpoints.output import fingerprint
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.errors import ResumeError
-from slimgpt.events import Event
+from slimgpt.events import (
+    Event,
+    LayerFinished,
+    PointEvent,
+    Progress,
+    Stage,
+    StageFinished,
+    StageStarted,
+    Warned,
+)
 from slimgpt.machine import exhaustion, precision
 from slimgpt.origins.roots import Roots
 from slimgpt.spec.prune import PruneSpec, point_folder
-from slimgpt.stages import evaluate, formats, prune, recover, resolve, result, tasks
+from slimgpt.stages import evaluate, formats, plan, prune, recover, resolve, result, tasks
 from slimgpt.stages.state import Findings
 from slimgpt.stages.verify import publish
-from slimgpt.staging import Staging
 
 LAYERS = "layers"
 POINTS = "points"
 CHECKPOINT = "checkpoint"
+T = TypeVar("T")
+Work = Callable[[Findings], Generator[Event, None, None]]
 
 
 def run(
@@ -74,22 +86,22 @@ class _Job:
 
     def stages(self, roots: Roots) -> Iterator[Event]:
         """All of them, in order."""
-        staging, points = Staging(self._points), self._points
+        stages, points = _Stages(self._points), self._points
         taking = resolve.take_in(self._spec, roots)
-        taken = yield from staging.shared("resolve", taking)
+        taken = yield from stages.shared("resolve", taking)
         for point in points:
             point.intake = taken
-        yield from staging.each("plan", self._decide)
+        yield from stages.each("plan", self._decide)
         yield result.planned(points)
         for number, point in enumerate(points):
             point.mark = fingerprint.of(taken.checkpoint, point.spec, taken.calibration.sha256)
             folder = self._layers(number)
             point.partial = PartialCheckpoint(folder, point.mark, taken.checkpoint.architecture)
-        yield from staging.each("prune", self._prune)
+        yield from stages.each("prune", self._prune)
         if self._spec.recovery is not None:
-            yield from staging.each("recover", self._recover)
-        yield from staging.each("evaluate", self._evaluate)
-        yield from staging.each("verify", self._publish)
+            yield from stages.each("recover", self._recover)
+        yield from stages.each("evaluate", self._evaluate)
+        yield from stages.each("verify", self._publish)
         if self._sweeps:
             result.gather(self._spec, points, self._workdir / POINTS, self._workdir / CHECKPOINT)
         yield result.result(points, CHECKPOINT)
@@ -107,7 +119,7 @@ class _Job:
         return folder / f"p{number}" if self._sweeps else folder
 
     def _decide(self, point: Findings) -> Generator[Event, None, None]:
-        point.decided = yield from prune.decide(point.spec, point.intake, point.device)
+        point.decided = yield from plan.decide(point.spec, point.intake, point.device)
         formats.require(point.spec, point.intake.checkpoint, point.plan.after)
 
     def _prune(self, point: Findings) -> Generator[Event, None, None]:
@@ -144,3 +156,78 @@ def _check(workdir: Path, resume: bool) -> None:
             f"{workdir} holds the work of an earlier run",
             hint="resume it, choose another working folder, or remove this one",
         )
+
+
+class _Stages:
+    """Takes a job's models through its stages.
+
+    Args:
+        points: what is known of each model; one but in a sweep.
+    """
+
+    def __init__(self, points: Sequence[Findings]) -> None:
+        self._points = points
+
+    def shared(self, stage: Stage, work: Generator[Event, None, T]) -> Generator[Event, None, T]:
+        """A stage that is gone through once for all models; returns what the work returns."""
+        yield StageStarted(stage=stage)
+        began = time.monotonic()
+        memory.forget_peak(self._points[0].device)
+        result = yield from self._noted(work, self._points)
+        self._measured(stage, time.monotonic() - began, self._points)
+        yield StageFinished(stage=stage, seconds=time.monotonic() - began)
+        return result
+
+    def each(self, stage: Stage, work: Work) -> Iterator[Event]:
+        """A stage that is gone through with one model after the other."""
+        yield StageStarted(stage=stage)
+        began = time.monotonic()
+        for number, point in enumerate(self._points):
+            since = time.monotonic()
+            memory.forget_peak(point.device)
+            for event in self._noted(work(point), [point]):
+                yield self._placed(event, number)
+            self._measured(stage, time.monotonic() - since, [point])
+        yield StageFinished(stage=stage, seconds=time.monotonic() - began)
+
+    def _noted(
+        self, work: Generator[Event, None, T], points: Sequence[Findings]
+    ) -> Generator[Event, None, T]:
+        """The work's events, its warnings kept for the reports."""
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as finished:
+                result: T = finished.value
+                return result
+            if isinstance(event, Warned):
+                place = "" if event.layer is None else f"layer {event.layer}: "
+                for point in points:
+                    point.warnings.append(place + event.message)
+            yield event
+
+    def _measured(self, stage: Stage, seconds: float, points: Sequence[Findings]) -> None:
+        for point in points:
+            point.seconds[stage] = seconds
+            point.peaks[stage] = memory.peak_bytes(point.device)
+
+    def _placed(self, event: Event, number: int) -> Event:
+        """An event of one model as one of the job's."""
+        count = len(self._points)
+        if count == 1:
+            return event
+        target = self._points[number].spec.target
+        match event:
+            case Progress():
+                what = f"{target}, {event.what}" if event.what else target
+                done, total = number * event.total + event.done, count * event.total
+                return event.model_copy(update={"done": done, "total": total, "what": what})
+            case Warned():
+                return event.model_copy(update={"message": f"{target}: {event.message}"})
+            case LayerFinished():
+                total = event.layers_total * count
+                place = {"point": number, "points": count, "layers_total": total}
+                return event.model_copy(update=place)
+            case PointEvent():
+                return event.model_copy(update={"point": number})
+        return event

@@ -1,14 +1,30 @@
-"""`report.json`: what a job did and measured, for people and programs."""
+"""`report.json`: what a job did and measured; `python -m slimgpt.report.schema` prints its schema.
+
+Version 1 had neither `verdict` nor `recovery`. Fields are added within a version; a field that
+changes its meaning or goes makes a new one.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.json_schema import models_json_schema
 
+from slimgpt import events
 from slimgpt.spec.prune import PruneSpec
 
 SCHEMA_VERSION = 2
+ITEMS: dict[str, type[BaseModel]] = {
+    "inference": events.Latency,
+    "layers": events.LayerFinished,
+    "perplexity": events.Perplexity,
+    "tasks": events.TaskScore,
+    "verified": events.Verified,
+}
+"""Lists of the report whose items are events: the report keeps them as they were said."""
 
 
 class ModelReport(BaseModel):
@@ -126,3 +142,30 @@ class SweepReport(BaseModel):
     engine_version: str
     spec: PruneSpec
     points: list[SweepPoint]
+
+
+def schema() -> dict[str, Any]:
+    """The schema, draft 2020-12."""
+    models: list[type[BaseModel]] = [Report, SweepReport, *ITEMS.values()]
+    made = models_json_schema([(one, "serialization") for one in models])[1]
+    definitions = made["$defs"]
+    report = definitions["Report"]
+    report["description"] = "What a job did and measured; readers pass over unknown fields."
+    for name, model in ITEMS.items():
+        report["properties"][name]["items"] = {"$ref": f"#/$defs/{model.__name__}"}
+    definitions["SweepPoint"]["properties"]["report"] = {"$ref": "#/$defs/Report"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "oneOf": [{"$ref": "#/$defs/Report"}, {"$ref": "#/$defs/SweepReport"}],
+        "title": f"SlimGPT Service report, version {SCHEMA_VERSION}",
+        "$defs": definitions,
+    }
+
+
+def schema_text() -> str:
+    """The schema as its file holds it."""
+    return json.dumps(schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema_text())

@@ -14,7 +14,8 @@ from slimgpt.layers.stack import Stack
 from slimgpt.planning.plan import Plan
 from slimgpt.report.verdict import Verdict
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.stages.prune import Decided, pruned_stack
+from slimgpt.stages.plan import Decided
+from slimgpt.stages.prune import pruned_stack
 from slimgpt.stages.recover import Recovery
 from slimgpt.stages.resolve import Intake
 

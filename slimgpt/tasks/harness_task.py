@@ -18,7 +18,7 @@ from typing import Any
 from slimgpt.errors import CalibrationError, HubUnreachableError, SpecError
 from slimgpt.origins.roots import UPLOAD_PREFIX, Roots
 from slimgpt.spec.prune import EvaluationSpec, TaskSpec
-from slimgpt.tasks import catalogue, columns, rows
+from slimgpt.tasks import catalogue, rows
 from slimgpt.tasks.catalogue import Entry, Group
 from slimgpt.tasks.rows import Rows
 
@@ -155,7 +155,7 @@ def _overrides(name: str, stock: Mapping[str, Any], found: Rows) -> dict[str, An
     made = bool(stock.get("process_docs"))
     if made and {"query", "choices", "label"} <= first and "ctx_a" not in first:
         changes["process_docs"] = None  # HellaSwag's rows as the harness makes them of the hub's
-    if not made and (missing := columns.wanted(stock) - first):
+    if not made and (missing := rows.columns_of(stock) - first):
         there = ", ".join(sorted(first))
         raise _unfit(name, f"no field {', '.join(sorted(missing))}; the fields are: {there}")
     return changes

@@ -27,6 +27,7 @@ PARTS = {
 }
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".json.gz")
 SUBJECT = "subject"
+TEMPLATES = ("doc_to_text", "doc_to_target", "doc_to_choice")
 Row = Mapping[str, Any]
 
 
@@ -146,3 +147,24 @@ def _chosen(rows: Sequence[Row], subject: str | None, source: str) -> Sequence[R
             hint="give the rows of every subject, or ask for single tasks",
         )
     return chosen
+
+
+def columns_of(stock: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the columns that a task's templates read: the harness is obscure on missing ones.
+
+    Args:
+        stock: the task's own configuration. Functions in it tell nothing of what they read.
+    """
+    from jinja2 import Environment, meta
+
+    environment = Environment()  # parses; nothing is rendered
+    found: set[str] = set()
+    for part in TEMPLATES:
+        template = stock.get(part)
+        if not isinstance(template, str):
+            continue
+        if template.isidentifier():  # a column's name alone
+            found.add(template)
+        else:
+            found |= meta.find_undeclared_variables(environment.parse(template))
+    return frozenset(found)

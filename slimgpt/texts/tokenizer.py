@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from slimgpt.errors import BrokenCheckpointError, CalibrationError, UnsupportedModelError
-from slimgpt.texts.quiet import no_layers_are_built
 
 POSITIONS = ("max_position_embeddings", "n_positions")  # what families call it
+WARNING_SOURCE = logging.getLogger("transformers.integrations.heterogeneity.configuration_utils")
+WARNING = "Reading global config value for per-layer attribute"
 
 
 class Tokenizer:
@@ -172,3 +176,22 @@ def _hint(folder: Path) -> str:
     if (folder / "tokenizer.model").is_file():
         return "save the tokenizer with `save_pretrained` to get a tokenizer.json"
     return "the folder must hold a tokenizer.json (or tokenizer.model)"
+
+
+def _is_meant(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(WARNING)
+
+
+@contextmanager
+def no_layers_are_built() -> Iterator[None]:
+    """Within it configs are read, and one warning of transformers is not printed.
+
+    Of a pruned folder it warns, three times, that sizes differ between layers: whoever builds
+    layers from the global sizes would be wrong. A tokenizer has no layers, and the engine builds
+    its own from each layer's sizes (`slimgpt.layers.stack`).
+    """
+    WARNING_SOURCE.addFilter(_is_meant)
+    try:
+        yield
+    finally:
+        WARNING_SOURCE.removeFilter(_is_meant)

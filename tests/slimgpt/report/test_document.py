@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from slimgpt.report import document, json_schema, page
+from slimgpt.report import document, page, schema
 from tests.slimgpt.report.sample import report, write
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -17,12 +17,12 @@ PUBLISHED = ROOT / "docs" / "report-schema.json"
 
 
 def test_the_published_schema_is_the_reports_own() -> None:
-    again = "python -m slimgpt.report.json_schema > docs/report-schema.json"
-    assert PUBLISHED.read_text(encoding="utf-8") == json_schema.text(), again
+    again = "python -m slimgpt.report.schema > docs/report-schema.json"
+    assert PUBLISHED.read_text(encoding="utf-8") == schema.schema_text(), again
 
 
 def test_the_schema_takes_what_the_sample_says_and_refuses_other_types() -> None:
-    made = json_schema.schema()
+    made = schema.schema()
     jsonschema.Draft202012Validator.check_schema(made)
     validator = jsonschema.Draft202012Validator(made)
     content = report(2)

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import transformers
 
-from slimgpt.texts.quiet import SOURCE, WORDS, no_layers_are_built
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenizer import WARNING, WARNING_SOURCE, Tokenizer, no_layers_are_built
 
 MODEL = Path(__file__).resolve().parents[3] / "examples" / "model"
 
@@ -37,14 +36,14 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     handler = logging.Handler()
     handler.emit = lambda record: words.append(record.getMessage())  # type: ignore[method-assign]
     transformers.utils.logging.warning_once.cache_clear()
-    monkeypatch.setattr(SOURCE, "disabled", False)
-    monkeypatch.setattr(SOURCE, "propagate", False)
-    monkeypatch.setattr(SOURCE.manager, "disable", logging.NOTSET)
-    SOURCE.setLevel(logging.WARNING)
-    SOURCE.addHandler(handler)
+    monkeypatch.setattr(WARNING_SOURCE, "disabled", False)
+    monkeypatch.setattr(WARNING_SOURCE, "propagate", False)
+    monkeypatch.setattr(WARNING_SOURCE.manager, "disable", logging.NOTSET)
+    WARNING_SOURCE.setLevel(logging.WARNING)
+    WARNING_SOURCE.addHandler(handler)
     yield words
-    SOURCE.removeHandler(handler)
-    SOURCE.setLevel(logging.NOTSET)
+    WARNING_SOURCE.removeHandler(handler)
+    WARNING_SOURCE.setLevel(logging.NOTSET)
 
 
 def test_reading_the_tokenizer_of_a_pruned_folder_says_nothing(
@@ -56,7 +55,7 @@ def test_reading_the_tokenizer_of_a_pruned_folder_says_nothing(
 
 def test_whoever_builds_a_model_is_still_warned(pruned: Path, said: list[str]) -> None:
     with no_layers_are_built():
-        SOURCE.warning("another warning")
+        WARNING_SOURCE.warning("another warning")
     assert said == ["another warning"]
     transformers.AutoConfig.from_pretrained(pruned)
-    assert [line.startswith(WORDS) for line in said[1:]] == [True] * 3
+    assert [line.startswith(WARNING) for line in said[1:]] == [True] * 3
