@@ -11,8 +11,8 @@ from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import auth
-from api.http import openapi, problems
+from api import auth, openapi
+from api.http import problems
 from api.middleware.body_size import BodySizeLimit
 from api.middleware.early_response import Lingering
 from api.middleware.header_size import HeaderSizeLimit

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import structlog
 from fastapi import Depends, Request
@@ -22,12 +22,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.problems import Problem, document
 from api.middleware.rate_limit import Standing, of_address
+from api.services import Services
 from jobs.metrics.exposition import admits
 from jobs.settings import BadSettings, Settings
 from jobs.store.keys import BadKeyRequest, require_pepper
-
-if TYPE_CHECKING:
-    from api.services import Services
 
 LOCAL_OWNER = "local"
 REALM = 'Bearer realm="slimgpt"'

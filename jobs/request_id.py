@@ -15,6 +15,7 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
+HEADER = "X-Request-ID"
 FIELD = "request_id"
 KEPT_SECONDS = 7 * 24 * 3600
 _TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")

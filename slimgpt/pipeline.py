@@ -32,7 +32,7 @@ from slimgpt.events import (
     StageStarted,
     Warned,
 )
-from slimgpt.machine import exhaustion, precision
+from slimgpt.machine import exhaustion, memory, precision
 from slimgpt.origins.roots import Roots
 from slimgpt.spec.prune import PruneSpec, point_folder
 from slimgpt.stages import evaluate, formats, plan, prune, recover, resolve, result, tasks

@@ -8,8 +8,9 @@ from pathlib import Path
 import structlog
 from fsspec.implementations.local import LocalFileSystem
 
+from api.dependencies import Wired
 from api.http.problems import Problem
-from api.services import Services, Wired
+from api.services import Services
 from jobs.files.disks import existing
 
 RETRY_SECONDS = 300

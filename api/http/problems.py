@@ -23,7 +23,6 @@ from starlette.responses import JSONResponse
 
 from api.http.allowed_methods import allowed
 from api.http.validation import FieldError, field_errors, summary
-from api.middleware.request_log import HEADER as REQUEST_ID
 from jobs import request_id
 from jobs.store.lists.cursors import InvalidCursor
 
@@ -262,7 +261,7 @@ async def _on_bug(request: Request, error: Exception) -> JSONResponse:
     log.error("request failed", reference=reference, path=request.url.path, error=repr(error))
     detail = f"the request failed inside the service; its log says why under {reference}"
     # This answer is made outside of what puts these into all others.
-    headers = {REQUEST_ID: request_id.current() or "", "X-Content-Type-Options": "nosniff"}
+    headers = {request_id.HEADER: request_id.current() or "", "X-Content-Type-Options": "nosniff"}
     said = {"reference": reference}
     problem = Problem("internal-error", detail, headers=headers, extensions=said)
     return document(request.url.path, problem)

@@ -8,18 +8,15 @@ to the worker.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.middleware.metrics import HttpMetrics
 from jobs import request_id
 
-if TYPE_CHECKING:
-    from api.services import Services
-
-HEADER = "X-Request-ID"
 QUIET = ("/healthz", "/readyz", "/metrics")
 REFUSED = frozenset({401, 403, 413, 429, 431, 503})
 LOGGED_PATH = 256
@@ -36,10 +33,10 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        name = request_id.bind(Headers(scope=scope).get(HEADER, ""))
+        name = request_id.bind(Headers(scope=scope).get(request_id.HEADER, ""))
         answer = _Answer(name, send)
         began = time.monotonic()
-        metrics = _services(scope).http
+        metrics = _metrics(scope)
         metrics.running.inc()
         try:
             await self.app(scope, receive, answer.send)
@@ -64,15 +61,15 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            headers[HEADER] = self._name
+            headers[request_id.HEADER] = self._name
             self.status = message["status"]
             self.stream = headers.get("content-type", "").startswith("text/event-stream")
         await self._send(message)
 
 
-def _services(scope: Scope) -> Services:
-    services: Services = scope["app"].state.services
-    return services
+def _metrics(scope: Scope) -> HttpMetrics:
+    metrics: HttpMetrics = scope["app"].state.services.http
+    return metrics
 
 
 def _route(scope: Scope, status: int) -> str:

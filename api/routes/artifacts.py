@@ -15,14 +15,14 @@ from fastapi import Path as FilePath
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
+from api.dependencies import FoundJob, Wired
 from api.http.conditional import unchanged
-from api.http.openapi import problems
 from api.http.problems import Problem
 from api.http.ranges import RangeError, parse
 from api.http.streaming import chunks, in_store
+from api.openapi import problems
 from api.routes.jobs import no_result
 from api.schemas.jobs import ArtifactList
-from api.services import FoundJob, Wired
 from jobs.files.artifacts import Artifact, Artifacts
 from jobs.files.presigned_links import Links
 from jobs.store.records import Job

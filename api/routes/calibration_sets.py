@@ -12,13 +12,14 @@ from starlette.responses import StreamingResponse
 
 from api.auth import Caller
 from api.checks.disk import require_room
+from api.dependencies import Wired
 from api.http.conditional import unchanged
-from api.http.openapi import problems
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
 from api.http.streaming import chunks, in_store
+from api.openapi import problems
 from api.schemas.examples import JSON_LINES, SET_ID
-from api.services import Services, Wired
+from api.services import Services
 from api.uploads.receive import MEDIA_TYPES, Declared, receive
 from jobs.files.calibration_sets import CalibrationSet, Format, discard
 from jobs.store.keys import OWNER

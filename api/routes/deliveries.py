@@ -8,13 +8,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
-from api.http.openapi import problems
+from api.dependencies import Wired
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
+from api.openapi import problems
 from api.routes.webhooks import FoundWebhook, signatures_of
 from api.schemas.examples import DELIVERY_ID
 from api.schemas.webhooks import DeliveryDetail, DeliveryPage, DeliveryView
-from api.services import Wired
 from jobs.messages.webhooks.deliveries import Deliveries
 from jobs.messages.webhooks.webhook import TEST_EVENT, Delivery
 

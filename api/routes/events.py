@@ -19,11 +19,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.auth import Caller
-from api.http.openapi import problems
+from api.dependencies import FoundStanding, Wired
 from api.key_watch import KeyWatch
+from api.openapi import problems
 from api.schemas.job_status import standing
 from api.schemas.jobs import StatusView
-from api.services import FoundStanding, Services, Wired
+from api.services import Services
 from jobs.messages.progress import Entry
 from jobs.states import TERMINAL
 

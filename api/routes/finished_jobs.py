@@ -6,12 +6,13 @@ import structlog
 from fastapi import APIRouter, BackgroundTasks, Response
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.http.openapi import problems
+from api.dependencies import FoundJob, Wired
 from api.http.problems import Problem
 from api.http.streaming import in_store
+from api.openapi import problems
 from api.routes.jobs import POLL_SECONDS, dispatch, too_many_jobs
 from api.schemas.jobs import JobView
-from api.services import FoundJob, Services, Wired
+from api.services import Services
 from jobs.files.removal import remove_job
 from jobs.states import Status
 from jobs.store.quotas import QuotaReached

@@ -11,10 +11,11 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 from sqlalchemy import text
 
-from api.http.openapi import problems
+from api.dependencies import Wired
 from api.http.problems import KINDS, Problem
 from api.http.streaming import in_store
-from api.services import Services, Wired
+from api.openapi import problems
+from api.services import Services
 
 router = APIRouter(tags=["service"])
 log = structlog.get_logger(__name__)

@@ -12,16 +12,17 @@ from api.auth import Caller
 from api.checks.disk import require_room
 from api.checks.positions import too_long
 from api.checks.sources import missing_sources, missing_uploads
+from api.dependencies import FoundJob, FoundStanding, Wired
 from api.http.conditional import unchanged
 from api.http.job_filters import Filtered
-from api.http.openapi import problems
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
 from api.http.validation import summary
+from api.openapi import problems
 from api.schemas.examples import REPORT, answers
 from api.schemas.job_status import standing
 from api.schemas.jobs import JobPage, JobRequest, JobView, LayerList, StatusView
-from api.services import FoundJob, FoundStanding, Services, Wired
+from api.services import Services
 from jobs import request_id
 from jobs.messages.queue import QueueUnavailable
 from jobs.states import Status

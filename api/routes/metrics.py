@@ -8,10 +8,11 @@ from fastapi import APIRouter, Header, Response
 
 from api.auth import Caller
 from api.checks.disk import folders
-from api.http.openapi import problems
+from api.dependencies import Wired
 from api.http.problems import Problem
+from api.openapi import problems
 from api.schemas.examples import METRICS
-from api.services import Services, Wired
+from api.services import Services
 from jobs.files.disks import DiskMetrics
 from jobs.metrics.exposition import render
 from jobs.metrics.jobs import JobMetrics

@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from api.auth import Caller
-from api.http.openapi import problems
-from api.services import Wired
+from api.dependencies import Wired
+from api.openapi import problems
 from jobs.store.lists.counts import count_jobs
 
 router = APIRouter(tags=["service"])

@@ -17,13 +17,13 @@ from pydantic import TypeAdapter, ValidationError
 from api.auth import Caller
 from api.checks import sandbox
 from api.checks.sources import missing_sources, missing_uploads
-from api.http.openapi import problems
+from api.dependencies import Wired
 from api.http.problems import Problem
 from api.http.validation import summary
+from api.openapi import problems
 from api.routes.jobs import declared_json
 from api.schemas.examples import PLAN, answers
 from api.schemas.jobs import JobRequest
-from api.services import Wired
 from jobs.environment import scrubbed
 from jobs.settings import Settings
 from slimgpt.errors import HubUnreachableError

@@ -10,9 +10,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 
-from api.http.openapi import problems
+from api.dependencies import FoundJob, Wired
+from api.openapi import problems
 from api.routes.artifacts import Asked, get_artifact
-from api.services import FoundJob, Wired
 
 FILE = "report.html"
 POLICY = "; ".join(

@@ -10,10 +10,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Response
 
 from api.auth import Caller
-from api.http.openapi import problems
+from api.dependencies import Wired
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
 from api.http.validation import FieldError, summary
+from api.openapi import problems
 from api.routes.jobs import declared_json
 from api.schemas.examples import WEBHOOK_ID
 from api.schemas.webhooks import (
@@ -23,7 +24,7 @@ from api.schemas.webhooks import (
     WebhookView,
     WebhookWithSecret,
 )
-from api.services import Services, Wired
+from api.services import Services
 from jobs.messages.webhooks.endpoints import TooManyWebhooks, Webhooks
 from jobs.messages.webhooks.signatures import Signatures
 from jobs.messages.webhooks.targets import BadTarget, Targets

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cli.client.http import fail
-from cli.engine.options import tasks
+from cli.options import tasks
+from cli.terminal.exit_status import fail
 
 
 def override(body: dict[str, Any], changes: dict[str, Any]) -> None:

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.client.http import DEFAULT_URL, ApiKey, Json, Url, connect
+from cli.client.http import DEFAULT_URL, ApiKey, Url, connect
 from cli.client.lifecycle import confirm, remove
 from cli.client.upload import Form
 from cli.client.upload import upload as send
+from cli.options.shared import Json
 from slimgpt.spec.sizes import counted
 
 PIPE_WIDTH = 400

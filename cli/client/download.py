@@ -14,7 +14,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from cli.client.http import DEFAULT_URL, ApiKey, Json, Service, ServiceError, Url, connect, fail
+from cli.client.http import DEFAULT_URL, ApiKey, Service, ServiceError, Url, connect
+from cli.options.shared import Json
+from cli.terminal.exit_status import fail
 
 CHUNK_BYTES = 1 << 20
 Advance = Callable[[int], None]

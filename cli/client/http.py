@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from cli.terminal.exit_status import fail
 
 if TYPE_CHECKING:
     import httpx  # takes as long as all the rest of the command line: imported where it is used
@@ -26,7 +28,6 @@ ApiKey = Annotated[
         help="Key of a service that asks for one; the variable keeps it out of lists of processes.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON and nothing else to stdout.")]
 
 
 class ServiceError(Exception):
@@ -154,12 +155,6 @@ def connect(url: str, api_key: str | None = None) -> Iterator[Service]:
         fail(str(error))
     except httpx.InvalidURL as error:
         fail(f"{url!r} is not an address: {error}")
-
-
-def fail(message: str, status: int = 1) -> NoReturn:
-    """End the command: one line on stderr, exit status `status`."""
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(status)
 
 
 def _credentials(api_key: str | None) -> dict[str, str]:

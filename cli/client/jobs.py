@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.client.http import DEFAULT_URL, ApiKey, Json, Url, connect
+from cli.client.http import DEFAULT_URL, ApiKey, Url, connect
+from cli.options.shared import Json
 from slimgpt.spec.sizes import short_count, short_size
 
 COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan", "cancelled": "yellow"}

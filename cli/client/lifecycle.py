@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from cli.client.http import DEFAULT_URL, ApiKey, Json, Service, Url, connect
+from cli.client.http import DEFAULT_URL, ApiKey, Service, Url, connect
 from cli.client.watch import follow
+from cli.options.shared import Json
 
 
 def cancel(

@@ -10,15 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from cli.client.body import add_recovery, add_tasks, add_timing, merged, override, part_of
-from cli.client.http import DEFAULT_URL, ApiKey, Json, Service, Url, connect, fail
+from cli.client.http import DEFAULT_URL, ApiKey, Service, Url, connect
 from cli.client.upload import upload, upload_questions
 from cli.client.watch import follow
-from cli.engine.options import recovery, tasks
-from cli.engine.options.shared import (
+from cli.options import recovery, tasks
+from cli.options.shared import (
     CalibrationConfig,
     ChannelMultiple,
     Formats,
     GgufPrecision,
+    Json,
     LastRatio,
     MaxTokens,
     Memory,
@@ -31,7 +32,8 @@ from cli.engine.options.shared import (
     loading,
     targets,
 )
-from cli.engine.options.specification import NO_TEXT
+from cli.options.specification import NO_TEXT
+from cli.terminal.exit_status import fail
 from slimgpt.spec.prune import HELD_OUT, NAMED_TEXTS
 from slimgpt.spec.sizes import counted
 

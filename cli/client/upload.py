@@ -17,7 +17,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from cli.client.http import Service, fail
+from cli.client.http import Service
+from cli.terminal.exit_status import fail
 from slimgpt.texts.checks import BadText, check_of
 
 Form = Literal["jsonl", "text"]

@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from cli.client.event_stream import states
-from cli.client.http import DEFAULT_URL, ApiKey, Json, Service, UnreachableError, Url, connect, fail
+from cli.client.http import DEFAULT_URL, ApiKey, Service, UnreachableError, Url, connect
 from cli.client.outcome import show_outcome
+from cli.options.shared import Json
+from cli.terminal.exit_status import fail
 
 TERMINAL = ("succeeded", "failed", "cancelled")  # any other word means: not over yet
 PAUSE_SECONDS = 1.0  # before the stream is asked for again

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.client.http import DEFAULT_URL, ApiKey, Json, Url, connect
+from cli.client.http import DEFAULT_URL, ApiKey, Url, connect
 from cli.client.lifecycle import remove
+from cli.options.shared import Json
 
 PIPE_WIDTH = 400
 webhooks = typer.Typer(

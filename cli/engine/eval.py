@@ -13,9 +13,9 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console
 
-from cli.client.http import Json
-from cli.engine.options import shared, tasks
-from cli.engine.options.specification import Place, device_name, make_spec, model_place, text_places
+from cli.options import shared, tasks
+from cli.options.shared import Json
+from cli.options.specification import Place, device_name, make_spec, model_place, text_places
 from cli.terminal.display import display_on
 from cli.terminal.exit_status import ending
 from cli.terminal.summary import asked, score, show_facts, size

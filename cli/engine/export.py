@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cli.client.http import Json
-from cli.engine.options import shared
-from cli.engine.options.specification import device_name
+from cli.options import shared
+from cli.options.shared import Json
+from cli.options.specification import device_name
 from cli.terminal.display import display_on
 from cli.terminal.exit_status import ending
 from cli.terminal.summary import size

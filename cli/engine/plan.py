@@ -5,10 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from cli.client.http import Json
-from cli.engine.options import shared
-from cli.engine.options.shared import DEFAULTS
-from cli.engine.options.specification import make_spec, model_place, schedule_fields
+from cli.options import shared
+from cli.options.shared import DEFAULTS, Json
+from cli.options.specification import make_spec, model_place, schedule_fields
 from cli.terminal.display import display_on
 from cli.terminal.exit_status import ending
 from cli.terminal.layer_row import PLAN_HEADER, aligned, sizes

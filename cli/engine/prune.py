@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli.client.http import Json
-from cli.engine.options import recovery, shared, tasks
-from cli.engine.options.shared import DEFAULTS
-from cli.engine.options.specification import (
+from cli.engine.run import Run
+from cli.engine.workdir import Workdir
+from cli.options import recovery, shared, tasks
+from cli.options.shared import DEFAULTS, Json
+from cli.options.specification import (
     NO_TEXT,
     device_name,
     make_spec,
@@ -19,8 +20,6 @@ from cli.engine.options.specification import (
     schedule_fields,
     text_places,
 )
-from cli.engine.run import Run
-from cli.engine.workdir import Workdir
 from cli.terminal.display import display_on
 from cli.terminal.exit_status import ending
 from slimgpt.spec.prune import HELD_OUT

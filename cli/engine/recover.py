@@ -8,17 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli.client.http import Json
-from cli.engine.options import recovery, shared, tasks
-from cli.engine.options.specification import (
-    NO_TEXT,
-    device_name,
-    make_spec,
-    model_places,
-    text_places,
-)
 from cli.engine.run import Run
 from cli.engine.workdir import Workdir
+from cli.options import recovery, shared, tasks
+from cli.options.shared import Json
+from cli.options.specification import NO_TEXT, device_name, make_spec, model_places, text_places
 from cli.terminal.display import display_on
 from cli.terminal.exit_status import ending
 from slimgpt.spec.prune import HELD_OUT

@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from cli.client.http import DEFAULT_URL, ApiKey, Json, Url, connect, fail
+from cli.client.http import DEFAULT_URL, ApiKey, Url, connect
+from cli.options.shared import Json
+from cli.terminal.exit_status import fail
 from cli.terminal.summary import show_facts
 from slimgpt.errors import SlimGPTError
 

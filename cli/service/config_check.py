@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from cli.client.http import Json
+from cli.options.shared import Json
 
 if TYPE_CHECKING:
     from jobs.settings import Settings

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.client.http import Json, fail
+from cli.options.shared import Json
+from cli.terminal.exit_status import fail
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

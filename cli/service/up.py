@@ -17,8 +17,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cli.client.http import DEFAULT_URL, fail
+from cli.client.http import DEFAULT_URL
 from cli.service.home import Home, HomeError
+from cli.terminal.exit_status import fail
 
 if TYPE_CHECKING:
     from jobs.store.store import Store

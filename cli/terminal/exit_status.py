@@ -1,10 +1,11 @@
-"""How an engine command ends: exit status 0, 1 an expected failure, 2 usage, 130 Ctrl-C."""
+"""How a command ends: exit status 0, 1 an expected failure, 2 usage, 130 Ctrl-C."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
 
@@ -42,3 +43,9 @@ def ending(display: Display) -> Iterator[None]:
         hint = "this is a defect: report it with the lines above"
         display.show(Failed(code="internal-error", message=message, hint=hint))
         raise typer.Exit(1) from None
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """End the command: one line on stderr, exit status `status`."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(status)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.client.http import DEFAULT_URL, ApiKey, Json, UnreachableError, Url, connect, fail
+from cli.client.http import DEFAULT_URL, ApiKey, UnreachableError, Url, connect
 from cli.engine.reports import JOB
 from cli.engine.tracking import tracked
 from cli.engine.tracking.tracker import Tracker
+from cli.options.shared import Json
+from cli.terminal.exit_status import fail
 from slimgpt.errors import SlimGPTError
 
 if TYPE_CHECKING:

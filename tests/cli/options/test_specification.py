@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from cli.engine.options.specification import (
+from cli.options.specification import (
     device_name,
     make_spec,
     model_place,

@@ -12,6 +12,7 @@ Fields = dict[str, Any]
 # An option that is not given means what a job means that does not say it.
 DEFAULTS = PruneSpec.model_construct(model="", ratio=0.0)
 
+Json = Annotated[bool, typer.Option("--json", help="Write JSON and nothing else to stdout.")]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Folder of the model, or org/name[@revision].")
 ]

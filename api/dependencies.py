@@ -1,0 +1,50 @@
+"""What routes ask FastAPI for: the services, and a job that the caller may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Path, Request
+
+from api.auth import Caller
+from api.http.problems import Problem
+from api.schemas.examples import JOB_ID
+from api.services import Services
+from jobs.store.records import Job, Standing
+
+T = TypeVar("T")
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Wired = Annotated[Services, Depends(_services)]
+
+
+JobId = Annotated[str, Path(description="The job's id.", examples=[JOB_ID])]
+
+
+def _found(look: Callable[[str, str | None], T | None], caller: Caller, job_id: str) -> T:
+    # Another owner's job is not found, like one that never was.
+    # An id that no job can have never reaches the database, which might choke on it.
+    well_formed = job_id.isascii() and job_id.replace("_", "").isalnum() and len(job_id) <= 40
+    found = look(job_id, caller.scope) if well_formed else None
+    if found is None:
+        raise Problem("job-not-found", f"there is no job {job_id[:64]!r}")
+    return found
+
+
+def _job(services: Wired, caller: Caller, job_id: JobId) -> Job:
+    return _found(services.store.get, caller, job_id)
+
+
+def _standing(services: Wired, caller: Caller, job_id: JobId) -> Standing:
+    return _found(services.store.standing, caller, job_id)
+
+
+FoundJob = Annotated[Job, Depends(_job)]
+FoundStanding = Annotated[Standing, Depends(_standing)]
+"""Of a job only what is polled: a row of it can be large."""
