@@ -14,10 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import auth, openapi
 from api.http import problems
 from api.middleware.body_size import BodySizeLimit
-from api.middleware.early_response import Lingering
+from api.middleware.early_response import EarlyResponse
 from api.middleware.header_size import HeaderSizeLimit
 from api.middleware.message_framing import OneLength
-from api.middleware.request_log import Observed
+from api.middleware.request_log import RequestLog
 from api.routes import (
     artifacts,
     calibration_sets,
@@ -114,8 +114,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(HeaderSizeLimit)
     app.add_middleware(OneLength)
     app.add_middleware(Guarded)
-    app.add_middleware(Lingering)
-    app.add_middleware(Observed)  # the outermost
+    app.add_middleware(EarlyResponse)
+    app.add_middleware(RequestLog)  # the outermost
     for module in ROUTED:
         app.include_router(module.router)
     dashboard.install(app)

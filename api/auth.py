@@ -21,7 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.problems import Problem, document
-from api.middleware.rate_limit import Standing, of_address
+from api.middleware.rate_limit import RateStatus, of_address
 from api.services import Services
 from jobs.metrics.exposition import admits
 from jobs.settings import BadSettings, Settings
@@ -122,21 +122,21 @@ class Gate:
             await self.app(scope, receive, send)
             return
         try:
-            caller, standing = await run_in_threadpool(_admit, scope)
+            caller, rate_status = await run_in_threadpool(_admit, scope)
         except Problem as refusal:
             await document(scope["path"], refusal)(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
 
         async def told(message: Message) -> None:
-            if standing is not None and message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(standing.headers)
+            if rate_status is not None and message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(rate_status.headers)
             await send(message)
 
         await self.app(scope, receive, told)
 
 
-def _admit(scope: Scope) -> tuple[Identity | None, Standing | None]:
+def _admit(scope: Scope) -> tuple[Identity | None, RateStatus | None]:
     """Who asks, None for what anyone may read; and how they stand with their limit, if counted.
 
     Without a valid key the address counts, so that guessing is limited as well.
@@ -155,9 +155,9 @@ def _admit(scope: Scope) -> tuple[Identity | None, Standing | None]:
         if refusal.status_code == 401:
             _require_allowed(rate.count(who))
         raise
-    standing = rate.count(who if caller is None else str(caller.key_id))
-    _require_allowed(standing)
-    return caller, standing
+    rate_status = rate.count(who if caller is None else str(caller.key_id))
+    _require_allowed(rate_status)
+    return caller, rate_status
 
 
 def _path(scope: Scope) -> str:
@@ -165,10 +165,10 @@ def _path(scope: Scope) -> str:
     return path
 
 
-def _require_allowed(standing: Standing) -> None:
-    if not standing.allowed:
-        detail = f"more than {standing.most} requests in a minute"
-        raise Problem("too-many-requests", detail, headers=standing.headers)
+def _require_allowed(rate_status: RateStatus) -> None:
+    if not rate_status.allowed:
+        detail = f"more than {rate_status.most} requests in a minute"
+        raise Problem("too-many-requests", detail, headers=rate_status.headers)
 
 
 def _services(scope: Scope) -> Services:

@@ -11,7 +11,7 @@ from api.auth import Caller
 from api.http.problems import Problem
 from api.schemas.examples import JOB_ID
 from api.services import Services
-from jobs.store.records import Job, Standing
+from jobs.store.records import Job, StatusRow
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ def _services(request: Request) -> Services:
     return services
 
 
-Wired = Annotated[Services, Depends(_services)]
+ServicesDep = Annotated[Services, Depends(_services)]
 
 
 JobId = Annotated[str, Path(description="The job's id.", examples=[JOB_ID])]
@@ -37,14 +37,14 @@ def _found(look: Callable[[str, str | None], T | None], caller: Caller, job_id: 
     return found
 
 
-def _job(services: Wired, caller: Caller, job_id: JobId) -> Job:
+def _job(services: ServicesDep, caller: Caller, job_id: JobId) -> Job:
     return _found(services.store.get, caller, job_id)
 
 
-def _standing(services: Wired, caller: Caller, job_id: JobId) -> Standing:
-    return _found(services.store.standing, caller, job_id)
+def _status_row(services: ServicesDep, caller: Caller, job_id: JobId) -> StatusRow:
+    return _found(services.store.status_row, caller, job_id)
 
 
 FoundJob = Annotated[Job, Depends(_job)]
-FoundStanding = Annotated[Standing, Depends(_standing)]
+FoundStatus = Annotated[StatusRow, Depends(_status_row)]
 """Of a job only what is polled: a row of it can be large."""

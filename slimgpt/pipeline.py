@@ -36,14 +36,14 @@ from slimgpt.machine import exhaustion, memory, precision
 from slimgpt.origins.roots import Roots
 from slimgpt.spec.prune import PruneSpec, point_folder
 from slimgpt.stages import evaluate, formats, plan, prune, recover, resolve, result, tasks
-from slimgpt.stages.state import Findings
+from slimgpt.stages.state import ModelState
 from slimgpt.stages.verify import publish
 
 LAYERS = "layers"
 POINTS = "points"
 CHECKPOINT = "checkpoint"
 T = TypeVar("T")
-Work = Callable[[Findings], Generator[Event, None, None]]
+Work = Callable[[ModelState], Generator[Event, None, None]]
 
 
 def run(
@@ -72,25 +72,25 @@ def run(
     with exhaustion.expected(workdir):
         _check(workdir, resume)
         chosen = precision.device_for(device)
-        points = [Findings(point, chosen) for point in spec.points]
+        points = [ModelState(point, chosen) for point in spec.points]
         yield from _Job(spec, points, workdir).stages(roots)
 
 
 class _Job:
     """A job on its way through the stages; each of its models has findings of its own."""
 
-    def __init__(self, spec: PruneSpec, points: Sequence[Findings], workdir: Path) -> None:
+    def __init__(self, spec: PruneSpec, points: Sequence[ModelState], workdir: Path) -> None:
         self._spec = spec
         self._points = points
         self._workdir = workdir
 
     def stages(self, roots: Roots) -> Iterator[Event]:
         """All of them, in order."""
-        stages, points = _Stages(self._points), self._points
+        stages, points = Stages(self._points), self._points
         taking = resolve.take_in(self._spec, roots)
         taken = yield from stages.shared("resolve", taking)
         for point in points:
-            point.intake = taken
+            point.inputs = taken
         yield from stages.each("plan", self._decide)
         yield result.planned(points)
         for number, point in enumerate(points):
@@ -118,23 +118,23 @@ class _Job:
         folder = self._workdir / LAYERS
         return folder / f"p{number}" if self._sweeps else folder
 
-    def _decide(self, point: Findings) -> Generator[Event, None, None]:
-        point.decided = yield from plan.decide(point.spec, point.intake, point.device)
-        formats.require(point.spec, point.intake.checkpoint, point.plan.after)
+    def _decide(self, point: ModelState) -> Generator[Event, None, None]:
+        point.decided = yield from plan.decide(point.spec, point.inputs, point.device)
+        formats.require(point.spec, point.inputs.checkpoint, point.plan.after)
 
-    def _prune(self, point: Findings) -> Generator[Event, None, None]:
-        pruned = prune.prune(point.spec, point.intake, point.decided, point.partial, point.device)
+    def _prune(self, point: ModelState) -> Generator[Event, None, None]:
+        pruned = prune.prune(point.spec, point.inputs, point.decided, point.partial, point.device)
         point.records = yield from pruned
 
-    def _recover(self, point: Findings) -> Generator[Event, None, None]:
+    def _recover(self, point: ModelState) -> Generator[Event, None, None]:
         point.recovery = yield from recover.recover(
-            point.spec, point.intake, point.plan, point.partial, self._workdir, point.device
+            point.spec, point.inputs, point.plan, point.partial, self._workdir, point.device
         )
 
-    def _evaluate(self, point: Findings) -> Generator[Event, None, None]:
+    def _evaluate(self, point: ModelState) -> Generator[Event, None, None]:
         yield from evaluate.measure(point, self._workdir, self._points[0])
 
-    def _publish(self, point: Findings) -> Generator[Event, None, None]:
+    def _publish(self, point: ModelState) -> Generator[Event, None, None]:
         destination = self._workdir / CHECKPOINT
         if self._sweeps:
             assert point.spec.ratio is not None
@@ -158,14 +158,14 @@ def _check(workdir: Path, resume: bool) -> None:
         )
 
 
-class _Stages:
+class Stages:
     """Takes a job's models through its stages.
 
     Args:
         points: what is known of each model; one but in a sweep.
     """
 
-    def __init__(self, points: Sequence[Findings]) -> None:
+    def __init__(self, points: Sequence[ModelState]) -> None:
         self._points = points
 
     def shared(self, stage: Stage, work: Generator[Event, None, T]) -> Generator[Event, None, T]:
@@ -191,7 +191,7 @@ class _Stages:
         yield StageFinished(stage=stage, seconds=time.monotonic() - began)
 
     def _noted(
-        self, work: Generator[Event, None, T], points: Sequence[Findings]
+        self, work: Generator[Event, None, T], points: Sequence[ModelState]
     ) -> Generator[Event, None, T]:
         """The work's events, its warnings kept for the reports."""
         while True:
@@ -206,7 +206,7 @@ class _Stages:
                     point.warnings.append(place + event.message)
             yield event
 
-    def _measured(self, stage: Stage, seconds: float, points: Sequence[Findings]) -> None:
+    def _measured(self, stage: Stage, seconds: float, points: Sequence[ModelState]) -> None:
         for point in points:
             point.seconds[stage] = seconds
             point.peaks[stage] = memory.peak_bytes(point.device)

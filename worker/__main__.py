@@ -14,7 +14,7 @@ from jobs.settings import BadSettings
 
 
 def main() -> None:
-    """Start Celery with the settings of `jobs.messages.queue`; explain settings that can't be read."""
+    """Start Celery as `jobs.messages.queue` sets it; explain settings that can't be read."""
     # Our flag ends the running task within seconds, which a warm shutdown waits for. Remapped to
     # QUIT, Celery would sleep through its whole soft shutdown although the task has ended.
     os.environ.pop("REMAP_SIGTERM", None)

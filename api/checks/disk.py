@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 from fsspec.implementations.local import LocalFileSystem
 
-from api.dependencies import Wired
+from api.dependencies import ServicesDep
 from api.http.problems import Problem
 from api.services import Services
 from jobs.files.disks import existing
@@ -18,7 +18,7 @@ NAMES = {"work": "work folder"}
 log = structlog.get_logger(__name__)
 
 
-def require_room(services: Wired) -> None:
+def require_free_disk(services: ServicesDep) -> None:
     """Refuse while a disk of the service has less free than `Settings.min_free_bytes`.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def unchanged(if_none_match: str | None, etag: str) -> bool:
+def not_modified(if_none_match: str | None, etag: str) -> bool:
     """Whether the answer is 304.
 
     Args:

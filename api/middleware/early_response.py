@@ -16,7 +16,7 @@ LINGER_SECONDS = 2.0
 LINGER_BYTES = 64 << 20
 
 
-class Lingering:
+class EarlyResponse:
     """ASGI middleware that reads on for a while after an early answer."""
 
     def __init__(self, app: ASGIApp) -> None:

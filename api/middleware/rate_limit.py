@@ -27,7 +27,7 @@ LEFT_ALONE_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
-class Standing(NamedTuple):
+class RateStatus(NamedTuple):
     """How a client stands with its limit."""
 
     allowed: bool
@@ -71,16 +71,16 @@ class RequestRate:
         self._own_until = 0.0
         self._lock = threading.Lock()
 
-    def count(self, who: str) -> Standing:
+    def count(self, who: str) -> RateStatus:
         """Count a request of this client, and say whether it is one too many."""
         if time.monotonic() >= self._own_until:
             try:
-                standing = self._count(self._shared, who)
+                rate_status = self._count(self._shared, who)
             except StorageError as error:
                 self._fall_back(error)
             else:
                 self._own_until = 0.0
-                return standing
+                return rate_status
         with self._lock:
             self._own = self._own or Limiter(MemoryStorage())
         return self._count(self._own, who)
@@ -89,11 +89,11 @@ class RequestRate:
         """Give the connections back."""
         self._pool.disconnect()
 
-    def _count(self, limiter: Limiter, who: str) -> Standing:
+    def _count(self, limiter: Limiter, who: str) -> RateStatus:
         allowed = limiter.hit(self._item, who)
         reset_at, remaining = limiter.get_window_stats(self._item, who)
         seconds = max(1, math.ceil(reset_at - time.time()))
-        return Standing(allowed, self._most, int(remaining) if allowed else 0, seconds)
+        return RateStatus(allowed, self._most, int(remaining) if allowed else 0, seconds)
 
     def _fall_back(self, error: StorageError) -> None:
         """Count here for some seconds, before Redis is asked again."""

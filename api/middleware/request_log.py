@@ -23,7 +23,7 @@ LOGGED_PATH = 256
 log = structlog.get_logger(__name__)
 
 
-class Observed:
+class RequestLog:
     """ASGI middleware, the outermost."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -15,8 +15,8 @@ from fastapi import Path as FilePath
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
-from api.dependencies import FoundJob, Wired
-from api.http.conditional import unchanged
+from api.dependencies import FoundJob, ServicesDep
+from api.http.conditional import not_modified
 from api.http.problems import Problem
 from api.http.ranges import RangeError, parse
 from api.http.streaming import chunks, in_store
@@ -40,7 +40,7 @@ class Asked(BaseModel):
 
 
 def _links(
-    services: Wired,
+    services: ServicesDep,
     redirect: Annotated[
         bool,
         Query(description="`false`: no redirect, for pages that may load from nowhere else."),
@@ -62,7 +62,7 @@ def _prefix(job: Job) -> str:
 
 
 @router.get("", responses=problems(404, 409, 410, 503))
-async def list_artifacts(job: FoundJob, services: Wired) -> ArtifactList:
+async def list_artifacts(job: FoundJob, services: ServicesDep) -> ArtifactList:
     """The files of a succeeded job, each with size in bytes and sha256."""
     return ArtifactList(items=await in_store(_list, services.artifacts, job))
 
@@ -91,7 +91,7 @@ def _list(artifacts: Artifacts, job: Job) -> list[Artifact]:
 async def get_artifact(
     job: FoundJob,
     path: Annotated[str, FilePath(description="As in the list.", examples=["config.json"])],
-    services: Wired,
+    services: ServicesDep,
     links: Linked,
     request: Request,
     asked: Annotated[Asked, Header()],
@@ -103,7 +103,7 @@ async def get_artifact(
     prefix = _prefix(job)
     artifact = await in_store(_find, services.artifacts, prefix, path)
     headers = _headers(artifact)
-    if unchanged(asked.if_none_match, headers["ETag"]):
+    if not_modified(asked.if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if links is not None:
         at = f"{prefix}/{artifact.path}"

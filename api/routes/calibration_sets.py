@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
 from api.auth import Caller
-from api.checks.disk import require_room
-from api.dependencies import Wired
-from api.http.conditional import unchanged
+from api.checks.disk import require_free_disk
+from api.dependencies import ServicesDep
+from api.http.conditional import not_modified
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
 from api.http.streaming import chunks, in_store
@@ -85,7 +85,7 @@ class CalibrationSetPage(BaseModel):
 
 
 def _found(
-    services: Wired,
+    services: ServicesDep,
     caller: Caller,
     set_id: Annotated[str, Path(description="The set's id.", examples=[SET_ID])],
 ) -> CalibrationSet:
@@ -107,7 +107,7 @@ def _not_found(set_id: str) -> Problem:
 @router.post(
     "",
     status_code=201,
-    dependencies=[Depends(require_room)],
+    dependencies=[Depends(require_free_disk)],
     openapi_extra={"requestBody": BODY},
     responses={
         200: {"model": CalibrationSetView, "description": "The same text was there already."},
@@ -117,7 +117,7 @@ def _not_found(set_id: str) -> Problem:
 async def upload_calibration_set(
     request: Request,
     response: Response,
-    services: Wired,
+    services: ServicesDep,
     caller: Caller,
     form: Declared,
     name: Annotated[
@@ -147,7 +147,7 @@ async def upload_calibration_set(
 
 @router.get("", responses=problems(422, 503))
 def list_calibration_sets(
-    services: Wired,
+    services: ServicesDep,
     caller: Caller,
     owner: Annotated[
         str | None,
@@ -181,7 +181,7 @@ def get_calibration_set(found: FoundSet) -> CalibrationSetView:
 )
 async def get_calibration_text(
     found: FoundSet,
-    services: Wired,
+    services: ServicesDep,
     if_none_match: Annotated[
         str | None, Header(description="ETag of the text that the client has.")
     ] = None,
@@ -192,7 +192,7 @@ async def get_calibration_text(
         "Content-Disposition": f'attachment; filename="{found.file}"',
         "ETag": f'"{found.sha256}"',
     }
-    if unchanged(if_none_match, headers["ETag"]):
+    if not_modified(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     headers["Content-Length"] = str(found.size)
     media_type = "application/x-ndjson" if found.format == "jsonl" else "text/plain"
@@ -212,7 +212,7 @@ def _open(found: CalibrationSet, services: Services) -> IO[bytes]:
 
 
 @router.delete("/{set_id}", status_code=204, responses=problems(404, 409, 503))
-async def delete_calibration_set(found: FoundSet, services: Wired) -> None:
+async def delete_calibration_set(found: FoundSet, services: ServicesDep) -> None:
     """Remove a set with its text, unless an unfinished job names it. Asked again: 404."""
     await in_store(_remove, found, services)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
-from api.dependencies import Wired
+from api.dependencies import ServicesDep
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
 from api.openapi import problems
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
 def _delivery(
     webhook: FoundWebhook,
-    services: Wired,
+    services: ServicesDep,
     delivery_id: Annotated[str, Path(description="The delivery's id.", examples=[DELIVERY_ID])],
 ) -> Delivery:
     well_formed = delivery_id.isascii() and delivery_id.replace("_", "").isalnum()
@@ -40,7 +40,7 @@ FoundDelivery = Annotated[Delivery, Depends(_delivery)]
 
 
 @router.post("/{webhook_id}/test", status_code=202, responses=problems(404, 409, 503))
-def send_test(webhook: FoundWebhook, services: Wired) -> DeliveryView:
+def send_test(webhook: FoundWebhook, services: ServicesDep) -> DeliveryView:
     """Send `webhook.test`, to see whether it arrives. The deliveries tell."""
     signatures_of(services)
     now = datetime.now(UTC).isoformat()
@@ -55,7 +55,7 @@ def send_test(webhook: FoundWebhook, services: Wired) -> DeliveryView:
 @router.get("/{webhook_id}/deliveries", responses=problems(404, 422, 503))
 def list_deliveries(
     webhook: FoundWebhook,
-    services: Wired,
+    services: ServicesDep,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> DeliveryPage:
@@ -77,7 +77,7 @@ def get_delivery(delivery: FoundDelivery) -> DeliveryDetail:
     status_code=202,
     responses=problems(404, 409, 503),
 )
-def redeliver(delivery: FoundDelivery, services: Wired) -> DeliveryView:
+def redeliver(delivery: FoundDelivery, services: ServicesDep) -> DeliveryView:
     """Send a message again, now, under the same `webhook-id`; tried as often as a new one."""
     signatures_of(services)
     again = Deliveries(services.engine).again(delivery)

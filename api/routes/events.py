@@ -19,10 +19,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from api.auth import Caller
-from api.dependencies import FoundStanding, Wired
+from api.dependencies import FoundStatus, ServicesDep
 from api.key_watch import KeyWatch
 from api.openapi import problems
-from api.schemas.job_status import standing
+from api.schemas.job_status import job_status
 from api.schemas.jobs import StatusView
 from api.services import Services
 from jobs.messages.progress import Entry
@@ -57,8 +57,8 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
     },
 )
 async def follow_job(
-    job: FoundStanding,
-    services: Wired,
+    job: FoundStatus,
+    services: ServicesDep,
     caller: Caller,
     last_event_id: Annotated[
         str | None,
@@ -115,8 +115,8 @@ async def _rest(
 
 
 def _state(services: Services, job_id: str) -> StatusView | None:
-    job = services.store.standing(job_id)
-    return None if job is None else standing(job, services.progress)
+    job = services.store.status_row(job_id)
+    return None if job is None else job_status(job, services.progress)
 
 
 def _sent(entry: Entry) -> ServerSentEvent:

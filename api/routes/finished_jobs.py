@@ -6,7 +6,7 @@ import structlog
 from fastapi import APIRouter, BackgroundTasks, Response
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.dependencies import FoundJob, Wired
+from api.dependencies import FoundJob, ServicesDep
 from api.http.problems import Problem
 from api.http.streaming import in_store
 from api.openapi import problems
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 @router.post("/{job_id}/retry", status_code=202, responses=problems(404, 409, 429, 503))
 def retry_job(
-    job: FoundJob, services: Wired, response: Response, later: BackgroundTasks
+    job: FoundJob, services: ServicesDep, response: Response, later: BackgroundTasks
 ) -> JobView:
     """Queue a failed or cancelled job again, with fresh attempts.
 
@@ -49,7 +49,7 @@ def retry_job(
 
 
 @router.delete("/{job_id}", status_code=204, responses=problems(404, 409, 503))
-async def delete_job(job: FoundJob, services: Wired) -> None:
+async def delete_job(job: FoundJob, services: ServicesDep) -> None:
     """Remove a job that is over, with its report and its files. Asked again: 404."""
     await in_store(_remove, job, services)
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 from sqlalchemy import text
 
-from api.dependencies import Wired
+from api.dependencies import ServicesDep
 from api.http.problems import KINDS, Problem
 from api.http.streaming import in_store
 from api.openapi import problems
@@ -52,7 +52,7 @@ async def get_health() -> Health:
 
 
 @router.get("/readyz", responses=problems(503))
-async def get_readiness(services: Wired) -> Readiness:
+async def get_readiness(services: ServicesDep) -> Readiness:
     """Database, Redis and artifacts answer."""
     return await in_store(_readiness, services)
 

@@ -9,18 +9,18 @@ import structlog
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
 
 from api.auth import Caller
-from api.checks.disk import require_room
+from api.checks.disk import require_free_disk
 from api.checks.positions import too_long
 from api.checks.sources import missing_sources, missing_uploads
-from api.dependencies import FoundJob, FoundStanding, Wired
-from api.http.conditional import unchanged
+from api.dependencies import FoundJob, FoundStatus, ServicesDep
+from api.http.conditional import not_modified
 from api.http.job_filters import Filtered
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
 from api.http.validation import summary
 from api.openapi import problems
 from api.schemas.examples import REPORT, answers
-from api.schemas.job_status import standing
+from api.schemas.job_status import job_status
 from api.schemas.jobs import JobPage, JobRequest, JobView, LayerList, StatusView
 from api.services import Services
 from jobs import request_id
@@ -48,12 +48,12 @@ def declared_json(request: Request) -> None:
 @router.post(
     "",
     status_code=202,
-    dependencies=[Depends(declared_json), Depends(require_room)],
+    dependencies=[Depends(declared_json), Depends(require_free_disk)],
     responses=problems(400, 413, 415, 422, 429, 503),
 )
 def post_job(
     body: JobRequest,
-    services: Wired,
+    services: ServicesDep,
     caller: Caller,
     response: Response,
     later: BackgroundTasks,
@@ -113,7 +113,7 @@ def dispatch(services: Services, job: Job) -> None:
 
 @router.get("", responses=problems(422, 503))
 def list_jobs(
-    services: Wired,
+    services: ServicesDep,
     caller: Caller,
     owner: Annotated[
         str | None,
@@ -153,31 +153,31 @@ def get_job(job: FoundJob) -> JobView:
     responses={304: {"description": "Nothing changed since the given ETag."}, **problems(404, 503)},
 )
 def get_status(
-    job: FoundStanding,
-    services: Wired,
+    job: FoundStatus,
+    services: ServicesDep,
     if_none_match: Annotated[
         str | None, Header(description="ETag of the answer that the client has.")
     ] = None,
 ) -> Response:
     """How far a job is: small, and cheap to poll."""
-    body = standing(job, services.progress).model_dump_json()
+    body = job_status(job, services.progress).model_dump_json()
     etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if not job.terminal:
         headers["Retry-After"] = str(POLL_SECONDS)
-    if unchanged(if_none_match, etag):
+    if not_modified(if_none_match, etag):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
 
 
 @router.get("/{job_id}/layers", responses=problems(404, 503))
-def get_layers(job: FoundJob, services: Wired) -> LayerList:
+def get_layers(job: FoundJob, services: ServicesDep) -> LayerList:
     """What was kept of each layer that is done, with its error."""
     return LayerList(items=services.store.layers(job.id))
 
 
 @router.get("/{job_id}/report", responses={**answers(REPORT), **problems(404, 409, 503)})
-def get_report(job: FoundJob, services: Wired) -> dict[str, Any]:
+def get_report(job: FoundJob, services: ServicesDep) -> dict[str, Any]:
     """The report of a succeeded job: sizes, layers, perplexity, provenance."""
     report = services.store.report(job.id)
     if report is None:
@@ -186,7 +186,7 @@ def get_report(job: FoundJob, services: Wired) -> dict[str, Any]:
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=problems(404, 409, 503))
-def cancel_job(job: FoundJob, services: Wired) -> JobView:
+def cancel_job(job: FoundJob, services: ServicesDep) -> JobView:
     """Stop a job. A running one is `cancelling` until its worker has stopped the engine."""
     now = services.store.request_cancel(job.id)
     if now is None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Response
 
 from api.auth import Caller
 from api.checks.disk import folders
-from api.dependencies import Wired
+from api.dependencies import ServicesDep
 from api.http.problems import Problem
 from api.openapi import problems
 from api.schemas.examples import METRICS
@@ -33,7 +33,9 @@ router = APIRouter(tags=["service"])
     },
 )
 def get_metrics(
-    services: Wired, caller: Caller, accept: Annotated[str, Header(include_in_schema=False)] = ""
+    services: ServicesDep,
+    caller: Caller,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Numbers for Prometheus. For admins, and those who have the token of metrics."""
     if not caller.admin:

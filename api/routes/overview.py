@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from api.auth import Caller
-from api.dependencies import Wired
+from api.dependencies import ServicesDep
 from api.openapi import problems
 from jobs.store.lists.counts import count_jobs
 
@@ -25,7 +25,7 @@ class Overview(BaseModel):
 
 
 @router.get("/overview", responses=problems(503))
-def get_overview(services: Wired, caller: Caller) -> Overview:
+def get_overview(services: ServicesDep, caller: Caller) -> Overview:
     """Whose key this is, and how many jobs are in each status."""
     counted = count_jobs(services.engine, caller.scope)
     return Overview(owner=caller.owner, admin=caller.admin, jobs=counted)

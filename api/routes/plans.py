@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from api.auth import Caller
 from api.checks import sandbox
 from api.checks.sources import missing_sources, missing_uploads
-from api.dependencies import Wired
+from api.dependencies import ServicesDep
 from api.http.problems import Problem
 from api.http.validation import summary
 from api.openapi import problems
@@ -49,7 +49,7 @@ _places = threading.BoundedSemaphore(AT_ONCE)
     dependencies=[Depends(declared_json)],
     responses={**answers(PLAN), **problems(400, 413, 415, 422, 503)},
 )
-def make_plan(body: JobRequest, services: Wired, caller: Caller) -> Outlook:
+def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> Outlook:
     """Plan a job, given as for `POST /jobs`, without running it.
 
     The model must lie on the API's machine: below its folder of models, or in its hub cache.

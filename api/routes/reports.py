@@ -10,7 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 
-from api.dependencies import FoundJob, Wired
+from api.dependencies import FoundJob, ServicesDep
 from api.openapi import problems
 from api.routes.artifacts import Asked, get_artifact
 
@@ -47,7 +47,7 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["artifacts"])
 )
 async def get_report_page(
     job: FoundJob,
-    services: Wired,
+    services: ServicesDep,
     request: Request,
     if_none_match: Annotated[
         str | None, Header(description="ETag of the page that the client has.")

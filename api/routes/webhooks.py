@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Response
 
 from api.auth import Caller
-from api.dependencies import Wired
+from api.dependencies import ServicesDep
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
 from api.http.validation import FieldError, summary
@@ -36,7 +36,7 @@ _CHECKS = threading.Semaphore(8)
 
 
 def _webhook(
-    services: Wired,
+    services: ServicesDep,
     caller: Caller,
     webhook_id: Annotated[str, Path(description="The webhook's id.", examples=[WEBHOOK_ID])],
 ) -> Webhook:
@@ -90,7 +90,7 @@ def signatures_of(services: Services) -> Signatures:
     responses=problems(400, 409, 413, 415, 422, 503),
 )
 def create_webhook(
-    body: WebhookRequest, services: Wired, caller: Caller, response: Response
+    body: WebhookRequest, services: ServicesDep, caller: Caller, response: Response
 ) -> WebhookWithSecret:
     """Have an address told when your jobs end. The answer holds the secret, this once."""
     signatures = signatures_of(services)
@@ -117,7 +117,7 @@ def create_webhook(
 
 @router.get("", responses=problems(422, 503))
 def list_webhooks(
-    services: Wired,
+    services: ServicesDep,
     caller: Caller,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -139,7 +139,9 @@ def get_webhook(webhook: FoundWebhook) -> WebhookView:
     dependencies=[Depends(declared_json)],
     responses=problems(400, 404, 413, 415, 422, 503),
 )
-def change_webhook(body: WebhookChange, webhook: FoundWebhook, services: Wired) -> WebhookView:
+def change_webhook(
+    body: WebhookChange, webhook: FoundWebhook, services: ServicesDep
+) -> WebhookView:
     """Change what is told, or whether. For another address make another webhook."""
     changed = Webhooks(services.engine).change(webhook.id, **body.model_dump(exclude_unset=True))
     if changed is None:
@@ -148,13 +150,13 @@ def change_webhook(body: WebhookChange, webhook: FoundWebhook, services: Wired) 
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=problems(404, 503))
-def delete_webhook(webhook: FoundWebhook, services: Wired) -> None:
+def delete_webhook(webhook: FoundWebhook, services: ServicesDep) -> None:
     """Remove a webhook with its log. Asked again: 404."""
     Webhooks(services.engine).remove(webhook.id)
 
 
 @router.post("/{webhook_id}/rotate", responses=problems(404, 409, 503))
-def rotate_secret(webhook: FoundWebhook, services: Wired) -> WebhookWithSecret:
+def rotate_secret(webhook: FoundWebhook, services: ServicesDep) -> WebhookWithSecret:
     """Give a webhook a new secret. For 24 hours messages are signed with the one before as well."""
     signatures = signatures_of(services)
     rotated = Webhooks(services.engine).rotate(webhook, signatures)

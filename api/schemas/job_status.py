@@ -5,10 +5,10 @@ from __future__ import annotations
 from api.schemas.jobs import StatusView
 from jobs.messages.progress import Progress, Snapshot
 from jobs.states import HELD, Status
-from jobs.store.records import Job, Standing
+from jobs.store.records import Job, StatusRow
 
 
-def standing(job: Job | Standing, progress: Progress) -> StatusView:
+def job_status(job: Job | StatusRow, progress: Progress) -> StatusView:
     """The status of a job.
 
     Redis is asked only about a job that a worker holds; without it the row alone answers.
@@ -34,7 +34,7 @@ def standing(job: Job | Standing, progress: Progress) -> StatusView:
     )
 
 
-def _percent(job: Job | Standing, snapshot: Snapshot | None) -> float:
+def _percent(job: Job | StatusRow, snapshot: Snapshot | None) -> float:
     if job.status == Status.SUCCEEDED:
         return 100.0
     if snapshot is not None:

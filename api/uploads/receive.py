@@ -18,11 +18,11 @@ from anyio.to_thread import run_sync
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
-from api.checks.disk import require_room
+from api.checks.disk import require_free_disk
 from api.http.problems import Problem
 from api.http.streaming import in_store
 from api.services import Services
-from api.uploads.spool import Incoming, sweep
+from api.uploads.spool import Spool, sweep
 from jobs.files.calibration_sets import (
     CalibrationSet,
     Content,
@@ -101,9 +101,9 @@ async def receive(
     root = services.settings.uploads_root
     with _one_of_few(owner), _told():
         await run_sync(sweep, root)
-        with await run_sync(Incoming, root, *text) as incoming:
-            content = await _take(request, services, incoming)
-            return await in_store(_keep, services, incoming, owner, name, content)
+        with await run_sync(Spool, root, *text) as spool:
+            content = await _take(request, services, spool)
+            return await in_store(_keep, services, spool, owner, name, content)
 
 
 @contextmanager
@@ -141,20 +141,20 @@ def _told() -> Iterator[None]:
         raise Problem("unavailable", detail, headers={**RETRY, **CLOSE}) from error
 
 
-async def _take(request: Request, services: Services, incoming: Incoming) -> Content:
+async def _take(request: Request, services: Services, spool: Spool) -> Content:
     held = bytearray()
     looked_at = 0
     async for chunk in _steadily(request):
         held += chunk
         if len(held) < PIECE_BYTES:
             continue
-        await run_sync(incoming.feed, bytes(held), limiter=_checkers())
+        await run_sync(spool.feed, bytes(held), limiter=_checkers())
         held.clear()
-        if incoming.size - looked_at >= LOOK_BYTES:
-            looked_at = incoming.size
-            await run_sync(require_room, services)
-    await run_sync(incoming.feed, bytes(held), limiter=_checkers())
-    return await run_sync(incoming.finish, limiter=_checkers())
+        if spool.size - looked_at >= LOOK_BYTES:
+            looked_at = spool.size
+            await run_sync(require_free_disk, services)
+    await run_sync(spool.feed, bytes(held), limiter=_checkers())
+    return await run_sync(spool.finish, limiter=_checkers())
 
 
 async def _steadily(request: Request) -> AsyncIterator[bytes]:
@@ -187,28 +187,28 @@ def _checkers() -> anyio.CapacityLimiter:
 
 
 def _keep(
-    services: Services, incoming: Incoming, owner: str, name: str, content: Content
+    services: Services, spool: Spool, owner: str, name: str, content: Content
 ) -> tuple[CalibrationSet, bool]:
     """Store the file, then show the set. See `jobs.files.calibration_sets` for the order."""
     sets, settings = services.calibration_sets, services.settings
-    require_room(services)
+    require_free_disk(services)
     most = Quota(settings.max_uploads_per_owner, settings.max_uploaded_bytes_per_owner)
     try:
-        twin = sets.reserve(incoming.id, owner, name, content, most)
+        twin = sets.reserve(spool.id, owner, name, content, most)
     except UploadQuotaReached as error:
         raise Problem("uploads-full", str(error)) from error
     if twin is not None:
         return twin, False
     kept: CalibrationSet | None = None
     try:
-        services.artifacts.put(prefix_of(incoming.id), incoming.folder)
-        kept = sets.publish(incoming.id)
+        services.artifacts.put(prefix_of(spool.id), spool.folder)
+        kept = sets.publish(spool.id)
     finally:
-        if kept is None or kept.id != incoming.id:
-            _discard(services, incoming.id)
+        if kept is None or kept.id != spool.id:
+            _discard(services, spool.id)
     if kept is None:
         raise Problem("unavailable", "the upload took too long to store", headers=RETRY)
-    return kept, kept.id == incoming.id
+    return kept, kept.id == spool.id
 
 
 def _discard(services: Services, set_id: str) -> None:

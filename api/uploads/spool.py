@@ -1,4 +1,4 @@
-"""`Incoming`: a text on its way in, checked and hashed as it grows in a file of the service's own.
+"""`Spool`: a text on its way in, checked and hashed as it grows in a file of the service's own.
 
     UPLOADS_ROOT/SET_ID/SET_ID.jsonl
 
@@ -23,7 +23,7 @@ ABANDONED_SECONDS = 600.0
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Incoming:
+class Spool:
     """One upload; a context manager that leaves nothing.
 
     Args:
@@ -51,7 +51,7 @@ class Incoming:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
-    def __enter__(self) -> Incoming:
+    def __enter__(self) -> Spool:
         return self
 
     def __exit__(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from slimgpt.checkpoints.checkpoint import Checkpoint
     from slimgpt.origins.roots import Roots
-    from slimgpt.tasks.harness_task import Quiz
+    from slimgpt.tasks.harness_task import HarnessTask
     from slimgpt.texts.tokenizer import Tokenizer
 
 DEFAULT_TEXT = "wikitext2"
@@ -74,10 +74,10 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
                 },
             }
         ).evaluation
-        sitting = Sitting(model_place(model), wanted, root, seq_len, max_tokens)
+        harness_run = HarnessRun(model_place(model), wanted, root, seq_len, max_tokens)
         result: Score | None = None
         with display:
-            for event in sitting.begin(device):
+            for event in harness_run.begin(device):
                 if isinstance(event, Score):
                     result = event
                 else:
@@ -122,7 +122,7 @@ class Score(Event):
 
 
 @dataclass(frozen=True)
-class Sitting:
+class HarnessRun:
     """A model before a text, and before tasks.
 
     Attributes:
@@ -165,14 +165,14 @@ class Sitting:
         model = resolve_model(self.model.name, roots, None)
         checkpoint = Checkpoint.open(model.folder)
         windows = self._windows(Tokenizer.load(model.folder), roots)
-        quizzes = prepare(self.wanted, roots)
+        harness_tasks = prepare(self.wanted, roots)
         yield StageFinished(stage="resolve", seconds=time.monotonic() - began)
         yield StageStarted(stage="evaluate")
         measured: dict[str, Any] = {}
         if windows is not None:
             measured = yield from self._perplexity(checkpoint, windows, chosen)
-        if quizzes:
-            measured["tasks"] = yield from _scores(quizzes, checkpoint, chosen)
+        if harness_tasks:
+            measured["tasks"] = yield from _scores(harness_tasks, checkpoint, chosen)
         yield Score(
             model=self.model.name,
             **measured,
@@ -210,7 +210,7 @@ class Sitting:
 
 
 def _scores(
-    quizzes: Sequence[Quiz], checkpoint: Checkpoint, device: torch.device
+    harness_tasks: Sequence[HarnessTask], checkpoint: Checkpoint, device: torch.device
 ) -> Generator[Event, None, list[TaskResult]]:
     """The tasks' rows of a model, which is loaded whole for them."""
     from slimgpt.checkpoints.output import whole_model
@@ -219,8 +219,8 @@ def _scores(
     with tempfile.TemporaryDirectory(prefix="slimgpt-eval-") as room:
         folder = whole_model.mirror(checkpoint, Path(room) / "model")
         candidate = Candidate("dense", folder, checkpoint.architecture, "")
-        steps = (0, sum(len(quiz.leaves) for quiz in quizzes))
-        rows = yield from ask(quizzes, candidate, Path(room) / "scores", device, steps)
+        steps = (0, sum(len(harness_task.leaves) for harness_task in harness_tasks))
+        rows = yield from ask(harness_tasks, candidate, Path(room) / "scores", device, steps)
     return [TaskResult.model_validate(asdict(row)) for row in rows]
 
 

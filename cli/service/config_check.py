@@ -54,14 +54,14 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Say what would keep the service from working; exit status 1 if anything would."""
-    findings = []
+    state = []
     for finding in _findings(home):
-        findings.append(finding)
+        state.append(finding)
         if not as_json:
             typer.echo(f"{'ok   ' if finding.ok else 'FAULT'}  {finding.part:<10} {finding.detail}")
     if as_json:
-        typer.echo(json.dumps({"items": [finding._asdict() for finding in findings]}))
-    if not all(finding.ok for finding in findings):
+        typer.echo(json.dumps({"items": [finding._asdict() for finding in state]}))
+    if not all(finding.ok for finding in state):
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""`Sample`: the newest answer of something that may be slow, hang or fail."""
+"""`CachedProbe`: the newest answer of something that may be slow, hang or fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class Sample(Generic[T]):
+class CachedProbe(Generic[T]):
     """Asks at most once in a while, one question at a time, and never waits long.
 
     Args:

@@ -14,7 +14,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from jobs.messages.queue import QUEUE
-from jobs.metrics.cached_probe import Sample
+from jobs.metrics.cached_probe import CachedProbe
 from jobs.store.lists.census import Census, take
 
 
@@ -27,8 +27,8 @@ class JobMetrics(Collector):
     """
 
     def __init__(self, engine: Engine, redis: Redis) -> None:
-        self._census = Sample("database", lambda: take(engine))
-        self._messages = Sample("redis", lambda: redis.llen(QUEUE))
+        self._census = CachedProbe("database", lambda: take(engine))
+        self._messages = CachedProbe("redis", lambda: redis.llen(QUEUE))
 
     def collect(self) -> Iterator[Metric]:
         """Ask both at once, and say what there is within seconds."""

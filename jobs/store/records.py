@@ -101,7 +101,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StatusRow:
     """How far a job is, as its row knows it: what is asked for again and again, and no more."""
 
     id: str

@@ -101,7 +101,7 @@ class Retention(Finished):
         return self._apply(statement.values(swept_epoch=leftover.epoch))
 
     def outdated(self, days: float) -> list[Job]:
-        """Some jobs that ended so long ago, of each kind of end the first; see `jobs.files.removal`."""
+        """Some jobs that ended so long ago, the first of each kind (`jobs.files.removal`)."""
         found: list[Job] = []
         for status in sorted(TERMINAL):  # each by itself goes along the index
             statement = (

@@ -37,7 +37,7 @@ from jobs.store.leases import touch
 from jobs.store.lists.cursors import InvalidCursor, make_cursor, read_cursor
 from jobs.store.lists.filters import Filter
 from jobs.store.quotas import require_within
-from jobs.store.records import Claim, Job, Layer, Page, Reaped, Renewal, Standing, new_job_id
+from jobs.store.records import Claim, Job, Layer, Page, Reaped, Renewal, StatusRow, new_job_id
 from jobs.store.repairs import Upkeep
 from jobs.store.tables import JOB_COLUMNS, JOBS, LAYERS, job_of, layer_of
 from slimgpt.spec.prune import PruneSpec
@@ -51,7 +51,7 @@ __all__ = [
     "Page",
     "Reaped",
     "Renewal",
-    "Standing",
+    "StatusRow",
     "Store",
 ]
 MAX_PAGE = 200
@@ -135,15 +135,15 @@ class Store(Upkeep):
         """The job, or None if there is none or it is another owner's."""
         return self._one(JOBS.c.id == job_id, *([] if owner is None else [JOBS.c.owner == owner]))
 
-    def standing(self, job_id: str, owner: str | None = None) -> Standing | None:
+    def status_row(self, job_id: str, owner: str | None = None) -> StatusRow | None:
         """How far the job is; None if there is none or it is another owner's."""
-        columns = [JOBS.c[field] for field in Standing.__dataclass_fields__]
+        columns = [JOBS.c[field] for field in StatusRow.__dataclass_fields__]
         where = [JOBS.c.id == job_id] + ([] if owner is None else [JOBS.c.owner == owner])
         with self._reading() as connection:
             row = connection.execute(select(*columns).where(*where)).mappings().one_or_none()
         if row is None:
             return None
-        return Standing(**{**row, "status": Status(row["status"])})
+        return StatusRow(**{**row, "status": Status(row["status"])})
 
     def report(self, job_id: str, owner: str | None = None) -> dict[str, Any] | None:
         """The report of a succeeded job; None while there is none."""

@@ -1,6 +1,6 @@
-"""The tables. `jobs` and `job_layers` are read and written through `jobs.store.store` only, `api_keys`
-through `jobs.store.keys`, `calibration_sets` through `jobs.files.calibration_sets`, `webhooks` and
-`webhook_deliveries` through `jobs.messages.webhooks`."""
+"""The tables, and who reads and writes them: `jobs` and `job_layers` `jobs.store.store` only,
+`api_keys` `jobs.store.keys`, `calibration_sets` `jobs.files.calibration_sets`, `webhooks` and
+`webhook_deliveries` `jobs.messages.webhooks`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from slimgpt.planning.plan import Wish
 
 
 @dataclass(frozen=True)
-class SurveyedLayer:
+class DenseLayer:
     """One layer of the dense model: input variances, and standardised scores of its units.
 
     Attributes:
@@ -37,7 +37,7 @@ class SurveyedLayer:
 
 
 @torch.no_grad()
-def dense_pass(stack: Stack, token_ids: Tensor, costs: Costs) -> Iterator[SurveyedLayer]:
+def dense_pass(stack: Stack, token_ids: Tensor, costs: Costs) -> Iterator[DenseLayer]:
     """Survey the dense model layer by layer.
 
     Args:
@@ -67,7 +67,7 @@ def dense_pass(stack: Stack, token_ids: Tensor, costs: Costs) -> Iterator[Survey
         groups = 1 if layer.head_unit == "kv_group" else layer.size.kv_heads
         heads = by_column.view(groups, layer.units, -1).mean(2).sort(dim=1).values.mean(0)
         channels = standardised(fluctuation(deep, variances.ffn)).sort().values
-        yield SurveyedLayer(variances, heads.cpu(), channels.cpu())
+        yield DenseLayer(variances, heads.cpu(), channels.cpu())
 
 
 def standardised(scores: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def standardised(scores: Tensor) -> Tensor:
     return (scores - scores.mean()) / scores.std().clamp_min(1e-30)
 
 
-def wishes(survey: list[SurveyedLayer], costs: Costs) -> Callable[[float], Wish]:
+def wishes(survey: list[DenseLayer], costs: Costs) -> Callable[[float], Wish]:
     """What leaves when the share x of all removable parameters goes, least scores first."""
     scores, weights, owners = [], [], []
     for index, (layer, cost) in enumerate(zip(survey, costs.layers, strict=True)):

@@ -22,7 +22,7 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 Call = dict[str, Any]
 
 
-class Surroundings:
+class OuterModules:
     """The stock model of a checkpoint without its layers.
 
     Args:

@@ -21,7 +21,7 @@ from slimgpt.checkpoints.output import modeling
 from slimgpt.errors import UnsupportedModelError
 from slimgpt.layers import surgery
 from slimgpt.layers.block import Block
-from slimgpt.layers.outer_modules import Surroundings
+from slimgpt.layers.outer_modules import OuterModules
 from slimgpt.machine.precision import DTYPES
 from slimgpt.planning.forecast import BATCH_TOKENS
 
@@ -58,7 +58,7 @@ class Stack:
         self.parallel = self.architecture.family.is_parallel(checkpoint.config)
         self._modeling = modeling.load(self.architecture.family)
         self._config = self._checked_config()
-        self._around = Surroundings(checkpoint, self._config, self._modeling, device)
+        self._around = OuterModules(checkpoint, self._config, self._modeling, device)
         self._calls: dict[tuple[str, torch.Size], dict[str, Any]] = {}
 
     def read_layer(self, index: int) -> dict[str, Tensor]:

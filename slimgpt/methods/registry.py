@@ -14,7 +14,7 @@ METHODS: dict[Method, Callable[[Problem, Settings], Solution]] = {
     "wanda-sp": baselines.wanda_sp,
     "flap": baselines.flap,
 }
-SURVEYING: frozenset[Method] = frozenset({"flap"})  # need a pass over the dense model before
+NEED_DENSE_PASS: frozenset[Method] = frozenset({"flap"})  # need a pass over the dense model before
 
 
 def of(spec: PruneSpec) -> Prune:

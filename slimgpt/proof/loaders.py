@@ -17,7 +17,7 @@ import transformers
 
 from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.machine.precision import DTYPES
-from slimgpt.proof.processes.vllm_timing import Room
+from slimgpt.proof.processes.vllm_timing import MemoryBudget
 from slimgpt.spec.prune import InferenceSpec
 
 ROOM = 1.25  # weights, and the activations of a batch
@@ -92,9 +92,9 @@ def _transformers_bytes(model: Model, spec: InferenceSpec) -> int:
     return round(model.weights_bytes * ROOM)
 
 
-def room(model: Model, spec: InferenceSpec) -> Room:
+def room(model: Model, spec: InferenceSpec) -> MemoryBudget:
     """What vLLM needs for a model and the largest ask of it."""
-    return Room(
+    return MemoryBudget(
         batch=max(spec.batch_sizes),
         tokens=spec.prompt_tokens + spec.new_tokens,
         cache_bytes=_cache_bytes(model.architecture, spec),

@@ -1,8 +1,9 @@
 """What generation costs: dense, pruned and recovered model timed in turn on this machine.
 
-Each model sits in a process of its own (`slimgpt.proof.processes.transformers_timing`, `slimgpt.proof.processes.vllm_timing`). In every
-round each is asked once, so that a machine that is busy for a while is busy for all of them; the
-first rounds only warm up. The loaders come one after the other.
+Each model sits in a process of its own (`slimgpt.proof.processes.transformers_timing`,
+`slimgpt.proof.processes.vllm_timing`). In every round each is asked once, so that a machine that is
+busy for a while is busy for all of them; the first rounds only warm up. The loaders come one after
+the other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from slimgpt.events import Event, Latency, ModelName, Progress, Warned
 from slimgpt.proof import loaders
 from slimgpt.proof.loaders import Loader, Model
-from slimgpt.proof.processes.transformers_timing import Ask, Told
+from slimgpt.proof.processes.transformers_timing import GenerationRequest, GenerationTiming
 from slimgpt.spec.prune import InferenceSpec
 
 __all__ = ["Model", "Stopwatch", "StopwatchStopped", "measure", "summarise"]
@@ -62,7 +63,7 @@ class Stopwatch:
         with self._process, self._said:
             pass
 
-    def ask(self, ask: Ask) -> Told:
+    def ask(self, ask: GenerationRequest) -> GenerationTiming:
         """Have it generate once.
 
         Raises:
@@ -79,7 +80,7 @@ class Stopwatch:
             line = ""
         if not line:
             raise StopwatchStopped(self._last_words())
-        return Told.model_validate_json(line)
+        return GenerationTiming.model_validate_json(line)
 
     def _last_words(self) -> str:
         status = self._process.wait()
@@ -127,7 +128,7 @@ def _in_turn(
             for name, model in models.items()
         }
         for batch in spec.batch_sizes:
-            told: dict[ModelName, list[Told]] = {name: [] for name in models}
+            told: dict[ModelName, list[GenerationTiming]] = {name: [] for name in models}
             try:
                 for name in _turns(list(models), spec):
                     what = f"timing by {loader.name}, batch {batch}, {name}"
@@ -146,7 +147,7 @@ def summarise(
     model: Model,
     spec: InferenceSpec,
     batch: int,
-    told: Sequence[Told],
+    told: Sequence[GenerationTiming],
     loader: str,
 ) -> Latency:
     """Medians, and as the spread the range that nine of ten rounds lay in."""
@@ -182,8 +183,10 @@ def _turns(group: Sequence[ModelName], spec: InferenceSpec) -> Iterator[ModelNam
         yield from group
 
 
-def _ask(spec: InferenceSpec, batch: int) -> Ask:
-    return Ask(batch=batch, prompt_tokens=spec.prompt_tokens, new_tokens=spec.new_tokens)
+def _ask(spec: InferenceSpec, batch: int) -> GenerationRequest:
+    return GenerationRequest(
+        batch=batch, prompt_tokens=spec.prompt_tokens, new_tokens=spec.new_tokens
+    )
 
 
 def _fit_together(

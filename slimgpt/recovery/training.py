@@ -43,7 +43,7 @@ class Course:
     """
 
     learned: list[Tokens]
-    exams: dict[str, list[Tokens]]
+    evaluation_sets: dict[str, list[Tokens]]
     pad: int = 0
 
     def collate(self, batch: list[Tokens]) -> dict[str, Tensor]:
@@ -124,7 +124,7 @@ def arguments(spec: RecoverySpec, course: Course, folder: Path, device: torch.de
         gradient_accumulation_steps=spec.batch_size // micro,
         bf16=device.type == "cuda" and torch.cuda.is_bf16_supported(),
         use_cpu=device.type == "cpu",
-        eval_strategy="steps" if course.exams else "no",
+        eval_strategy="steps" if course.evaluation_sets else "no",
         eval_steps=max(1, steps // MEASUREMENTS),
         prediction_loss_only=True,
         save_strategy="steps",

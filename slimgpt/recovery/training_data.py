@@ -23,7 +23,7 @@ MOST_HELD_OUT = 200
 
 
 @dataclass
-class Material:
+class TrainingData:
     """Sequences of tokens, and what became of the rows.
 
     Attributes:
@@ -65,8 +65,8 @@ class Material:
 
 
 def gather(
-    spec: RecoverySpec, tokenizer: Tokenizer, exams: Iterable[Sequence[int]], roots: Roots
-) -> Material:
+    spec: RecoverySpec, tokenizer: Tokenizer, evaluation_sets: Iterable[Sequence[int]], roots: Roots
+) -> TrainingData:
     """Read the rows in a seeded order and make sequences of them.
 
     Args:
@@ -84,36 +84,36 @@ def gather(
         text_field=spec.text_field,
         roots=roots,
     )
-    material, seen = Material(rows.description), Seen(exams)
+    training_data, seen = TrainingData(rows.description), Seen(evaluation_sets)
     wanted = len(rows) if spec.samples is None else spec.samples
     aside = min(MOST_HELD_OUT, len(rows) // HELD_OUT_SHARE, max(1, wanted // 2))
     for index in shuffled(len(rows), Random(spec.seed)):
-        if len(material.held_out) < aside:
-            place = material.held_out
+        if len(training_data.held_out) < aside:
+            place = training_data.held_out
         elif wanted:
-            place, wanted = material.learned, wanted - 1
+            place, wanted = training_data.learned, wanted - 1
         else:
             break
         lesson = rows[index]
-        material.rows += 1
+        training_data.rows += 1
         if not lesson:
-            material.unanswered += 1
+            training_data.unanswered += 1
             continue
         tokens = list(tokens_of(lesson, tokenizer, spec.sequence_length))
         if not tokens:
-            material.too_long += 1
+            training_data.too_long += 1
         elif seen.shares([token for one in tokens for token in one.input_ids]):
-            material.overlapping += 1
+            training_data.overlapping += 1
         else:
             place += tokens
-    if not material.learned:
-        raise _nothing(material, spec)
-    return material
+    if not training_data.learned:
+        raise _nothing(training_data, spec)
+    return training_data
 
 
-def _nothing(material: Material, spec: RecoverySpec) -> CalibrationError:
-    why = f": {material.left_out}" if material.left_out else ""
+def _nothing(training_data: TrainingData, spec: RecoverySpec) -> CalibrationError:
+    why = f": {training_data.left_out}" if training_data.left_out else ""
     return CalibrationError(
-        f"recovery: {spec.source} leaves nothing to learn from {material.rows:,} rows{why}",
+        f"recovery: {spec.source} leaves nothing to learn from {training_data.rows:,} rows{why}",
         hint="give rows with `instruction` and `output`, with `messages`, or with `text`",
     )

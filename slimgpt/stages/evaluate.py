@@ -14,58 +14,60 @@ from slimgpt.layers import drift
 from slimgpt.proof import timing
 from slimgpt.report import verdict
 from slimgpt.stages import perplexity, tasks
-from slimgpt.stages.state import Findings
+from slimgpt.stages.state import ModelState
 
 WHOLE = "whole"
 
 
-def measure(findings: Findings, workdir: Path, first: Findings) -> Generator[Event, None, None]:
+def measure(state: ModelState, workdir: Path, first: ModelState) -> Generator[Event, None, None]:
     """Measure the models, and decide what is published; say so where recovery made it worse.
 
     Args:
-        first: of the sweep's models, whose measures of the dense one are taken over; `findings`
+        first: of the sweep's models, whose measures of the dense one are taken over; `state`
             itself where it is the first.
     """
-    models, taken = findings.models, findings.intake
-    findings.perplexity = yield from perplexity.evaluate(taken.exams, models, first.perplexity)
+    models, taken = state.models, state.inputs
+    state.perplexity = yield from perplexity.evaluate(
+        taken.evaluation_sets, models, first.perplexity
+    )
     for name in [name for name in models if name != "dense"]:
         for one in drift.measure(models["dense"], models[name], taken.calibration.input_ids):
-            findings.drift.append({"model": name, **asdict(one)})
-    yield from _measure_whole(findings, workdir, first)
-    curves = None if findings.recovery is None else findings.recovery.curves
-    findings.verdict = verdict.of(findings.spec, findings.plan, findings.perplexity, curves)
-    if findings.verdict.worse:
-        yield Warned(message=findings.verdict.line)
+            state.drift.append({"model": name, **asdict(one)})
+    yield from _measure_whole(state, workdir, first)
+    curves = None if state.recovery is None else state.recovery.curves
+    state.verdict = verdict.of(state.spec, state.plan, state.perplexity, curves)
+    if state.verdict.worse:
+        yield Warned(message=state.verdict.line)
 
 
 def _measure_whole(
-    findings: Findings, workdir: Path, first: Findings
+    state: ModelState, workdir: Path, first: ModelState
 ) -> Generator[Event, None, None]:
     """What takes whole models: tasks and timing."""
-    wanted, quizzes = findings.spec.evaluation.inference, findings.intake.quizzes
-    if wanted is None and not quizzes:
+    wanted, harness_tasks = state.spec.evaluation.inference, state.inputs.harness_tasks
+    if wanted is None and not harness_tasks:
         return
-    with _whole_models(findings, workdir / WHOLE) as folders:
-        if quizzes:
-            candidates = _candidates(findings, folders, first)
-            asking = tasks.examine(quizzes, candidates, workdir, findings.device)
-            findings.tasks = yield from asking
+    with _whole_models(state, workdir / WHOLE) as folders:
+        if harness_tasks:
+            candidates = _candidates(state, folders, first)
+            asking = tasks.examine(harness_tasks, candidates, workdir, state.device)
+            state.tasks = yield from asking
         if wanted is not None:
-            findings.inference = yield from timing.measure(wanted, folders, findings.device)
+            state.inference = yield from timing.measure(wanted, folders, state.device)
 
 
 def _candidates(
-    findings: Findings, models: Mapping[ModelName, timing.Model], first: Findings
+    state: ModelState, models: Mapping[ModelName, timing.Model], first: ModelState
 ) -> list[tasks.Candidate]:
     """The models, each with a mark by which its answers are found again.
 
     So an interrupted evaluation goes on, and the dense model is asked once for all of a sweep.
     """
-    trained = "" if findings.recovery is None else findings.recovery.folder.name
+    trained = "" if state.recovery is None else state.recovery.folder.name
     marks: dict[ModelName, str] = {
         "dense": f"{first.mark} dense",
-        "pruned": f"{findings.mark} pruned",
-        "recovered": f"{findings.mark} recovered {trained}",
+        "pruned": f"{state.mark} pruned",
+        "recovered": f"{state.mark} recovered {trained}",
     }
     return [
         tasks.Candidate(name, model.folder, model.architecture, marks[name])
@@ -74,16 +76,16 @@ def _candidates(
 
 
 @contextmanager
-def _whole_models(findings: Findings, folder: Path) -> Iterator[dict[ModelName, timing.Model]]:
+def _whole_models(state: ModelState, folder: Path) -> Iterator[dict[ModelName, timing.Model]]:
     """The models in folders of their own, as long as they are needed."""
-    checkpoint, sizes = findings.intake.checkpoint, findings.plan.after
+    checkpoint, sizes = state.inputs.checkpoint, state.plan.after
     try:
         folders: dict[ModelName, Path] = {
             "dense": whole_model.mirror(checkpoint, folder / "dense"),
-            "pruned": whole_model.place(findings.partial, checkpoint, sizes, folder / "pruned"),
+            "pruned": whole_model.place(state.partial, checkpoint, sizes, folder / "pruned"),
         }
-        if findings.recovery is not None:
-            recovered = findings.recovery.partial
+        if state.recovery is not None:
+            recovered = state.recovery.partial
             folders["recovered"] = whole_model.place(
                 recovered, checkpoint, sizes, folder / "recovered"
             )

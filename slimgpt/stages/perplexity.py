@@ -7,11 +7,13 @@ from collections.abc import Generator, Mapping, Sequence
 from slimgpt.events import Event, ModelName, Perplexity, Progress
 from slimgpt.layers import perplexity
 from slimgpt.layers.stack import Stack
-from slimgpt.stages.resolve import Exam
+from slimgpt.stages.resolve import EvaluationSet
 
 
 def evaluate(
-    exams: Sequence[Exam], models: Mapping[ModelName, Stack], known: Sequence[Perplexity] = ()
+    evaluation_sets: Sequence[EvaluationSet],
+    models: Mapping[ModelName, Stack],
+    known: Sequence[Perplexity] = (),
 ) -> Generator[Event, None, list[Perplexity]]:
     """Perplexity of the models on every exam.
 
@@ -23,23 +25,23 @@ def evaluate(
         NumericalError: a likelihood is not finite.
     """
     layers = models["dense"].architecture.layers
-    total, before = len(models) * len(exams) * layers, 0
+    total, before = len(models) * len(evaluation_sets) * layers, 0
     results: list[Perplexity] = []
-    for number, exam in enumerate(exams):
+    for number, evaluation_set in enumerate(evaluation_sets):
         values: dict[ModelName, float] = {"dense": known[number].dense} if known else {}
         before += layers * len(values)
         for name, stack in models.items():
             if name in values:
                 continue
-            measured = perplexity.measure(stack, exam.windows)
-            what = f"{exam.text}, {exam.length} tokens, {name}"
+            measured = perplexity.measure(stack, evaluation_set.windows)
+            what = f"{evaluation_set.text}, {evaluation_set.length} tokens, {name}"
             values[name] = yield from _watched(measured, before, total, what)
             before += layers
         result = Perplexity(
-            text=exam.text,
-            protocol=exam.protocol,
-            sequence_length=exam.length,
-            tokens=exam.windows.shape[0] * (exam.length - 1),
+            text=evaluation_set.text,
+            protocol=evaluation_set.protocol,
+            sequence_length=evaluation_set.length,
+            tokens=evaluation_set.windows.shape[0] * (evaluation_set.length - 1),
             **values,
         )
         results.append(result)

@@ -15,7 +15,7 @@ from slimgpt.methods import registry as methods
 from slimgpt.planning import forecast, plan
 from slimgpt.planning.plan import Plan
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.stages.resolve import Intake
+from slimgpt.stages.resolve import JobInputs
 
 
 @dataclass(frozen=True)
@@ -28,24 +28,24 @@ class Decided:
 
 
 def decide(
-    spec: PruneSpec, intake: Intake, device: torch.device
+    spec: PruneSpec, inputs: JobInputs, device: torch.device
 ) -> Generator[Event, None, Decided]:
     """Make the plan; survey the dense model first where the method chooses by scores.
 
     Raises:
         UnreachableTargetError, SpecError: no legal plan meets the target.
     """
-    costs = forecast.costs_of(intake.checkpoint, spec)
+    costs = forecast.costs_of(inputs.checkpoint, spec)
     made = plan.make(spec, costs)
     variances = None
-    if spec.method in methods.SURVEYING:
-        surveyed = []
-        stack = Stack(intake.checkpoint, device)
-        for layer in dense_pass.dense_pass(stack, intake.calibration.input_ids, costs):
-            surveyed.append(layer)
-            done, total = len(surveyed), len(costs.layers)
+    if spec.method in methods.NEED_DENSE_PASS:
+        dense_layers = []
+        stack = Stack(inputs.checkpoint, device)
+        for layer in dense_pass.dense_pass(stack, inputs.calibration.input_ids, costs):
+            dense_layers.append(layer)
+            done, total = len(dense_layers), len(costs.layers)
             yield Progress(stage="plan", done=done, total=total, what="survey of the dense model")
-        variances = tuple(layer.variances for layer in surveyed)
+        variances = tuple(layer.variances for layer in dense_layers)
         if spec.schedule.shape == "global":
-            made = plan.fit(dense_pass.wishes(surveyed, costs), spec, costs)
-    return Decided(made, variances, forecast.layer_parameters(intake.checkpoint, made, spec))
+            made = plan.fit(dense_pass.wishes(dense_layers, costs), spec, costs)
+    return Decided(made, variances, forecast.layer_parameters(inputs.checkpoint, made, spec))

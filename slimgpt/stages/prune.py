@@ -17,13 +17,13 @@ from slimgpt.methods import registry as methods
 from slimgpt.planning.plan import Plan
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.plan import Decided
-from slimgpt.stages.resolve import Intake
+from slimgpt.stages.resolve import JobInputs
 
 
 @torch.no_grad()
 def prune(
     spec: PruneSpec,
-    intake: Intake,
+    inputs: JobInputs,
     decided: Decided,
     partial: PartialCheckpoint,
     device: torch.device,
@@ -37,9 +37,9 @@ def prune(
         NumericalError: a layer cannot be solved; finished layers stay for a resume.
     """
     records: list[dict[str, Any]] = list(partial.finished())
-    dense = Stack(intake.checkpoint, device)
-    done = pruned_stack(intake.checkpoint, decided.plan, partial, device)
-    batches = dense.embed(intake.calibration.input_ids)
+    dense = Stack(inputs.checkpoint, device)
+    done = pruned_stack(inputs.checkpoint, decided.plan, partial, device)
+    batches = dense.embed(inputs.calibration.input_ids)
     method = methods.of(spec)
     for index, target in enumerate(decided.plan.after):
         if index < len(records):

@@ -25,9 +25,9 @@ from slimgpt.events import Event, Loss, Progress
 from slimgpt.machine import disk
 from slimgpt.planning.plan import Plan
 from slimgpt.recovery import peft_model, training
-from slimgpt.recovery.training_data import Material
+from slimgpt.recovery.training_data import TrainingData
 from slimgpt.spec.prune import PruneSpec, RecoverySpec
-from slimgpt.stages.resolve import Intake
+from slimgpt.stages.resolve import JobInputs
 from slimgpt.texts.instructions import Tokens
 
 PREFIX = "recovery-"
@@ -51,12 +51,12 @@ class Recovery:
     folder: Path
     curves: list[Loss]
     trainable: int
-    material: Material
+    training_data: TrainingData
 
 
 def recover(
     spec: PruneSpec,
-    intake: Intake,
+    inputs: JobInputs,
     plan: Plan,
     partial: PartialCheckpoint,
     workdir: Path,
@@ -73,17 +73,17 @@ def recover(
         StorageError: the disk is full.
     """
     assert spec.recovery is not None
-    assert intake.material is not None
-    mark = _mark(partial.fingerprint, spec.recovery, intake.material)
+    assert inputs.training_data is not None
+    mark = _mark(partial.fingerprint, spec.recovery, inputs.training_data)
     folder = workdir / (PREFIX + mark[:16])
     folder.mkdir(parents=True, exist_ok=True)
-    architecture = intake.checkpoint.architecture
+    architecture = inputs.checkpoint.architecture
     recovered = PartialCheckpoint(folder / "layers", mark, architecture)
     curves = folder / "curves.json"
     if not curves.exists():
         yield Progress(stage="recover", done=0, total=1, what="loading the pruned model")
-        whole.place(partial, intake.checkpoint, plan.after, folder / peft_model.BASE)
-        model, told = yield from _trained(spec.recovery, intake, folder, device)
+        whole.place(partial, inputs.checkpoint, plan.after, folder / peft_model.BASE)
+        model, told = yield from _trained(spec.recovery, inputs, folder, device)
         records = partial.finished()
         family, count = architecture.family, architecture.layers
         for index, tensors in enumerate(peft_model.merged_layers(model, family, count)):
@@ -91,7 +91,7 @@ def recover(
         disk.write_text(curves, json.dumps(told, allow_nan=False))
     told = json.loads(curves.read_bytes())
     points = [Loss.model_validate(point) for point in told["points"]]
-    return Recovery(recovered, folder, points, told["trainable"], intake.material)
+    return Recovery(recovered, folder, points, told["trainable"], inputs.training_data)
 
 
 def discard(workdir: Path) -> None:
@@ -100,20 +100,20 @@ def discard(workdir: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _mark(job: str, recovery: RecoverySpec, material: Material) -> str:
+def _mark(job: str, recovery: RecoverySpec, training_data: TrainingData) -> str:
     told = {
         "job": job,
         "recovery": recovery.model_dump(mode="json", exclude={"publish"}),
-        "material": material.sha256,
+        "material": training_data.sha256,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _trained(
-    recovery: RecoverySpec, intake: Intake, folder: Path, device: torch.device
+    recovery: RecoverySpec, inputs: JobInputs, folder: Path, device: torch.device
 ) -> Generator[Event, None, tuple[Any, dict[str, Any]]]:
     """The model with its trained adapters, which are on the disk as well, and the curves."""
-    architecture = intake.checkpoint.architecture
+    architecture = inputs.checkpoint.architecture
     family, dtype = architecture.family, architecture.dtype
     base = whole.load(folder / peft_model.BASE, family, dtype, device)
     if device.type == "cuda":
@@ -121,16 +121,16 @@ def _trained(
     model = peft_model.with_adapters(base, recovery, family)
     teacher = None
     if recovery.method == "distillation":
-        dense = intake.teacher or intake.checkpoint
+        dense = inputs.teacher or inputs.checkpoint
         mirror, theirs = whole.mirror(dense, folder / "dense"), dense.architecture
         teacher = whole.load(mirror, theirs.family, theirs.dtype, device)
-    course = _course(intake)
+    course = _course(inputs)
     snapshots = folder / "training"
     trainer = training.Teaching(
         model=model,
         args=training.arguments(recovery, course, snapshots, device),
         train_dataset=course.learned,
-        eval_dataset=course.exams or None,
+        eval_dataset=course.evaluation_sets or None,
         data_collator=course.collate,
         teacher=teacher,
         temperature=recovery.temperature,
@@ -143,14 +143,14 @@ def _trained(
     }
 
 
-def _course(intake: Intake) -> training.Course:
-    assert intake.material is not None
-    exams = {training.LESSONS: intake.material.held_out}
-    if intake.exams:
-        windows = intake.exams[0].windows[:MOST_WINDOWS].tolist()
-        exams[training.TEXT] = [Tokens(window, window) for window in windows]
-    kept = {name: sequences for name, sequences in exams.items() if sequences}
-    return training.Course(intake.material.learned, kept, pad=intake.end_token or 0)
+def _course(inputs: JobInputs) -> training.Course:
+    assert inputs.training_data is not None
+    evaluation_sets = {training.LESSONS: inputs.training_data.held_out}
+    if inputs.evaluation_sets:
+        windows = inputs.evaluation_sets[0].windows[:MOST_WINDOWS].tolist()
+        evaluation_sets[training.TEXT] = [Tokens(window, window) for window in windows]
+    kept = {name: sequences for name, sequences in evaluation_sets.items() if sequences}
+    return training.Course(inputs.training_data.learned, kept, pad=inputs.end_token or 0)
 
 
 def _usable(snapshots: Path) -> bool:

@@ -19,10 +19,10 @@ from slimgpt.layers.stack import Stack
 from slimgpt.origins.resolve import ResolvedModel, resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
-from slimgpt.recovery.training_data import Material, gather
+from slimgpt.recovery.training_data import TrainingData, gather
 from slimgpt.spec.prune import HELD_OUT, PruneSpec
 from slimgpt.tasks.harness_run import require_prefix
-from slimgpt.tasks.harness_task import Quiz, prepare
+from slimgpt.tasks.harness_task import HarnessTask, prepare
 from slimgpt.texts import calibration, windows
 from slimgpt.texts import sources as texts
 from slimgpt.texts.calibration import Calibration
@@ -34,7 +34,7 @@ HELD_OUT_TOKENS = 16384
 
 
 @dataclass(frozen=True)
-class Exam:
+class EvaluationSet:
     """One text under one protocol.
 
     Attributes:
@@ -52,23 +52,23 @@ class Exam:
 
 
 @dataclass(frozen=True)
-class Intake:
+class JobInputs:
     """A job's inputs, checked."""
 
     model: ResolvedModel
     checkpoint: Checkpoint
     calibration: Calibration
-    exams: tuple[Exam, ...]
-    material: Material | None = None
+    evaluation_sets: tuple[EvaluationSet, ...]
+    training_data: TrainingData | None = None
     """What recovery learns from; None: there is no recovery."""
     end_token: int | None = None
     teacher: Checkpoint | None = None
     """Whom a distillation learns from; None: the checkpoint itself."""
-    quizzes: tuple[Quiz, ...] = ()
+    harness_tasks: tuple[HarnessTask, ...] = ()
     """The tasks that the models are asked."""
 
 
-def take_in(spec: PruneSpec, roots: Roots) -> Generator[Event, None, Intake]:
+def take_in(spec: PruneSpec, roots: Roots) -> Generator[Event, None, JobInputs]:
     """Resolve the model, draw the calibration tokens, cut the evaluation windows.
 
     Raises:
@@ -84,29 +84,35 @@ def take_in(spec: PruneSpec, roots: Roots) -> Generator[Event, None, Intake]:
     for point in spec.points:
         forecast.make(checkpoint, point)  # a target out of reach is refused before any text is read
     tokenizer = Tokenizer.load(model.folder)
-    quizzes: tuple[Quiz, ...] = ()
+    harness_tasks: tuple[HarnessTask, ...] = ()
     if spec.evaluation.tasks:
         yield Progress(stage="resolve", done=0, total=steps, what="tasks")
         require_prefix(tokenizer.inner)
-        quizzes = prepare(spec.evaluation, roots)
+        harness_tasks = prepare(spec.evaluation, roots)
     yield Progress(stage="resolve", done=1, total=steps, what="calibration text")
     if (timed := spec.evaluation.inference) is not None:
         tokenizer.check_length(timed.prompt_tokens + timed.new_tokens)
     drawn = draw(spec, tokenizer, roots)
     yield Progress(stage="resolve", done=2, total=steps, what="evaluation text")
-    exams = yield from examine(spec, tokenizer, drawn, roots)
-    yield from overlaps(drawn, exams)
-    material = None
+    evaluation_sets = yield from examine(spec, tokenizer, drawn, roots)
+    yield from overlaps(drawn, evaluation_sets)
+    training_data = None
     if spec.recovery is not None:
         yield Progress(stage="resolve", done=3, total=steps, what="recovery text")
-        asked = [window for exam in exams for window in exam.windows.tolist()]
-        material = gather(spec.recovery, tokenizer, asked, roots)
-        if material.left_out:
-            yield Warned(message=f"recovery leaves out rows: {material.left_out}")
+        asked = [
+            window
+            for evaluation_set in evaluation_sets
+            for window in evaluation_set.windows.tolist()
+        ]
+        training_data = gather(spec.recovery, tokenizer, asked, roots)
+        if training_data.left_out:
+            yield Warned(message=f"recovery leaves out rows: {training_data.left_out}")
     yield Progress(stage="resolve", done=steps, total=steps)
     teacher = _teacher(spec, checkpoint, roots)
     end = tokenizer.end
-    return Intake(model, checkpoint, drawn, tuple(exams), material, end, teacher, quizzes)
+    return JobInputs(
+        model, checkpoint, drawn, tuple(evaluation_sets), training_data, end, teacher, harness_tasks
+    )
 
 
 def _opened(model: ResolvedModel, roots: Roots) -> Checkpoint:
@@ -157,9 +163,9 @@ def draw(spec: PruneSpec, tokenizer: Tokenizer, roots: Roots) -> Calibration:
 
 def examine(
     spec: PruneSpec, tokenizer: Tokenizer, drawn: Calibration, roots: Roots
-) -> Generator[Event, None, list[Exam]]:
+) -> Generator[Event, None, list[EvaluationSet]]:
     """The evaluation windows of every text at every length."""
-    exams: list[Exam] = []
+    evaluation_sets: list[EvaluationSet] = []
     for text in spec.evaluation.texts:
         if text == HELD_OUT and not len(drawn.held_out):
             message = (
@@ -170,35 +176,36 @@ def examine(
         content = None if text == HELD_OUT else texts.evaluation_text(text, roots)
         for length in spec.evaluation.sequence_lengths:
             if content is None:
-                exam = _held_out(drawn.held_out, length, spec.evaluation.max_tokens)
-                if exam.length < length:
-                    message = f"held-out windows have {exam.length} tokens, not {length}"
+                evaluation_set = _held_out(drawn.held_out, length, spec.evaluation.max_tokens)
+                if evaluation_set.length < length:
+                    message = f"held-out windows have {evaluation_set.length} tokens, not {length}"
                     yield Warned(message=message)
             else:
                 most = spec.evaluation.max_tokens
                 cut = windows.windows(content, tokenizer, length, most, f"evaluation text {text}")
-                exam = Exam(text, windows.protocol(text, length, most), cut)
-            exams.append(exam)
-    return exams
+                evaluation_set = EvaluationSet(text, windows.protocol(text, length, most), cut)
+            evaluation_sets.append(evaluation_set)
+    return evaluation_sets
 
 
-def overlaps(drawn: Calibration, exams: Sequence[Exam]) -> Iterator[Warned]:
+def overlaps(drawn: Calibration, evaluation_sets: Sequence[EvaluationSet]) -> Iterator[Warned]:
     """Warn of every exam that asks for text which calibration has seen."""
-    if not exams:
+    if not evaluation_sets:
         return
     seen = Seen(drawn.input_ids.numpy())
-    for exam in exams:
+    for evaluation_set in evaluation_sets:
         # Windows follow one another in the text: a run may go over the edge between two.
-        covered = seen.covers(exam.windows.flatten().tolist()).reshape(exam.windows.shape)
+        windows, length = evaluation_set.windows, evaluation_set.length
+        covered = seen.covers(windows.flatten().tolist()).reshape(windows.shape)
         if count := int(covered.any(axis=1).sum()):
             yield Warned(
-                message=f"evaluation on {exam.text}: {count:,} of {len(covered):,} windows of "
-                f"{exam.length} tokens share {RUN} tokens in a row or more with the calibration "
-                "text, which favours the pruned model"
+                message=f"evaluation on {evaluation_set.text}: {count:,} of {len(covered):,} "
+                f"windows of {length} tokens share {RUN} tokens in a row or more with the "
+                "calibration text, which favours the pruned model"
             )
 
 
-def _held_out(held_out: Tensor, length: int, most: int | None) -> Exam:
+def _held_out(held_out: Tensor, length: int, most: int | None) -> EvaluationSet:
     """Held-out calibration windows (n, seq) cut to `length` tokens, or left as long as they are.
 
     Args:
@@ -210,4 +217,4 @@ def _held_out(held_out: Tensor, length: int, most: int | None) -> Exam:
     if most is not None:
         cut = cut[: max(1, most // length)]
     protocol = f"windows of {length} tokens from the calibration source that calibration left out"
-    return Exam(HELD_OUT, protocol, cut)
+    return EvaluationSet(HELD_OUT, protocol, cut)

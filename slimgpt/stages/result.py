@@ -15,12 +15,12 @@ from slimgpt.report import folder as pages
 from slimgpt.report.document import REPORT
 from slimgpt.report.schema import SweepPoint, SweepReport
 from slimgpt.spec.prune import PruneSpec, point_folder
-from slimgpt.stages.state import Findings
+from slimgpt.stages.state import ModelState
 
 KEPT = frozenset({"kept_heads", "kept_kv_heads", "kept_channels"})
 
 
-def planned(points: Sequence[Findings]) -> Planned:
+def planned(points: Sequence[ModelState]) -> Planned:
     """The plan of all models."""
     smallest = _smallest(points).plan
     return Planned(
@@ -33,7 +33,7 @@ def planned(points: Sequence[Findings]) -> Planned:
     )
 
 
-def result(points: Sequence[Findings], checkpoint: str) -> Result:
+def result(points: Sequence[ModelState], checkpoint: str) -> Result:
     """What was measured and written.
 
     Args:
@@ -61,7 +61,7 @@ def result(points: Sequence[Findings], checkpoint: str) -> Result:
     )
 
 
-def gather(spec: PruneSpec, points: Sequence[Findings], folder: Path, destination: Path) -> None:
+def gather(spec: PruneSpec, points: Sequence[ModelState], folder: Path, destination: Path) -> None:
     """Put the sweep's own report and page beside its models, and give the whole its name.
 
     Args:
@@ -87,13 +87,13 @@ def gather(spec: PruneSpec, points: Sequence[Findings], folder: Path, destinatio
         disk.sync(destination.parent)
 
 
-def _smallest(points: Sequence[Findings]) -> Findings:
+def _smallest(points: Sequence[ModelState]) -> ModelState:
     return min(points, key=lambda point: point.plan.parameters_after)
 
 
-def _planned(point: Findings, ratio: float | None) -> PlannedPoint:
+def _planned(point: ModelState, ratio: float | None) -> PlannedPoint:
     assert ratio is not None
-    plan, checkpoint = point.plan, point.intake.checkpoint
+    plan, checkpoint = point.plan, point.inputs.checkpoint
     return PlannedPoint(
         ratio=ratio,
         parameters_after=plan.parameters_after,
@@ -103,7 +103,7 @@ def _planned(point: Findings, ratio: float | None) -> PlannedPoint:
     )
 
 
-def _made(point: Findings, ratio: float | None) -> ResultPoint:
+def _made(point: ModelState, ratio: float | None) -> ResultPoint:
     assert ratio is not None
     return ResultPoint(
         ratio=ratio,
@@ -129,7 +129,7 @@ def _report(folder: Path) -> dict[str, Any]:
     return report
 
 
-def _verdict(points: Sequence[Findings]) -> str:
+def _verdict(points: Sequence[ModelState]) -> str:
     """What came of the sweep, in a sentence or two."""
     worse = [f"{point.spec.ratio:g}" for point in points if point.verdict.worse]
     line = f"Recovery made it worse at ratio {', '.join(worse)}. " if worse else ""

@@ -1,4 +1,4 @@
-"""`Findings`: what is known so far of one of a job's models."""
+"""`ModelState`: what is known so far of one of a job's models."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.plan import Decided
 from slimgpt.stages.prune import pruned_stack
 from slimgpt.stages.recover import Recovery
-from slimgpt.stages.resolve import Intake
+from slimgpt.stages.resolve import JobInputs
 
 
 @dataclass
-class Findings:
+class ModelState:
     """What a job has found out so far; complete when its last stage is done.
 
     Attributes:
@@ -32,7 +32,7 @@ class Findings:
 
     spec: PruneSpec
     device: torch.device
-    intake: Intake = field(init=False)
+    inputs: JobInputs = field(init=False)
     decided: Decided = field(init=False)
     mark: str = field(init=False)
     partial: PartialCheckpoint = field(init=False)
@@ -57,7 +57,7 @@ class Findings:
     @property
     def models(self) -> dict[ModelName, Stack]:
         """Dense, pruned and, where there is one, recovered model, each read layer by layer."""
-        checkpoint, device = self.intake.checkpoint, self.device
+        checkpoint, device = self.inputs.checkpoint, self.device
         models: dict[ModelName, Stack] = {
             "dense": Stack(checkpoint, device),
             "pruned": pruned_stack(checkpoint, self.plan, self.partial, device),

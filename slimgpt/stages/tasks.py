@@ -20,8 +20,8 @@ from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.events import Event, ModelName, Progress, TaskScore, Warned
 from slimgpt.machine import disk
 from slimgpt.tasks import scores
-from slimgpt.tasks.harness_run import Answers, Sitting
-from slimgpt.tasks.harness_task import Leaf, Quiz
+from slimgpt.tasks.harness_run import Answers, HarnessRun
+from slimgpt.tasks.harness_task import HarnessTask, Leaf
 from slimgpt.tasks.scores import Score
 
 FOLDER = "tasks"
@@ -44,7 +44,7 @@ class Candidate:
 
 
 def examine(
-    quizzes: Sequence[Quiz],
+    harness_tasks: Sequence[HarnessTask],
     candidates: Sequence[Candidate],
     workdir: Path,
     device: torch.device,
@@ -59,10 +59,10 @@ def examine(
         StorageError: the disk is full.
     """
     found = {}
-    total = len(candidates) * sum(len(quiz.leaves) for quiz in quizzes)
+    total = len(candidates) * sum(len(harness_task.leaves) for harness_task in harness_tasks)
     for number, candidate in enumerate(candidates):
         before = number * total // len(candidates)
-        asking = ask(quizzes, candidate, workdir / FOLDER, device, (before, total))
+        asking = ask(harness_tasks, candidate, workdir / FOLDER, device, (before, total))
         found[candidate.name] = yield from asking
     results = [
         _joined(dict(zip(found, rows, strict=True))) for rows in zip(*found.values(), strict=True)
@@ -72,7 +72,7 @@ def examine(
 
 
 def ask(
-    quizzes: Sequence[Quiz],
+    harness_tasks: Sequence[HarnessTask],
     candidate: Candidate,
     kept: Path,
     device: torch.device,
@@ -90,27 +90,27 @@ def ask(
     done, total = steps
     found: list[Score] = []
     with ExitStack() as room:
-        sitting: Sitting | None = None
-        for quiz in quizzes:
+        harness_run: HarnessRun | None = None
+        for harness_task in harness_tasks:
             told = {}
-            for leaf in quiz.leaves:
+            for leaf in harness_task.leaves:
                 what = f"{leaf.name}, {candidate.name}"
                 yield Progress(stage="evaluate", done=done, total=total, what=what)
                 file = kept / f"{_mark(candidate, leaf)}.json"
                 answers = _read(file)
                 if answers is None:
-                    if sitting is None:
-                        fresh = Sitting(candidate.folder, candidate.architecture, device)
-                        sitting = room.enter_context(fresh)
-                    answers = sitting.answer(leaf)
+                    if harness_run is None:
+                        fresh = HarnessRun(candidate.folder, candidate.architecture, device)
+                        harness_run = room.enter_context(fresh)
+                    answers = harness_run.answer(leaf)
                     kept.mkdir(parents=True, exist_ok=True)
                     disk.write_text(file, json.dumps(asdict(answers)))
                 told[leaf.name] = answers
                 done += 1
             cut = [name for name, answers in told.items() if answers.cut]
             if cut and candidate.name == "dense":  # the others are asked the same
-                yield _too_long(quiz, cut)
-            found += scores.rows(quiz, {name: one.metrics for name, one in told.items()})
+                yield _too_long(harness_task, cut)
+            found += scores.rows(harness_task, {name: one.metrics for name, one in told.items()})
     yield Progress(stage="evaluate", done=done, total=total)
     return found
 
@@ -138,11 +138,15 @@ def _joined(rows: Mapping[ModelName, Score]) -> TaskScore:
     )
 
 
-def _too_long(quiz: Quiz, cut: Sequence[str]) -> Warned:
-    within = f" in {len(cut)} of its {len(quiz.leaves)} tasks" if len(quiz.leaves) > 1 else ""
+def _too_long(harness_task: HarnessTask, cut: Sequence[str]) -> Warned:
+    within = (
+        f" in {len(cut)} of its {len(harness_task.leaves)} tasks"
+        if len(harness_task.leaves) > 1
+        else ""
+    )
     return Warned(
-        message=f"task {quiz.name}: some questions{within} are longer than the model's positions "
-        "and lost their beginning"
+        message=f"task {harness_task.name}: some questions{within} are longer than the model's "
+        "positions and lost their beginning"
     )
 
 

@@ -23,7 +23,7 @@ from slimgpt.report.schema import CalibrationReport, ModelReport, RecoveryReport
 from slimgpt.report.verdict import Verdict
 from slimgpt.stages import formats
 from slimgpt.stages.recover import Recovery
-from slimgpt.stages.state import Findings
+from slimgpt.stages.state import ModelState
 
 PROBE_SEQUENCES = 4
 PROBE_TOKENS = 128
@@ -31,7 +31,7 @@ REPORT = "report.json"
 
 
 def publish(
-    findings: Findings, partial: PartialCheckpoint, pruned: Stack, destination: Path
+    state: ModelState, partial: PartialCheckpoint, pruned: Stack, destination: Path
 ) -> Generator[Event, None, None]:
     """Write the checkpoint folder and prove that it loads; it appears only if it does.
 
@@ -39,37 +39,37 @@ def publish(
         VerificationError: a fresh process cannot load it, or computes something else.
         StorageError: the disk is full.
     """
-    steps = 2 + len(formats.wanted(findings.spec))
+    steps = 2 + len(formats.wanted(state.spec))
     yield Progress(stage="verify", done=0, total=steps, what="writing")
-    partial.write_outer(findings.intake.checkpoint)
-    probe = findings.intake.calibration.input_ids[:PROBE_SEQUENCES, :PROBE_TOKENS].contiguous()
+    partial.write_outer(state.inputs.checkpoint)
+    probe = state.inputs.calibration.input_ids[:PROBE_SEQUENCES, :PROBE_TOKENS].contiguous()
     expected = pruned.logits(probe)
 
     unproved: list[Warned] = []
 
     def complete(folder: Path) -> None:
-        published.write(findings.intake.checkpoint, findings.plan.after, folder)
-        findings.verified.append(verify(folder, probe, expected, findings.device))
-        for told in formats.write(findings.spec, folder, Probe(probe, expected, findings.device)):
+        published.write(state.inputs.checkpoint, state.plan.after, folder)
+        state.verified.append(verify(folder, probe, expected, state.device))
+        for told in formats.write(state.spec, folder, Probe(probe, expected, state.device)):
             if isinstance(told, Verified):
-                findings.verified.append(told)
+                state.verified.append(told)
             else:
-                findings.warnings.append(told.message)
+                state.warnings.append(told.message)
                 unproved.append(told)
-        if findings.recovery is not None:
-            _add_recovery(findings.recovery, findings.verdict, folder)
-        provenance.write(folder, _provenance(findings))
-        disk.write_text(folder / REPORT, _report(findings, folder).model_dump_json(indent=2) + "\n")
+        if state.recovery is not None:
+            _add_recovery(state.recovery, state.verdict, folder)
+        provenance.write(folder, _provenance(state))
+        disk.write_text(folder / REPORT, _report(state, folder).model_dump_json(indent=2) + "\n")
         pages.write(folder)
 
-    yield Progress(stage="verify", done=1, total=steps, what=_loading(findings))
+    yield Progress(stage="verify", done=1, total=steps, what=_loading(state))
     partial.finalise(destination, complete)
     yield from unproved
-    yield from findings.verified
+    yield from state.verified
 
 
-def _loading(findings: Findings) -> str:
-    others = ", ".join(formats.wanted(findings.spec))
+def _loading(state: ModelState) -> str:
+    others = ", ".join(formats.wanted(state.spec))
     return "loading in a fresh process" + (f", and writing and loading {others}" if others else "")
 
 
@@ -84,23 +84,23 @@ def _link(source: str, target: str) -> None:
     link(Path(source), Path(target))
 
 
-def _provenance(findings: Findings) -> dict[str, Any]:
-    taken = findings.intake
+def _provenance(state: ModelState) -> dict[str, Any]:
+    taken = state.inputs
     origin = Origin(
         model=taken.model.model,
         revision=taken.model.revision,
         licence=taken.model.licence,
         calibration_sha256=taken.calibration.sha256,
-        started=findings.started,
+        started=state.started,
     )
-    return provenance.build(taken.checkpoint, origin, findings.spec, findings.records)
+    return provenance.build(taken.checkpoint, origin, state.spec, state.records)
 
 
-def _report(findings: Findings, folder: Path) -> Report:
-    model, plan = findings.intake.model, findings.plan
-    calibration, spec = findings.intake.calibration, findings.spec
+def _report(state: ModelState, folder: Path) -> Report:
+    model, plan = state.inputs.model, state.plan
+    calibration, spec = state.inputs.calibration, state.spec
     return Report(
-        verdict=findings.verdict.line,
+        verdict=state.verdict.line,
         engine_version=slimgpt.__version__,
         model=ModelReport(
             model=model.model,
@@ -109,7 +109,7 @@ def _report(findings: Findings, folder: Path) -> Report:
             parameters_before=plan.parameters_before,
             parameters_after=plan.parameters_after,
             ratio_achieved=plan.ratio_achieved,
-            bytes_before=findings.intake.checkpoint.bytes,
+            bytes_before=state.inputs.checkpoint.bytes,
             bytes_after=sum(shard.stat().st_size for shard in folder.glob("*.safetensors")),
         ),
         spec=spec,
@@ -121,18 +121,18 @@ def _report(findings: Findings, folder: Path) -> Report:
             documents_used=calibration.documents_used,
             sha256=calibration.sha256,
         ),
-        layers=findings.records,
-        recovery=_recovery(findings),
-        perplexity=_said(findings.perplexity, "point"),
-        tasks=_said(findings.tasks),
-        inference=_said(findings.inference),
-        verified=_said(findings.verified, "point"),
-        drift=findings.drift,
-        seconds=findings.seconds,
-        stage_memory_bytes=findings.peaks,
-        device=str(findings.device),
-        peak_memory_bytes=max(memory.peak_bytes(findings.device), *findings.peaks.values()),
-        warnings=findings.warnings,
+        layers=state.records,
+        recovery=_recovery(state),
+        perplexity=_said(state.perplexity, "point"),
+        tasks=_said(state.tasks),
+        inference=_said(state.inference),
+        verified=_said(state.verified, "point"),
+        drift=state.drift,
+        seconds=state.seconds,
+        stage_memory_bytes=state.peaks,
+        device=str(state.device),
+        peak_memory_bytes=max(memory.peak_bytes(state.device), *state.peaks.values()),
+        warnings=state.warnings,
     )
 
 
@@ -141,18 +141,18 @@ def _said(events: Sequence[PointEvent], *without: str) -> list[dict[str, Any]]:
     return [event.model_dump(exclude=set(without or ("type", "point"))) for event in events]
 
 
-def _recovery(findings: Findings) -> RecoveryReport | None:
-    if findings.recovery is None:
+def _recovery(state: ModelState) -> RecoveryReport | None:
+    if state.recovery is None:
         return None
-    material = findings.recovery.material
+    training_data = state.recovery.training_data
     return RecoveryReport(
-        source=material.source,
-        sequences=len(material.learned),
-        tokens=sum(one.learned for one in material.learned),
-        held_out=len(material.held_out),
-        left_out=material.left_out,
-        sha256=material.sha256,
-        trainable_parameters=findings.recovery.trainable,
-        curves=_said(findings.recovery.curves),
-        published=findings.verdict.recovered,
+        source=training_data.source,
+        sequences=len(training_data.learned),
+        tokens=sum(one.learned for one in training_data.learned),
+        held_out=len(training_data.held_out),
+        left_out=training_data.left_out,
+        sha256=training_data.sha256,
+        trainable_parameters=state.recovery.trainable,
+        curves=_said(state.recovery.curves),
+        published=state.verdict.recovered,
     )

@@ -43,7 +43,7 @@ class Answers:
     cut: int
 
 
-class Sitting:
+class HarnessRun:
     """A model in memory, wrapped for the harness; a context manager that frees it.
 
     Args:
@@ -65,7 +65,7 @@ class Sitting:
         together = batch_size(architecture.vocabulary, device)
         self._model = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=together)
 
-    def __enter__(self) -> Sitting:
+    def __enter__(self) -> HarnessRun:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""`Quiz`: one thing that a specification asks for, with its questions at hand.
+"""`HarnessTask`: one thing that a specification asks for, with its questions at hand.
 
 Everything that can be wrong with tasks is found here, before any expensive work: an unknown name,
 data that is not there, a column that is missing, examples that cannot be shown.
@@ -45,7 +45,7 @@ class Leaf:
 
 
 @dataclass(frozen=True)
-class Quiz:
+class HarnessTask:
     """A task or a group of tasks.
 
     Attributes:
@@ -60,7 +60,7 @@ class Quiz:
     metrics: Mapping[str, str] | None = None
 
 
-def prepare(spec: EvaluationSpec, roots: Roots) -> tuple[Quiz, ...]:
+def prepare(spec: EvaluationSpec, roots: Roots) -> tuple[HarnessTask, ...]:
     """Find the tasks and read their questions.
 
     Raises:
@@ -82,7 +82,7 @@ def prepare(spec: EvaluationSpec, roots: Roots) -> tuple[Quiz, ...]:
 
 def _quiz(
     spec: TaskSpec, entry: Entry, roots: Roots, source: str | None, folder: Path | None
-) -> Quiz:
+) -> HarnessTask:
     leaves = []
     for name in entry.tasks:
         stock = entry.managers[name].task_index[name].cfg or {}
@@ -95,7 +95,7 @@ def _quiz(
         elif folder is not None and source is not None:
             found = rows.of_folder(folder, source, name, stock)
         leaves.append(_leaf(name, spec, entry.managers[name], stock, found))
-    return Quiz(spec.name, tuple(leaves), entry.group, catalogue.GROUPS.get(spec.name))
+    return HarnessTask(spec.name, tuple(leaves), entry.group, catalogue.GROUPS.get(spec.name))
 
 
 def _leaf(

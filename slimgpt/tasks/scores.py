@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from slimgpt.tasks.catalogue import Group
-from slimgpt.tasks.harness_task import Leaf, Quiz
+from slimgpt.tasks.harness_task import HarnessTask, Leaf
 
 MEAN = "mean"
 NO_FILTER = "none"
-Told = Mapping[str, Mapping[str, Any]]
+GenerationTiming = Mapping[str, Mapping[str, Any]]
 """Of each task by its name, the harness's metrics."""
 
 
@@ -33,27 +33,33 @@ class Score:
     error: float | None
 
 
-def rows(quiz: Quiz, told: Told) -> list[Score]:
+def rows(harness_task: HarnessTask, told: GenerationTiming) -> list[Score]:
     """The rows of a quiz: its tasks, or what they are grouped in, and then the mean of all.
 
     A group of groups (MMLU) tells of these, not of each of their tasks.
     """
-    if quiz.metrics is not None:
-        return _chosen(quiz, told)
-    if quiz.group is None:
-        return [row for leaf in quiz.leaves for row in _of(leaf.name, leaf, None, told[leaf.name])]
-    leaves = {leaf.name: leaf for leaf in quiz.leaves}
+    if harness_task.metrics is not None:
+        return _chosen(harness_task, told)
+    if harness_task.group is None:
+        return [
+            row
+            for leaf in harness_task.leaves
+            for row in _of(leaf.name, leaf, None, told[leaf.name])
+        ]
+    leaves = {leaf.name: leaf for leaf in harness_task.leaves}
     found: list[Score] = []
-    for member in quiz.group.members:
+    for member in harness_task.group.members:
         if isinstance(member, str):
-            found += _of(member, leaves[member], quiz.name, told[member])
+            found += _of(member, leaves[member], harness_task.name, told[member])
         else:
-            found += _of_group(member, leaves, quiz.name, told)
-    found += _of_group(quiz.group, leaves, quiz.name, told)
+            found += _of_group(member, leaves, harness_task.name, told)
+    found += _of_group(harness_task.group, leaves, harness_task.name, told)
     return found
 
 
-def _of_group(group: Group, leaves: Mapping[str, Leaf], within: str, told: Told) -> Iterator[Score]:
+def _of_group(
+    group: Group, leaves: Mapping[str, Leaf], within: str, told: GenerationTiming
+) -> Iterator[Score]:
     from lm_eval.api.group import Group as Harness
 
     made = Harness.from_config({**group.config, "task": list(group.leaves)})
@@ -76,20 +82,23 @@ def _of(name: str, leaf: Leaf, group: str | None, metrics: Mapping[str, Any]) ->
         yield Score(name, shown, leaf.shots, count, group, float(value), _number(error))
 
 
-def _chosen(quiz: Quiz, told: Told) -> list[Score]:
+def _chosen(harness_task: HarnessTask, told: GenerationTiming) -> list[Score]:
     """One metric a task, and their plain mean; its error is that of independent tasks."""
-    assert quiz.metrics is not None
+    assert harness_task.metrics is not None
     found = [
         row
-        for leaf in quiz.leaves
-        for row in _of(leaf.name, leaf, quiz.name, told[leaf.name])
-        if row.metric == quiz.metrics[leaf.name]
+        for leaf in harness_task.leaves
+        for row in _of(leaf.name, leaf, harness_task.name, told[leaf.name])
+        if row.metric == harness_task.metrics[leaf.name]
     ]
     mean = sum(row.value for row in found) / len(found)
     errors = [row.error for row in found if row.error is not None]
     error = _error_of_mean(errors) if len(errors) == len(found) else None
     samples = sum(row.samples for row in found)
-    return [*found, Score(quiz.name, MEAN, found[0].shots, samples, quiz.name, mean, error)]
+    return [
+        *found,
+        Score(harness_task.name, MEAN, found[0].shots, samples, harness_task.name, mean, error),
+    ]
 
 
 def _error_of_mean(errors: Sequence[float]) -> float:

@@ -76,9 +76,9 @@ def test_polling_reads_no_more_than_it_tells(
     api: httpx.Client, finished: dict[str, Any], own_store: Store
 ) -> None:
     """A row can be megabytes; a thousand pollers ask for a few numbers of it."""
-    standing = own_store.standing(finished["id"])
-    assert standing is not None
+    status_row = own_store.status_row(finished["id"])
+    assert status_row is not None
     told = api.get(f"/jobs/{finished['id']}/status").json()
     for name in ("id", "status", "stage", "attempt", "error", "layers_total"):
-        assert told[name] == getattr(standing, name)
-    assert own_store.standing(finished["id"], "somebody else") is None
+        assert told[name] == getattr(status_row, name)
+    assert own_store.status_row(finished["id"], "somebody else") is None

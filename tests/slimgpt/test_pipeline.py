@@ -290,12 +290,12 @@ def test_evaluation_text_that_calibration_has_seen_is_warned_of(
     )
     tokenizer = Tokenizer.load(tmp_path / "model")
     drawn = draw(job, tokenizer, roots)
-    exams = unroll(examine(job, tokenizer, drawn, roots))
-    (warning,) = overlaps(drawn, exams)
+    evaluation_sets = unroll(examine(job, tokenizer, drawn, roots))
+    (warning,) = overlaps(drawn, evaluation_sets)
     assert warning.message.startswith("evaluation on local:exam.txt: 3 of 20 windows of 50 tokens")
     (tmp_path / "exam.txt").write_text(fresh)
-    exams = unroll(examine(job, tokenizer, drawn, roots))
-    assert list(overlaps(drawn, exams)) == []
+    evaluation_sets = unroll(examine(job, tokenizer, drawn, roots))
+    assert list(overlaps(drawn, evaluation_sets)) == []
 
 
 def unroll(work: Generator[Event, None, T]) -> T:

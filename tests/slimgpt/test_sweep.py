@@ -16,13 +16,12 @@ from slimgpt.errors import ResumeError, UnreachableTargetError
 from slimgpt.events import Event, LayerFinished, Perplexity, Planned, Result, StageStarted, Warned
 from slimgpt.events import Progress as Counted
 from slimgpt.origins.roots import Roots
-from slimgpt.pipeline import run
+from slimgpt.pipeline import Stages, run
 from slimgpt.planning.preview import look_ahead
-from slimgpt.report import document, json_schema, sweep
+from slimgpt.report import document, schema, sweep
 from slimgpt.report.document import ReportError
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.stages.state import Findings
-from slimgpt.staging import Staging
+from slimgpt.stages.state import ModelState
 from tests.slimgpt.test_pipeline import SETTINGS, finish, of_type, prune_layers, roots, weights
 from tests.slimgpt.tiny import Tiny
 
@@ -71,7 +70,7 @@ def check_report(made: Path, result: Event) -> None:
     """The sweep's report is valid, and its numbers are those of its models' own reports."""
     assert isinstance(result, Result)
     told = json.loads((made / "report.json").read_text())
-    jsonschema.validate(told, json_schema.schema())
+    jsonschema.validate(told, schema.schema())
     assert [point["ratio"] for point in told["points"]] == list(RATIOS)
     for point, said in zip(told["points"], result.points, strict=True):
         own = json.loads((made / point["folder"] / "report.json").read_text())
@@ -141,12 +140,12 @@ def test_a_ratio_out_of_reach_is_refused_before_any_text_is_read(
 
 
 def test_warnings_name_the_ratio_and_stand_in_its_own_report() -> None:
-    points = [Findings(point, torch.device("cpu")) for point in spec().points]
+    points = [ModelState(point, torch.device("cpu")) for point in spec().points]
 
-    def warn(point: Findings) -> Generator[Event, None, None]:
+    def warn(point: ModelState) -> Generator[Event, None, None]:
         yield Warned(message=f"as for {point.spec.ratio}", layer=1)
 
-    told = [event.message for event in Staging(points).each("prune", warn)
+    told = [event.message for event in Stages(points).each("prune", warn)
             if isinstance(event, Warned)]  # fmt: skip
     assert told == ["ratio 0.4: as for 0.4", "ratio 0.2: as for 0.2"]
     assert [point.warnings for point in points] == [

@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = "jobs.store.store, jobs.messages.progress, jobs.files.artifacts, jobs.messages.queue, worker.app, worker.housekeeping.reaper"
+MODULES = (
+    "jobs.store.store, jobs.messages.progress, jobs.files.artifacts, jobs.messages.queue, "
+    "worker.app, worker.housekeeping.reaper"
+)
 
 
 def test_no_torch() -> None:

@@ -1,4 +1,4 @@
-"""`Patrol`: walks through the place of artifacts, for what no row tells of.
+"""`OrphanSweep`: walks through the place of artifacts, for what no row tells of.
 
 A worker that was suspended while another finished its job may publish when everything has been
 swept, and die before it takes its files back; a job may be deleted under it. Nothing in the
@@ -34,7 +34,7 @@ TOGETHER = 200
 log = structlog.get_logger(__name__)
 
 
-class Patrol:
+class OrphanSweep:
     """Removes what no row tells of.
 
     Args:

@@ -22,7 +22,7 @@ from jobs.store.database import make_engine
 from jobs.store.store import Reaped, Store
 from worker.housekeeping.loop import Loop
 from worker.housekeeping.metrics import REGISTRY, lease_expiries, resent
-from worker.housekeeping.retention import Housekeeper
+from worker.housekeeping.retention import RetentionSweep
 from worker.housekeeping.webhooks import senders
 
 NEVER_SENT_SECONDS = 5.0
@@ -98,7 +98,7 @@ def main() -> None:
     queue = Queue(settings.redis_url.get_secret_value())
     store = Store(engine, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts)
     try:
-        tidying = Housekeeper.of(settings, store)
+        tidying = RetentionSweep.of(settings, store)
     except ValueError as error:  # a place of artifacts that is none
         sys.exit(str(error))
     loops: list[Loop] = [Reaper(settings, store, queue), tidying, *senders(settings, engine)]

@@ -1,4 +1,4 @@
-"""`Housekeeper`: removes what jobs that are over have left, beside the reaper.
+"""`RetentionSweep`: removes what jobs that are over have left, beside the reaper.
 
 1. Files that were kept long enough, or that must make room, are no longer promised.
 2. Records that were kept long enough go, with all that belongs to them.
@@ -28,7 +28,7 @@ from jobs.store.records import Leftover
 from jobs.store.store import Store
 from worker.housekeeping.loop import Loop
 from worker.housekeeping.metrics import expired_results
-from worker.housekeeping.orphan_sweep import Patrol
+from worker.housekeeping.orphan_sweep import OrphanSweep
 from worker.job import uploads
 
 PATROL_SECONDS = 6 * 3600.0
@@ -41,7 +41,7 @@ class ArtifactsAway(Exception):  # noqa: N818 - says what is the case
     """The place of artifacts has failed several times in a row."""
 
 
-class Housekeeper(Loop):
+class RetentionSweep(Loop):
     """Looks every `settings.housekeeping_seconds`.
 
     Args:
@@ -59,14 +59,14 @@ class Housekeeper(Loop):
         self._store = store
         self._artifacts = artifacts
         self._progress = progress
-        self._patrol = Patrol(store, artifacts)
+        self._patrol = OrphanSweep(store, artifacts)
         self._next_patrol = 0.0
         self._failures = 0
         self._failed: set[str] = set()
         self._later: dict[str, Callable[[], bool]] = {}
 
     @classmethod
-    def of(cls, settings: Settings, store: Store) -> Housekeeper:
+    def of(cls, settings: Settings, store: Store) -> RetentionSweep:
         """With connections of its own, none of them opened yet.
 
         Raises:

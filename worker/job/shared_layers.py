@@ -1,8 +1,8 @@
 """`SharedLayers`: finished layers in the artifact store, so that a job goes on on another machine.
 
 While the engine works, a thread copies every finished layer to the store, and notes it in the
-attempt's state (`worker.job.layer_state`). The next attempt, wherever it runs, brings from there what
-its own disk lacks. All of it is help and no duty: a store that fails slows or fails no job, it
+attempt's state (`worker.job.layer_state`). The next attempt, wherever it runs, brings from there
+what its own disk lacks. All of it is help and no duty: a store that fails slows or fails no job, it
 only costs layers when the machine is lost too.
 """
 

@@ -2,7 +2,8 @@
 
 1. Claim the job that was queued first; a message without a queued job behind it is dropped.
 2. Run the engine while the lease holds (`worker.job.attempt`), on uploads that were brought first.
-3. Publish what it made under this epoch's prefix (`worker.job.publication`), then point the row at it
+3. Publish what it made under this epoch's prefix (`worker.job.publication`), then point the row at
+   it
    in one statement.
 4. Remove the working folder if the job has ended; keep it for the next attempt if not.
 

@@ -1,6 +1,7 @@
 """Load a published folder as a user would, and write down its logits.
 
-    python -m slimgpt.proof.processes.transformers_logits PARENT_PID FOLDER PROBE OUT DEVICE THREADS [FORMAT]
+    python -m slimgpt.proof.processes.transformers_logits \\
+        PARENT_PID FOLDER PROBE OUT DEVICE THREADS [FORMAT]
 
 PROBE holds `tokens` (batch, seq) int64; OUT will hold `logits` (batch, seq, vocab). Only a
 folder of format `exact` is trusted with code. A process of

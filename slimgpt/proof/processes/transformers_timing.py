@@ -1,10 +1,12 @@
 """A model in a process of its own that generates when it is told to, and says how long it took.
 
-    python -m slimgpt.proof.processes.transformers_timing PARENT_PID FOLDER MODEL_TYPE DTYPE DEVICE THREADS
+    python -m slimgpt.proof.processes.transformers_timing \\
+        PARENT_PID FOLDER MODEL_TYPE DTYPE DEVICE THREADS
 
-FOLDER is one that `slimgpt.checkpoints.output.whole_model` has made. Every line of standard input is an `Ask` as
-JSON, every line of standard output the `Told` that answers it. Two of these, asked in turn, time
-two models under the same load of the machine, each with a peak of memory of its own.
+FOLDER is one that `slimgpt.checkpoints.output.whole_model` has made. Every line of standard input
+is an `GenerationRequest` as JSON, every line of standard output the `GenerationTiming` that answers
+it. Two of these, asked in turn, time two models under the same load of the machine, each with a
+peak of memory of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from slimgpt.checkpoints.output import whole_model
 from slimgpt.machine import memory, precision
 
 
-class Ask(BaseModel):
+class GenerationRequest(BaseModel):
     """What to generate: `new_tokens` after prompts of `prompt_tokens` random ids."""
 
     batch: int
@@ -32,7 +34,7 @@ class Ask(BaseModel):
     seed: int = 0
 
 
-class Told(BaseModel):
+class GenerationTiming(BaseModel):
     """Seconds of the prompt and of all other tokens, peak memory, what was generated."""
 
     prefill: float
@@ -49,11 +51,12 @@ def main(arguments: list[str]) -> None:
     device = torch.device(device_name)
     model = whole_model.load(Path(folder), FAMILIES[model_type], dtype, device)
     for line in sys.stdin:
-        print(answer(model, Ask.model_validate_json(line), device).model_dump_json(), flush=True)  # noqa: T201
+        request = GenerationRequest.model_validate_json(line)
+        print(answer(model, request, device).model_dump_json(), flush=True)  # noqa: T201
 
 
 @torch.no_grad()
-def answer(model: Any, ask: Ask, device: torch.device) -> Told:
+def answer(model: Any, ask: GenerationRequest, device: torch.device) -> GenerationTiming:
     """Generate greedily, prompt and other tokens timed apart."""
     generator = torch.Generator().manual_seed(ask.seed)
     shape = (ask.batch, ask.prompt_tokens)
@@ -67,7 +70,7 @@ def answer(model: Any, ask: Ask, device: torch.device) -> Told:
         output = model(ids[-1], past_key_values=output.past_key_values, use_cache=True)
         ids.append(_next(output.logits))
     ended = _now(device)
-    return Told(
+    return GenerationTiming(
         prefill=prefilled - began,
         decode=ended - prefilled,
         peak_memory_bytes=memory.peak_bytes(device),

@@ -1,6 +1,7 @@
 """Load a published folder into vLLM, and write down how probable it finds the next tokens.
 
-    python -m slimgpt.proof.processes.vllm_logprobs PARENT_PID FOLDER PROBE OUT DTYPE DEVICE ROOM [trusted]
+    python -m slimgpt.proof.processes.vllm_logprobs \\
+        PARENT_PID FOLDER PROBE OUT DTYPE DEVICE BUDGET [trusted]
 
 PROBE holds `tokens` (batch, seq) int64; OUT will hold `logprobs` (batch, seq - 1): of each token,
 given those before it. Only a folder that the engine has just written is `trusted` with its code.
@@ -16,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from slimgpt.proof.processes import vllm_timing
-from slimgpt.proof.processes.vllm_timing import Room
+from slimgpt.proof.processes.vllm_timing import MemoryBudget
 
 
 def main(arguments: list[str]) -> None:
@@ -25,7 +26,11 @@ def main(arguments: list[str]) -> None:
     device = vllm_timing.chosen(device_name)
     tokens = load_file(probe)["tokens"].tolist()
     model = vllm_timing.load(
-        Path(folder), dtype, device, Room.model_validate_json(room), trusted=rest == ["trusted"]
+        Path(folder),
+        dtype,
+        device,
+        MemoryBudget.model_validate_json(room),
+        trusted=rest == ["trusted"],
     )
     from vllm import SamplingParams
 

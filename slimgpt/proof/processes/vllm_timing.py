@@ -1,11 +1,12 @@
-"""`slimgpt.proof.processes.transformers_timing` through vLLM: a model in a process of its own that generates when told to.
+"""`transformers_timing` through vLLM: a model in a process of its own that generates when told to.
 
-    python -m slimgpt.proof.processes.vllm_timing PARENT_PID FOLDER DTYPE DEVICE ROOM
+    python -m slimgpt.proof.processes.vllm_timing PARENT_PID FOLDER DTYPE DEVICE BUDGET
 
-FOLDER is one that `slimgpt.checkpoints.output.whole_model` has made, and its modelling file is the engine's own:
-that is the code which `trust_remote_code` trusts. ROOM is a `Room` as JSON. The engine of vLLM runs
-within this process, so that all prompts of a batch are there before its first step, and
-so that it ends with this process. Caches of prefixes are off: every prompt is read anew.
+FOLDER is one that `slimgpt.checkpoints.output.whole_model` has made, and its modelling file is the
+engine's own: that is the code which `trust_remote_code` trusts. BUDGET is a `MemoryBudget` as JSON.
+The engine of vLLM runs within this process, so that all prompts of a batch are there before its
+first step, and so that it ends with this process. Caches of prefixes are off: every prompt is read
+anew.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from pydantic import BaseModel
 
 from slimgpt.machine import memory
-from slimgpt.proof.processes.transformers_timing import Ask, Told
+from slimgpt.proof.processes.transformers_timing import GenerationRequest, GenerationTiming
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -29,7 +30,7 @@ ENVIRONMENT = {
 }
 
 
-class Room(BaseModel):
+class MemoryBudget(BaseModel):
     """What the largest ask needs: sequences at once, tokens in each, bytes of the caches.
 
     `device_bytes`: caches, weights and activations together.
@@ -45,9 +46,9 @@ def main(arguments: list[str], tells: TextIO) -> None:
     """Load the model, then answer until the input ends."""
     folder, dtype, device_name, room = arguments
     device = chosen(device_name)
-    model = load(Path(folder), dtype, device, Room.model_validate_json(room))
+    model = load(Path(folder), dtype, device, MemoryBudget.model_validate_json(room))
     for line in sys.stdin:
-        told = answer(model, Ask.model_validate_json(line), device)
+        told = answer(model, GenerationRequest.model_validate_json(line), device)
         print(told.model_dump_json(), file=tells, flush=True)
 
 
@@ -62,7 +63,7 @@ def chosen(name: str) -> torch.device:
 
 
 def load(
-    folder: Path, dtype: str, device: torch.device, room: Room, *, trusted: bool = True
+    folder: Path, dtype: str, device: torch.device, room: MemoryBudget, *, trusted: bool = True
 ) -> Any:
     """The model as vLLM has it, with caches for what will be asked.
 
@@ -100,7 +101,7 @@ def load(
     )
 
 
-def answer(model: Any, ask: Ask, device: torch.device) -> Told:
+def answer(model: Any, ask: GenerationRequest, device: torch.device) -> GenerationTiming:
     """Generate greedily, prompt and other tokens timed apart, by the clock of vLLM's engine."""
     from vllm import SamplingParams
 
@@ -119,7 +120,7 @@ def answer(model: Any, ask: Ask, device: torch.device) -> Told:
     done = model.generate(asked, greedy, use_tqdm=False)
     times = [one.metrics for one in done]
     prefilled = max(time.first_token_ts for time in times)
-    return Told(
+    return GenerationTiming(
         prefill=prefilled - min(time.scheduled_ts for time in times),
         decode=max(time.last_token_ts for time in times) - prefilled,
         peak_memory_bytes=memory.peak_bytes(device),

@@ -181,8 +181,8 @@ def test_the_status_of_a_queued_job(api: httpx.Client) -> None:
         "error": None,
     }
     for known in (answer.headers["ETag"], "*"):
-        unchanged = api.get(f"/jobs/{job_id}/status", headers={"If-None-Match": known})
-        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        not_modified = api.get(f"/jobs/{job_id}/status", headers={"If-None-Match": known})
+        assert (not_modified.status_code, not_modified.content) == (304, b"")
 
 
 def run_two_of_four_layers(store: Store, settings: Settings, job_id: str) -> int:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from itertools import count
 
-from jobs.metrics.cached_probe import Sample
+from jobs.metrics.cached_probe import CachedProbe
 from tests.servers import wait_until
 
 
 def test_an_answer_is_good_for_a_while() -> None:
     numbers = count()
-    kept = Sample("numbers", lambda: next(numbers), keep=3600)
-    fleeting = Sample("numbers", lambda: next(numbers), keep=0)
+    kept = CachedProbe("numbers", lambda: next(numbers), keep=3600)
+    fleeting = CachedProbe("numbers", lambda: next(numbers), keep=0)
     assert [kept.take(), kept.take()] == [0, 0]
     assert [fleeting.take(), fleeting.take()] == [1, 2]
 
@@ -25,7 +25,7 @@ def test_who_is_silent_is_asked_once_and_its_late_answer_used() -> None:
         assert gate.wait(60)
         return "late"
 
-    slow = Sample("silent", ask, keep=3600, wait=0.01)
+    slow = CachedProbe("silent", ask, keep=3600, wait=0.01)
     assert [slow.take() for _ in range(5)] == [None] * 5
     assert next(asked) == 1
     gate.set()
@@ -41,5 +41,5 @@ def test_after_an_error_it_is_asked_again() -> None:
             raise answer
         return str(answer)
 
-    sample = Sample("flaky", ask, keep=0)
+    sample = CachedProbe("flaky", ask, keep=0)
     assert [sample.take() for _ in range(3)] == [None, "None", "back"]

@@ -82,7 +82,7 @@ def large(
 
 
 ASKED: dict[str, Callable[[Store], Any]] = {
-    "status": lambda store: store.standing(job_id(77), "owner-17"),
+    "status": lambda store: store.status_row(job_id(77), "owner-17"),
     "get": lambda store: store.get(job_id(77)),
     "own list": lambda store: store.list(owner="owner-3", limit=50),
     "own list, next page": lambda store: store.list(

@@ -19,9 +19,9 @@ from tests.slimgpt.tiny import Tiny, tokens
 TINY = Tiny("llama", heads=8, kv_heads=4, channels=20, layers=3)
 
 
-def surveyed(
+def dense_layers(
     tmp_path: Path, token_ids: Tensor, head_unit: HeadUnit = "kv_group"
-) -> tuple[list[dense_pass.SurveyedLayer], Costs]:
+) -> tuple[list[dense_pass.DenseLayer], Costs]:
     checkpoint = Checkpoint.open(TINY.save(tmp_path / "model"))
     spec = PruneSpec(model="local:x", ratio=0.2, head_unit=head_unit)
     costs = forecast.costs_of(checkpoint, spec)
@@ -31,7 +31,7 @@ def surveyed(
 
 def test_variances_are_those_of_the_dense_model(tmp_path: Path) -> None:
     token_ids = tokens(TINY, batch=300, length=32)
-    layers, _ = surveyed(tmp_path, token_ids)
+    layers, _ = dense_layers(tmp_path, token_ids)
     whole = TINY.build().double()
     seen: list[Tensor] = []
 
@@ -54,7 +54,7 @@ def test_variances_are_those_of_the_dense_model(tmp_path: Path) -> None:
 def test_the_least_scores_of_the_whole_model_leave(
     head_unit: HeadUnit, share: float, tmp_path: Path
 ) -> None:
-    layers, costs = surveyed(tmp_path, tokens(TINY), head_unit)
+    layers, costs = dense_layers(tmp_path, tokens(TINY), head_unit)
     pool: list[tuple[float, int, int, int]] = []
     for index, (layer, cost) in enumerate(zip(layers, costs.layers, strict=True)):
         assert len(layer.heads) == cost.units

@@ -20,7 +20,7 @@ from slimgpt.pipeline import run
 from slimgpt.proof import loaders
 from slimgpt.proof import timing as inference
 from slimgpt.proof.loaders import TRANSFORMERS, Model
-from slimgpt.proof.processes.transformers_timing import Ask, Told
+from slimgpt.proof.processes.transformers_timing import GenerationRequest, GenerationTiming
 from slimgpt.proof.timing import Stopwatch
 from slimgpt.spec.prune import InferenceSpec, PruneSpec
 from tests.slimgpt.tiny import Tiny
@@ -48,7 +48,9 @@ def test_what_is_timed_is_greedy_generation(place: Path) -> None:
     folder = whole_model.mirror(checkpoint, place / "mirror")
     words = TRANSFORMERS.words(Model(folder, checkpoint.architecture), CPU, ONCE)
     with Stopwatch(words) as watch:
-        told = [watch.ask(Ask(batch=3, prompt_tokens=5, new_tokens=7)) for _ in range(2)]
+        told = [
+            watch.ask(GenerationRequest(batch=3, prompt_tokens=5, new_tokens=7)) for _ in range(2)
+        ]
     prompt = torch.randint(259, (3, 5), generator=torch.Generator().manual_seed(0))
     reference = AutoModelForCausalLM.from_pretrained(place / "model")
     reference.generation_config.eos_token_id = None
@@ -63,7 +65,7 @@ def test_medians_and_the_range_of_nine_in_ten(place: Path) -> None:
     checkpoint = Checkpoint.open(place / "model")
     model = Model(place / "model", checkpoint.architecture)
     seconds = [(0.010, 0.6), (0.020, 0.9), (0.030, 1.2), (0.500, 6.0), (0.040, 1.5)]
-    told = [Told(prefill=p, decode=d, peak_memory_bytes=9, ids=[]) for p, d in seconds]
+    told = [GenerationTiming(prefill=p, decode=d, peak_memory_bytes=9, ids=[]) for p, d in seconds]
     row = inference.summarise("pruned", model, ONCE, 3, told, "by hand")
     assert row.prefill_ms == pytest.approx(30.0)
     assert row.prefill_spread_ms == pytest.approx((40 + 0.8 * 460) - (10 + 0.2 * 10))

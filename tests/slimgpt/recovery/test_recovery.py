@@ -292,11 +292,11 @@ def test_bad_rows_are_refused_before_anything_is_pruned(
 
 def test_rows_of_the_evaluation_text_are_left_out(place: Path, tmp_path: Path) -> None:
     """The text of the exam is no lesson, wherever in a row it stands."""
-    exam = " ".join(f"token{n}" for n in range(400))
-    (place / "exam.txt").write_text(exam)
+    evaluation_set = " ".join(f"token{n}" for n in range(400))
+    (place / "exam.txt").write_text(evaluation_set)
     rows = [
         "other words " * 9,
-        f"intro {exam[:1200]}",
+        f"intro {evaluation_set[:1200]}",
         *(f"sentence {n} of many" for n in range(40)),
     ]
     (place / "prose.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))

@@ -14,7 +14,7 @@ from slimgpt.events import Event, LayerFinished, Result, TaskScore
 from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.tasks.harness_run import Sitting
+from slimgpt.tasks.harness_run import HarnessRun
 from tests.slimgpt.tasks.conftest import write
 from tests.slimgpt.tiny import Tiny
 
@@ -50,17 +50,17 @@ def ready(roots: Roots) -> Roots:
 def test_all_models_are_asked_and_an_interrupted_evaluation_goes_on(
     ready: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = Sitting.answer
+    answer = HarnessRun.answer
     asked: list[str] = []
 
-    def counted(self: Sitting, leaf: Any) -> Any:
+    def counted(self: HarnessRun, leaf: Any) -> Any:
         if len(asked) == 4:
             asked.append("cut")
             raise KeyboardInterrupt
         asked.append(leaf.name)
         return answer(self, leaf)
 
-    monkeypatch.setattr(Sitting, "answer", counted)
+    monkeypatch.setattr(HarnessRun, "answer", counted)
     with pytest.raises(KeyboardInterrupt):
         list(run(spec(), tmp_path / "work", ready, "cpu"))
     assert asked == ["piqa", "boolq", "piqa", "boolq", "cut"]

@@ -35,12 +35,12 @@ def scored(roots: Roots, tmp_path: Path) -> Scored:
     """Ask a model what an evaluation says; the rows by task and metric."""
 
     def run(model: Path, evaluation: Mapping[str, Any]) -> dict[tuple[str, str], Score]:
-        quizzes = prepare(EvaluationSpec.model_validate({"texts": [], **evaluation}), roots)
+        harness_tasks = prepare(EvaluationSpec.model_validate({"texts": [], **evaluation}), roots)
         checkpoint = Checkpoint.open(model)
         folder = whole_model.mirror(checkpoint, tmp_path / "mirror")
         candidate = Candidate("dense", folder, checkpoint.architecture, str(model))
-        steps = (0, sum(len(quiz.leaves) for quiz in quizzes))
-        asking = ask(quizzes, candidate, tmp_path / "kept", CPU, steps)
+        steps = (0, sum(len(harness_task.leaves) for harness_task in harness_tasks))
+        asking = ask(harness_tasks, candidate, tmp_path / "kept", CPU, steps)
         while True:
             try:
                 next(asking)

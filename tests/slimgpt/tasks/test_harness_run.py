@@ -175,8 +175,8 @@ def test_the_seven_tasks_of_the_paper_run_from_one_folder(shared: Path, tmp_path
 
     roots = Roots(models=tmp_path, texts=shared / "data")
     wanted = {"tasks": [{"name": "commonsense", "limit": 2}], "tasks_source": "local:zeroshot"}
-    (quiz,) = prepare(EvaluationSpec.model_validate(wanted), roots)
-    counts = {leaf.name: len(leaf.task.eval_docs) for leaf in quiz.leaves}
+    (harness_task,) = prepare(EvaluationSpec.model_validate(wanted), roots)
+    counts = {leaf.name: len(leaf.task.eval_docs) for leaf in harness_task.leaves}
     assert counts == {
         "boolq": 3270,
         "piqa": 1838,

@@ -13,13 +13,13 @@ from slimgpt.errors import CalibrationError, HubUnreachableError, SlimGPTError, 
 from slimgpt.origins.roots import Roots
 from slimgpt.spec.prune import EvaluationSpec
 from slimgpt.tasks import catalogue
-from slimgpt.tasks.harness_task import Quiz, prepare
+from slimgpt.tasks.harness_task import HarnessTask, prepare
 from tests.slimgpt.tasks.conftest import write
 
 PIQA = {"goal": "Open it.", "sol1": "Pull.", "sol2": "Push.", "label": 0}
 
 
-def asked(roots: Roots, *tasks: Any, **fields: Any) -> tuple[Quiz, ...]:
+def asked(roots: Roots, *tasks: Any, **fields: Any) -> tuple[HarnessTask, ...]:
     return prepare(EvaluationSpec.model_validate({"tasks": tasks, **fields}), roots)
 
 
@@ -73,8 +73,8 @@ def test_an_answer_that_is_no_choice_is_named(roots: Roots) -> None:
     write(roots.texts / "piqa.jsonl", [PIQA, {**PIQA, "label": 2}])
     task = {"name": "piqa", "source": "local:piqa.jsonl"}
     assert "row 2: IndexError" in refused(CalibrationError, roots, task)
-    (quiz,) = asked(roots, {**task, "limit": 1})  # a row that is not asked does no harm
-    assert quiz.leaves[0].limit == 1
+    (harness_task,) = asked(roots, {**task, "limit": 1})  # a row that is not asked does no harm
+    assert harness_task.leaves[0].limit == 1
 
 
 def test_shots_need_rows_that_are_not_asked(roots: Roots) -> None:
@@ -82,8 +82,8 @@ def test_shots_need_rows_that_are_not_asked(roots: Roots) -> None:
     task = {"name": "piqa", "shots": 1}
     assert "piqa_train.jsonl" in refused(CalibrationError, roots, task, tasks_source="local:q")
     write(roots.texts / "q/piqa_train.jsonl", [PIQA])
-    (quiz,) = asked(roots, task, tasks_source="local:q")
-    assert quiz.leaves[0].shots == 1
+    (harness_task,) = asked(roots, task, tasks_source="local:q")
+    assert harness_task.leaves[0].shots == 1
 
 
 def test_a_folder_or_file_that_is_missing_is_named(roots: Roots) -> None:
@@ -106,8 +106,8 @@ def test_the_rows_that_are_asked_are_part_of_what_scores_are_kept_by(roots: Root
     marks = set()
     for label, limit in ((0, None), (1, None), (1, 1)):
         write(roots.texts / "piqa.jsonl", [{**PIQA, "label": label}])
-        (quiz,) = asked(roots, {**task, "limit": limit})
-        marks.add(quiz.leaves[0].sha256)
+        (harness_task,) = asked(roots, {**task, "limit": limit})
+        marks.add(harness_task.leaves[0].sha256)
     assert len(marks) == 3
 
 

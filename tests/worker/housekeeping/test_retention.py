@@ -23,14 +23,14 @@ from jobs.store.store import Store
 from jobs.store.tables import JOBS
 from tests.servers import wait_until
 from tests.worker.conftest import Bench
-from worker.housekeeping.orphan_sweep import Patrol
-from worker.housekeeping.retention import ArtifactsAway, Housekeeper
+from worker.housekeeping.orphan_sweep import OrphanSweep
+from worker.housekeeping.retention import ArtifactsAway, RetentionSweep
 from worker.job.supervisor import Outcome
 
 
-def housekeeper(bench: Bench, **changes: Any) -> Housekeeper:
+def housekeeper(bench: Bench, **changes: Any) -> RetentionSweep:
     settings = bench.settings.model_copy(update=changes)
-    return Housekeeper(settings, bench.store, bench.artifacts, bench.progress)
+    return RetentionSweep(settings, bench.store, bench.artifacts, bench.progress)
 
 
 def done(bench: Bench, days_ago: float = 0.0) -> str:
@@ -130,19 +130,19 @@ def test_a_worker_that_publishes_after_the_sweep_and_dies_leaves_nothing(bench: 
     assert bench.store.unswept() == []
     for prefix in (f"jobs/{job.id}/1", f"work/{job.id}/1"):
         bench.artifacts.write(prefix, "model.safetensors", b"late")
-    assert Patrol(bench.store, bench.artifacts).walk() != []
+    assert OrphanSweep(bench.store, bench.artifacts).walk() != []
     assert prefixes(bench) == ["jobs/JOB/2"]
 
 
 def test_the_files_of_a_job_deleted_under_its_worker_are_found(bench: Bench) -> None:
-    patrol = Patrol(bench.store, bench.artifacts)
-    assert patrol.walk() == []  # marks the place
+    orphan_sweep = OrphanSweep(bench.store, bench.artifacts)
+    assert orphan_sweep.walk() == []  # marks the place
     kept, running = done(bench), bench.job()
     assert bench.store.claim(running.id, "w")
     bench.artifacts.write(f"work/{running.id}/1", "layer", b"x")
     bench.artifacts.write("jobs/job_deleted/1", "model.safetensors", b"late")
-    assert patrol.walk() == ["jobs/job_deleted"]
-    assert patrol.walk() == []
+    assert orphan_sweep.walk() == ["jobs/job_deleted"]
+    assert orphan_sweep.walk() == []
     assert bench.artifacts.list(f"jobs/{kept}/1")
     assert prefixes(bench) == ["jobs/JOB/1", "work/JOB/1"]
 
@@ -151,23 +151,23 @@ def test_a_copy_of_the_database_does_not_tidy_up_after_the_original(
     bench: Bench, tmp_path: Path
 ) -> None:
     """A trial on yesterday's backup, with the settings of production still in its environment."""
-    assert Patrol(bench.store, bench.artifacts).walk() == []
+    assert OrphanSweep(bench.store, bench.artifacts).walk() == []
     file, copy = bench.engine.url.database, tmp_path / "copy.db"
     assert file is not None
     with closing(sqlite3.connect(file)) as original, closing(sqlite3.connect(copy)) as backup:
         original.backup(backup)
     today = done(bench)
     engine = make_engine(f"sqlite:///{copy}")
-    assert Patrol(Store(engine), bench.artifacts).walk() == []
+    assert OrphanSweep(Store(engine), bench.artifacts).walk() == []
     engine.dispose()
     assert bench.artifacts.children("jobs") == [today]
 
 
 def test_a_place_with_the_files_of_strangers_is_not_taken(bench: Bench) -> None:
     bench.artifacts.write("jobs/job_of_others/1", "model.safetensors", b"theirs")
-    patrol = Patrol(bench.store, bench.artifacts)
-    assert patrol.walk() == []
-    assert patrol.walk() == []
+    orphan_sweep = OrphanSweep(bench.store, bench.artifacts)
+    assert orphan_sweep.walk() == []
+    assert orphan_sweep.walk() == []
     assert bench.artifacts.children("jobs") == ["job_of_others"]
     assert bench.artifacts.children("service") == []
 
@@ -226,7 +226,7 @@ def test_the_program_tidies_with_its_settings(bench: Bench, redis_url: str) -> N
 
 def test_an_object_store_is_swept_and_walked_through_alike(bench: Bench, bucket_url: str) -> None:
     store, artifacts = bench.store, Artifacts(bucket_url)
-    tidy = Housekeeper(bench.settings, store, artifacts, bench.progress)
+    tidy = RetentionSweep(bench.settings, store, artifacts, bench.progress)
     tidy.look()  # marks the place
     job = bench.job()
     assert store.claim(job.id, "suspended")
@@ -240,6 +240,6 @@ def test_an_object_store_is_swept_and_walked_through_alike(bench: Bench, bucket_
     assert (artifacts.children(f"jobs/{job.id}"), artifacts.children("work")) == (["2"], [])
     artifacts.write(f"jobs/{job.id}/1", "late", b"by the suspended one")
     artifacts.write("work/job_deleted/3", "layers/0", b"too late")
-    removed = Patrol(store, artifacts).walk()
+    removed = OrphanSweep(store, artifacts).walk()
     assert removed == [f"jobs/{job.id}/1", "work/job_deleted"]
     assert (artifacts.children(f"jobs/{job.id}"), artifacts.children("work")) == (["2"], [])

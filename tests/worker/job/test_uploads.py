@@ -15,7 +15,7 @@ from jobs.store.records import Job
 from slimgpt.spec.prune import PruneSpec
 from tests.servers import wait_until
 from tests.worker.conftest import Bench
-from worker.housekeeping.retention import Housekeeper
+from worker.housekeeping.retention import RetentionSweep
 from worker.job.supervisor import Outcome
 
 LINES = b'{"text": "one"}\n' * 1000
@@ -159,7 +159,7 @@ def test_a_fetch_that_hangs_does_not_hold_a_cancelled_job(
 def test_the_housekeeper_sweeps_what_was_cut_off(
     bench: Bench, sets: CalibrationSets, made: CalibrationSet
 ) -> None:
-    keeper = Housekeeper(bench.settings, bench.store, bench.artifacts, bench.progress)
+    keeper = RetentionSweep(bench.settings, bench.store, bench.artifacts, bench.progress)
     assert sets.withdraw(made.id)
     keeper.look()
     assert stored(bench, made).exists()  # somebody may be removing it just now
@@ -174,7 +174,7 @@ def test_a_sweep_can_be_stopped(sets: CalibrationSets, made: CalibrationSet, ben
     sets.withdraw(made.id)
     with sets.engine.begin() as connection:
         connection.execute(text("UPDATE calibration_sets SET created_at = '2026-01-01 00:00:00'"))
-    keeper = Housekeeper(bench.settings, bench.store, bench.artifacts, bench.progress)
+    keeper = RetentionSweep(bench.settings, bench.store, bench.artifacts, bench.progress)
     keeper.over.set()
     keeper.look()
     assert stored(bench, made).exists()
