@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import auth, openapi
+from api import auth, dashboard, openapi
 from api.http import problems
 from api.middleware.body_size import BodySizeLimit
 from api.middleware.early_response import EarlyResponse
@@ -21,7 +21,6 @@ from api.middleware.request_log import RequestLog
 from api.routes import (
     artifacts,
     calibration_sets,
-    dashboard,
     deliveries,
     events,
     finished_jobs,

@@ -30,7 +30,7 @@ from jobs.store.keys import BadKeyRequest, require_pepper
 LOCAL_OWNER = "local"
 REALM = 'Bearer realm="slimgpt"'
 OPEN = re.compile(
-    r"/|/static/[^/]*|/healthz|/readyz|/docs|/openapi\.json|/problems/[^/]*"
+    r"/|/static/((pages|parts)/)?[^/]*|/healthz|/readyz|/docs|/openapi\.json|/problems/[^/]*"
     r"|/static-offline-docs/.*|/favicon\.ico"
 )
 METRICS = "/metrics"

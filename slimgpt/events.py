@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from slimgpt.spec.names import Format
+
 Stage = Literal["resolve", "plan", "prune", "recover", "evaluate", "verify", "publish"]
 ModelName = Literal["dense", "pruned", "recovered"]
 
@@ -75,6 +77,14 @@ class Progress(Event):
     done: int
     total: int
     what: str = ""
+
+
+class Ruling(BaseModel):
+    """Whether what is left can be written in a format; if not, `reason` says why."""
+
+    format: Format
+    possible: bool
+    reason: str = ""
 
 
 class LayerOutlook(BaseModel):

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse
 from api.http.allowed_methods import allowed
 from api.http.validation import FieldError, field_errors, summary
 from jobs import request_id
-from jobs.store.lists.cursors import InvalidCursor
+from jobs.cursors import InvalidCursor
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "5"

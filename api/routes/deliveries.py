@@ -15,8 +15,8 @@ from api.openapi import problems
 from api.routes.webhooks import FoundWebhook, signatures_of
 from api.schemas.examples import DELIVERY_ID
 from api.schemas.webhooks import DeliveryDetail, DeliveryPage, DeliveryView
-from jobs.messages.webhooks.deliveries import Deliveries
-from jobs.messages.webhooks.webhook import TEST_EVENT, Delivery
+from jobs.store.webhooks.deliveries import Deliveries
+from jobs.store.webhooks.records import TEST_EVENT, Delivery
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 

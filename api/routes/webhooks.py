@@ -25,11 +25,11 @@ from api.schemas.webhooks import (
     WebhookWithSecret,
 )
 from api.services import Services
-from jobs.messages.webhooks.endpoints import TooManyWebhooks, Webhooks
-from jobs.messages.webhooks.signatures import Signatures
-from jobs.messages.webhooks.targets import BadTarget, Targets
-from jobs.messages.webhooks.webhook import Webhook
+from jobs.messages.webhook_targets import BadTarget, Targets
 from jobs.store.keys import BadKeyRequest
+from jobs.store.webhooks.endpoints import TooManyWebhooks, Webhooks
+from jobs.store.webhooks.records import Webhook
+from jobs.store.webhooks.signatures import Signatures
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 _CHECKS = threading.Semaphore(8)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.schemas.examples import DELIVERY_ID, WEBHOOK_ID
-from jobs.messages.webhooks.targets import MAX_URL
-from jobs.messages.webhooks.webhook import JOB_EVENTS, JobEvent
+from jobs.messages.webhook_targets import MAX_URL
+from jobs.store.webhooks.records import JOB_EVENTS, JobEvent
 
 Events = Annotated[
     list[JobEvent], Field(min_length=1, max_length=20), AfterValidator(lambda e: sorted(set(e)))

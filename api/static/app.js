@@ -1,12 +1,12 @@
 // The dashboard: header, sign-in, and the view that the address names after `#`.
 
-import { h, show } from "./element.js";
-import { form } from "./form.js";
-import { job } from "./job.js";
-import { list } from "./list.js";
-import { say } from "./notice.js";
-import { key, onUnauthorized, readiness, read } from "./service.js";
-import { signIn } from "./session.js";
+import { h, show } from "./parts/element.js";
+import { form } from "./pages/form.js";
+import { job } from "./pages/job.js";
+import { list } from "./pages/list.js";
+import { say } from "./parts/notice.js";
+import { key, onUnauthorized, readiness, read } from "./parts/service.js";
+import { signIn } from "./parts/session.js";
 
 const HEALTH_EVERY = 15_000;
 const KEPT_FOR = 4_000;

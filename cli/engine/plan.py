@@ -12,7 +12,8 @@ from cli.terminal.display import display_on
 from cli.terminal.exit_status import ending
 from cli.terminal.layer_row import PLAN_HEADER, aligned, sizes
 from cli.terminal.summary import show_facts, size
-from slimgpt.planning.document import Outlook, Ruling
+from slimgpt.events import Ruling
+from slimgpt.planning.document import Outlook
 
 CALIBRATION = DEFAULTS.calibration
 
@@ -56,7 +57,7 @@ def plan(  # noqa: PLR0913 - one parameter an option
             }
         )
         from slimgpt.origins.roots import Roots
-        from slimgpt.planning.preview import look_ahead
+        from slimgpt.stages.preview import look_ahead
 
         outlook = look_ahead(spec, Roots(place.root, place.root, confined=False))
         if as_json:

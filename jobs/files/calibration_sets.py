@@ -28,11 +28,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import SQLCoreOperations
 
+from jobs.cursors import make_cursor, read_cursor
 from jobs.files.artifacts import Artifacts
 from jobs.states import TERMINAL, Status
 from jobs.store.clock import from_now
 from jobs.store.database import READ_ONLY
-from jobs.store.lists.cursors import make_cursor, read_cursor
 from jobs.store.records import Page, new_id
 from jobs.store.store import MAX_PAGE
 from jobs.store.tables import CALIBRATION_SETS, JOBS

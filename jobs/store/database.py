@@ -1,4 +1,4 @@
-"""Connections and the schema's version: `make_engine`, `upgrade`, `downgrade`."""
+"""Connections, the schema's version, and which service a database belongs to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy.exc import DBAPIError
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 BUSY_SECONDS = 30.0
@@ -27,6 +28,12 @@ A worker that froze between two statements would hold its job's row, and the rep
 """
 READ_ONLY = {"sqlite_begin": "BEGIN"}
 """Execution options of a transaction that only reads: on SQLite it takes no write lock."""
+CLUSTER = text(
+    "SELECT system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    "FROM pg_control_system()"
+)
+UNTOLD = ("42501", "42883")
+"""SQLSTATEs of a server that does not tell: it is not allowed; there is no such function."""
 
 
 def make_engine(url: str, *, answer_seconds: float | None = None) -> Engine:
@@ -154,3 +161,37 @@ def _migrate(url: str, direction: Literal["upgrade", "downgrade"], revision: str
             getattr(command, direction)(config, revision)
     finally:
         engine.dispose()
+
+
+def identity(engine: Engine) -> str:
+    """Which service a database belongs to, as far as the database itself can tell: a cluster's own
+    number and the database's in it, or a file's inode.
+
+    Disks and buckets may be shared by several services, by design or by mistake. What lies there
+    and belongs to no job of *this* database is removed only where it is marked as this service's.
+    The identity is that of the very database, not of its content: a copy of it, restored for a
+    trial, is another service, and must not tidy up after the original.
+
+    Returns:
+        "" if the database does not tell: then nothing counts as this service's.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: it does not answer.
+    """
+    if engine.dialect.name == "sqlite":
+        return _file_identity(engine.url.database)
+    try:
+        with engine.execution_options(**READ_ONLY).connect() as connection:
+            system, database = connection.execute(CLUSTER).one()
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) in UNTOLD:
+            return ""
+        raise
+    return f"postgresql:{system}:{database}"
+
+
+def _file_identity(name: str | None) -> str:
+    if not name or name == ":memory:":
+        return ""
+    path = Path(name).resolve()
+    return f"sqlite:{path}:{path.stat().st_ino}"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from sqlalchemy import delete, update
 
-from jobs.messages.webhooks.announcements import announce
 from jobs.states import TERMINAL, Status
 from jobs.store.clock import from_now
 from jobs.store.leases import FREED, Leases, touch
 from jobs.store.quotas import require_within
 from jobs.store.records import Job
 from jobs.store.tables import JOBS
+from jobs.store.webhooks.announcements import announce
 
 RETRIABLE = frozenset({Status.FAILED, Status.CANCELLED})
 

@@ -31,10 +31,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from jobs.cursors import InvalidCursor, make_cursor, read_cursor
 from jobs.states import Status
 from jobs.store.clock import from_now
 from jobs.store.leases import touch
-from jobs.store.lists.cursors import InvalidCursor, make_cursor, read_cursor
 from jobs.store.lists.filters import Filter
 from jobs.store.quotas import require_within
 from jobs.store.records import Claim, Job, Layer, Page, Reaped, Renewal, StatusRow, new_job_id

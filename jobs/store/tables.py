@@ -1,6 +1,6 @@
 """The tables, and who reads and writes them: `jobs` and `job_layers` `jobs.store.store` only,
 `api_keys` `jobs.store.keys`, `calibration_sets` `jobs.files.calibration_sets`, `webhooks` and
-`webhook_deliveries` `jobs.messages.webhooks`."""
+`webhook_deliveries` `jobs.store.webhooks`."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from typing import Any, get_args
 
 from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.errors import SpecError
+from slimgpt.events import Ruling
 from slimgpt.formats import stock_classes
 from slimgpt.formats.gguf import hyperparameters
-from slimgpt.planning.document import Ruling
 from slimgpt.spec.prune import Format
 
 BLOCKS = (32, 256)  # weights of a row that share a scale: Q8_0 and Q4_0, K-quants

@@ -7,18 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from slimgpt.events import Event, LayerOutlook, PlannedPoint
-from slimgpt.spec.names import Format
-
-
-class Ruling(BaseModel):
-    """Whether what is left can be written in a format; if not, `reason` says why."""
-
-    format: Format
-    possible: bool
-    reason: str = ""
+from slimgpt.events import Event, LayerOutlook, PlannedPoint, Ruling
 
 
 class Outlook(Event):

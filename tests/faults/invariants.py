@@ -20,7 +20,7 @@ from tests.faults.faults import Fault
 from tests.faults.stack import REAPERS
 from tests.faults.trial import Trial
 
-THE_SERVICES = "service"  # whose place it is; see `jobs.store.identity`
+THE_SERVICES = "service"  # whose place it is; see `jobs.store.database`
 Check = Callable[[Trial, Fault, Job], Iterator[str]]
 
 

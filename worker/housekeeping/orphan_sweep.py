@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.files import prefixes
 from jobs.files.artifacts import Artifacts
 from jobs.files.removal import clear
-from jobs.store.identity import identity
+from jobs.store.database import identity
 from jobs.store.records import Leftover
 from jobs.store.store import Store
 

@@ -20,8 +20,8 @@ from typing import Any
 import httpcore
 import httpx
 
-from jobs.messages.webhooks.targets import RESOLVE_SECONDS, BadTarget, Targets
-from jobs.messages.webhooks.webhook import Outcome
+from jobs.messages.webhook_targets import RESOLVE_SECONDS, BadTarget, Targets
+from jobs.store.webhooks.records import Outcome
 
 MAX_READ = 4096  # bytes of the answer's body; its status alone counts
 BODY_SECONDS = 2.0

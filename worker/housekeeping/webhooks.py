@@ -16,14 +16,14 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.messages.webhooks.announcements import announce_all
-from jobs.messages.webhooks.deliveries import Deliveries
-from jobs.messages.webhooks.endpoints import Webhooks
-from jobs.messages.webhooks.signatures import PepperChanged, Signatures
-from jobs.messages.webhooks.targets import Targets
-from jobs.messages.webhooks.webhook import Delivery, Outcome, Webhook
+from jobs.messages.webhook_targets import Targets
 from jobs.settings import Settings
 from jobs.store.keys import BadKeyRequest
+from jobs.store.webhooks.announcements import announce_all
+from jobs.store.webhooks.deliveries import Deliveries
+from jobs.store.webhooks.endpoints import Webhooks
+from jobs.store.webhooks.records import Delivery, Outcome, Webhook
+from jobs.store.webhooks.signatures import PepperChanged, Signatures
 from worker.housekeeping.loop import Loop
 from worker.housekeeping.metrics import deliveries
 from worker.housekeeping.webhook_post import Poster

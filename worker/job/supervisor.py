@@ -31,7 +31,7 @@ from jobs.files.calibration_sets import CalibrationSets
 from jobs.messages.progress import Progress
 from jobs.settings import Settings
 from jobs.states import Status
-from jobs.store.identity import identity
+from jobs.store.database import identity
 from jobs.store.reclaims import reclaim
 from jobs.store.records import Claim
 from jobs.store.store import Store

@@ -2,7 +2,7 @@
 
     WORK_ROOT/JOB_ID/spec.json   the engine's argument
     WORK_ROOT/JOB_ID/uploads/    the uploaded texts that it names
-    WORK_ROOT/JOB_ID/service     whose job it is (`jobs.store.identity`)
+    WORK_ROOT/JOB_ID/service     whose job it is (`jobs.store.database`)
     WORK_ROOT/JOB_ID/lock        held by the worker and by the engine it started
     WORK_ROOT/JOB_ID/engine/     the engine's working folder; survives until the job has ended
 

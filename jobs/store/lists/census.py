@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, select
 
-from jobs.messages.webhooks.deliveries import count_deliveries
 from jobs.states import HELD, Status
 from jobs.store.clock import from_now
 from jobs.store.database import READ_ONLY
 from jobs.store.lists.counts import count_jobs
 from jobs.store.tables import JOBS
+from jobs.store.webhooks.deliveries import count_deliveries
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,15 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from jobs.messages.webhooks.announcements import announce_all
-from jobs.messages.webhooks.deliveries import Deliveries
-from jobs.messages.webhooks.endpoints import Webhooks
-from jobs.messages.webhooks.targets import Targets
-from jobs.messages.webhooks.webhook import Outcome
+from jobs.messages.webhook_targets import Targets
 from jobs.settings import Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import Keys
 from jobs.store.store import Store
+from jobs.store.webhooks.announcements import announce_all
+from jobs.store.webhooks.deliveries import Deliveries
+from jobs.store.webhooks.endpoints import Webhooks
+from jobs.store.webhooks.records import Outcome
 from tests.api.http.test_problems import problem
 from tests.jobs.conftest import SPEC
 from tests.servers import wait_until

@@ -17,8 +17,7 @@ from sqlalchemy import update
 
 from jobs.files.artifacts import Artifacts
 from jobs.states import Status
-from jobs.store.database import make_engine
-from jobs.store.identity import identity
+from jobs.store.database import identity, make_engine
 from jobs.store.store import Store
 from jobs.store.tables import JOBS
 from tests.servers import wait_until

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.messages.webhooks.signatures import Signatures
-from jobs.messages.webhooks.targets import Targets
-from jobs.messages.webhooks.webhook import Delivery, DeliveryStatus, Webhook
+from jobs.messages.webhook_targets import Targets
+from jobs.store.webhooks.records import Delivery, DeliveryStatus, Webhook
+from jobs.store.webhooks.signatures import Signatures
 from tests.servers import free_port, wait_until
 from worker.housekeeping.webhook_post import Poster
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from jobs.messages.webhooks.targets import Targets
-from jobs.messages.webhooks.webhook import Outcome
+from jobs.messages.webhook_targets import Targets
+from jobs.store.webhooks.records import Outcome
 from tests.receiver import (
     Answer,
     Receiver,

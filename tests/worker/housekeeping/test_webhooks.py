@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from jobs.messages.webhooks.announcements import announce_all
-from jobs.messages.webhooks.deliveries import GONE, INTERRUPTED, Deliveries
-from jobs.messages.webhooks.endpoints import Webhooks
-from jobs.messages.webhooks.signatures import Signatures
-from jobs.messages.webhooks.webhook import JOB_EVENTS, Delivery, DeliveryStatus, Webhook
 from jobs.settings import Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import BadKeyRequest
 from jobs.store.store import Store
 from jobs.store.tables import DELIVERIES, JOBS
+from jobs.store.webhooks.announcements import announce_all
+from jobs.store.webhooks.deliveries import GONE, INTERRUPTED, Deliveries
+from jobs.store.webhooks.endpoints import Webhooks
+from jobs.store.webhooks.records import JOB_EVENTS, Delivery, DeliveryStatus, Webhook
+from jobs.store.webhooks.signatures import Signatures
 from tests.jobs.conftest import SPEC
 from tests.receiver import Receiver, closing, hanging, status
 from tests.servers import wait_until
@@ -310,7 +310,7 @@ def test_the_log_is_emptied_however_much_is_old(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More may become old in an hour than one statement removes."""
-    monkeypatch.setattr("jobs.messages.webhooks.deliveries.REMOVED_AT_ONCE", 2)
+    monkeypatch.setattr("jobs.store.webhooks.deliveries.REMOVED_AT_ONCE", 2)
     webhook = post.webhook()
     for _ in range(5):
         post.end()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from jobs.messages.webhooks.targets import BadTarget, Targets
+from jobs.messages.webhook_targets import BadTarget, Targets
 
 PUBLIC = "93.184.215.14"
 

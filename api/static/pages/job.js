@@ -1,13 +1,13 @@
 // One job: how far it is, live; what was asked; what became of each layer; result, files, events.
 
-import { h, show } from "./element.js";
-import { files, reportLink, save } from "./files.js";
-import { log } from "./log.js";
-import { complain, confirmed, copyButton, say } from "./notice.js";
-import { follow, path, post, read, ask } from "./service.js";
-import { badge, bar, isOver, steps } from "./status.js";
-import { charts, models, place as placed } from "./sweep.js";
-import { ago, between, bytes, count, duration, measure, modelOf, moment, percent, target } from "./words.js";
+import { h, show } from "../parts/element.js";
+import { files, reportLink, save } from "../parts/files.js";
+import { log } from "../parts/log.js";
+import { complain, confirmed, copyButton, say } from "../parts/notice.js";
+import { follow, path, post, read, ask } from "../parts/service.js";
+import { badge, bar, isOver, steps } from "../parts/status.js";
+import { charts, models, place as placed } from "../parts/sweep.js";
+import { ago, between, bytes, count, duration, measure, modelOf, moment, percent, target } from "../parts/words.js";
 
 const DRAW_AFTER = 80;
 

@@ -9,11 +9,11 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
-from jobs.messages.webhooks.endpoints import TooManyWebhooks
-from jobs.messages.webhooks.signatures import Signatures
-from jobs.messages.webhooks.webhook import Delivery, DeliveryStatus
 from jobs.store.keys import BadKeyRequest
-from tests.jobs.messages.webhooks.conftest import PEPPER, Ends
+from jobs.store.webhooks.endpoints import TooManyWebhooks
+from jobs.store.webhooks.records import Delivery, DeliveryStatus
+from jobs.store.webhooks.signatures import Signatures
+from tests.jobs.store.webhooks.conftest import PEPPER, Ends
 
 NOW = datetime.now(UTC)
 DELIVERY = Delivery(

@@ -1,10 +1,10 @@
 // A new job: what to prune and how far, the plan of it, and posting it.
 
-import { layers } from "./chart.js";
-import { h, show } from "./element.js";
-import { say } from "./notice.js";
-import { path, post, read, ask } from "./service.js";
-import { bytes, count, percent } from "./words.js";
+import { layers } from "../parts/chart.js";
+import { h, show } from "../parts/element.js";
+import { say } from "../parts/notice.js";
+import { path, post, read, ask } from "../parts/service.js";
+import { bytes, count, percent } from "../parts/words.js";
 
 const METHODS = ["slimgpt", "wanda-sp", "flap", "magnitude"];
 const SHAPES = ["log", "linear", "uniform", "log-decrease", "linear-decrease", "global"];

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 
 from standardwebhooks import Webhook as Signer
 
-from jobs.messages.webhooks.webhook import Delivery, Webhook
 from jobs.store.keys import require_pepper
+from jobs.store.webhooks.records import Delivery, Webhook
 
 ROTATION_SECONDS = 24 * 3600.0
 

@@ -13,14 +13,14 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, Select, func, insert, select, update
 from sqlalchemy import delete as remove
 
-from jobs.messages.webhooks.announcements import new_delivery
-from jobs.messages.webhooks.endpoints import disable, note_outcome
-from jobs.messages.webhooks.webhook import Delivery, DeliveryStatus, Outcome, Webhook
+from jobs.cursors import make_cursor, read_cursor
 from jobs.store.clock import from_now
 from jobs.store.database import READ_ONLY
-from jobs.store.lists.cursors import make_cursor, read_cursor
 from jobs.store.records import Page
 from jobs.store.tables import DELIVERIES, WEBHOOKS
+from jobs.store.webhooks.announcements import new_delivery
+from jobs.store.webhooks.endpoints import disable, note_outcome
+from jobs.store.webhooks.records import Delivery, DeliveryStatus, Outcome, Webhook
 
 LEASE_SECONDS = 60.0
 """More than any attempt takes."""

@@ -9,9 +9,9 @@ from datetime import datetime
 import pytest
 from sqlalchemy import insert, select, update
 
-from jobs.messages.webhooks.announcements import announce, announce_all
 from jobs.store.tables import DELIVERIES, JOBS
-from tests.jobs.messages.webhooks.conftest import ERROR, Ends
+from jobs.store.webhooks.announcements import announce, announce_all
+from tests.jobs.store.webhooks.conftest import ERROR, Ends
 
 
 def test_an_end_is_told_to_those_who_want_it_and_once(ends: Ends) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 from slimgpt.checkpoints import outline
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
-from slimgpt.events import LayerOutlook, PlannedPoint
+from slimgpt.events import LayerOutlook, PlannedPoint, Ruling
 from slimgpt.formats import support
 from slimgpt.origins.resolve import resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
-from slimgpt.planning.document import Outlook, Ruling
+from slimgpt.planning.document import Outlook
 from slimgpt.planning.forecast import Forecast
 from slimgpt.spec.prune import PruneSpec
 

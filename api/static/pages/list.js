@@ -1,10 +1,10 @@
 // The table of jobs: counts, filters, pages, and how far the running ones are.
 
-import { h, show } from "./element.js";
-import { complain } from "./notice.js";
-import { path, read, Unreachable } from "./service.js";
-import { badge, bar, isOver } from "./status.js";
-import { ago, between, count, duration, measure, modelOf, moment, percent, target } from "./words.js";
+import { h, show } from "../parts/element.js";
+import { complain } from "../parts/notice.js";
+import { path, read, Unreachable } from "../parts/service.js";
+import { badge, bar, isOver } from "../parts/status.js";
+import { ago, between, count, duration, measure, modelOf, moment, percent, target } from "../parts/words.js";
 
 const EVERY = 5000;
 const PAGE = 25;

@@ -13,11 +13,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, insert, select, update
 
-from jobs.messages.webhooks.webhook import DeliveryStatus
 from jobs.states import TERMINAL
 from jobs.store.database import READ_ONLY
 from jobs.store.records import Job, new_id
 from jobs.store.tables import DELIVERIES, JOB_COLUMNS, JOBS, WEBHOOKS, job_of
+from jobs.store.webhooks.records import DeliveryStatus
 
 BATCH = 100
 MAX_MESSAGE = 2000  # characters of an error; receivers expect small messages

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.routes.dashboard import FILES
+from api.dashboard import FILES
 from jobs.settings import Settings
 from jobs.store.store import Store
 from tests.api.conftest import BODY

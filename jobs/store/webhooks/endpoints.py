@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
 
-from jobs.messages.webhooks.signatures import ROTATION_SECONDS, Signatures
-from jobs.messages.webhooks.webhook import DeliveryStatus, Webhook
+from jobs.cursors import make_cursor, read_cursor
 from jobs.store.clock import from_now
 from jobs.store.database import READ_ONLY
-from jobs.store.lists.cursors import make_cursor, read_cursor
 from jobs.store.records import Page, new_id
 from jobs.store.tables import DELIVERIES, WEBHOOKS
+from jobs.store.webhooks.records import DeliveryStatus, Webhook
+from jobs.store.webhooks.signatures import ROTATION_SECONDS, Signatures
 
 
 class TooManyWebhooks(Exception):  # noqa: N818 - says what is the case

@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from jobs.messages.webhooks.announcements import announce_all
-from jobs.messages.webhooks.deliveries import (
+from jobs.store.store import InvalidCursor
+from jobs.store.tables import DELIVERIES, WEBHOOKS
+from jobs.store.webhooks.announcements import announce_all
+from jobs.store.webhooks.deliveries import (
     FAILING,
     GONE,
     INTERRUPTED,
@@ -17,10 +19,8 @@ from jobs.messages.webhooks.deliveries import (
     MOST_OF_WEBHOOK,
     count_deliveries,
 )
-from jobs.messages.webhooks.webhook import Delivery, DeliveryStatus, Outcome, Webhook
-from jobs.store.store import InvalidCursor
-from jobs.store.tables import DELIVERIES, WEBHOOKS
-from tests.jobs.messages.webhooks.conftest import Ends
+from jobs.store.webhooks.records import Delivery, DeliveryStatus, Outcome, Webhook
+from tests.jobs.store.webhooks.conftest import Ends
 
 DAY = 86400.0
 NEVER = 1000 * DAY

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from jobs.messages.webhooks.deliveries import Deliveries
-from jobs.messages.webhooks.endpoints import Webhooks
-from jobs.messages.webhooks.signatures import Signatures
-from jobs.messages.webhooks.webhook import JOB_EVENTS, Delivery, Webhook
 from jobs.store.records import Job
 from jobs.store.store import Store
+from jobs.store.webhooks.deliveries import Deliveries
+from jobs.store.webhooks.endpoints import Webhooks
+from jobs.store.webhooks.records import JOB_EVENTS, Delivery, Webhook
+from jobs.store.webhooks.signatures import Signatures
 from tests.jobs.conftest import SPEC
 
 PEPPER = "a pepper that only the tests know, of some length"
