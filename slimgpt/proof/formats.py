@@ -74,7 +74,12 @@ def require(form: Format) -> None:
 
 
 def write(
-    form: Format, checkpoint: Checkpoint, folder: Path, probe: Probe, stored: GgufType | None
+    form: Format,
+    checkpoint: Checkpoint,
+    folder: Path,
+    probe: Probe,
+    stored: GgufType | None,
+    name: str = "",
 ) -> Verified:
     """Write a checkpoint in a format and prove it.
 
@@ -82,6 +87,7 @@ def write(
         checkpoint: dense or pruned, in a folder that transformers loads.
         folder: is there, and empty.
         stored: type of a GGUF file's matrices; the model's own precision if None.
+        name: of the model in a GGUF file; the checkpoint folder's if empty.
 
     Raises:
         SpecError, UnsupportedModelError: the format cannot hold the model.
@@ -91,7 +97,7 @@ def write(
     if form == "gguf":
         kind = gguf_file.type_of(checkpoint, stored)
         file = folder / f"model-{kind}.gguf"
-        gguf_file.write(checkpoint, file, kind)
+        gguf_file.write(checkpoint, file, kind, name or checkpoint.folder.name)
         return prove_gguf(checkpoint, file, kind, probe)
     if form == "padded":
         stock.write_padded(checkpoint, folder)

@@ -16,7 +16,7 @@ from slimgpt.report.document import Document
 from slimgpt.report.facts import facts
 from slimgpt.report.tables.cells import Table, printable
 from slimgpt.report.tables.tables import tables
-from slimgpt.spec.prune import HUB_ID
+from slimgpt.spec.names import HUB_ID, published_name
 
 CARD = "README.md"
 EVALUATED = ("perplexity", "tasks")
@@ -69,10 +69,7 @@ def metadata(document: Document) -> ModelCardData:
 
 
 def _name(document: Document) -> str:
-    """The model's name on the hub: its last part, and how much was removed."""
-    last = document.model.model.partition("@")[0].rpartition("/")[2].rpartition(":")[2]
-    clean = re.sub(r"[^\w.-]+", "-", last, flags=re.ASCII).strip("-.") or "model"
-    return f"{clean[:64]}-pruned-{document.model.ratio_achieved:.0%}".replace("%", "")
+    return published_name(document.model.model, document.model.ratio_achieved)
 
 
 def _perplexities(document: Document) -> list[EvalResult]:

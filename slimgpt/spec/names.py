@@ -61,3 +61,15 @@ def model_name(value: str) -> str:
     if not (local or (HUB_ID.fullmatch(value) and ".." not in value)):
         raise ValueError(f"{value!r} is not a model: use org/name, org/name@revision or local:NAME")
     return value
+
+
+def published_name(model: str, removed: float) -> str:
+    """What a pruned model is called, in its card and its files: `Llama-2-7b-hf-pruned-20`.
+
+    Args:
+        model: as the specification names it.
+        removed: share of the parameters.
+    """
+    last = model.partition("@")[0].rpartition("/")[2].rpartition(":")[2]
+    clean = re.sub(r"[^\w.-]+", "-", last, flags=re.ASCII).strip("-.") or "model"
+    return f"{clean[:64]}-pruned-{removed:.0%}".replace("%", "")

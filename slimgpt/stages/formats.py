@@ -39,10 +39,15 @@ def require(spec: PruneSpec, checkpoint: Checkpoint, after: Sequence[LayerSize])
             file.read_vocabulary(checkpoint)
 
 
-def write(spec: PruneSpec, folder: Path, probe: formats.Probe) -> Iterator[Verified | Warned]:
+def write(
+    spec: PruneSpec, folder: Path, probe: formats.Probe, name: str
+) -> Iterator[Verified | Warned]:
     """Write a finished checkpoint in the job's formats, each in a folder of its name within.
 
     All that vLLM reads is proved by it, too, where it is installed.
+
+    Args:
+        name: of the model, for files that hold one.
 
     Raises:
         VerificationError: a loader does not load it, or computes something else.
@@ -53,5 +58,5 @@ def write(spec: PruneSpec, folder: Path, probe: formats.Probe) -> Iterator[Verif
         place = folder / form
         with disk.storage_errors(place, 0):
             place.mkdir()
-        yield formats.write(form, Checkpoint.open(folder), place, probe, spec.gguf_type)
+        yield formats.write(form, Checkpoint.open(folder), place, probe, spec.gguf_type, name)
         yield from vllm.prove(place, form, probe)

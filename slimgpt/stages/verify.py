@@ -21,6 +21,7 @@ from slimgpt.recovery.peft_model import ADAPTERS, BASE
 from slimgpt.report import folder as pages
 from slimgpt.report.schema import CalibrationReport, ModelReport, RecoveryReport, Report
 from slimgpt.report.verdict import Verdict
+from slimgpt.spec.names import published_name
 from slimgpt.stages import formats
 from slimgpt.stages.recover import Recovery
 from slimgpt.stages.state import ModelState
@@ -44,13 +45,15 @@ def publish(
     partial.write_outer(state.inputs.checkpoint)
     probe = state.inputs.calibration.input_ids[:PROBE_SEQUENCES, :PROBE_TOKENS].contiguous()
     expected = pruned.logits(probe)
+    name = published_name(state.inputs.model.model, state.plan.ratio_achieved)
 
     unproved: list[Warned] = []
 
     def complete(folder: Path) -> None:
         published.write(state.inputs.checkpoint, state.plan.after, folder)
         state.verified.append(verify(folder, probe, expected, state.device))
-        for told in formats.write(state.spec, folder, Probe(probe, expected, state.device)):
+        asked = Probe(probe, expected, state.device)
+        for told in formats.write(state.spec, folder, asked, name):
             if isinstance(told, Verified):
                 state.verified.append(told)
             else:

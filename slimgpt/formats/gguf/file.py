@@ -63,10 +63,11 @@ def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
     return read(tokenizer.inner, checkpoint.architecture.vocabulary)
 
 
-def write(checkpoint: Checkpoint, file: Path, stored: GgufType) -> None:
+def write(checkpoint: Checkpoint, file: Path, stored: GgufType, name: str = "model") -> None:
     """Write a model and its tokenizer as one GGUF file.
 
     Args:
+        name: of the model, for people.
         stored: type of matrices; norms and biases are f32. A matrix whose rows are no multiple of
             32 is f16 in a file of `q8_0`.
 
@@ -80,11 +81,14 @@ def write(checkpoint: Checkpoint, file: Path, stored: GgufType) -> None:
     vocabulary = read_vocabulary(checkpoint)
     pieces = list(_pieces(checkpoint, plan, stored))
     needed = sum(_byte_count(piece) for piece in pieces)
-    disk.write_aside(file, needed, lambda aside: _fill(aside, checkpoint, plan, vocabulary, pieces))
+    disk.write_aside(
+        file, needed, lambda aside: _fill(aside, name, checkpoint, plan, vocabulary, pieces)
+    )
 
 
 def _fill(
     file: Path,
+    model_name: str,
     checkpoint: Checkpoint,
     plan: Blueprint,
     vocabulary: Vocabulary,
@@ -96,7 +100,7 @@ def _fill(
     writer = gguf.GGUFWriter(file, plan.build.name)
     stored = max((piece.type for piece in pieces), key=_rank)
     header.describe(writer, checkpoint.architecture, plan, stored)
-    writer.add_name(name_of(checkpoint, vocabulary))
+    writer.add_name(model_name)
     header.add_vocabulary(writer, vocabulary)
     kinds = {"f32": np.float32, "f16": np.float16}
     for piece in pieces:
@@ -117,13 +121,13 @@ def _fill(
     writer.close()
 
 
-def name_of(checkpoint: Checkpoint, vocabulary: Vocabulary) -> str:
-    """The file's name for people, by which llama.cpp also knows Phi-3's own special tokens.
+def name_for(checkpoint: Checkpoint, vocabulary: Vocabulary, name: str) -> str:
+    """The model's name for people, by which llama.cpp also knows Phi-3's own special tokens.
 
     It strips the space after them where the name says Phi-3, and fails where they are not there
     (`src/llama-vocab.cpp`).
     """
-    name = PHI_3.sub("phi", checkpoint.folder.name)
+    name = PHI_3.sub("phi", name)
     if checkpoint.architecture.family.model_type == "phi3" and {*vocabulary.tokens} >= SPECIAL:
         return f"Phi-3 {name}"
     return name

@@ -291,9 +291,9 @@ def test_phi_3_is_named_where_its_tokens_are_and_nowhere_else(tmp_path: Path) ->
     folder = give_tokenizer(tiny("phi3").save(tmp_path / "my-phi-3"))
     checkpoint = Checkpoint.open(folder)
     ours = gguf_file.read_vocabulary(checkpoint)
-    assert gguf_file.name_of(checkpoint, ours) == "my-phi"
+    assert gguf_file.name_for(checkpoint, ours, "my-phi-3") == "my-phi"
     theirs = replace(ours, tokens=["<unk>", "<s>", "</s>", "<|endoftext|>", *ours.tokens])
-    assert gguf_file.name_of(checkpoint, theirs) == "Phi-3 my-phi"
+    assert gguf_file.name_for(checkpoint, theirs, "my-phi-3") == "Phi-3 my-phi"
 
 
 def test_loaders_are_told_by_the_sizes(tmp_path: Path) -> None:
