@@ -1,4 +1,4 @@
-"""`python -m slimgpt run SPEC.json WORKDIR`: the engine as a process.
+"""Engine subprocess: `python -m slimgpt run SPEC.json WORKDIR`, `python -m slimgpt plan SPEC.json`.
 
 Writes one JSON event a line to standard output and nothing else; the last line is `result` (exit
 status 0) or `failed` (exit status 1). Whatever libraries print goes to standard error.

@@ -1,4 +1,4 @@
-"""`slimgpt plan`: what pruning would leave and cost, from the headers of the files alone."""
+"""`slimgpt plan`: sizes and costs of a pruning job, from file headers alone."""
 
 from __future__ import annotations
 
