@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> Iterator[Event]:
 def _plan(options: argparse.Namespace) -> Iterator[Event]:
     spec = _spec(options.spec)
     from slimgpt.origins.roots import Roots
-    from slimgpt.stages.preview import look_ahead
+    from slimgpt.planning.preview import look_ahead
 
     yield look_ahead(spec, Roots(models=options.models_root, texts=options.models_root))
 
