@@ -1,4 +1,4 @@
-"""The web application: `create_app(settings)`, or `uvicorn --factory api.app:from_environment`."""
+"""FastAPI application: `create_app(settings)`, or `uvicorn --factory api.app:from_environment`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks: every request needs an API key, save those for what anyone may read.
+"""Authentication: API keys on every request except public paths, loopback check.
 
 `Gate` stands before the application, so an address that somebody adds is closed until `OPEN`
 names it, and a body is not even read of those who may not send one. `Caller` tells a route

@@ -1,4 +1,4 @@
-"""`/`: the page for people, and its files below `/static`.
+"""Serves the dashboard: `/` and its static files.
 
 They hold no data and are open without a key: scripts in the page ask the API, with the key that
 the visitor gave. What the API answers comes from strangers (names, labels, errors), so the page may

@@ -1,4 +1,4 @@
-"""What routes ask FastAPI for: the services, and a job that the caller may see."""
+"""FastAPI dependencies: services, and a job visible to the caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the key still valid that opened an answer which goes on for hours? Asked now and then."""
+"""`KeyWatch`: periodic re-checks of the API key during long-lived responses."""
 
 from __future__ import annotations
 

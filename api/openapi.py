@@ -1,4 +1,4 @@
-"""The API's own description: every error declared as a problem document."""
+"""The OpenAPI document: problem documents declared for every error."""
 
 from __future__ import annotations
 

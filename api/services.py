@@ -1,4 +1,4 @@
-"""What a request works with: store, queue, progress and artifacts of one application."""
+"""`Services`: store, queue, progress and artifacts of one application."""
 
 from __future__ import annotations
 

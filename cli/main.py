@@ -1,4 +1,4 @@
-"""The `slimgpt` command. What a command needs is imported when it runs, so that help is instant."""
+"""The `slimgpt` command. Commands import their dependencies when they run, so `--help` is fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cursors of lists that are ordered by id: opaque to clients, and the last id seen to us."""
+"""Opaque pagination cursors for lists ordered by id."""
 
 from __future__ import annotations
 

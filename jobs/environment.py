@@ -1,4 +1,4 @@
-"""What the engine may know of the environment of who starts it: an allowlist, nothing else.
+"""The engine's environment: an allowlist of variables, without secrets.
 
 The engine opens models that strangers name. It needs paths, devices, proxies and the hub's
 settings; database, broker and API secrets stay here.

@@ -1,4 +1,4 @@
-"""Structured logs for every process of the service: one line an entry, on standard error.
+"""Structured logging for every process: one line per entry on standard error.
 
 Whatever a client, an engine or a library put into an entry, it stays one entry: JSON escapes what
 is not ASCII, and in the form for people every character that is not printable is escaped and the

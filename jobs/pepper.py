@@ -1,4 +1,4 @@
-"""The pepper that a home keeps for itself, where no operator sets one: made once, then read."""
+"""The generated pepper file below `home`, used where no operator sets one."""
 
 from __future__ import annotations
 

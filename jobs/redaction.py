@@ -1,4 +1,4 @@
-"""Secrets taken out of what is about to be written where others can read it.
+"""Redacts secrets from log lines, events and errors.
 
 The last line of defence: nothing should put a secret into a log line, an event or an error in the
 first place. What is recognised: the secrets that this process was given, by value; and what looks

@@ -1,4 +1,4 @@
-"""The name of a request: in the logs of every process that works for it.
+"""The request id (`X-Request-ID`), carried from the API to worker and engine logs.
 
 It goes from the API to the worker through Redis, under the job's id: messages carry no more than
 hints, and a worker takes whichever job is due. It is a hint as well; without it a job is done all

@@ -1,4 +1,4 @@
-"""`Settings`: everything an operator can set, from `SLIMGPT_*` variables.
+"""`Settings`: the configuration of all processes, from `SLIMGPT_*` variables.
 
 One frozen object for api, worker and reaper. Paths that are not set lie below `home`, so
 that one folder holds a whole service on one machine.

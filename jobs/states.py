@@ -1,4 +1,4 @@
-"""`Status`: the words for where a job is in its life.
+"""`Status`: the states of a job.
 
     queued → running → succeeded | failed | cancelled
              running → cancelling → cancelled

@@ -1,4 +1,4 @@
-"""SlimGPT: structured pruning of large language models, layer by layer.
+"""SlimGPT: layer-wise structured pruning of large language models.
 
 The engine takes a checkpoint folder and gives back a smaller one with a report
 (SlimGPT, NeurIPS 2024, arXiv 2412.18110). Importing this package imports neither

@@ -1,4 +1,4 @@
-"""`python -m slimgpt run SPEC.json WORKDIR`: the engine as a process.
+"""Engine subprocess: `python -m slimgpt run SPEC.json WORKDIR`, `python -m slimgpt plan SPEC.json`.
 
 Writes one JSON event a line to standard output and nothing else; the last line is `result` (exit
 status 0) or `failed` (exit status 1). Whatever libraries print goes to standard error.
@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> Iterator[Event]:
 def _plan(options: argparse.Namespace) -> Iterator[Event]:
     spec = _spec(options.spec)
     from slimgpt.origins.roots import Roots
-    from slimgpt.stages.preview import look_ahead
+    from slimgpt.planning.preview import look_ahead
 
     yield look_ahead(spec, Roots(models=options.models_root, texts=options.models_root))
 

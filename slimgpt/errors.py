@@ -1,4 +1,4 @@
-"""Errors that a user can act on.
+"""The engine's exceptions: `SlimGPTError` with a code, a message and a hint.
 
 Every expected failure of the engine is a `SlimGPTError`: a stable `code` for
 programs, one sentence that says what is wrong and where, and a `hint` that says

@@ -1,4 +1,4 @@
-"""What the engine says while it works: typed events, one JSON object a line.
+"""The engine's typed events, serialised as one JSON object per line.
 
 The engine yields these; its caller decides what they become (a bar, a row, a message).
 `parse` is the inverse of `Event.line`. This module imports neither torch nor transformers.

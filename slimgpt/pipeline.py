@@ -1,4 +1,4 @@
-"""A job from specification to checkpoint, as an iterator of events.
+"""The pipeline: runs a job's stages in order and yields their events.
 
 Stages: resolve → plan → prune → recover (if asked) → evaluate → verify. A sweep goes through each
 with all its models before it goes on to the next. The working folder holds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -15,8 +16,19 @@ from jobs.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")])
+PRESENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which names what was
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)]*)?\)")
 FENCED = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
+TOP = "slimgpt|jobs|api|worker|cli|migrations|examples|benchmarks|tests|deploy|docs"
+PATH = re.compile(rf"(?:{TOP})(?:/[\w.-]+)+/?|(?:{TOP})/")
+MODULE = re.compile(r"(?:slimgpt|jobs|api|worker|cli|tests|benchmarks)(?:\.\w+)+")
+PLACEHOLDER = re.compile(r"[A-Z]{2,}")
+OTHER_NAMES = {
+    *("slimgpt.db", "slimgpt.dump", "slimgpt.env"),  # files of an installation
+    *("slimgpt.key", "slimgpt.not_finite"),  # tags in MLflow
+    "deploy/slimgpt-api",  # a Deployment, as kubectl names it
+}
+SYMBOL = re.compile(r"`([\w/]+\.py)`: `([\w.]+)`")
 
 
 def options() -> Iterator[tuple[str, str]]:
@@ -46,6 +58,61 @@ def test_links_lead_somewhere(page: Path) -> None:
     text = FENCED.sub("", page.read_text(encoding="utf-8"))
     targets = [target for target, _ in LINK.findall(text) if "://" not in target]
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def words(page: Path) -> set[str]:
+    """Every word of a page's code, inline and in blocks."""
+    code = FENCED.findall(page.read_text(encoding="utf-8"))
+    return {word for part in code for word in re.split(r"[\s`'\"(),;]+", part)}
+
+
+def defined(file: Path, name: str) -> bool:
+    """Whether a file defines a function, a class, or a class's method (`Class.method`)."""
+    body: list[ast.stmt] = ast.parse(file.read_text(encoding="utf-8")).body
+    for part in name.split("."):
+        kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        found = [node for node in body if isinstance(node, kinds) and node.name == part]
+        if not found:
+            return False
+        body = found[0].body
+    return True
+
+
+def module_exists(dotted: str) -> bool:
+    """Whether `package.module` is there, or `package.module.Name` is defined in it."""
+    parts = dotted.split(".")
+    if ROOT.joinpath(*parts).is_dir() or ROOT.joinpath(*parts).with_suffix(".py").exists():
+        return True
+    files = (ROOT.joinpath(*parts[:count]).with_suffix(".py") for count in range(len(parts)))
+    return any(file.exists() and parts[-1] in file.read_text(encoding="utf-8") for file in files)
+
+
+@pytest.mark.parametrize("page", PRESENT, ids=lambda page: str(page.relative_to(ROOT)))
+def test_paths_and_modules_are_in_the_tree(page: Path) -> None:
+    named = {word for word in words(page) - OTHER_NAMES if not PLACEHOLDER.search(word)}
+    paths = [word for word in named if PATH.fullmatch(word)]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    modules = [word for word in named if MODULE.fullmatch(word)]
+    assert [module for module in modules if not module_exists(module)] == []
+
+
+def test_the_path_of_a_job_names_what_is_there() -> None:
+    """DEVELOPERS.md: each step with its file and function."""
+    text = (ROOT / "DEVELOPERS.md").read_text(encoding="utf-8")
+    steps = SYMBOL.findall(text)
+    assert len(steps) >= 12
+    assert [f"{file}: {name}" for file, name in steps if not defined(ROOT / file, name)] == []
+
+
+def test_every_folder_of_the_product_is_in_the_layout() -> None:
+    text = (ROOT / "DEVELOPERS.md").read_text(encoding="utf-8")
+    folders = {
+        str(file.parent.relative_to(ROOT)) + "/"
+        for package in ("slimgpt", "jobs", "api", "worker", "cli")
+        for file in (ROOT / package).rglob("__init__.py")
+    }
+    shown = {folder for folder in folders if "/output/modeling/" not in folder}
+    assert sorted(folder for folder in shown if f"`{folder}`" not in text) == []
 
 
 def test_every_decision_says_what_was_decided_and_what_follows() -> None:

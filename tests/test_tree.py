@@ -10,6 +10,18 @@ PACKAGES = ("slimgpt", "jobs", "api", "worker", "cli", "migrations", "examples",
 HEAPS = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "lib"}
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 50
+MOST_FILES = 12
+PRODUCT = {
+    "slimgpt": {"__main__", "errors", "events", "pipeline"},
+    "api": {"app", "auth", "dashboard", "dependencies", "key_watch", "openapi", "services"},
+    "jobs": {
+        *("cursors", "environment", "logs", "pepper", "redaction"),
+        *("request_id", "settings", "states"),
+    },
+    "worker": {"__main__", "app", "metrics", "shutdown"},
+    "cli": {"main"},
+}
+"""Each package with the files at its root; everything else has a folder."""
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -33,6 +45,23 @@ def test_no_file_is_a_heap() -> None:
 def test_no_file_is_long() -> None:
     long = [p for p in SOURCES if len(p.read_text(encoding="utf-8").splitlines()) > LONGEST_FILE]
     assert names(long) == []
+
+
+def test_no_folder_is_crowded() -> None:
+    crowded = []
+    for package in PRODUCT:
+        for folder in [ROOT / package, *(ROOT / package).rglob("*/")]:
+            files = [path.name for path in folder.iterdir() if path.is_file()]
+            shown = [name for name in files if name != "__init__.py" and not name.endswith(".pyc")]
+            if len(shown) > MOST_FILES:
+                crowded.append(f"{folder.relative_to(ROOT)}: {len(shown)} files")
+    assert crowded == []
+
+
+def test_no_file_lies_loose_at_the_root_of_a_package() -> None:
+    for package, files in PRODUCT.items():
+        loose = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"}
+        assert loose <= files, package
 
 
 def test_every_module_says_what_it_is() -> None:

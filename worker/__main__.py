@@ -1,4 +1,4 @@
-"""`python -m worker`: a worker for one device, until TERM or INT.
+"""Entry point of a worker for one device: `python -m worker`, until TERM or INT.
 
 The first signal gives the running job back and ends the worker when that is done.
 """

@@ -1,4 +1,4 @@
-"""The Celery application of the workers: one task, which does one job.
+"""The Celery application: one task, which runs one job.
 
 `python -m worker` runs it. The parent process only receives messages; the forked child builds
 its own connections when its first job comes, because none may be shared over a fork.

@@ -1,4 +1,4 @@
-"""What a worker counts, for Prometheus: in the process that works, Celery's child.
+"""Prometheus metrics of a worker, counted in Celery's child process.
 
 Labels come from bounded sets alone: no ids, no owners, no models, and of an engine's error codes
 only those that this project knows.

@@ -1,4 +1,4 @@
-"""`ShutdownFlag`: tells a forked child that its parent was asked to stop.
+"""`ShutdownFlag`: signals a planned shutdown from Celery's parent to its forked child.
 
 Celery's parent process gets the signal; the child that runs the task never hears of it. The
 flag is a pipe made before the fork: the parent's signal handler writes a byte that nobody reads

@@ -1,1 +1,1 @@
-"""What a post is checked for: sources, positions, disk."""
+"""Checks of a `POST /jobs` beyond its schema: sources, positions, free disk."""

@@ -1,4 +1,4 @@
-"""Room on the disk for another job or upload: without it, it is not taken in."""
+"""Refuses new jobs and uploads (503) while free disk space is below the limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Are a job's sequences longer than its model's positions? Asked at its post, like its sources.
+"""Refuses sequences longer than the model's `max_position_embeddings` at `POST /jobs`.
 
 Only of models that lie on the API's machine: one small file is read. Where it cannot be had, or
 says nothing of positions, the engine's word is the only one.

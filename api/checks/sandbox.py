@@ -1,4 +1,4 @@
-"""Run a command with bounds on its memory and its processor time.
+"""Runs a command with limits on memory and CPU time (rlimits).
 
     python api/checks/sandbox.py BYTES SECONDS COMMAND …
 

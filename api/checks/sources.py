@@ -1,4 +1,4 @@
-"""Are the local folders and files, and the uploads, that a job names there? Asked at its post.
+"""Checks at `POST /jobs` that the named local models, texts and uploads exist.
 
 A job that cannot start should be refused at once, not fail in a queue. Only what is cheap is
 looked at: no network, no content. Hub names are resolved by the engine. Where the API's machine

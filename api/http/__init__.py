@@ -1,1 +1,1 @@
-"""HTTP as the RFCs have it: problems, conditional requests, ranges, paging, OpenAPI."""
+"""HTTP semantics: problem documents, conditional requests, ranges, paging, filters."""

@@ -1,4 +1,4 @@
-"""Which methods an address takes: what `Allow` says beside a 405 (RFC 9110, section 15.5.6)."""
+"""The `Allow` header of a 405 response (RFC 9110, section 15.5.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Has the client what it asks for already? `If-None-Match`, as RFC 9110 (13.1.2) says."""
+"""Conditional requests: `If-None-Match` (RFC 9110, section 13.1.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Query parameters that say which jobs a list shows, as a `jobs.store.lists.filters.Filter`."""
+"""Query parameters of job lists, parsed to a `jobs.store.lists.filters.Filter`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which page of a list is asked for, the same for every list."""
+"""Paging parameters, shared by all lists."""
 
 from __future__ import annotations
 

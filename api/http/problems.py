@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): the one shape in which this API says no.
+"""RFC 9457 problem documents: the kinds of errors and the exception handlers.
 
 Every error leaves as `application/problem+json`: raised here as `Problem`, or made from what
 Starlette, FastAPI and SQLAlchemy raise. A problem's `type` is a relative URI below `/problems/`

@@ -1,4 +1,4 @@
-"""Single byte ranges (RFC 9110 section 14): what part of a file a client asks for."""
+"""Single byte ranges (RFC 9110, section 14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work at the place of artifacts on threads of its own, and files on their way out of it.
+"""Artifact store access on a thread pool of its own, and streamed file responses.
 
 An object store that hangs is given up after minutes. Those who wait for it meanwhile must not hold
 the threads on which everything else is answered.

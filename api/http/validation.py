@@ -1,4 +1,4 @@
-"""What is wrong with a field, as a client can use it: where it is (RFC 6901) and what to change."""
+"""Field errors of a request, with JSON pointers (RFC 6901)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What stands before the routes: limits, message framing, request log, metrics."""
+"""ASGI middleware: size limits, message framing, rate limit, request log, metrics."""

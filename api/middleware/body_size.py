@@ -1,4 +1,4 @@
-"""A cap on request bodies, declared or streamed, that answers with a problem document.
+"""Request body size limit, declared or streamed (413).
 
 Starlette's own limit answers in plain text when Content-Length is too large, so it is not used.
 """

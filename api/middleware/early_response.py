@@ -1,4 +1,4 @@
-"""An answer that comes before the end of a request's body, so that it reaches the client.
+"""Lets responses sent before the end of a request body reach the client.
 
 A server that answers, and hangs up on what is still being sent, has the client's system throw the
 answer away: instead of "line 3 is not JSON" people read "connection reset". So the answer goes out

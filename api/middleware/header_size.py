@@ -1,4 +1,4 @@
-"""A cap on a request's headers, that answers with a problem document.
+"""Request header size limit (431).
 
 Above twice as much, uvicorn's parser hangs up before an application hears of the request.
 """

@@ -1,4 +1,4 @@
-"""Requests that say in two ways where their body ends are refused.
+"""Refuses requests with ambiguous message framing (request smuggling).
 
 The server reads such a body by its chunks; a proxy before it that goes by the length would take
 part of a body for a request of its own, or let a stranger's request ride along (RFC 9112, 6.3).

@@ -1,4 +1,4 @@
-"""What metrics say about requests: how many, how they ended, how long they took.
+"""HTTP metrics: request counts, status codes, durations.
 
 Counted by this process; labels come from bounded sets alone. A route is its template, never a path.
 """

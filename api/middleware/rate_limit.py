@@ -1,4 +1,4 @@
-"""How many requests a minute: counted per key or address, in Redis for all processes together.
+"""Rate limit per API key or address, shared by all processes through Redis.
 
 While Redis is down every process counts for itself, so that a limit holds and nobody is locked
 out; the log says so once.

@@ -1,4 +1,4 @@
-"""Every request is counted, timed, named and logged, whatever becomes of it.
+"""Request ids, access log and timing of every request.
 
 Its name is the client's `X-Request-ID` if that is a plain token, else one made here. It is in the
 answer, in problem documents and in each line that is logged for it; the job's message carries it

@@ -1,4 +1,4 @@
-"""`/jobs/{id}/artifacts`: the files of a succeeded job, listed, and streamed or linked to."""
+"""`/jobs/{id}/artifacts`: lists, streams or redirects to a succeeded job's files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/calibration-sets`: texts of the client's own, uploaded once, named by jobs as `upload:ID`."""
+"""`/calibration-sets`: uploads, lists and deletes texts that jobs name as `upload:ID`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/webhooks/{id}/deliveries`: what was sent to a webhook, what came of it, and once more."""
+"""`/webhooks/{id}/deliveries`: the delivery log, test messages and redelivery."""
 
 from __future__ import annotations
 

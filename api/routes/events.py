@@ -1,4 +1,4 @@
-"""`GET /jobs/{id}/events`: a job's events as they come, as server-sent events.
+"""`GET /jobs/{id}/events`: a job's events as server-sent events.
 
 The engine's events come from the job's stream in Redis under the stream's own ids, so that a
 client which was cut off goes on with Last-Event-ID. Where the job stands comes from the store, as

@@ -1,4 +1,4 @@
-"""What can be asked of a job that is over: `POST /jobs/{id}/retry`, `DELETE /jobs/{id}`."""
+"""`POST /jobs/{id}/retry` and `DELETE /jobs/{id}`, for finished jobs."""
 
 from __future__ import annotations
 

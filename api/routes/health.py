@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz`: is the process alive, can it serve? And what a problem's type means."""
+"""`/healthz` (liveness), `/readyz` (readiness), and `/problems/{type}`."""
 
 from __future__ import annotations
 

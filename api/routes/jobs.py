@@ -1,4 +1,4 @@
-"""`/jobs`: post a job, list jobs, follow one, cancel it."""
+"""`/jobs`: create, list, show and cancel jobs; status, layers and report."""
 
 from __future__ import annotations
 

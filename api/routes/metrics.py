@@ -1,4 +1,4 @@
-"""`GET /metrics`: what Prometheus reads of this process, and of all jobs."""
+"""`GET /metrics`: Prometheus metrics of this process and of all jobs."""
 
 from __future__ import annotations
 

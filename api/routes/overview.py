@@ -1,4 +1,4 @@
-"""`GET /overview`: who asks, and how many jobs are in each state. What the dashboard opens with."""
+"""`GET /overview`: the caller, and job counts by status, for the dashboard."""
 
 from __future__ import annotations
 

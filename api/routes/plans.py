@@ -1,4 +1,4 @@
-"""`POST /plans`: what a job would leave and cost, without a GPU, a queue or a row.
+"""`POST /plans`: the plan of a job, without a GPU, a queue or a row.
 
 The engine makes the plan, in a process of its own that reads the headers of a stranger's files:
 without secrets, without the hub, with little memory, for a limited time, and never many at once.

@@ -1,4 +1,4 @@
-"""`/jobs/{id}/report.html`: the report as a page, from the job's files.
+"""`GET /jobs/{id}/report.html`: the report page, served in a sandbox.
 
 Whatever is in it came from a worker that had a stranger's model in its hands. So the page is locked
 up: an origin of its own, no scripts, nothing to load, no forms, no frames around it.

@@ -1,4 +1,4 @@
-"""`/webhooks`: addresses that are told when an owner's jobs end. Made, changed, removed."""
+"""`/webhooks`: create, list, update, delete, and rotate secrets."""
 
 from __future__ import annotations
 

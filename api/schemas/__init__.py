@@ -1,1 +1,1 @@
-"""What goes in and out of the API, with examples."""
+"""Request and response models of the API, with examples."""

@@ -1,4 +1,4 @@
-"""What requests and answers look like, for /docs and for programs that read `/openapi.json`."""
+"""Example requests and responses for the OpenAPI document."""
 
 from __future__ import annotations
 

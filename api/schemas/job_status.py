@@ -1,4 +1,4 @@
-"""How far a job is: the row is the truth, Redis knows the seconds in between."""
+"""Builds a job's status from its row (authoritative) and Redis progress (finer)."""
 
 from __future__ import annotations
 

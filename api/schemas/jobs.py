@@ -1,4 +1,4 @@
-"""What goes in and out of the API, as documented in /docs.
+"""Request and response models of `/jobs`, as documented in /docs.
 
 A request is a `PruneSpec` with `metadata` beside its fields; nothing is renamed on the way to
 the store or the engine.

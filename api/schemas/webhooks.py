@@ -1,4 +1,4 @@
-"""What goes in and out of `/webhooks`, as documented in /docs."""
+"""Request and response models of `/webhooks`, as documented in /docs."""
 
 from __future__ import annotations
 

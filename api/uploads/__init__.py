@@ -1,1 +1,1 @@
-"""A text on its way in: received within bounds, checked, or nothing kept."""
+"""Receiving uploads: streamed, bounded, validated, stored only when valid."""

@@ -1,4 +1,4 @@
-"""How a text comes in: bounded in size, time, number and disk, checked on the way, or nothing kept.
+"""Receives an upload with limits on size, time, concurrency and disk, validated as it streams.
 
 The body is never in memory as a whole. The bound on its size is `api.middleware.body_size`'s.
 """

@@ -1,4 +1,4 @@
-"""`Spool`: a text on its way in, checked and hashed as it grows in a file of the service's own.
+"""`Spool`: the temporary file of an upload, validated and hashed while it is written.
 
     UPLOADS_ROOT/SET_ID/SET_ID.jsonl
 

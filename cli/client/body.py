@@ -1,4 +1,4 @@
-"""The body of a job that is posted: what a file says of it, and options that override that."""
+"""Builds the body of `POST /jobs` from a JSON file and overriding options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`slimgpt calibration`: texts of one's own, kept by the service for jobs to name."""
+"""`slimgpt calibration`: upload, list, show and delete calibration sets."""
 
 from __future__ import annotations
 

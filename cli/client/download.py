@@ -1,4 +1,4 @@
-"""`slimgpt download`: a job's files, each checked, in one folder that appears complete."""
+"""`slimgpt download`: fetches a job's files, verifies their SHA-256, renames the folder once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job's states as the service tells them: the client's end of server-sent events."""
+"""Client of a job's server-sent events."""
 
 from __future__ import annotations
 

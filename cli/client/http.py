@@ -1,4 +1,4 @@
-"""The service as the client commands see it: JSON in and out, every refusal one clear line."""
+"""`Service`: the HTTP client of the API, with errors as one line."""
 
 from __future__ import annotations
 

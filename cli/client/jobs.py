@@ -1,4 +1,4 @@
-"""`slimgpt jobs`: the jobs of the service, newest first."""
+"""`slimgpt jobs`: lists jobs, newest first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`slimgpt cancel`, `retry`, `delete`: end a job, queue it again, remove what it left."""
+"""`slimgpt cancel`, `slimgpt retry`, `slimgpt delete`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a job, for people: a table of its layers and the numbers that count."""
+"""Prints a finished job: a table of its layers and the key numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`slimgpt submit`: post a job to the service."""
+"""`slimgpt submit`: posts a job to the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A text file of this machine on its way to the service: looked at first, then sent as it is."""
+"""Uploads a local text file to the service, validated first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`slimgpt watch`: follow a job to its end."""
+"""`slimgpt watch`: follows a job until it finishes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`slimgpt eval`: perplexity of a model, loaded one layer at a time, and tasks, loaded whole."""
+"""`slimgpt eval`: perplexity (one layer in memory) and tasks (whole model) of a model."""
 
 from __future__ import annotations
 

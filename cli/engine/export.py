@@ -1,4 +1,4 @@
-"""`slimgpt export`: an existing checkpoint in the formats of other loaders."""
+"""`slimgpt export`: converts an existing checkpoint to other formats."""
 
 from __future__ import annotations
 

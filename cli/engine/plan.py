@@ -1,4 +1,4 @@
-"""`slimgpt plan`: what pruning would leave and cost, from the headers of the files alone."""
+"""`slimgpt plan`: sizes and costs of a pruning job, from file headers alone."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def plan(  # noqa: PLR0913 - one parameter an option
             }
         )
         from slimgpt.origins.roots import Roots
-        from slimgpt.stages.preview import look_ahead
+        from slimgpt.planning.preview import look_ahead
 
         outlook = look_ahead(spec, Roots(place.root, place.root, confined=False))
         if as_json:

@@ -1,4 +1,4 @@
-"""`slimgpt prune`: a smaller checkpoint from a model, on this machine."""
+"""`slimgpt prune`: prunes a model on this machine."""
 
 from __future__ import annotations
 

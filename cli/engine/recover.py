@@ -1,4 +1,4 @@
-"""`slimgpt recover`: train adapters on a model, dense or pruned, and merge them."""
+"""`slimgpt recover`: trains LoRA adapters on a model, dense or pruned, and merges them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`slimgpt report` and `slimgpt compare`: what jobs came to, in a terminal or as a page."""
+"""`slimgpt report` and `slimgpt compare`: reports in a terminal or as a page."""
 
 from __future__ import annotations
 

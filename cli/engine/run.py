@@ -1,4 +1,4 @@
-"""`Run`: the engine in this process, its events on a display, its result in a folder."""
+"""`Run`: the engine in this process, with a display and a result folder."""
 
 from __future__ import annotations
 

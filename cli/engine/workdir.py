@@ -1,4 +1,4 @@
-"""Where `prune` works: a folder beside the result, kept only while it is worth something."""
+"""`Workdir`: the working folder of `slimgpt prune`; kept only if a run can resume from it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The options of engine commands, and the parts of a specification that they make."""
+"""Options of the engine commands, and their conversion to a job specification."""

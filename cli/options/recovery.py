@@ -1,4 +1,4 @@
-"""The options of recovery, and the part of a specification that they make."""
+"""Recovery options, and the `recovery` part of the specification."""
 
 from __future__ import annotations
 

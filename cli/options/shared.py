@@ -1,4 +1,4 @@
-"""Options that engine commands share, and the specification's own defaults for them."""
+"""Options shared by several commands, with the specification's defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the options of a command to the engine's specification and the folders it may read.
+"""Builds a `PruneSpec` and its roots from command line options.
 
 The engine's vocabulary names local things `local:NAME` below a root; people write paths. A path's
 parent becomes the root.

@@ -1,4 +1,4 @@
-"""The options of tasks, and the part of a specification that they make."""
+"""Task options, and the `evaluation.tasks` part of the specification."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The service on one machine: `slimgpt up` and its processes, `config check`, keys."""
+"""`slimgpt up` (the embedded stack), `slimgpt config check`, `slimgpt keys`."""

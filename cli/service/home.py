@@ -1,4 +1,4 @@
-"""The folder that holds a whole service on one machine, and the lock that says who runs it."""
+"""`Home`: the folder of a single-machine service, and its lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `slimgpt up` sees of its jobs: a line for each change, and whether any is under way."""
+"""Status changes of jobs as printed by `slimgpt up`, and whether any job is running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`slimgpt keys`: make, list and revoke API keys, directly in the service's database."""
+"""`slimgpt keys`: creates, lists and revokes API keys in the service's database."""
 
 from __future__ import annotations
 

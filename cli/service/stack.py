@@ -1,4 +1,4 @@
-"""The embedded stack: starts the service's processes, watches them, stops them in order."""
+"""The embedded stack: starts, monitors and stops the service's processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`slimgpt up`: the whole service on this machine, with nothing else installed."""
+"""`slimgpt up`: the whole service on one machine, without any other server."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a terminal shows: bars, tables, JSON lines, and how a command ends."""
+"""Terminal output: progress bars, tables, JSON lines, exit status."""

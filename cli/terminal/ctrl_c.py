@@ -1,4 +1,4 @@
-"""`CtrlC`: Ctrl-C that is not lost in a library.
+"""`CtrlC`: handling of Ctrl-C that libraries cannot swallow.
 
 Python raises KeyboardInterrupt wherever it is. Where that is within a library's own code, it may
 come out as another exception, or not at all: torch makes a ValueError of it as it reads a tensor.

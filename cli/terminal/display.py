@@ -1,4 +1,4 @@
-"""What a run says: bars in a terminal, plain lines in a pipe, JSON for programs."""
+"""Displays of engine events: progress bars, plain lines, or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command ends: exit status 0, 1 an expected failure, 2 usage, 130 Ctrl-C."""
+"""Exit status of commands: 0, 1 expected failure, 2 usage, 130 Ctrl-C."""
 
 from __future__ import annotations
 

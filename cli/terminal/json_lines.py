@@ -1,4 +1,4 @@
-"""Standard output as a channel for programs: JSON lines and nothing else."""
+"""Standard output as JSON lines only; other output goes to standard error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One decoder layer as one line of a table that grows while a run goes on."""
+"""One decoder layer as a table row, printed as soon as it is finished."""
 
 from __future__ import annotations
 

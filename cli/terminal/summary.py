@@ -1,4 +1,4 @@
-"""What a run came to: the last thing a user reads."""
+"""The summary that is printed after a run."""
 
 from __future__ import annotations
 

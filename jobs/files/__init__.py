@@ -1,1 +1,1 @@
-"""The files of jobs: a folder or an object store, written whole or not at all."""
+"""Artifact storage: local folder or object store, atomic publication, calibration sets."""

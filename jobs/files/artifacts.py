@@ -1,4 +1,4 @@
-"""`Artifacts`: the files of jobs, through fsspec: a local folder or an object store.
+"""`Artifacts`: the artifact store, through fsspec: a local folder or an object store.
 
 Published files live under a prefix of their own for every attempt. The manifest is written last:
 a prefix without one is not published, whatever else it holds. A local folder is filled aside and

@@ -1,4 +1,4 @@
-"""`python -m jobs.files.bucket`: make the bucket that artifacts go to, if it is not there.
+"""Creates the artifact bucket if it does not exist: `python -m jobs.files.bucket`.
 
 One of the steps before a service starts; for those who own their object store. Where the bucket
 is there, nothing is changed and no right to make buckets is needed.

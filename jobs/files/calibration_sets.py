@@ -1,5 +1,5 @@
-"""`CalibrationSets`: texts that clients have uploaded. The row is the truth; the bytes are in the
-artifact store under `calibration-sets/ID/`.
+"""`CalibrationSets`: uploaded texts; metadata in SQL, bytes in the artifact store under
+`calibration-sets/ID/`.
 
 A set is reserved, its file is stored, and only then is it there for anybody (`publish`); it stops
 being there before its file goes (`withdraw`). So what a crash leaves is a row that nobody sees,

@@ -1,4 +1,4 @@
-"""Disks that jobs fill: how much is free under the folders of the service."""
+"""Free disk space of the service's folders, as metrics."""
 
 from __future__ import annotations
 

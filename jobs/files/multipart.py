@@ -1,4 +1,4 @@
-"""Large files go to an object store in parts; and what becomes of parts that get no end.
+"""Multipart uploads to an object store, and aborting unfinished ones.
 
 No listing shows them, and they are paid for. A worker that is killed in the middle of a large file
 leaves some.

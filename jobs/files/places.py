@@ -1,4 +1,4 @@
-"""Places of files by their URL, through fsspec: a folder, or an object store.
+"""Opens and checks storage URLs through fsspec: local folder, `s3://` and others.
 
 S3 takes credentials, region and endpoint from the standard variables (`AWS_ACCESS_KEY_ID`,
 `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …), files and roles, as botocore does.

@@ -1,4 +1,4 @@
-"""Where a job's files lie in the store of artifacts.
+"""Path prefixes of a job's files in the artifact store.
 
     jobs/ID/EPOCH    what an attempt published
     work/ID/EPOCH    layers that an attempt has finished, for the next to go on from

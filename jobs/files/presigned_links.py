@@ -1,4 +1,4 @@
-"""`Links`: addresses under which clients get files from the object store itself, for a short time.
+"""`Links`: presigned download URLs of the object store.
 
 They are signed for the address that clients reach the store by, which may be another than ours,
 and for one method: a link to GET answers no HEAD. Signing asks nobody.

@@ -1,4 +1,4 @@
-"""The end of what a finished job left: files, row, progress; any crash between is survived."""
+"""Removes the files, row and progress of a finished job; safe to repeat after a crash."""
 
 from __future__ import annotations
 

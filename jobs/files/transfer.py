@@ -1,4 +1,4 @@
-"""Files on their way: copied with their hash, stoppable, and on a local disk whole or absent."""
+"""File copies with SHA-256, cancellable, atomic on a local disk."""
 
 from __future__ import annotations
 

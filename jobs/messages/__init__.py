@@ -1,1 +1,1 @@
-"""What is told outside the store: the queue, the progress of jobs, webhooks."""
+"""Outside the database: the Celery queue, progress in Redis, checks of webhook targets."""

@@ -1,4 +1,4 @@
-"""`Progress`: how far a job is, kept in Redis for those who watch.
+"""`Progress`: a job's progress and event stream in Redis.
 
 A hash holds the latest state, a stream every event; both expire. All of it is a hint that may
 vanish at any time: the truth is in `jobs.store.store`, and a lost Redis never fails a job.

@@ -1,4 +1,4 @@
-"""`Queue`: sends a job's id to the workers. The message is a hint; the row is the truth.
+"""`Queue`: sends job ids to the Celery workers. A message is a hint; the row is authoritative.
 
 Who gets a message takes the job that was queued first, whichever the message names.
 

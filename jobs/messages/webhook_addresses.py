@@ -1,4 +1,4 @@
-"""Which network addresses a webhook may lead to: public ones, by a list that errs on no.
+"""Allowed IP addresses of webhook targets: public ones only (SSRF protection).
 
 `ipaddress` alone does not do: its registries change with Python's version, and an IPv4 address can
 stand inside an IPv6 one in several ways.

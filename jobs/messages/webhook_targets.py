@@ -1,4 +1,4 @@
-"""`Targets`: the addresses that webhooks may have, checked when one is made and at every sending.
+"""`Targets`: webhook URLs, validated and resolved at creation and at every delivery.
 
 A host's name is resolved here, every address that it has is checked, and who connects takes one of
 those and resolves nothing again: a name that changes between check and use has nothing to gain.

@@ -1,1 +1,1 @@
-"""Metrics in the format of Prometheus, and what they say about all jobs."""
+"""Prometheus metrics: registry, exposition, metrics of all jobs."""

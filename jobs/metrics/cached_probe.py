@@ -1,4 +1,4 @@
-"""`CachedProbe`: the newest answer of something that may be slow, hang or fail."""
+"""`CachedProbe`: the last result of a check that may be slow, hang or fail."""
 
 from __future__ import annotations
 

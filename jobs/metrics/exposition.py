@@ -1,4 +1,4 @@
-"""How metrics leave a process: in Prometheus's format, to those who may read them.
+"""Exposition of metrics in Prometheus's format, with access control.
 
 The API answers under its own address (`api.routes.metrics`); processes without one serve them with
 `serve`, on a port of their own.

@@ -1,4 +1,4 @@
-"""What metrics say about all jobs: read from database and Redis when they are asked for.
+"""Metrics of all jobs, read from the database and Redis at scrape time.
 
 Every process that serves them says the same, and nothing is lost at a restart. A part that
 doesn't answer is said to be down, and what it would have told is left out.

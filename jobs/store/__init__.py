@@ -1,1 +1,1 @@
-"""The truth about jobs, in SQL: tables, transitions, leases, retention."""
+"""The SQL store, authoritative for jobs: tables, transitions, leases, retention."""

@@ -1,4 +1,4 @@
-"""Time as the database tells it: one clock for every worker, whatever their own clocks say.
+"""Time by the database server's clock, independent of the workers' clocks.
 
 Leases are compared by the server that holds the rows, so a worker whose clock is wrong can
 neither keep a job too long nor lose it too early. SQLite has no time zones: there, times are

@@ -1,4 +1,4 @@
-"""Connections, the schema's version, and which service a database belongs to."""
+"""Database engines, schema versions, and the identity of a database."""
 
 from __future__ import annotations
 

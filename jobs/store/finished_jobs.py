@@ -1,4 +1,4 @@
-"""`Finished`: what can become of a job that is over: it is tried again, or it goes away.
+"""`Finished`: retry and removal of finished jobs.
 
 Both are one guarded statement, so of a retry and a removal that race exactly one matches the row.
 """

@@ -1,4 +1,4 @@
-"""`Keys`: API keys in SQL. Made here, shown once, known again by a keyed hash.
+"""`Keys`: API keys in SQL, stored as keyed hashes.
 
 A key is `slim_ID_SECRET`: the id finds the row, the secret has 256 random bits. What is stored
 is HMAC-SHA256 of the whole key under a secret of the server, the pepper, so that who reads the

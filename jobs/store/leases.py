@@ -1,4 +1,4 @@
-"""`Leases`: the worker's side of the store. Every write is guarded by the epoch of its lease.
+"""`Leases`: claims, renewals and worker writes, each guarded by the lease's epoch.
 
 A method that returns False or None has written nothing: the lease is lost (it ran out and
 someone else may hold the job now) or the job has left the state that the step starts from. A

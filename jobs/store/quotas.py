@@ -1,4 +1,4 @@
-"""How many jobs an owner may have waiting and running at once, kept exactly."""
+"""Quota of unfinished jobs per owner, enforced without races."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`reclaim`: the claim that was made and whose answer was lost with the connection."""
+"""`reclaim`: recovers a claim whose response was lost with the connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store hands out: jobs, layers, claims, pages. Plain, frozen, no database behind."""
+"""Records returned by the store: jobs, layers, claims, pages; plain frozen dataclasses."""
 
 from __future__ import annotations
 

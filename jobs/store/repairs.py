@@ -1,4 +1,4 @@
-"""`Upkeep`: repairs of what crashes leave behind: expired leases, messages that are missing.
+"""`Upkeep`: requeues jobs with expired leases, and finds missing queue messages.
 
 A message is a token: whoever gets one takes the queued job that was created first. So nothing is
 left over as long as there are as many messages as queued jobs, and which job a message names does

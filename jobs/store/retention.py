@@ -1,4 +1,4 @@
-"""`Retention`: how long what a job left is kept, and what is removed.
+"""`Retention`: expiry and removal of artifacts and job records.
 
 Expiry takes two steps, so that a crash between them can be repaired and nothing is promised that
 is gone: one guarded statement says in the row that the files are no longer promised; then they are

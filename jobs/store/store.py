@@ -1,4 +1,4 @@
-"""`Store`: the truth about jobs, and the only place where their state changes.
+"""`Store`: the SQL store of jobs; every state transition is one guarded statement.
 
 Every transition is one guarded statement: it names the state (and, for a worker, the epoch of
 its lease) that it starts from, so of two that race exactly one matches a row. Nothing reads a

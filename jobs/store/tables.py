@@ -1,5 +1,5 @@
-"""The tables, and who reads and writes them: `jobs` and `job_layers` `jobs.store.store` only,
-`api_keys` `jobs.store.keys`, `calibration_sets` `jobs.files.calibration_sets`, `webhooks` and
+"""SQLAlchemy tables. Accessed by: `jobs` and `job_layers` `jobs.store.store` only, `api_keys`
+`jobs.store.keys`, `calibration_sets` `jobs.files.calibration_sets`, `webhooks` and
 `webhook_deliveries` `jobs.store.webhooks`."""
 
 from __future__ import annotations

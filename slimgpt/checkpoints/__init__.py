@@ -1,1 +1,1 @@
-"""Checkpoint folders: checked, read, written a layer at a time, published."""
+"""Reading and writing Hugging Face checkpoint folders, one layer at a time."""

@@ -1,4 +1,4 @@
-"""A Hugging Face checkpoint folder, checked as a whole when opened and read a layer at a time.
+"""`Checkpoint`: a Hugging Face folder, validated when opened and read one layer at a time.
 
 `Checkpoint.open` finds out everything that can be known from the config and the headers, so that
 a torn file or a foreign architecture is refused in milliseconds and not in the third hour. Only

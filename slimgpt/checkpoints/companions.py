@@ -1,4 +1,4 @@
-"""The files beside a model's weights that libraries read by themselves: judged before they do.
+"""Checks of the tokenizer and template files beside the weights, before any library reads them.
 
 A tokenizer is loaded by name: whichever of these files lies in the folder is read, through links
 and to its end. Imports neither torch nor transformers.

@@ -1,4 +1,4 @@
-"""Models that are stored under other names than their family's: read as if they were not.
+"""Checkpoints with other tensor names than their family's (old GPT-2 and OPT, Baichuan), remapped.
 
 Old GPT-2 and OPT files leave out the name of the body. Baichuan-7B is a Llama whose queries, keys
 and values are one tensor, and whose code ships with the model; none of it is run, and what is

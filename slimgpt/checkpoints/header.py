@@ -1,4 +1,4 @@
-"""The header of a safetensors file: what the file holds, without reading what it holds.
+"""Parsing and validation of safetensors headers, without reading tensor data.
 
 A file is eight bytes (the header's length, little endian), the header (JSON: name → dtype, shape,
 offsets), and the tensors one after the other

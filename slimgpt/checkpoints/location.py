@@ -1,4 +1,4 @@
-"""Files of a model folder, after following links: regular, and not outside where models may lie."""
+"""`Location`: a model folder whose files must be regular and, links resolved, below a root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint by its `config.json` alone: what its tensors would be, and none to read.
+"""A checkpoint known by its `config.json` alone: tensor names and shapes, no data.
 
 Enough for a plan, which asks for sizes only. Imports neither torch nor transformers.
 """

@@ -1,4 +1,4 @@
-"""Tensors in and out of one safetensors file."""
+"""Reading and writing the tensors of one safetensors file."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The formats that a pruned model is written in beside the exact one, and the proof of each."""
+"""Output formats beside `exact`: `uniform`, `padded` and `gguf`."""

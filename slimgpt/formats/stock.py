@@ -1,4 +1,4 @@
-"""`uniform` and `padded`: checkpoints of stock classes, which load without any code of ours.
+"""Export to `uniform` and `padded`: stock transformers classes, no remote code.
 
 Stock classes have one number of heads and one width for all layers. A uniform plan has that by
 itself; anything else is padded with zeros, which compute nothing and take up the room again.

@@ -1,4 +1,4 @@
-"""Which stock class has layers of one size, and which size a model's layers have room in.
+"""Choice of the stock class and of one layer size for `uniform` and `padded`.
 
 Imports neither torch nor transformers.
 """

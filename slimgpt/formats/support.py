@@ -1,4 +1,4 @@
-"""Which formats a model of given sizes can have, and what its sizes mean to loaders.
+"""Which formats and loaders support a model of given sizes, with the reason where not.
 
 Imports neither torch nor transformers.
 """

@@ -1,1 +1,1 @@
-"""Running a model a layer at a time: blocks, the pruning sequence, perplexity."""
+"""Layer-wise execution: decoder blocks, the pruning sequence, perplexity."""

@@ -1,4 +1,4 @@
-"""One decoder layer, run in two halves where its halves follow one another.
+"""`Block`: one decoder layer, run as attention and FFN halves.
 
 The layer is transformers' own class for the family, built at the layer's own sizes, so what is
 computed here is what the published checkpoint computes. A half is the stock layer with the other

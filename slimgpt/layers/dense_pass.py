@@ -1,4 +1,4 @@
-"""A dense pass before the pruning pass, for methods that choose the layers' shares by scores.
+"""The dense forward pass before pruning, for methods that allocate ratios by global scores.
 
 FLAP needs the variance of every projection's inputs in the dense model, and allocates all units of
 the model from one pool: scores are standardised within each kind of projection of each layer, and

@@ -1,4 +1,4 @@
-"""How far a pruned model's activations are from the dense one's, by layer (paper, Figure 2)."""
+"""Activation error of the pruned against the dense model, per layer (paper, Figure 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What surrounds a model's layers, run by the stock model itself, which is built without any.
+"""`OuterModules`: embedding, masks, rotary positions, final norm and head, run by the stock model.
 
 So scales of embeddings, learned positions, masks, rotary positions, soft caps and multipliers of
 logits are those of the family, whatever they are.

@@ -1,4 +1,4 @@
-"""Perplexity of a model that is loaded a layer at a time (ALGORITHM section 9).
+"""Perplexity with one layer in memory at a time (ALGORITHM section 9).
 
 Windows do not overlap, every window stands alone, and its first token is not predicted: the
 protocol of the paper and of LLM-Pruner.

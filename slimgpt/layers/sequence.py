@@ -1,4 +1,4 @@
-"""Pruning layer by layer: each layer sees what the pruned ones before it produce (section 6).
+"""Layer-wise pruning: each layer runs on activations of the pruned layers before it (section 6).
 
     hidden = embed(calibration tokens)
     for each decoder layer:

@@ -1,4 +1,4 @@
-"""A model as a stack of layers that are loaded one at a time.
+"""`Stack`: a model as a sequence of layers, loaded one at a time.
 
 The stack builds layers on demand and never holds more than the caller does. What surrounds them
 (embedding, masks, positions, final norm, output head) is the stock model's own, without layers.

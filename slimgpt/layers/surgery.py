@@ -1,4 +1,4 @@
-"""Cutting a layer's tensors: columns of one projection, and the rows that follow them.
+"""Slicing a layer's weights: columns of one projection, and the matching rows of the others.
 
 Pure functions from the tensors of one decoder layer, by their names within the layer, to smaller
 ones in the same dtype.

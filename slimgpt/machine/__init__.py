@@ -1,1 +1,1 @@
-"""What the engine runs on: devices, precision, memory, disk, child processes."""
+"""Devices, precision, memory, disk and child processes."""

@@ -1,4 +1,4 @@
-"""A child process that does not outlive the engine."""
+"""Child processes that are killed with their parent (PR_SET_PDEATHSIG)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written aside, synced, renamed; and what a full disk means.
+"""Atomic file writes (temporary file, fsync, rename), and errors of a full disk.
 
 Imports neither torch nor transformers.
 """

@@ -1,4 +1,4 @@
-"""What the system says of a full disk or of memory that ran out, in the engine's own errors."""
+"""Maps out-of-memory and disk-full errors of torch and the OS to `SlimGPTError`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Peak memory of this process."""
+"""Peak memory of this process, on the GPU or resident."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Devices and number formats, decided here and nowhere else (ALGORITHM section 6, "Precision")."""
+"""Choice of device and dtypes, in one place (ALGORITHM section 6, "Precision")."""
 
 from __future__ import annotations
 

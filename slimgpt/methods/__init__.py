@@ -1,1 +1,1 @@
-"""What decides which heads and channels leave: OBS, SlimGPT, and the baselines."""
+"""Pruning mathematics: OBS, SlimGPT's head and channel pruning, baselines."""

@@ -1,4 +1,4 @@
-"""The methods that SlimGPT is compared with, on the same streaming pipeline.
+"""Baseline methods in the same pipeline: magnitude, Wanda-sp, FLAP.
 
 None updates the kept weights; they differ in the score of a column:
 

@@ -1,4 +1,4 @@
-"""The question put to a pruning method about one linear layer, and its answer."""
+"""`Problem`, `Solution`: input and output of a pruning method for one linear layer."""
 
 from __future__ import annotations
 

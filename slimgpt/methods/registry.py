@@ -1,4 +1,4 @@
-"""The pruning methods by name."""
+"""Registry of the pruning methods by name."""
 
 from __future__ import annotations
 

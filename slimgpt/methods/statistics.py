@@ -1,4 +1,4 @@
-"""What a linear layer's inputs looked like on the calibration tokens."""
+"""`Inputs`: Gram matrix (Hessian), mean and variance of a layer's inputs on calibration tokens."""
 
 from __future__ import annotations
 

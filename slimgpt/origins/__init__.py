@@ -1,1 +1,1 @@
-"""Where models come from: local roots and the hub."""
+"""Resolving model names: local roots and the Hugging Face hub."""

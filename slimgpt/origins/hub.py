@@ -1,4 +1,4 @@
-"""The Hugging Face hub's failures, said in our words: what, where, what next.
+"""Errors of the Hugging Face hub (gated, not found, offline, unreachable) as `SlimGPTError`.
 
 No message carries a path, a URL or a header: they end in reports that others read.
 """

@@ -1,4 +1,4 @@
-"""Which licence a model folder says it is under."""
+"""Detects the licence of a model folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's name to a folder on this machine that holds safetensors, and nothing that runs."""
+"""Resolves a model name to a local folder of safetensors: hub snapshot at a commit, or `local:`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where `local:NAME` and `upload:ID` point: folders that a job may read models and texts from."""
+"""`Roots`: the folders below which `local:NAME` and `upload:ID` are resolved."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How much every layer keeps, and what a job will cost; nothing here imports torch."""
+"""Planning without torch: heads and channels per layer, memory and disk forecast."""

@@ -1,4 +1,4 @@
-"""What every removable piece of a model costs in parameters.
+"""Parameter counts of every prunable unit of a model.
 
 Imports neither torch nor transformers.
 """

@@ -1,4 +1,4 @@
-"""`Outlook`: the plan of a job that is not run, as the engine says it.
+"""`Outlook`: the plan of a job as a JSON document (`slimgpt plan`, `POST /plans`).
 
 Imports neither torch nor transformers.
 """

@@ -1,4 +1,4 @@
-"""What a job costs and leaves, said before any weight is read, without torch."""
+"""Forecast of a job's sizes, memory and activations, from tensor headers alone."""
 
 from __future__ import annotations
 

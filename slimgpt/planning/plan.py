@@ -1,4 +1,4 @@
-"""The plan: how many heads and channels every layer keeps, before any weight is read.
+"""The plan: heads and channels to keep in each layer, so that the parameter target is met.
 
 The user gives the share of all the model's parameters to remove, or what shall be left. The
 schedule's free number is solved for so that the share is met on paper, heads are rounded so that

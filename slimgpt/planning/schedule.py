@@ -1,4 +1,4 @@
-"""The ratio of every layer: five shapes over depth and an explicit list (paper section 4.3, Eq. 6).
+"""Ratio schedules over depth: five shapes and an explicit list (paper section 4.3, Eq. 6).
 
 A schedule becomes a family of curves with one free number x in [0, 1]; the plan chooses x so that
 the parameter target is met. Imports neither torch nor transformers.

@@ -1,4 +1,4 @@
-"""Sizes that all layers of a model may have at once, near to a number of parameters.
+"""Candidate sizes for plans with identical layers, near a parameter target.
 
 Imports neither torch nor transformers.
 """

@@ -1,1 +1,1 @@
-"""Proof of load and timing: a fresh process, and the real loader in it."""
+"""Proof of load and timing, each in a fresh process with a real loader."""

@@ -1,4 +1,4 @@
-"""Proof of load for every form: its own loader, in a fresh process, on the same tokens."""
+"""Proof of load for each output format: fresh process, own loader, same tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proof that what was written loads elsewhere, and computes what the model in memory computed."""
+"""Proof of load through transformers: logits of a fresh process against the model in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The libraries that time a model's generation: transformers always, vLLM where it is installed.
+"""The loaders that can time generation: transformers always, vLLM where installed.
 
 Looks without importing: vLLM is imported by the processes that use it alone.
 """

@@ -1,4 +1,4 @@
-"""What generation costs: dense, pruned and recovered model timed in turn on this machine.
+"""Inference timing: dense, pruned and recovered model measured in alternating rounds.
 
 Each model sits in a process of its own (`slimgpt.proof.processes.transformers_timing`,
 `slimgpt.proof.processes.vllm_timing`). In every round each is asked once, so that a machine that is

@@ -1,4 +1,4 @@
-"""The pruned model as a whole, with adapters in its linear layers, and back into layers."""
+"""The pruned model with PEFT adapters: adding, saving and merging them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of the adapters: transformers' `Trainer`, told as events while it runs on a thread."""
+"""LoRA training with transformers' `Trainer`, on a thread, reported as events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recovery learns from and what it is held against, as tokens."""
+"""`TrainingData`: tokenised training and held-out rows of a recovery."""
 
 from __future__ import annotations
 

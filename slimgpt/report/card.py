@@ -1,4 +1,4 @@
-"""`README.md`: the model card that goes with a checkpoint, as the hub reads it."""
+"""The model card (`README.md` with front matter) of a checkpoint."""
 
 from __future__ import annotations
 

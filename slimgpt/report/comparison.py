@@ -1,4 +1,4 @@
-"""Several reports side by side: a table sorted by ratio, and what pruning costs as it grows."""
+"""Comparison page of several reports: a table sorted by ratio, and plots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Document`: a `report.json` as it is read, of this version of the engine or of another."""
+"""`Document`: reads a `report.json`, also of other versions of the engine."""
 
 from __future__ import annotations
 

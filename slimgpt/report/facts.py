@@ -1,4 +1,4 @@
-"""What was run, and on what: the words of a report."""
+"""The report's key facts: model, target, calibration, versions, as label and text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a published checkpoint tells people: `report.html` and the model card, beside the report."""
+"""Writes `report.html` and the model card into a published folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Licences as the hub names them, for the front matter of a model card."""
+"""The hub's licence identifiers, for the front matter of a model card."""
 
 from __future__ import annotations
 

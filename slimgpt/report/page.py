@@ -1,4 +1,4 @@
-"""`report.html`: a report as one file that needs nothing else, for screen, print and dark."""
+"""`report.html`: the report as one self-contained HTML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`report.json`: what a job did and measured; `python -m slimgpt.report.schema` prints its schema.
+"""Pydantic schema of `report.json`; `python -m slimgpt.report.schema` prints it as JSON schema.
 
 Version 1 had neither `verdict` nor `recovery`. Fields are added within a version; a field that
 changes its meaning or goes makes a new one.

@@ -1,4 +1,4 @@
-"""`Sweep`: the report of a job that made several models, as it is read."""
+"""`Sweep`: reads the `report.json` of a job with several ratios."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Verdict`: the first line of the report, and which of two models is published."""
+"""`Verdict`: the report's first line, and whether the recovered model is published."""
 
 from __future__ import annotations
 

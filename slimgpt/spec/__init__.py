@@ -1,1 +1,1 @@
-"""What a job is: the specification of pruning, evaluation and recovery, in names and sizes."""
+"""Job specification: pruning, evaluation, recovery (pydantic, frozen)."""

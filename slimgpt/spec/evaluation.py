@@ -1,4 +1,4 @@
-"""`EvaluationSpec`: what the models of a job are measured on.
+"""`EvaluationSpec`: perplexity texts, tasks and timing of a job.
 
 Imports neither torch nor transformers.
 """

@@ -1,4 +1,4 @@
-"""How a specification names models and texts, and the base of its parts.
+"""Name syntax of models and texts, and the base class of the specification's parts.
 
 Imports neither torch nor transformers.
 """

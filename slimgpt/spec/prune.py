@@ -1,4 +1,4 @@
-"""`PruneSpec`: what a pruning job is, said once.
+"""`PruneSpec`: the specification of a pruning job (request body, JSON column, engine argument).
 
 The same frozen object is the core of `POST /jobs`, the JSON column of the job's row,
 and the argument of the engine (`python -m slimgpt run SPEC.json WORKDIR`). Unknown

@@ -1,4 +1,4 @@
-"""`RecoverySpec`: how a pruned model learns again.
+"""`RecoverySpec`: LoRA or distillation after pruning.
 
 Imports neither torch nor transformers.
 """

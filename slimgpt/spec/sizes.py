@@ -1,4 +1,4 @@
-"""Sizes as people say them: `5.4B` parameters, `10GiB` of weights. And back."""
+"""Parsing and formatting of sizes: `5.4B` parameters, `10GiB` of weights."""
 
 from __future__ import annotations
 

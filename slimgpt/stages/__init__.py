@@ -1,1 +1,1 @@
-"""The stages of a job, a file each, named as its event is named."""
+"""The stages of a job, one file each, named as in its events."""

@@ -1,4 +1,4 @@
-"""The `evaluate` stage: everything that the evaluation asks for, of all models, and the verdict."""
+"""The `evaluate` stage: perplexity, tasks, drift and timing of all models, and the verdict."""
 
 from __future__ import annotations
 

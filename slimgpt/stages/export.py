@@ -1,4 +1,4 @@
-"""`slimgpt export`: a checkpoint, pruned here or dense, in the formats of other loaders."""
+"""`slimgpt export`: converts an existing checkpoint, pruned or dense, to other formats."""
 
 from __future__ import annotations
 

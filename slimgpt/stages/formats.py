@@ -1,4 +1,4 @@
-"""The further formats of a job: refused before the work where they cannot be, written after it."""
+"""A job's additional formats: checked in `plan`, written and proved in `verify`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `evaluate` stage: dense, pruned and recovered model on the same windows, one by one."""
+"""Perplexity in the `evaluate` stage: dense, pruned and recovered model on the same windows."""
 
 from __future__ import annotations
 

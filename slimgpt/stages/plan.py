@@ -1,4 +1,4 @@
-"""The `plan` stage: how much every layer keeps, decided before any layer is pruned."""
+"""The `plan` stage: heads and channels to keep in each layer, before any pruning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `prune` stage: from a checkpoint and a plan to finished layers on disk."""
+"""The `prune` stage: prunes layer by layer and writes each finished layer to disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `recover` stage: from pruned layers on disk to recovered layers on disk.
+"""The `recover` stage: trains adapters on the pruned layers and writes recovered layers to disk.
 
 recovery-MARK/unrecovered/   the pruned checkpoint, whole, as transformers loads it
 recovery-MARK/training/      snapshots of the trainer; an interrupted training goes on from them

@@ -1,4 +1,4 @@
-"""What a job works on: the model, the calibration tokens, the evaluation windows.
+"""The `resolve` stage: opens the model, draws calibration tokens and evaluation windows.
 
 Everything that can be wrong with them is found here, before any expensive work.
 """

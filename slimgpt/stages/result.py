@@ -1,4 +1,4 @@
-"""What a job comes to: its plan and its result as events, and a sweep's folder as a whole."""
+"""The `planned` and `result` events, and the result folder of a sweep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ModelState`: what is known so far of one of a job's models."""
+"""`ModelState`: intermediate results of one model of a job, passed between stages."""
 
 from __future__ import annotations
 

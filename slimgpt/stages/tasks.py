@@ -1,4 +1,4 @@
-"""Tasks in the `evaluate` stage: each model is loaded whole, one after the other, and asked.
+"""Tasks in the `evaluate` stage: each model loaded whole, one after the other, scores cached.
 
 tasks/MARK.json in the working folder holds what one model has scored on one task: an interrupted
 evaluation goes on after it.

@@ -1,4 +1,4 @@
-"""The `verify` stage: the published folder is written aside, proved, and renamed once."""
+"""The `verify` stage: writes the result aside, proves that it loads, renames it once."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Questions with known answers, asked through lm-evaluation-harness with its own prompts."""
+"""Task evaluation through lm-evaluation-harness."""

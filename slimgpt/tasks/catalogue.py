@@ -1,4 +1,4 @@
-"""Which tasks the harness has, found by their names without reading all of its 14,000 files.
+"""Look-up of harness tasks by name, without parsing all of its 14,000 files.
 
 The harness's own index takes a quarter of a minute and parses every file. Names stand at the
 beginning of lines, so a search of the bytes finds the one file that matters; only the folder around

@@ -1,4 +1,4 @@
-"""A whole model before questions: the harness asks, the model answers, the harness scores."""
+"""`HarnessRun`: one loaded model evaluated by lm-evaluation-harness."""
 
 from __future__ import annotations
 

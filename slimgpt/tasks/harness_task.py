@@ -1,4 +1,4 @@
-"""`HarnessTask`: one thing that a specification asks for, with its questions at hand.
+"""`HarnessTask`: one task or group of a specification, validated, with its data loaded.
 
 Everything that can be wrong with tasks is found here, before any expensive work: an unknown name,
 data that is not there, a column that is missing, examples that cannot be shown.

@@ -1,4 +1,4 @@
-"""A task's questions from files of this machine, in place of the hub's, with the stock columns.
+"""Task data from local files instead of the hub, with the columns of the stock task.
 
 A folder holds one file a task: `boolq.jsonl`, or with the part of the data in its name,
 `arc_easy_test.jsonl`, `mmlu_dev.jsonl`. The tasks of a family such as MMLU may share a file whose

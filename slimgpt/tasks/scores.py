@@ -1,4 +1,4 @@
-"""From what the harness says of each task to rows: one a metric, and the means of groups."""
+"""Converts the harness's results to score rows: one per metric, and group means."""
 
 from __future__ import annotations
 

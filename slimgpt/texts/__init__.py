@@ -1,1 +1,1 @@
-"""From a text source to token ids: documents, calibration sequences, evaluation windows."""
+"""Text sources to token ids: documents, calibration sequences, evaluation windows."""

@@ -1,4 +1,4 @@
-"""Documents to calibration sequences: seeded, lazy, the same ids on every machine (ALGORITHM 7).
+"""Calibration sequences: seeded, lazy, identical on every machine (ALGORITHM section 7).
 
 1. Documents come in a seeded order and are tokenised one by one, only as many as are needed.
    Each has the special tokens that the tokenizer itself gives it, and nothing else.

@@ -1,4 +1,4 @@
-"""A text file checked while it comes, a chunk at a time, in little memory.
+"""Streaming validation of an uploaded text file, in bounded memory.
 
 What passes here the engine reads without an error, and counts the same documents
 (`slimgpt.texts.local`). The service checks uploads with it before anything is stored; so it

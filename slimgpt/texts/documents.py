@@ -1,4 +1,4 @@
-"""`Documents`: texts that are counted at once and read one by one."""
+"""`Documents`: a sequence of texts with a length and lazy random access."""
 
 from __future__ import annotations
 

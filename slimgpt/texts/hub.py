@@ -1,4 +1,4 @@
-"""A data set of the hub as documents: parquet or JSON files, read through `datasets`.
+"""Documents of a hub data set: parquet or JSON files, read through `datasets`.
 
 The hub is asked which files belong to the configuration and split; only the first of them are
 downloaded, because calibration needs megabytes and some sets have terabytes. Code in a

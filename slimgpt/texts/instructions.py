@@ -1,4 +1,4 @@
-"""What a recovery learns from: instructions with answers, conversations, plain text.
+"""Recovery training rows: instructions, conversations, plain text; tokenised with label masks.
 
 Of instructions and conversations only the answers are learned; the rest is read. A lesson becomes
 tokens with the model's own tokenizer, and its own chat template where it has one.

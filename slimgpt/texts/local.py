@@ -1,4 +1,4 @@
-"""A user's own text file as documents: JSON lines, a JSON array, plain text, or .gz of these.
+"""Documents of a local text file: JSON lines, a JSON array, plain text, or .gz of these.
 
 Every line is checked once when the file is opened, so that a bad one is an error before any
 work; what stays in memory is where each document lies, not the documents.

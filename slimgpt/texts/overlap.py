@@ -1,4 +1,4 @@
-"""Whether texts share long runs of tokens: what was learned must not be asked in the exam."""
+"""Contamination check: runs of 64 tokens shared between evaluation text and other texts."""
 
 from __future__ import annotations
 

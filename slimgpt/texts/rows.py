@@ -1,4 +1,4 @@
-"""From a row of a data set to the text that a model would read.
+"""Extracts the text of a data set row (text field, messages, Alpaca prompt).
 
 Instruction rows become the prompt of Stanford Alpaca with its answer, word for word, so that a
 local copy of Alpaca gives the same text as the hub's `text` field.

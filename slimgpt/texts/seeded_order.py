@@ -1,4 +1,4 @@
-"""A seeded order that is the same on every machine and in every version.
+"""Seeded shuffle that is identical on every machine and Python version.
 
 Only `random.Random(seed).random()` is used: Python promises that the Mersenne Twister's floats
 stay the same for the same seed. `shuffle`, `randrange`, NumPy's `Generator` and torch's

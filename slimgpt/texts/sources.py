@@ -1,4 +1,4 @@
-"""The names of text sources, and the documents behind them."""
+"""Text sources by name (`c4`, `alpaca`, `hf:`, `local:`, `upload:`), and their documents."""
 
 from __future__ import annotations
 

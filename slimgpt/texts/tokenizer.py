@@ -1,4 +1,4 @@
-"""A model's own tokenizer, read from its folder, never by running code from there."""
+"""`Tokenizer`: a model's tokenizer, loaded from its folder without remote code."""
 
 from __future__ import annotations
 

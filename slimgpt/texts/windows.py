@@ -1,4 +1,4 @@
-"""Evaluation text to windows of tokens, by the protocol of public papers.
+"""Evaluation windows: non-overlapping, by the protocol of SparseGPT, LLM-Pruner and SlimGPT.
 
 The whole text is tokenised at once, with the special tokens that the tokenizer gives it; the ids
 are cut into windows that do not overlap; the tail that fills no window is dropped. SparseGPT,

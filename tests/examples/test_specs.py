@@ -14,9 +14,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from api.schemas.jobs import JobRequest
 from slimgpt.origins.roots import Roots
 from slimgpt.planning.document import Outlook
+from slimgpt.planning.preview import look_ahead
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.spec.sizes import short_count
-from slimgpt.stages.preview import look_ahead
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CONFIGS = EXAMPLES / "configs"

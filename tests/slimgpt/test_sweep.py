@@ -17,10 +17,10 @@ from slimgpt.events import Event, LayerFinished, Perplexity, Planned, Result, St
 from slimgpt.events import Progress as Counted
 from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import Stages, run
+from slimgpt.planning.preview import look_ahead
 from slimgpt.report import document, schema, sweep
 from slimgpt.report.document import ReportError
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.stages.preview import look_ahead
 from slimgpt.stages.state import ModelState
 from tests.slimgpt.test_pipeline import SETTINGS, finish, of_type, prune_layers, roots, weights
 from tests.slimgpt.tiny import Tiny

@@ -1,1 +1,1 @@
-"""The engine as a child process: its start, its events, its log, its end."""
+"""The engine as a child process: launch, events, log, termination."""

@@ -1,4 +1,4 @@
-"""Run a command that dies with the process that started it, even if that one is kill -9ed.
+"""Launches a command that is killed with its parent, also on `kill -9` (PDEATHSIG).
 
     python -m worker.engine.launch PARENT_PID OOM_SCORE COMMAND …
 

@@ -1,4 +1,4 @@
-"""`EngineLog`: what the engine writes for people, as entries of the worker's log.
+"""`EngineLog`: the engine's stderr as rate-limited entries of the worker's log.
 
 Each line becomes an entry with the ids of the job and its attempt. A progress bar writes a hundred
 thousand lines an hour, so there are only so many: a burst at once, then a few a second. The rest

@@ -1,4 +1,4 @@
-"""`EngineProcess`: the engine as a child process, its events, its end.
+"""`EngineProcess`: the engine subprocess: its events, stderr tail and termination.
 
 The child leads a session of its own, so that one signal reaches everything it started; dies
 with this process (`worker.engine.launch`); and sees an environment without secrets. Three threads

@@ -1,1 +1,1 @@
-"""Whether a worker does its work: heartbeats, and the command that looks at them."""
+"""Worker liveness: heartbeat files, and the health check command."""

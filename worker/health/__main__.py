@@ -1,4 +1,4 @@
-"""`python -m worker.health.__main__`: exit 0 while this machine's workers do their work, else 1.
+"""Container health check: `python -m worker.health` exits 0 while this machine's workers are alive.
 
 For the health check of a container. It looks at heartbeats alone and asks neither database nor
 broker: a worker in the middle of a job is healthy while either is away.

@@ -1,4 +1,4 @@
-"""`Heartbeat`: when this worker last did what a worker lives for.
+"""`Heartbeat`: a worker's liveness, as the modification time of a file.
 
 A worker can live and consume nothing, for instance after its broker was lost; that its process
 exists says little. Its heart beats when the broker answered a poll for messages (in Celery's

@@ -1,4 +1,4 @@
-"""Polls for messages, as Celery's consumer makes them: what tells that a worker consumes."""
+"""Celery consumer step that updates the heartbeat at every answered poll of the broker."""
 
 from __future__ import annotations
 

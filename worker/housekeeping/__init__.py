@@ -1,1 +1,1 @@
-"""What runs beside jobs: the reaper, retention, orphaned files, webhooks."""
+"""Background loops: reaper, retention, orphaned files, webhook delivery."""

@@ -1,4 +1,4 @@
-"""`Loop`: something that is looked after again and again on a thread, whatever goes wrong."""
+"""`Loop`: a periodic task on a thread that survives errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reaper and the loops beside it count, for Prometheus."""
+"""Prometheus metrics of the reaper process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`OrphanSweep`: walks through the place of artifacts, for what no row tells of.
+"""`OrphanSweep`: removes files from the artifact store that no database row refers to.
 
 A worker that was suspended while another finished its job may publish when everything has been
 swept, and die before it takes its files back; a job may be deleted under it. Nothing in the

@@ -1,4 +1,5 @@
-"""`Reaper`: repairs what crashes leave behind. `python -m worker.housekeeping.reaper`, or a thread.
+"""`Reaper`: requeues jobs with expired leases and resends lost messages
+(`python -m worker.housekeeping.reaper`, or a thread).
 
 Jobs whose worker fell silent go back to the queue; queued jobs whose message was never sent,
 or was lost with the broker, are sent again. Any number of reapers may run: each repair is one

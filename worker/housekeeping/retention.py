@@ -1,4 +1,4 @@
-"""`RetentionSweep`: removes what jobs that are over have left, beside the reaper.
+"""`RetentionSweep`: removes expired artifacts, expired records and leftover files.
 
 1. Files that were kept long enough, or that must make room, are no longer promised.
 2. Records that were kept long enough go, with all that belongs to them.

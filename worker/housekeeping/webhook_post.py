@@ -1,4 +1,4 @@
-"""`Poster`: one POST to a stranger's server, within bounds that hold whatever it does.
+"""`Poster`: one HTTP POST to an untrusted webhook target, with a deadline and pinned address.
 
 The connection goes to an address that was checked, and TLS and `Host` carry the name: a second
 resolution, which might say something else, does not happen. Nothing else leads anywhere: redirects

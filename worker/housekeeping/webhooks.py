@@ -1,4 +1,4 @@
-"""`Sender`: tells webhooks of the ends of jobs. A thread beside the reaper; any number may run.
+"""`Sender`: delivers webhooks from the outbox. A thread of the reaper; any number may run.
 
 It writes the deliveries of jobs that have ended, claims what is due, and posts it from a few
 threads, of which no webhook and no owner can take all.

@@ -1,1 +1,1 @@
-"""One job on a worker, from its message to its end."""
+"""One job on a worker: claim, attempt, publication, outcome."""

@@ -1,4 +1,4 @@
-"""`Attempt`: one engine, from its start to its end, while the lease holds.
+"""`Attempt`: one engine run while the lease holds.
 
 1. Start the engine in the job's working folder.
 2. Every event goes to the store (guarded by the epoch), then to progress.

@@ -1,4 +1,4 @@
-"""`Ending`: how an attempt ended, and the error that tells its owner why it failed."""
+"""How an attempt ended, and the error shown to the job's owner."""
 
 from __future__ import annotations
 

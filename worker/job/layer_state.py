@@ -1,4 +1,4 @@
-"""`LayerState`: which layers of a job an attempt had finished, and where each one's file lies.
+"""`LayerState`: the index of finished layers shared in the artifact store.
 
 A state names all files of one consistent run: an attempt that went on from another's layers lists
 them with the epoch under which they were stored, so nothing is stored twice, and layers of two

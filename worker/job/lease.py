@@ -1,4 +1,4 @@
-"""`Lease`: keeps a job ours while we work on it, and says when it no longer is.
+"""`Lease`: renews the lease on a thread and detects its loss and cancel requests.
 
 A thread renews every third of the lease and looks every second whether the job is to be
 cancelled. While the database is away it keeps trying; when the lease would have run out by our

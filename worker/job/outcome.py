@@ -1,4 +1,4 @@
-"""`Verdict`: what becomes of a claimed job, said in one guarded statement each.
+"""`Verdict`: writes a claimed job's outcome (succeeded, failed, cancelled, released) to the store.
 
 A statement whose commit was done but whose answer was lost is made again, and refused. So what was
 refused is looked up: a row that says what we wanted says it for us.

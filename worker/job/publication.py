@@ -1,4 +1,4 @@
-"""`Publication`: what the engine made, from the working folder into the artifact store."""
+"""`Publication`: uploads the engine's result from the working folder to the artifact store."""
 
 from __future__ import annotations
 

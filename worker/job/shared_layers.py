@@ -1,4 +1,4 @@
-"""`SharedLayers`: finished layers in the artifact store, so that a job goes on on another machine.
+"""`SharedLayers`: finished layers in the artifact store, to resume on another machine.
 
 While the engine works, a thread copies every finished layer to the store, and notes it in the
 attempt's state (`worker.job.layer_state`). The next attempt, wherever it runs, brings from there

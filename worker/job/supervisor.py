@@ -1,4 +1,4 @@
-"""`Supervisor`: takes a job from its message to its end.
+"""`Supervisor`: runs one job: claim, engine, publication, outcome.
 
 1. Claim the job that was queued first; a message without a queued job behind it is dropped.
 2. Run the engine while the lease holds (`worker.job.attempt`), on uploads that were brought first.

@@ -1,5 +1,5 @@
-"""Uploaded texts on their way to the engine, which has no credentials: fetched, compared, put where
-it is told to look. And the sweep of uploads that a crash has cut off.
+"""`Uploads`: fetches the uploaded texts that a job names and verifies their SHA-256 (the engine has
+no credentials); removes unfinished uploads.
 
     WORK_ROOT/JOB_ID/uploads/SET_ID.jsonl
 """

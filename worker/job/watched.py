@@ -1,4 +1,4 @@
-"""`watched`: a long transfer on a thread of its own, left as soon as there is a reason to stop.
+"""`watched`: runs a long transfer on a thread, abandoned on cancel, shutdown or lost lease.
 
 A store may hang in the middle of a part. The job's end must not wait for it: the transfer is told
 to stop, and if it does not at once it cleans up after itself whenever it can.

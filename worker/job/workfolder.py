@@ -1,4 +1,4 @@
-"""`WorkFolder`: the disk space of a job's attempts on this machine.
+"""`WorkFolder`: the working folder of a job's attempts on this machine.
 
     WORK_ROOT/JOB_ID/spec.json   the engine's argument
     WORK_ROOT/JOB_ID/uploads/    the uploaded texts that it names

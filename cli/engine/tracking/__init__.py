@@ -1,1 +1,1 @@
-"""`slimgpt track`: reports as runs in MLflow."""
+"""`slimgpt track`: reports as MLflow runs."""

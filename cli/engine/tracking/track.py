@@ -1,4 +1,4 @@
-"""`slimgpt track`: a finished report, or a service's jobs, as runs in MLflow."""
+"""`slimgpt track`: logs a finished report, or a service's jobs, to MLflow."""
 
 from __future__ import annotations
 

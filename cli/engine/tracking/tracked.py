@@ -1,4 +1,4 @@
-"""`Tracked`: a place with a report, and the runs that it becomes in MLflow."""
+"""`Tracked`: a source of a report (folder, file or job), and its MLflow runs."""
 
 from __future__ import annotations
 

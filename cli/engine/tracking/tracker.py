@@ -1,4 +1,4 @@
-"""`Tracker`: logs every job of a service that has succeeded, and those to come.
+"""`Tracker`: logs every succeeded job of a service to MLflow, continuously.
 
 MLflow itself is the memory: a job whose run is there is not logged again, whoever asks and however
 often. So a tracker may be stopped, killed and started anywhere, and a server that was away gets

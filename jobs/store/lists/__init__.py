@@ -1,1 +1,1 @@
-"""What lists and counts ask of the store: cursors, filters, numbers of jobs."""
+"""List queries: filters, and counts of jobs by status."""

@@ -1,4 +1,4 @@
-"""The state of all jobs in a few numbers, counted in indexes: cheap with many thousands of rows."""
+"""Job counts and queue age for metrics, from indexes only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many jobs are in each state: for those who look at the whole at a glance."""
+"""Job counts by status."""
 
 from __future__ import annotations
 

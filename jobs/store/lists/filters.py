@@ -1,4 +1,4 @@
-"""`Filter`: which jobs a list shows."""
+"""`Filter`: the filters of a job list as SQL conditions."""
 
 from __future__ import annotations
 

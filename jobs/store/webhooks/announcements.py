@@ -1,4 +1,4 @@
-"""`announce`: a job's end becomes one delivery for each webhook that wants to know.
+"""`announce`: writes one delivery per subscribed webhook when a job finishes (outbox).
 
 The flag on the job and the deliveries are written in one transaction, so an end is told neither
 twice nor never, whatever crashes. Whoever is about to undo an end (a retry) or to remove it calls

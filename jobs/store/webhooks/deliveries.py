@@ -1,4 +1,4 @@
-"""`Deliveries`: what is to be sent, who sends it now, and what came of it.
+"""`Deliveries`: the queue and log of webhook deliveries: claim, retry, outcome.
 
 A sender claims one delivery at a time by a guarded update that starts an attempt and a lease. What
 it writes afterwards is guarded by the number of that attempt, so a sender that was thought dead

@@ -1,4 +1,4 @@
-"""`Webhooks`: the addresses that owners want told, made, changed and removed."""
+"""`Webhooks`: registered webhook endpoints: create, update, delete, disable."""
 
 from __future__ import annotations
 

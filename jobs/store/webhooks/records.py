@@ -1,4 +1,4 @@
-"""What the store of webhooks hands out: webhooks and deliveries. Plain, frozen."""
+"""Records of the webhook store: webhooks and deliveries; plain frozen dataclasses."""
 
 from __future__ import annotations
 

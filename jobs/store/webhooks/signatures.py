@@ -1,4 +1,4 @@
-"""`Signatures`: the secrets of webhooks, and the headers that prove a message is ours.
+"""`Signatures`: derived webhook secrets, and Standard Webhooks signature headers.
 
 A secret is computed, not stored: HMAC-SHA256 of the webhook's id and the secret's number under the
 server's pepper. Who reads the database can sign nothing, and a secret is replaced by counting on.

@@ -1,1 +1,1 @@
-"""The model families: a table, and what their config.json says of sizes and tensors."""
+"""Model families as a table: architecture, tensor names and config keys of each."""

@@ -1,4 +1,4 @@
-"""What a model's `config.json` says about its sizes, in one vocabulary for all families.
+"""`Architecture`: the sizes in a `config.json`, under the same field names for every family.
 
 Imports neither torch nor transformers: plans are made without them.
 """

@@ -1,4 +1,4 @@
-"""What keys of a `config.json` mean where they are left out, as transformers has it.
+"""Default values of absent `config.json` keys, as transformers defines them.
 
 Only keys that the engine or a format reads. Imports neither torch nor transformers.
 """

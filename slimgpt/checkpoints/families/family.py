@@ -1,4 +1,4 @@
-"""What a model family is, in one vocabulary: the columns of the table in `families`.
+"""`Family`: the columns of the family table (class names, tensor names, config keys).
 
 Imports neither torch nor transformers.
 """

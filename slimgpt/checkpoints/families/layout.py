@@ -1,4 +1,4 @@
-"""Which tensors a checkpoint must hold, and their shapes, by what its config says.
+"""The tensor names and shapes that a checkpoint must contain, derived from its config.
 
 Imports neither torch nor transformers.
 """

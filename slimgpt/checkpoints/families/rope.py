@@ -1,4 +1,4 @@
-"""Rotary positions in a published config, as transformers 5 and as 4.57 read them.
+"""Rotary position settings in a published config, in transformers 5 and 4.57 syntax.
 
 4.57 computes something else in silence where its own keys are missing. Imports neither torch nor
 transformers.

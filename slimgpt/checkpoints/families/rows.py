@@ -1,4 +1,4 @@
-"""Which rows of the projections belong to which heads and channels, fused tensors included.
+"""Row and column indices of heads and channels in projection weights, fused tensors included.
 
 Imports neither torch nor transformers.
 """

@@ -1,4 +1,4 @@
-"""The model families that can be pruned, each a row of data.
+"""The supported model families, one row of data each.
 
 A row says which transformers classes build a family's decoder layer and what its tensors are
 called; everything else (head counts, biases, rope, tied embeddings) comes from the model's own

@@ -1,1 +1,1 @@
-"""What the engine writes: finished layers, and the checkpoint folder that is published."""
+"""Writing checkpoints: finished layers during a job, and the published folder."""

@@ -1,4 +1,4 @@
-"""What a job's output depends on, as one hash: layers of one job are never mixed with another's."""
+"""Fingerprint of everything a job's output depends on; layers of different jobs are never mixed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the published folder holds beside weights: config, modelling file, the parent's companions.
+"""The published folder's files beside the weights: config, modelling file, tokenizer files.
 
 Users' first complaint about pruning tools is that nothing loads the result. So the config stays
 the parent's own, edited: the stock `model_type` and the dense sizes as global fields, and every

@@ -1,4 +1,4 @@
-"""A checkpoint in the making: one file a layer, finished or absent, renamed to its place once.
+"""`PartialCheckpoint`: an unfinished checkpoint, one atomically written file per layer.
 
     layer-00000.safetensors   the layer's tensors under their full names
     layer-00000.json          its record, written after it: the layer is complete

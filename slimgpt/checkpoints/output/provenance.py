@@ -1,4 +1,4 @@
-"""`provenance.json`: where a pruned checkpoint comes from and all that was decided on the way.
+"""`provenance.json`: base model and revision, licence, specification, calibration hash, versions.
 
 With the base model, the specification and the calibration text at hand, the same weights can be
 made again; and the kept indices say which of the base model's pieces they are. Imports neither

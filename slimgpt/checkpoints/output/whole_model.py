@@ -1,4 +1,4 @@
-"""Whole folders that the engine loads itself, beside its own modelling file.
+"""Loading a whole model with transformers, from a folder in which only our modelling file is code.
 
 A folder that transformers loads may bring code along; a stranger's is never run. So what is to be
 loaded as a whole is placed into a folder of the engine's own making: the weights by links.

@@ -1,1 +1,1 @@
-"""GGUF: one file for llama.cpp, weights and tokenizer, layers of any size."""
+"""Export to GGUF for llama.cpp: weights and tokenizer in one file, layers of any size."""

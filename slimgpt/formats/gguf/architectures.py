@@ -1,4 +1,4 @@
-"""As which of llama.cpp's architectures a family's layers are computed: a row of data for each.
+"""Mapping from model families to llama.cpp architectures, one row of data each.
 
 Source: llama.cpp, `src/models/*.cpp`. Imports neither torch nor transformers.
 """

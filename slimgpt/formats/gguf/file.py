@@ -1,4 +1,4 @@
-"""`gguf`: one file for llama.cpp, weights and tokenizer, layers of any size.
+"""Writes a GGUF file: metadata, tokenizer and tensors, layers of any size.
 
 The stock converter knows layers of one size only; llama.cpp itself does not mind. A layer is read,
 turned and written before the next is read.

@@ -1,4 +1,4 @@
-"""What a GGUF file says of the model and its tokenizer, before its tensors.
+"""GGUF metadata of the model and its tokenizer, written before the tensors.
 
 Names and meanings: the specification of GGUF in ggml, `docs/gguf.md`. Imports neither torch nor
 transformers.

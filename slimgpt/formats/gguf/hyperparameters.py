@@ -1,4 +1,4 @@
-"""Which architecture of llama.cpp computes a model, and the numbers that describe it there.
+"""The llama.cpp architecture of a model, and its hyperparameters as GGUF keys.
 
 `deci` and `openelm` are the two that have heads, KV heads and FFN widths for every layer. `deci` is
 Llama's computation, with optional biases, its queries and keys turned by neighbouring pairs;

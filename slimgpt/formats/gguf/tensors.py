@@ -1,4 +1,4 @@
-"""`Part`: of which of a layer's tensors, and which of their rows, llama.cpp's tensors are made.
+"""`Part`: the tensors, and the rows of them, from which a GGUF tensor is assembled.
 
 Imports neither torch nor transformers.
 """

@@ -1,4 +1,4 @@
-"""A tokenizer as llama.cpp reads it: sentencepiece's merges by score, or byte-level BPE.
+"""Tokenizer conversion to GGUF: sentencepiece BPE or byte-level BPE.
 
 What is read is the fast tokenizer that transformers uses, whatever files it came from, so that
 both cut text alike. Source of the rules: llama.cpp, `src/llama-vocab.cpp`.

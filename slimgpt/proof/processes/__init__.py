@@ -1,1 +1,1 @@
-"""The processes that load a model with a real loader: transformers, llama.cpp, vLLM."""
+"""Subprocess entry points, each with one real loader: transformers, llama.cpp, vLLM."""

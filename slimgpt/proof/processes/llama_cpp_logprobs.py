@@ -1,4 +1,4 @@
-"""Load a GGUF file as a user would, by llama.cpp, and write down what it says comes next.
+"""Subprocess: loads a GGUF file with llama.cpp and writes next-token log-probabilities.
 
     python -m slimgpt.proof.processes.llama_cpp_logprobs PARENT_PID FILE PROBE OUT ROWS THREADS
 

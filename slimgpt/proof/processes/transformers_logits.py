@@ -1,4 +1,4 @@
-"""Load a published folder as a user would, and write down its logits.
+"""Subprocess: loads a published folder with transformers and writes its logits.
 
     python -m slimgpt.proof.processes.transformers_logits \\
         PARENT_PID FOLDER PROBE OUT DEVICE THREADS [FORMAT]

@@ -1,4 +1,4 @@
-"""A model in a process of its own that generates when it is told to, and says how long it took.
+"""Subprocess: loads a model with transformers and times generation on request.
 
     python -m slimgpt.proof.processes.transformers_timing \\
         PARENT_PID FOLDER MODEL_TYPE DTYPE DEVICE THREADS

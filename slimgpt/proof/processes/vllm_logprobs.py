@@ -1,4 +1,4 @@
-"""Load a published folder into vLLM, and write down how probable it finds the next tokens.
+"""Subprocess: loads a published folder with vLLM and writes token log-probabilities.
 
     python -m slimgpt.proof.processes.vllm_logprobs \\
         PARENT_PID FOLDER PROBE OUT DTYPE DEVICE BUDGET [trusted]

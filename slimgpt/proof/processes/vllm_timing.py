@@ -1,4 +1,4 @@
-"""`transformers_timing` through vLLM: a model in a process of its own that generates when told to.
+"""Subprocess: loads a model with vLLM and times generation on request.
 
     python -m slimgpt.proof.processes.vllm_timing PARENT_PID FOLDER DTYPE DEVICE BUDGET
 

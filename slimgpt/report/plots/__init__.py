@@ -1,1 +1,1 @@
-"""The plots of a report, as SVG that lives in a page."""
+"""The plots of a report, as inline SVG."""

@@ -1,4 +1,4 @@
-"""What the plots are drawn on: axes of the page's width, a legend, bars, lines over depth."""
+"""Shared plot elements: axes of the page's width, legend, bars, lines over depth."""
 
 from __future__ import annotations
 

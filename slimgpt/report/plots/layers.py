@@ -1,4 +1,4 @@
-"""The plots over a model's layers: what was removed, what it cost, how errors grow with depth."""
+"""Plots per layer: what was removed, reconstruction error, activation drift."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A matplotlib figure as SVG that lives in a page: text is text, colours are the page's.
+"""Converts matplotlib figures to inline SVG with the page's text and colours.
 
 No element has a style of its own: presentation attributes give way to the page's sheet, which so
 can repaint a plot for the dark, and a policy that allows that one sheet is enough.

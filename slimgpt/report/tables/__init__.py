@@ -1,1 +1,1 @@
-"""The tables of a report, the same in a page and in a terminal."""
+"""The tables of a report, shared by the HTML page and the terminal."""

@@ -1,4 +1,4 @@
-"""`Table` and its cells: a number keeps the place in `report.json` that it was read from."""
+"""`Table` and its cells, each number with its JSON pointer into `report.json`."""
 
 from __future__ import annotations
 

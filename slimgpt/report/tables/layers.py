@@ -1,4 +1,4 @@
-"""The tables over a model's layers: what is left of each, and how far activations drift."""
+"""Tables per layer: sizes, errors, time, activation drift."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of a report, the same in a page and in a terminal."""
+"""All tables of a report, in reading order, shared by the HTML page and the terminal."""
 
 from __future__ import annotations
 

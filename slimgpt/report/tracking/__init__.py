@@ -1,1 +1,1 @@
-"""What a report becomes in MLflow: `record` decides, `sink` writes, `names` keep the limits."""
+"""MLflow tracking of a report: `record` builds it, `sink` writes it, `names` applies the limits."""

@@ -1,4 +1,4 @@
-"""Names and values that MLflow takes. Limits: mlflow.utils.validation of 3.17, the lowest known.
+"""Valid MLflow names and values. Limits: mlflow.utils.validation of 3.17, the lowest known.
 
 A metric's name is a path, `perplexity/wikitext2/128/pruned`; its parts come from strangers, who
 name texts and tasks as they like.

@@ -1,4 +1,4 @@
-"""`Record`: the parameters, metrics and tags that a report becomes. Nothing is computed here.
+"""`Record`: a report's parameters, metrics and tags for MLflow; nothing is computed here.
 
 | of the report | in MLflow |
 |---|---|

@@ -1,4 +1,4 @@
-"""`log`: writes a record and its files to MLflow, so that a repetition changes nothing.
+"""`log`: writes a record and its files to MLflow idempotently.
 
 1. A run that carries this key is looked for; only where there is none is one made, key and all.
 2. Parameters, metrics, tags. Metrics bear the time of the run's start: MLflow keeps one of several

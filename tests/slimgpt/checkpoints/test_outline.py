@@ -14,8 +14,8 @@ from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, UnsupportedModelError
 from slimgpt.origins.resolve import resolve_model
 from slimgpt.origins.roots import Roots
+from slimgpt.planning.preview import NO_WEIGHTS, look_ahead
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.stages.preview import NO_WEIGHTS, look_ahead
 from tests.slimgpt.tiny import FAMILIES, Tiny
 
 SPEC = PruneSpec.model_validate(

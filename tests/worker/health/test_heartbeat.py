@@ -37,7 +37,7 @@ def service(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Service]:
 
 def ask(service: Service) -> tuple[int, str]:
     """The health command's exit status and words."""
-    command = [sys.executable, "-m", "worker.health.__main__"]
+    command = [sys.executable, "-m", "worker.health"]
     done = subprocess.run(
         command, env=service.environment(), capture_output=True, text=True, timeout=120, check=False
     )

@@ -1,4 +1,4 @@
-"""The modelling file that is published beside pruned weights (see `published`).
+"""The modelling file that is published with pruned weights (`trust_remote_code`).
 
 There is one, written for Llama; for another family the names in it are that family's. The engine
 builds its layers by the same file, so that what it computes is what the published folder computes.

@@ -1,4 +1,4 @@
-"""The plan of a job as one document: what would be left of every layer, and what it costs."""
+"""Plan without a run: per-layer sizes, memory and formats as one document (`slimgpt plan`)."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from slimgpt.events import Failed
 from slimgpt.origins.roots import Roots
 from slimgpt.planning.document import Outlook
+from slimgpt.planning.preview import look_ahead
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.stages.preview import look_ahead
 from tests.slimgpt.tiny import Tiny
 
 MODEL = Path(__file__).resolve().parents[3] / "examples" / "model"
