@@ -35,8 +35,8 @@ class Block:
     def __init__(self, module: nn.Module, family: Family, *, parallel: bool = False) -> None:
         self.parallel = parallel
         self._whole = module
-        self._attention = _without(module, {family.ffn: _Silent(), **_rest(family)})
-        self._ffn = _without(module, {family.attention: _SilentAttention()})
+        self._attention = _without(module, {family.ffn: _Zeros(), **_rest(family)})
+        self._ffn = _without(module, {family.attention: _ZeroAttention()})
         self._output = module.get_submodule(family.output)
         self._down = module.get_submodule(EXPERTS if family.experts else family.down)
         self._routed = bool(family.experts)
@@ -79,7 +79,7 @@ class Block:
         modules = [self._output, self._down]
         return [given[0] for given in inputs_of(modules, lambda: self._whole(hidden, **call))]
 
-    def added_by_ffn(self, hidden: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+    def ffn_contribution(self, hidden: Tensor, call: Call) -> tuple[Tensor, Tensor]:
         """The layer's output, and what of it the FFN half has added to the stream."""
         if self.parallel:
             return self.forward(hidden, call), self.feed_forward(hidden, call) - hidden
@@ -104,14 +104,14 @@ def routed_inputs(
     return inputs
 
 
-class _Silent(nn.Module):
+class _Zeros(nn.Module):
     """Adds nothing."""
 
     def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
         return torch.zeros_like(hidden)
 
 
-class _SilentAttention(nn.Module):
+class _ZeroAttention(nn.Module):
     """Adds nothing, and says no attention weights."""
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
@@ -120,7 +120,7 @@ class _SilentAttention(nn.Module):
 
 def _rest(family: Family) -> dict[str, nn.Module]:
     """What else must be silent where the layer itself runs its FFN's projections."""
-    return {} if "." in family.down else {family.down: _Silent()}
+    return {} if "." in family.down else {family.down: _Zeros()}
 
 
 def _without(module: nn.Module, silent: dict[str, nn.Module]) -> nn.Module:
@@ -135,7 +135,7 @@ def _stream(output: Tensor | Sequence[Any]) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
-class _Reached(Exception):  # noqa: N818 - a signal, not an error
+class _StopForward(Exception):  # noqa: N818 - a signal, not an error
     """Raised at the last watched module to end the forward pass there."""
 
 
@@ -146,12 +146,12 @@ def inputs_of(modules: Sequence[nn.Module], forward: Callable[[], Any]) -> list[
     def watch(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         seen[id(module)] = arguments
         if len(seen) == len(modules):
-            raise _Reached
+            raise _StopForward
 
     handles = [module.register_forward_pre_hook(watch) for module in modules]
     try:
         forward()
-    except _Reached:
+    except _StopForward:
         return [seen[id(module)] for module in modules]
     finally:
         for handle in handles:

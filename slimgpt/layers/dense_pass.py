@@ -19,7 +19,7 @@ from slimgpt.layers.surgery import matrix
 from slimgpt.methods.baselines import fluctuation
 from slimgpt.methods.statistics import Inputs
 from slimgpt.planning.costs import Costs
-from slimgpt.planning.plan import Wish
+from slimgpt.planning.plan import Allocation
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def standardised(scores: Tensor) -> Tensor:
     return (scores - scores.mean()) / scores.std().clamp_min(1e-30)
 
 
-def wishes(survey: list[DenseLayer], costs: Costs) -> Callable[[float], Wish]:
+def global_allocation(survey: list[DenseLayer], costs: Costs) -> Callable[[float], Allocation]:
     """What leaves when the share x of all removable parameters goes, least scores first."""
     scores, weights, owners = [], [], []
     for index, (layer, cost) in enumerate(zip(survey, costs.layers, strict=True)):
@@ -87,9 +87,9 @@ def wishes(survey: list[DenseLayer], costs: Costs) -> Callable[[float], Wish]:
     spent = torch.cat(weights)[order].cumsum(0)
     owner = torch.cat(owners)[order]
 
-    def wish(x: float) -> Wish:
+    def allocation(x: float) -> Allocation:
         leaves = owner[spent <= x * spent[-1]]
         counts = torch.bincount(leaves, minlength=2 * len(survey)).tolist()
-        return Wish(tuple(map(float, counts[0::2])), tuple(map(float, counts[1::2])))
+        return Allocation(tuple(map(float, counts[0::2])), tuple(map(float, counts[1::2])))
 
-    return wish
+    return allocation

@@ -42,7 +42,7 @@ def measure(dense: Stack, pruned: Stack, token_ids: Tensor) -> Iterator[Drift]:
         for place, stack in enumerate((dense, pruned)):
             block = stack.layer(index)
             call = stack.call(index, streams[place])
-            streams[place], contribution = block.added_by_ffn(streams[place], call)
+            streams[place], contribution = block.ffn_contribution(streams[place], call)
             added.append(contribution)
         yield Drift(index, relative_error(*streams), relative_error(*added))
 

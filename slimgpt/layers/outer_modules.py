@@ -117,12 +117,12 @@ class OuterModules:
 
         def note(_: nn.Module, args: tuple[Any, ...], call: Call) -> None:
             calls.append((args, call))
-            raise _Called
+            raise _StopForward
 
         handle = layer.register_forward_pre_hook(note, with_kwargs=True)
         try:
             model(use_cache=False, **given)
-        except _Called:
+        except _StopForward:
             (args, call) = calls[0]
             return args[0], {**self._named(args[1:]), **call}
         finally:
@@ -136,5 +136,5 @@ class OuterModules:
         return dict(zip(names, args, strict=False))
 
 
-class _Called(Exception):  # noqa: N818 - a signal, not an error
+class _StopForward(Exception):  # noqa: N818 - a signal, not an error
     """Raised at the first layer: all that is asked is known."""

@@ -84,37 +84,37 @@ def prune_layer(
     Raises:
         NumericalError: names the layer and the projection.
     """
-    cut = _Cut(stack, index, target, prune, dense)
+    pruning = _LayerPruning(stack, index, target, prune, dense)
     if stack.parallel:
-        _at_once(cut, batches)
+        _prune_parallel(pruning, batches)
     else:
-        _in_turn(cut, batches)
-    return cut.finished()
+        _prune_sequential(pruning, batches)
+    return pruning.finished()
 
 
-def _in_turn(cut: _Cut, batches: list[Tensor]) -> None:
+def _prune_sequential(pruning: _LayerPruning, batches: list[Tensor]) -> None:
     """The FFN is cut on what the attention that is already pruned gives it."""
-    if cut.loses_heads:
-        block = cut.block()
-        (inputs,) = _gathered(cut, batches, lambda h, call: [block.attention_inputs(h, call)])
-        cut.heads(inputs)
-    block = cut.block()
-    if cut.loses_channels:
-        cut.channels(_gathered(cut, batches, block.ffn_inputs, block.attend))
+    if pruning.loses_heads:
+        block = pruning.block()
+        (inputs,) = _accumulate(pruning, batches, lambda h, call: [block.attention_inputs(h, call)])
+        pruning.heads(inputs)
+    block = pruning.block()
+    if pruning.loses_channels:
+        pruning.channels(_accumulate(pruning, batches, block.ffn_inputs, block.attend))
     else:
-        _advance(cut, batches, block.attend)
-    _advance(cut, batches, cut.block().feed_forward)
+        _advance(pruning, batches, block.attend)
+    _advance(pruning, batches, pruning.block().feed_forward)
 
 
-def _at_once(cut: _Cut, batches: list[Tensor]) -> None:
+def _prune_parallel(pruning: _LayerPruning, batches: list[Tensor]) -> None:
     """Both halves are cut on what the layer is given: neither sees the other's output."""
-    if cut.loses_heads or cut.loses_channels:
-        attention, ffn = _gathered(cut, batches, cut.block().inputs)
-        if cut.loses_heads:
-            cut.heads(attention)
-        if cut.loses_channels:
-            cut.channels([ffn])
-    _advance(cut, batches, cut.block().forward)
+    if pruning.loses_heads or pruning.loses_channels:
+        attention, ffn = _accumulate(pruning, batches, pruning.block().inputs)
+        if pruning.loses_heads:
+            pruning.heads(attention)
+        if pruning.loses_channels:
+            pruning.channels([ffn])
+    _advance(pruning, batches, pruning.block().forward)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class _Outcome:
         return self.lost / self.whole if self.whole else 0.0
 
 
-def _together(outcomes: list[_Outcome]) -> _Outcome:
+def _sum_outcomes(outcomes: list[_Outcome]) -> _Outcome:
     """Of all experts of a layer."""
     return _Outcome(
         sum(one.lost for one in outcomes),
@@ -140,8 +140,8 @@ def _together(outcomes: list[_Outcome]) -> _Outcome:
 
 
 @dataclass
-class _Cut:
-    """A layer under the knife."""
+class _LayerPruning:
+    """A layer while it is pruned."""
 
     stack: Stack
     index: int
@@ -207,7 +207,7 @@ class _Cut:
             kept.append(channels)
             outcomes.append(outcome if seen.tokens else _Outcome())
         self.kept_channels = kept if self.stack.architecture.experts else kept[0]
-        self.ffn = _together(outcomes)
+        self.ffn = _sum_outcomes(outcomes)
         self.size = LayerSize(before.heads, before.kv_heads, self.target.channels)
 
     def finished(self) -> PrunedLayer:
@@ -253,17 +253,17 @@ def _solved(problem: Problem, prune: Prune, where: str) -> tuple[Solution, _Outc
 Step = Callable[[Tensor, Call], Tensor]
 
 
-def _gathered(
-    cut: _Cut,
+def _accumulate(
+    pruning: _LayerPruning,
     batches: list[Tensor],
     watch: Callable[[Tensor, Call], list[Tensor]],
     step: Step | None = None,
 ) -> list[Inputs]:
     """Sums over the inputs that `watch` sees on all batches, after a step forward if given."""
-    device, sums = cut.stack.device, list[Inputs]()
+    device, sums = pruning.stack.device, list[Inputs]()
     for position, batch in enumerate(batches):
         hidden = batch.to(device)
-        call = cut.stack.call(cut.index, hidden)
+        call = pruning.stack.call(pruning.index, hidden)
         if step is not None:
             hidden = step(hidden, call)
             batches[position] = hidden.to(batch.device)
@@ -274,8 +274,8 @@ def _gathered(
     return sums
 
 
-def _advance(cut: _Cut, batches: list[Tensor], step: Step) -> None:
+def _advance(pruning: _LayerPruning, batches: list[Tensor], step: Step) -> None:
     """A step forward on all batches."""
     for position, batch in enumerate(batches):
-        hidden = batch.to(cut.stack.device)
-        batches[position] = step(hidden, cut.stack.call(cut.index, hidden)).to(batch.device)
+        hidden = batch.to(pruning.stack.device)
+        batches[position] = step(hidden, pruning.stack.call(pruning.index, hidden)).to(batch.device)

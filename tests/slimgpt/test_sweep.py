@@ -20,7 +20,7 @@ from slimgpt.pipeline import Stages, run
 from slimgpt.report import document, schema, sweep
 from slimgpt.report.document import ReportError
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.stages.preview import look_ahead
+from slimgpt.stages.preview import plan_preview
 from slimgpt.stages.state import ModelState
 from tests.slimgpt.test_pipeline import SETTINGS, finish, of_type, prune_layers, roots, weights
 from tests.slimgpt.tiny import Tiny
@@ -121,8 +121,8 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bytes(roots: Roots, tmp_path: 
 
 @pytest.mark.usefixtures("model")
 def test_a_plan_says_what_is_left_of_each(roots: Roots) -> None:
-    outlook = look_ahead(spec(), roots)
-    alone = [look_ahead(single(ratio), roots) for ratio in RATIOS]
+    outlook = plan_preview(spec(), roots)
+    alone = [plan_preview(single(ratio), roots) for ratio in RATIOS]
     assert [point.parameters_after for point in outlook.points] == [
         one.parameters_after for one in alone
     ]
