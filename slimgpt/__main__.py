@@ -89,9 +89,9 @@ def _run(options: argparse.Namespace) -> Iterator[Event]:
 def _plan(options: argparse.Namespace) -> Iterator[Event]:
     spec = _spec(options.spec)
     from slimgpt.origins.roots import Roots
-    from slimgpt.planning.preview import look_ahead
+    from slimgpt.planning.preview import plan_preview
 
-    yield look_ahead(spec, Roots(models=options.models_root, texts=options.models_root))
+    yield plan_preview(spec, Roots(models=options.models_root, texts=options.models_root))
 
 
 def _spec(path: Path) -> PruneSpec:

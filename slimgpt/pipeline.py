@@ -77,7 +77,7 @@ def run(
 
 
 class _Job:
-    """A job on its way through the stages; each of its models has findings of its own."""
+    """A job on its way through the stages; each of its models has a state of its own."""
 
     def __init__(self, spec: PruneSpec, points: Sequence[ModelState], workdir: Path) -> None:
         self._spec = spec
@@ -87,23 +87,25 @@ class _Job:
     def stages(self, roots: Roots) -> Iterator[Event]:
         """All of them, in order."""
         stages, points = Stages(self._points), self._points
-        taking = resolve.take_in(self._spec, roots)
-        taken = yield from stages.shared("resolve", taking)
+        resolving = resolve.resolve(self._spec, roots)
+        inputs = yield from stages.shared("resolve", resolving)
         for point in points:
-            point.inputs = taken
-        yield from stages.each("plan", self._decide)
+            point.inputs = inputs
+        yield from stages.each("plan", self._plan)
         yield result.planned(points)
         for number, point in enumerate(points):
-            point.mark = fingerprint.of(taken.checkpoint, point.spec, taken.calibration.sha256)
+            mark = fingerprint.of(inputs.checkpoint, point.spec, inputs.calibration.sha256)
+            point.fingerprint = mark
             folder = self._layers(number)
-            point.partial = PartialCheckpoint(folder, point.mark, taken.checkpoint.architecture)
+            point.partial = PartialCheckpoint(folder, mark, inputs.checkpoint.architecture)
         yield from stages.each("prune", self._prune)
         if self._spec.recovery is not None:
             yield from stages.each("recover", self._recover)
         yield from stages.each("evaluate", self._evaluate)
         yield from stages.each("verify", self._publish)
         if self._sweeps:
-            result.gather(self._spec, points, self._workdir / POINTS, self._workdir / CHECKPOINT)
+            whole = self._workdir / CHECKPOINT
+            result.publish_sweep(self._spec, points, self._workdir / POINTS, whole)
         yield result.result(points, CHECKPOINT)
         # After the caller has heard of the result: a crash before loses no layer.
         recover.discard(self._workdir)
@@ -118,13 +120,14 @@ class _Job:
         folder = self._workdir / LAYERS
         return folder / f"p{number}" if self._sweeps else folder
 
-    def _decide(self, point: ModelState) -> Generator[Event, None, None]:
-        point.decided = yield from plan.decide(point.spec, point.inputs, point.device)
+    def _plan(self, point: ModelState) -> Generator[Event, None, None]:
+        point.pruning_plan = yield from plan.make_plan(point.spec, point.inputs, point.device)
         formats.require(point.spec, point.inputs.checkpoint, point.plan.after)
 
     def _prune(self, point: ModelState) -> Generator[Event, None, None]:
-        pruned = prune.prune(point.spec, point.inputs, point.decided, point.partial, point.device)
-        point.records = yield from pruned
+        point.records = yield from prune.prune(
+            point.spec, point.inputs, point.pruning_plan, point.partial, point.device
+        )
 
     def _recover(self, point: ModelState) -> Generator[Event, None, None]:
         point.recovery = yield from recover.recover(
@@ -173,8 +176,8 @@ class Stages:
         yield StageStarted(stage=stage)
         began = time.monotonic()
         memory.forget_peak(self._points[0].device)
-        result = yield from self._noted(work, self._points)
-        self._measured(stage, time.monotonic() - began, self._points)
+        result = yield from self._collect_warnings(work, self._points)
+        self._record_cost(stage, time.monotonic() - began, self._points)
         yield StageFinished(stage=stage, seconds=time.monotonic() - began)
         return result
 
@@ -185,12 +188,12 @@ class Stages:
         for number, point in enumerate(self._points):
             since = time.monotonic()
             memory.forget_peak(point.device)
-            for event in self._noted(work(point), [point]):
-                yield self._placed(event, number)
-            self._measured(stage, time.monotonic() - since, [point])
+            for event in self._collect_warnings(work(point), [point]):
+                yield self._as_job_event(event, number)
+            self._record_cost(stage, time.monotonic() - since, [point])
         yield StageFinished(stage=stage, seconds=time.monotonic() - began)
 
-    def _noted(
+    def _collect_warnings(
         self, work: Generator[Event, None, T], points: Sequence[ModelState]
     ) -> Generator[Event, None, T]:
         """The work's events, its warnings kept for the reports."""
@@ -206,12 +209,12 @@ class Stages:
                     point.warnings.append(place + event.message)
             yield event
 
-    def _measured(self, stage: Stage, seconds: float, points: Sequence[ModelState]) -> None:
+    def _record_cost(self, stage: Stage, seconds: float, points: Sequence[ModelState]) -> None:
         for point in points:
             point.seconds[stage] = seconds
             point.peaks[stage] = memory.peak_bytes(point.device)
 
-    def _placed(self, event: Event, number: int) -> Event:
+    def _as_job_event(self, event: Event, number: int) -> Event:
         """An event of one model as one of the job's."""
         count = len(self._points)
         if count == 1:

@@ -126,6 +126,18 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a database without any table, on both."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/below/bare.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    name = server.clone()
+    yield server.url(name)
+    server.drop(name)
+
+
 @pytest.fixture
 def store(database_url: str) -> Iterator[Store]:
     """An empty store, on both databases."""

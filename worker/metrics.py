@@ -110,7 +110,7 @@ def failed(code: str) -> None:
     _failures.labels(code if code in KNOWN_CODES else "other").inc()
 
 
-def said(event: Event) -> None:
+def record_event(event: Event) -> None:
     """The engine, or the worker itself, said something."""
     if isinstance(event, StageFinished):
         _stages.labels(event.stage).observe(event.seconds)

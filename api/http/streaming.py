@@ -21,7 +21,7 @@ Given = TypeVarTuple("Given")
 _threads: RunVar[CapacityLimiter] = RunVar("threads for the place of artifacts")
 
 
-async def in_store(function: Callable[[Unpack[Given]], T], *given: *Given) -> T:
+async def in_storage_thread(function: Callable[[Unpack[Given]], T], *given: *Given) -> T:
     """What a function answers that may have to wait for the place of artifacts."""
     return await run_sync(function, *given, limiter=_limiter())
 
@@ -29,9 +29,9 @@ async def in_store(function: Callable[[Unpack[Given]], T], *given: *Given) -> T:
 async def chunks(file: IO[bytes], start: int, stop: int) -> AsyncIterator[bytes]:
     """Bytes start to stop of the file, a chunk at a time; closes it."""
     with file:
-        await in_store(file.seek, start)
+        await in_storage_thread(file.seek, start)
         left = stop - start
-        while left and (chunk := await in_store(file.read, min(CHUNK_BYTES, left))):
+        while left and (chunk := await in_storage_thread(file.read, min(CHUNK_BYTES, left))):
             left -= len(chunk)
             yield chunk
 

@@ -19,7 +19,7 @@ from api.dependencies import FoundJob, ServicesDep
 from api.http.conditional import not_modified
 from api.http.problems import Problem
 from api.http.ranges import RangeError, parse
-from api.http.streaming import chunks, in_store
+from api.http.streaming import chunks, in_storage_thread
 from api.openapi import problems
 from api.routes.jobs import no_result
 from api.schemas.jobs import ArtifactList
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 router = APIRouter(prefix="/jobs/{job_id}/artifacts", tags=["artifacts"])
 
 
-class Asked(BaseModel):
+class RangeHeaders(BaseModel):
     """What of a file is wanted, and unless what."""
 
     range: str | None = Field(None, description="One byte range: `bytes=FIRST-LAST`.")
@@ -64,7 +64,7 @@ def _prefix(job: Job) -> str:
 @router.get("", responses=problems(404, 409, 410, 503))
 async def list_artifacts(job: FoundJob, services: ServicesDep) -> ArtifactList:
     """The files of a succeeded job, each with size in bytes and sha256."""
-    return ArtifactList(items=await in_store(_list, services.artifacts, job))
+    return ArtifactList(items=await in_storage_thread(_list, services.artifacts, job))
 
 
 def _list(artifacts: Artifacts, job: Job) -> list[Artifact]:
@@ -94,21 +94,21 @@ async def get_artifact(
     services: ServicesDep,
     links: Linked,
     request: Request,
-    asked: Annotated[Asked, Header()],
+    conditions: Annotated[RangeHeaders, Header()],
 ) -> Response:
     """A file, whole or a range of it. Its ETag is its sha256.
 
     A service on an object store may redirect to there, where the ETag is the store's own.
     """
     prefix = _prefix(job)
-    artifact = await in_store(_find, services.artifacts, prefix, path)
+    artifact = await in_storage_thread(_find, services.artifacts, prefix, path)
     headers = _headers(artifact)
-    if not_modified(asked.if_none_match, headers["ETag"]):
+    if not_modified(conditions.if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if links is not None:
         at = f"{prefix}/{artifact.path}"
-        return await in_store(_redirect, links, request.method, at, headers)
-    wanted = asked.range if asked.if_range in (None, headers["ETag"]) else None
+        return await in_storage_thread(_redirect, links, request.method, at, headers)
+    wanted = conditions.range if conditions.if_range in (None, headers["ETag"]) else None
     part = _part(wanted, artifact)
     start, stop = part or (0, artifact.size)
     if part:
@@ -118,7 +118,7 @@ async def get_artifact(
     media_type = headers.pop("Content-Type")
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
-    file = await in_store(_open, services.artifacts, prefix, path)
+    file = await in_storage_thread(_open, services.artifacts, prefix, path)
     return StreamingResponse(
         chunks(file, start, stop), status, headers=headers, media_type=media_type
     )

@@ -16,7 +16,7 @@ from api.dependencies import ServicesDep
 from api.http.conditional import not_modified
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
-from api.http.streaming import chunks, in_store
+from api.http.streaming import chunks, in_storage_thread
 from api.openapi import problems
 from api.schemas.examples import JSON_LINES, SET_ID
 from api.services import Services
@@ -196,7 +196,7 @@ async def get_calibration_text(
         return Response(status_code=304, headers=headers)
     headers["Content-Length"] = str(found.size)
     media_type = "application/x-ndjson" if found.format == "jsonl" else "text/plain"
-    file = await in_store(_open, found, services)
+    file = await in_storage_thread(_open, found, services)
     return StreamingResponse(chunks(file, 0, found.size), 200, headers, media_type)
 
 
@@ -214,7 +214,7 @@ def _open(found: CalibrationSet, services: Services) -> IO[bytes]:
 @router.delete("/{set_id}", status_code=204, responses=problems(404, 409, 503))
 async def delete_calibration_set(found: FoundSet, services: ServicesDep) -> None:
     """Remove a set with its text, unless an unfinished job names it. Asked again: 404."""
-    await in_store(_remove, found, services)
+    await in_storage_thread(_remove, found, services)
 
 
 def _remove(found: CalibrationSet, services: Services) -> None:

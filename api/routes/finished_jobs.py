@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import FoundJob, ServicesDep
 from api.http.problems import Problem
-from api.http.streaming import in_store
+from api.http.streaming import in_storage_thread
 from api.openapi import problems
 from api.routes.jobs import POLL_SECONDS, dispatch, too_many_jobs
 from api.schemas.jobs import JobView
@@ -51,7 +51,7 @@ def retry_job(
 @router.delete("/{job_id}", status_code=204, responses=problems(404, 409, 503))
 async def delete_job(job: FoundJob, services: ServicesDep) -> None:
     """Remove a job that is over, with its report and its files. Asked again: 404."""
-    await in_store(_remove, job, services)
+    await in_storage_thread(_remove, job, services)
 
 
 def _remove(job: Job, services: Services) -> None:

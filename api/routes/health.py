@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from api.dependencies import ServicesDep
 from api.http.problems import KINDS, Problem
-from api.http.streaming import in_store
+from api.http.streaming import in_storage_thread
 from api.openapi import problems
 from api.services import Services
 
@@ -54,7 +54,7 @@ async def get_health() -> Health:
 @router.get("/readyz", responses=problems(503))
 async def get_readiness(services: ServicesDep) -> Readiness:
     """Database, Redis and artifacts answer."""
-    return await in_store(_readiness, services)
+    return await in_storage_thread(_readiness, services)
 
 
 def _readiness(services: Services) -> Readiness:

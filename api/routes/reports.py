@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Request, Response
 
 from api.dependencies import FoundJob, ServicesDep
 from api.openapi import problems
-from api.routes.artifacts import Asked, get_artifact
+from api.routes.artifacts import RangeHeaders, get_artifact
 
 FILE = "report.html"
 POLICY = "; ".join(
@@ -54,7 +54,7 @@ async def get_report_page(
     ] = None,
 ) -> Response:
     """The report of a succeeded job as a page: self-contained, for screen and print."""
-    asked = Asked(if_none_match=if_none_match)
+    asked = RangeHeaders(if_none_match=if_none_match)
     answer = await get_artifact(job, FILE, services, None, request, asked)
     answer.headers.update(HEADERS)
     if "Accept-Ranges" in answer.headers:  # whole or not at all

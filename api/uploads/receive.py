@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from api.checks.disk import require_free_disk
 from api.http.problems import Problem
-from api.http.streaming import in_store
+from api.http.streaming import in_storage_thread
 from api.services import Services
 from api.uploads.spool import Spool, sweep
 from jobs.files.calibration_sets import (
@@ -103,7 +103,7 @@ async def receive(
         await run_sync(sweep, root)
         with await run_sync(Spool, root, *text) as spool:
             content = await _take(request, services, spool)
-            return await in_store(_keep, services, spool, owner, name, content)
+            return await in_storage_thread(_keep, services, spool, owner, name, content)
 
 
 @contextmanager

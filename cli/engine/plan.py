@@ -57,9 +57,9 @@ def plan(  # noqa: PLR0913 - one parameter an option
             }
         )
         from slimgpt.origins.roots import Roots
-        from slimgpt.planning.preview import look_ahead
+        from slimgpt.planning.preview import plan_preview
 
-        outlook = look_ahead(spec, Roots(place.root, place.root, confined=False))
+        outlook = plan_preview(spec, Roots(place.root, place.root, confined=False))
         if as_json:
             display.show(outlook)
         else:

@@ -114,7 +114,7 @@ class Home:
 
 def _holder(note: Path) -> str:
     try:
-        told = json.loads(note.read_text(encoding="utf-8"))
-        return f"a service ({told['url']}, process {told['pid']})"
+        holder = json.loads(note.read_text(encoding="utf-8"))
+        return f"a service ({holder['url']}, process {holder['pid']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "a service"

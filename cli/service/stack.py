@@ -110,7 +110,7 @@ class Stack:
             self.say(child.name, f"ended by itself ({how}); started again, log: {child.log}")
             child.start()
 
-    def stop(self, hurry: Callable[[], bool], settled: Callable[[], bool]) -> None:
+    def stop(self, hurry: Callable[[], bool], idle: Callable[[], bool]) -> None:
         """End all processes: no new requests, then the work, then what the work needs.
 
         Args:
@@ -119,7 +119,7 @@ class Stack:
                 shutdown time even if its task ended at once, so it is not waited for then.
         """
         stop([self.children["api"]], hurry)
-        stop([self.children["worker"], self.children["reaper"]], lambda: hurry() or settled())
+        stop([self.children["worker"], self.children["reaper"]], lambda: hurry() or idle())
         if self.redis_child:
             stop([self.redis_child], hurry)
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from jobs.store.store import Store
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-NEWS_SECONDS = 1.0
-MODELS_TOLD = 3
+LOOK_SECONDS = 1.0
+MODELS_SHOWN = 3
 
 
 def up(
@@ -78,8 +78,8 @@ def _require_free(port: int) -> None:
 def _run(home: Home, port: int) -> None:
     """Start, serve until a signal comes, stop; a second signal stops without grace."""
     from cli.service.embedded_redis import EmbeddedRedis
-    from cli.service.job_news import JobNews, Settled
     from cli.service.stack import Stack
+    from cli.service.status_changes import StatusChanges, WorkersIdle
 
     console = Console(highlight=False, soft_wrap=True)
     with _signals() as (stopping, hurry):
@@ -87,22 +87,22 @@ def _run(home: Home, port: int) -> None:
         os.environ |= _places(home, redis.url if redis else None)
         store = _open_store(home)
         stack = Stack(os.environ, port, home.logs, redis, lambda who, what: say(console, who, what))
-        news = JobNews(store)
+        changes = StatusChanges(store)
         try:
             if stack.start(stopping.is_set):
                 _announce(console, home, stack.url)
-            next_news = 0.0
+            next_look = 0.0
             while not stopping.wait(0.2):
                 stack.supervise()
-                if time.monotonic() >= next_news:
-                    next_news = time.monotonic() + NEWS_SECONDS
-                    for line in news.read():
+                if time.monotonic() >= next_look:
+                    next_look = time.monotonic() + LOOK_SECONDS
+                    for line in changes.read():
                         say(console, "job", line)
         finally:
             try:
                 say(console, "up", "stopping; jobs under way go on at the next start")
             finally:  # whatever has become of the terminal
-                stack.stop(hurry.is_set, Settled(store))
+                stack.stop(hurry.is_set, WorkersIdle(store))
                 store.engine.dispose()
             say(console, "up", "stopped")
 
@@ -112,10 +112,10 @@ def _signals() -> Iterator[tuple[threading.Event, threading.Event]]:
     """Events set by the first and by the second signal that asks to stop."""
     stopping, hurry = threading.Event(), threading.Event()
 
-    def asked(_number: int, _frame: object) -> None:
+    def stop_asked(_number: int, _frame: object) -> None:
         (hurry if stopping.is_set() else stopping).set()
 
-    before = {number: signal.signal(number, asked) for number in STOP_SIGNALS}
+    before = {number: signal.signal(number, stop_asked) for number in STOP_SIGNALS}
     try:
         yield stopping, hurry
     finally:
@@ -174,8 +174,8 @@ def _open_store(home: Home) -> Store:
 def _announce(console: Console, home: Home, url: str) -> None:
     option = "" if url == DEFAULT_URL else f" --url {url}"
     names = home.model_names()
-    told = [*names[:MODELS_TOLD], *(["…"] if len(names) > MODELS_TOLD else [])]
-    there = f"now {', '.join(told)}; " if told else ""
+    shown = [*names[:MODELS_SHOWN], *(["…"] if len(names) > MODELS_SHOWN else [])]
+    there = f"now {', '.join(shown)}; " if shown else ""
     rows = {
         "page": f"{url}/  (dashboard: jobs, their progress, results)",
         "docs": f"{url}/docs",

@@ -59,11 +59,11 @@ def display_on(console: Console, *, as_json: bool) -> Iterator[Display]:
     """Where a command shows its events: JSON lines, bars where they can be drawn, else lines."""
     if as_json:
         with json_lines() as write:
-            yield Programs(write)
+            yield JsonLines(write)
     elif console.is_terminal and not console.is_dumb_terminal:
         yield Bars(console)
     else:
-        yield Lines(console)
+        yield PlainLines(console)
 
 
 class Still:
@@ -81,7 +81,7 @@ class Still:
         """Nothing is left to close."""
 
 
-class Programs(Still):
+class JsonLines(Still):
     """One JSON object an event."""
 
     def __init__(self, write: Write) -> None:
@@ -92,7 +92,7 @@ class Programs(Still):
         self._write(event.line())
 
 
-class Lines(Still):
+class PlainLines(Still):
     """One line an event worth keeping; nothing is drawn over."""
 
     def __init__(self, console: Console) -> None:
@@ -104,9 +104,9 @@ class Lines(Still):
     def show(self, event: Event) -> None:
         """Print what the event says, if it says something to people."""
         if isinstance(event, events.Failed):
-            said = "; ".join(filter(None, (event.message, event.hint)))
+            message = "; ".join(filter(None, (event.message, event.hint)))
             self._errors.print(
-                Text(f"error: {said}", style="bold red"), soft_wrap=True, highlight=False
+                Text(f"error: {message}", style="bold red"), soft_wrap=True, highlight=False
             )
             return
         if isinstance(event, events.Planned):
@@ -131,7 +131,7 @@ class Lines(Still):
         self._console.print(text, soft_wrap=True, highlight=False)
 
 
-class Bars(Lines):
+class Bars(PlainLines):
     """The lines, and below them one bar a stage with the time that is left."""
 
     def __init__(self, console: Console, progress: Progress | None = None) -> None:
@@ -229,8 +229,8 @@ def describe(event: AnyEvent | Event) -> Text | None:
             return Text(f"warning: {place}{event.message}", style="yellow")
         case events.Loss():
             return _held_out(event)
-    said = _fact(event)
-    return Text(said) if said else None
+    message = _fact(event)
+    return Text(message) if message else None
 
 
 def _fact(event: AnyEvent | Event) -> str:
@@ -274,5 +274,5 @@ def _plan(event: events.Planned) -> str:
 def _held_out(loss: events.Loss) -> Text | None:
     """What the held-out loss has come to; the training loss stands in the bar."""
     measured = {"evaluation text": loss.text, "rows left out": loss.lessons}
-    said = ", ".join(f"{value:.4f} on {what}" for what, value in measured.items() if value)
-    return Text(f"recovery, step {loss.step} of {loss.steps}: loss {said}") if said else None
+    message = ", ".join(f"{value:.4f} on {what}" for what, value in measured.items() if value)
+    return Text(f"recovery, step {loss.step} of {loss.steps}: loss {message}") if message else None

@@ -28,7 +28,7 @@ def show_summary(console: Console, result: Result, measured: Sequence[Measured])
                 f"({made.ratio_achieved:.2%} removed)",
             )
         )
-        rows += [_said(event) for event in measured if event.point == number]
+        rows += [_row(event) for event in measured if event.point == number]
     first = Path(result.checkpoint, *(point.folder for point in result.points[:1]))
     rows += [
         ("took", f"{result.seconds:.1f} s, {size(result.peak_memory_bytes)} at the peak"),
@@ -38,7 +38,7 @@ def show_summary(console: Console, result: Result, measured: Sequence[Measured])
     show_facts(console, rows)
 
 
-def _said(event: Measured) -> tuple[str, str]:
+def _row(event: Measured) -> tuple[str, str]:
     if isinstance(event, Perplexity):
         return "perplexity", _perplexity(event)
     if isinstance(event, TaskScore):
@@ -51,22 +51,22 @@ def _said(event: Measured) -> tuple[str, str]:
 
 
 def _perplexity(event: Perplexity) -> str:
-    said = (
+    text = (
         f"{event.dense:.2f} dense → {event.pruned:.2f} pruned (×{event.pruned / event.dense:.2f})"
     )
     if event.recovered is not None:
         change = event.recovered / event.dense
-        said += f" → {event.recovered:.2f} recovered (×{change:.2f})"
-    return f"{said} on {event.text}, {event.sequence_length} tokens a window"
+        text += f" → {event.recovered:.2f} recovered (×{change:.2f})"
+    return f"{text} on {event.text}, {event.sequence_length} tokens a window"
 
 
 def scores(event: TaskScore) -> str:
     """`arc_easy, acc: 0.7630 ± 0.0087 dense → 0.7012 ± 0.0094 pruned on 2,376 questions`."""
-    said = f"{score(event.dense, event.dense_error)} dense → "
-    said += f"{score(event.pruned, event.pruned_error)} pruned"
+    text = f"{score(event.dense, event.dense_error)} dense → "
+    text += f"{score(event.pruned, event.pruned_error)} pruned"
     if event.recovered is not None:
-        said += f" → {score(event.recovered, event.recovered_error)} recovered"
-    return f"{event.task}, {event.metric}: {said} on {asked(event.samples, event.shots)}"
+        text += f" → {score(event.recovered, event.recovered_error)} recovered"
+    return f"{event.task}, {event.metric}: {text} on {asked(event.samples, event.shots)}"
 
 
 def score(value: float, error: float | None) -> str:

@@ -7,13 +7,13 @@ import re
 from jobs.files import prefixes
 from jobs.files.artifacts import Artifacts
 from jobs.messages.progress import Progress
-from jobs.store.records import Job, Leftover
+from jobs.store.records import Job, StaleFiles
 from jobs.store.store import Store
 
 EPOCH = re.compile(r"\d{1,9}")
 
 
-def sweep_job(leftover: Leftover, store: Store, artifacts: Artifacts) -> bool:
+def sweep_job(stale: StaleFiles, store: Store, artifacts: Artifacts) -> bool:
     """Remove the files of a job that is over that nothing points at, and note it in its row.
 
     Returns:
@@ -22,12 +22,12 @@ def sweep_job(leftover: Leftover, store: Store, artifacts: Artifacts) -> bool:
     Raises:
         OSError: the place of artifacts does not answer; sweep again.
     """
-    for folder in prefixes.folders(leftover.id):
-        clear(folder, leftover, artifacts)
-    return store.swept(leftover)
+    for folder in prefixes.folders(stale.id):
+        clear(folder, stale, artifacts)
+    return store.swept(stale)
 
 
-def clear(folder: str, leftover: Leftover, artifacts: Artifacts) -> list[str]:
+def clear(folder: str, stale: StaleFiles, artifacts: Artifacts) -> list[str]:
     """Remove what epochs that have been left below a folder, but for what is kept; their prefixes.
 
     What a later epoch writes, of a job that was tried again meanwhile, is not touched.
@@ -35,7 +35,7 @@ def clear(folder: str, leftover: Leftover, artifacts: Artifacts) -> list[str]:
     removed = []
     for name in artifacts.children(folder):
         prefix, epoch = f"{folder}/{name}", EPOCH.match(name)  # `3`, or `3.partial`
-        if epoch is None or int(epoch[0]) > leftover.epoch or prefix == leftover.kept:
+        if epoch is None or int(epoch[0]) > stale.epoch or prefix == stale.kept:
             continue
         artifacts.delete(prefix)
         removed.append(prefix)
@@ -58,7 +58,7 @@ def remove_job(job: Job, store: Store, artifacts: Artifacts, progress: Progress)
     Raises:
         OSError: the place of artifacts does not answer; ask again.
     """
-    everything = Leftover(job.id, job.lease_epoch, kept=None, expired=True)
+    everything = StaleFiles(job.id, job.lease_epoch, kept=None, expired=True)
     for folder in prefixes.folders(job.id):
         clear(folder, everything, artifacts)
     if job.artifacts_prefix is not None:

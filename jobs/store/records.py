@@ -119,7 +119,7 @@ class StatusRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
+class StaleFiles:
     """A job that is over and may have files that nothing points at.
 
     Those of the epochs 1 to `epoch` are meant, but for the folder `kept`.

@@ -17,7 +17,7 @@ from jobs.states import TERMINAL, Status
 from jobs.store.clock import from_now, moment
 from jobs.store.finished_jobs import Finished
 from jobs.store.leases import touch
-from jobs.store.records import Job, Leftover
+from jobs.store.records import Job, StaleFiles
 from jobs.store.tables import JOB_COLUMNS, JOBS, PUBLISHED, UNSWEPT, job_of
 
 BATCH = 200
@@ -60,7 +60,7 @@ class Retention(Finished):
         )
         return self._expire(beyond)
 
-    def unswept(self, after: str = "", most: int = BATCH) -> list[Leftover]:
+    def unswept(self, after: str = "", most: int = BATCH) -> list[StaleFiles]:
         """Jobs that are over, and whose files that nothing points at are still to be removed.
 
         Args:
@@ -74,31 +74,31 @@ class Retention(Finished):
             .limit(most)
         )
         with self._reading() as connection:
-            return [_leftover(row) for row in connection.execute(statement)]
+            return [_stale_files(row) for row in connection.execute(statement)]
 
-    def leftovers(self, job_ids: Collection[str]) -> dict[str, Leftover | None]:
+    def stale_files(self, job_ids: Collection[str]) -> dict[str, StaleFiles | None]:
         """What may be left of jobs, by id: None for one that is not over; unknown ones are absent.
 
         A query for many at once.
         """
-        wanted, found = sorted(job_ids), dict[str, Leftover | None]()
+        wanted, found = sorted(job_ids), dict[str, StaleFiles | None]()
         for start in range(0, len(wanted), BATCH):
             some = select(*WHAT_IS_LEFT).where(JOBS.c.id.in_(wanted[start : start + BATCH]))
             with self._reading() as connection:
                 rows = connection.execute(some).all()
-            found |= {row.id: _leftover(row) if row.status in TERMINAL else None for row in rows}
+            found |= {row.id: _stale_files(row) if row.status in TERMINAL else None for row in rows}
         return found
 
-    def swept(self, leftover: Leftover) -> bool:
+    def swept(self, stale: StaleFiles) -> bool:
         """The files are gone. False: the job was tried again or expired meanwhile: look again."""
         removed = JOBS.c.artifacts_removed_at
         statement = update(JOBS).where(
-            JOBS.c.id == leftover.id,
-            JOBS.c.lease_epoch == leftover.epoch,
+            JOBS.c.id == stale.id,
+            JOBS.c.lease_epoch == stale.epoch,
             JOBS.c.status.in_(TERMINAL),
-            removed.is_not(None) if leftover.expired else removed.is_(None),
+            removed.is_not(None) if stale.expired else removed.is_(None),
         )
-        return self._apply(statement.values(swept_epoch=leftover.epoch))
+        return self._apply(statement.values(swept_epoch=stale.epoch))
 
     def outdated(self, days: float) -> list[Job]:
         """Some jobs that ended so long ago, the first of each kind (`jobs.files.removal`)."""
@@ -125,7 +125,7 @@ class Retention(Finished):
             return list(connection.scalars(statement))
 
 
-def _leftover(row: Any) -> Leftover:
+def _stale_files(row: Any) -> StaleFiles:
     expired = row.artifacts_removed_at is not None
     kept = None if expired else row.artifacts_prefix
-    return Leftover(row.id, row.lease_epoch, kept, expired=expired)
+    return StaleFiles(row.id, row.lease_epoch, kept, expired=expired)

@@ -163,13 +163,13 @@ def _object(location: Location, name: str) -> dict[str, Any]:
     """The JSON object in a file of the folder."""
     file = location.file(name)
     if file.stat().st_size > LARGEST_JSON:
-        raise BrokenCheckpointError(f"{name} is larger than 64 MiB", hint=header.AGAIN)
+        raise BrokenCheckpointError(f"{name} is larger than 64 MiB", hint=header.HINT)
     try:
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise BrokenCheckpointError(f"{name} is not JSON: {error}", hint=header.AGAIN) from error
+        raise BrokenCheckpointError(f"{name} is not JSON: {error}", hint=header.HINT) from error
     if not isinstance(content, dict):
-        raise BrokenCheckpointError(f"{name} is not a JSON object", hint=header.AGAIN)
+        raise BrokenCheckpointError(f"{name} is not a JSON object", hint=header.HINT)
     return content
 
 
@@ -180,7 +180,7 @@ def _weight_files(location: Location) -> list[Path]:
     if location.has(INDEX):
         weight_map = _object(location, INDEX).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
-            raise BrokenCheckpointError(f"{INDEX} holds no weight_map", hint=header.AGAIN)
+            raise BrokenCheckpointError(f"{INDEX} holds no weight_map", hint=header.HINT)
         return [location.file(name) for name in sorted({str(v) for v in weight_map.values()})]
     pickled = [entry.name for entry in location.folder.iterdir() if entry.suffix in PICKLES]
     if pickled:

@@ -23,7 +23,7 @@ POINTER = b"version "  # how a Git LFS pointer begins; as a length it would be 2
 LARGEST_HEADER = 100_000_000  # the library's own limit
 MOST_DIMENSIONS = 8
 FORMATS = {"F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2)}
-AGAIN = "download or copy this file again"
+HINT = "download or copy this file again"
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,14 @@ def read(file: Path) -> dict[str, TensorInfo]:
         if info.offset != end:
             raise BrokenCheckpointError(
                 f"{file.name}: {info.name} does not begin where the tensor before it ends",
-                hint=AGAIN,
+                hint=HINT,
             )
         end += info.bytes
     if end - data_start != data_bytes:
         raise BrokenCheckpointError(
             f"{file.name} is torn: its header describes {end - data_start} bytes of tensors and it "
             f"holds {data_bytes}",
-            hint=AGAIN,
+            hint=HINT,
         )
     return infos
 
@@ -105,7 +105,7 @@ def _header(file: Path) -> tuple[Mapping[str, Any], int, int]:
                 raise BrokenCheckpointError(
                     f"{file.name} is torn: its header should be {length} bytes long and the whole "
                     f"file has {size}",
-                    hint=AGAIN,
+                    hint=HINT,
                 )
             text = stream.read(length)
     except OSError as error:
@@ -116,11 +116,12 @@ def _header(file: Path) -> tuple[Mapping[str, Any], int, int]:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BrokenCheckpointError(
-            f"{file.name} is not a safetensors file: its header is not JSON", hint=AGAIN
+            f"{file.name} is not a safetensors file: its header is not JSON", hint=HINT
         ) from error
     if not isinstance(header, dict):
         raise BrokenCheckpointError(
-            f"{file.name} is not a safetensors file: its header is not an object", hint=AGAIN
+            f"{file.name} is not a safetensors file: its header is not an object",
+            hint=HINT,
         )
     return header, LENGTH_BYTES + length, follow
 
@@ -132,7 +133,7 @@ def _tensor(file: Path, name: str, entry: Any, data_start: int) -> TensorInfo:
         start, end = (int(offset) for offset in entry["data_offsets"])
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise BrokenCheckpointError(
-            f"{file.name}: the header's entry of {name} is not readable", hint=AGAIN
+            f"{file.name}: the header's entry of {name} is not readable", hint=HINT
         ) from error
     if code not in FORMATS:
         known = ", ".join(known for known, _ in FORMATS.values())
@@ -143,7 +144,7 @@ def _tensor(file: Path, name: str, entry: Any, data_start: int) -> TensorInfo:
     if len(shape) > MOST_DIMENSIONS:  # their product would take hours
         raise BrokenCheckpointError(
             f"{file.name}: {name} has {len(shape)} dimensions, which no model's tensor has",
-            hint=AGAIN,
+            hint=HINT,
         )
     dtype, width = FORMATS[code]
     info = TensorInfo(name, shape, dtype, file, data_start + start)
@@ -151,6 +152,6 @@ def _tensor(file: Path, name: str, entry: Any, data_start: int) -> TensorInfo:
         raise BrokenCheckpointError(
             f"{file.name} is torn: {name} of shape {list(shape)} in {dtype} takes "
             f"{info.count * width} bytes, the header gives it {end - start}",
-            hint=AGAIN,
+            hint=HINT,
         )
     return info

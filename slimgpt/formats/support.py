@@ -66,13 +66,13 @@ def all_of(models: Sequence[Architecture], config: Mapping[str, Any]) -> list[Ru
 def loaders(architecture: Architecture) -> dict[str, str]:
     """What the sizes allow of loaders, each with its reason."""
     sizes = architecture.sizes
-    told = {f"{block}-blocks": _blocks(architecture, sizes, block) for block in BLOCKS}
+    effects = {f"{block}-blocks": _blocks(architecture, sizes, block) for block in BLOCKS}
     allowed = [n for n in PARALLEL if all(_divides(n, size) for size in sizes)]
     several = f"over {', '.join(map(str, allowed))} devices"
     if not allowed:
         several = "none; no number of devices divides heads, KV heads and FFN widths of all layers"
-    told["tensor parallel"] = f"tensor parallel: {several}"
-    return told
+    effects["tensor parallel"] = f"tensor parallel: {several}"
+    return effects
 
 
 def sized(architecture: Architecture, sizes: Sequence[LayerSize]) -> Architecture:

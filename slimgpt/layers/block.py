@@ -6,6 +6,9 @@ half silent: a module that adds zeros to the residual stream changes nothing in 
 and multipliers lie around. Between the halves the layer is cut: heads leave before the FFN sees the
 attention's output. Where both halves read the layer's input (`parallel`), the FFN never sees it,
 and the layer runs as a whole.
+
+Names end in their shape: B batch, S sequence, D d_model, T tokens, C channels, F gates and ups
+(2 · C), K experts of a token, N tokens of an expert.
 """
 
 from __future__ import annotations
@@ -35,83 +38,84 @@ class Block:
     def __init__(self, module: nn.Module, family: Family, *, parallel: bool = False) -> None:
         self.parallel = parallel
         self._whole = module
-        self._attention = _without(module, {family.ffn: _Silent(), **_rest(family)})
-        self._ffn = _without(module, {family.attention: _SilentAttention()})
+        self._attention = _without(module, {family.ffn: _Zeros(), **_rest(family)})
+        self._ffn = _without(module, {family.attention: _ZeroAttention()})
         self._output = module.get_submodule(family.output)
         self._down = module.get_submodule(EXPERTS if family.experts else family.down)
         self._routed = bool(family.experts)
 
-    def forward(self, hidden: Tensor, call: Call) -> Tensor:
-        """The layer, (batch, seq, d_model) → the same.
+    def forward(self, hidden_BSD: Tensor, call: Call) -> Tensor:
+        """The layer.
 
         Args:
-            hidden: residual stream (batch, seq, d_model), checkpoint dtype.
+            hidden_BSD: residual stream, checkpoint dtype.
             call: the keyword arguments that the stock model gives its layers.
         """
         if self.parallel:
-            return _stream(self._whole(hidden, **call))
-        return self.feed_forward(self.attend(hidden, call), call)
+            return _stream(self._whole(hidden_BSD, **call))
+        return self.feed_forward(self.attend(hidden_BSD, call), call)
 
-    def attend(self, hidden: Tensor, call: Call) -> Tensor:
+    def attend(self, hidden_BSD: Tensor, call: Call) -> Tensor:
         """The stream with what the attention half adds; not of a parallel layer."""
         assert not self.parallel
-        return _stream(self._attention(hidden, **call))
+        return _stream(self._attention(hidden_BSD, **call))
 
-    def feed_forward(self, hidden: Tensor, call: Call) -> Tensor:
+    def feed_forward(self, hidden_BSD: Tensor, call: Call) -> Tensor:
         """The stream with what the FFN half adds."""
-        return _stream(self._ffn(hidden, **call))
+        return _stream(self._ffn(hidden_BSD, **call))
 
-    def attention_inputs(self, hidden: Tensor, call: Call) -> Tensor:
-        """Inputs of `o_proj`, (batch, seq, heads · head_dim); nothing beyond them is computed."""
-        return inputs_of([self._output], lambda: self._attention(hidden, **call))[0][0]
+    def attention_inputs(self, hidden_BSD: Tensor, call: Call) -> Tensor:
+        """Inputs of `o_proj`, (B, S, heads · head_dim); nothing beyond them is computed."""
+        return inputs_of([self._output], lambda: self._attention(hidden_BSD, **call))[0][0]
 
-    def ffn_inputs(self, hidden: Tensor, call: Call) -> list[Tensor]:
-        """Inputs of each FFN's `down_proj`, (…, channels); nothing beyond them is computed.
+    def ffn_inputs(self, hidden_BSD: Tensor, call: Call) -> list[Tensor]:
+        """Inputs of each FFN's `down_proj`, (…, C); nothing beyond them is computed.
 
         An expert's are those of the tokens that were routed to it, times the weight that its output
         has in the layer's: what is lost of it is lost of the layer's output by that much.
         """
-        (given,) = inputs_of([self._down], lambda: self._ffn(hidden, **call))
+        (given,) = inputs_of([self._down], lambda: self._ffn(hidden_BSD, **call))
         return routed_inputs(self._down, *given) if self._routed else [given[0]]
 
-    def inputs(self, hidden: Tensor, call: Call) -> list[Tensor]:
+    def inputs(self, hidden_BSD: Tensor, call: Call) -> list[Tensor]:
         """Inputs of `o_proj` and of `down_proj` of a layer whose halves both read its input."""
         modules = [self._output, self._down]
-        return [given[0] for given in inputs_of(modules, lambda: self._whole(hidden, **call))]
+        return [given[0] for given in inputs_of(modules, lambda: self._whole(hidden_BSD, **call))]
 
-    def added_by_ffn(self, hidden: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+    def ffn_contribution(self, hidden_BSD: Tensor, call: Call) -> tuple[Tensor, Tensor]:
         """The layer's output, and what of it the FFN half has added to the stream."""
         if self.parallel:
-            return self.forward(hidden, call), self.feed_forward(hidden, call) - hidden
-        attended = self.attend(hidden, call)
-        output = self.feed_forward(attended, call)
-        return output, output - attended
+            return self.forward(hidden_BSD, call), self.feed_forward(hidden_BSD, call) - hidden_BSD
+        attended_BSD = self.attend(hidden_BSD, call)
+        output_BSD = self.feed_forward(attended_BSD, call)
+        return output_BSD, output_BSD - attended_BSD
 
 
 def routed_inputs(
     experts: Any,
-    hidden: Tensor,  # (tokens, d_model)
-    chosen: Tensor,  # (tokens, k) numbers of experts
-    weights: Tensor,  # (tokens, k) of their outputs
+    hidden_TD: Tensor,
+    chosen_TK: Tensor,  # numbers of experts
+    weights_TK: Tensor,  # of their outputs
 ) -> list[Tensor]:
-    """For each expert the weighted inputs of its `down_proj`, (tokens routed to it, channels)."""
+    """For each expert the weighted inputs of its `down_proj`, (tokens routed to it, C)."""
     inputs = []
-    for number, fused in enumerate(experts.gate_up_proj):
-        token, rank = torch.where(chosen == number)
-        gate, up = nn.functional.linear(hidden[token], fused).chunk(2, dim=-1)
-        weight = weights[token, rank, None].to(hidden.dtype)
-        inputs.append(experts.act_fn(gate) * up * weight)
+    for number, gate_up_FD in enumerate(experts.gate_up_proj):
+        token_N, rank_N = torch.where(chosen_TK == number)
+        wide_NF = nn.functional.linear(hidden_TD[token_N], gate_up_FD)
+        gate_NC, up_NC = wide_NF.chunk(2, dim=-1)
+        weight_N = weights_TK[token_N, rank_N].to(hidden_TD.dtype)
+        inputs.append(experts.act_fn(gate_NC) * up_NC * weight_N[:, None])
     return inputs
 
 
-class _Silent(nn.Module):
+class _Zeros(nn.Module):
     """Adds nothing."""
 
-    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
-        return torch.zeros_like(hidden)
+    def forward(self, hidden_BSD: Tensor, *_: Any, **__: Any) -> Tensor:
+        return torch.zeros_like(hidden_BSD)
 
 
-class _SilentAttention(nn.Module):
+class _ZeroAttention(nn.Module):
     """Adds nothing, and says no attention weights."""
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
@@ -120,7 +124,7 @@ class _SilentAttention(nn.Module):
 
 def _rest(family: Family) -> dict[str, nn.Module]:
     """What else must be silent where the layer itself runs its FFN's projections."""
-    return {} if "." in family.down else {family.down: _Silent()}
+    return {} if "." in family.down else {family.down: _Zeros()}
 
 
 def _without(module: nn.Module, silent: dict[str, nn.Module]) -> nn.Module:
@@ -135,7 +139,7 @@ def _stream(output: Tensor | Sequence[Any]) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
-class _Reached(Exception):  # noqa: N818 - a signal, not an error
+class _StopForward(Exception):  # noqa: N818 - a signal, not an error
     """Raised at the last watched module to end the forward pass there."""
 
 
@@ -146,12 +150,12 @@ def inputs_of(modules: Sequence[nn.Module], forward: Callable[[], Any]) -> list[
     def watch(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         seen[id(module)] = arguments
         if len(seen) == len(modules):
-            raise _Reached
+            raise _StopForward
 
     handles = [module.register_forward_pre_hook(watch) for module in modules]
     try:
         forward()
-    except _Reached:
+    except _StopForward:
         return [seen[id(module)] for module in modules]
     finally:
         for handle in handles:

@@ -3,6 +3,10 @@
 FLAP needs the variance of every projection's inputs in the dense model, and allocates all units of
 the model from one pool: scores are standardised within each kind of projection of each layer, and
 the least leave first (An et al. 2023, section 4.2, "AL-AM").
+
+Names end in their shape: Q sequences, B batch, S sequence, D d_model, O outputs (d_out), I inputs
+(d_in), U units of attention, C channels, G groups; N units and channels of all layers, R those that
+leave.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from slimgpt.layers.surgery import matrix
 from slimgpt.methods.baselines import fluctuation
 from slimgpt.methods.statistics import Inputs
 from slimgpt.planning.costs import Costs
-from slimgpt.planning.plan import Wish
+from slimgpt.planning.plan import Allocation
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class DenseLayer:
     """One layer of the dense model: input variances, and standardised scores of its units.
 
     Attributes:
-        heads: scores of the attention's removal units, ascending, (units,).
-        channels: scores of the FFN's channels, ascending, (channels,).
+        heads: scores of the attention's removal units, ascending, (U,).
+        channels: scores of the FFN's channels, ascending, (C,).
     """
 
     variances: DenseVariances
@@ -37,37 +41,39 @@ class DenseLayer:
 
 
 @torch.no_grad()
-def dense_pass(stack: Stack, token_ids: Tensor, costs: Costs) -> Iterator[DenseLayer]:
+def dense_pass(stack: Stack, token_ids_QS: Tensor, costs: Costs) -> Iterator[DenseLayer]:
     """Survey the dense model layer by layer.
 
     Args:
-        token_ids: calibration tokens (sequences, seq) int64.
+        token_ids_QS: calibration tokens, int64.
     """
     family = stack.architecture.family
-    batches = stack.embed(token_ids)
+    batches = stack.embed(token_ids_QS)
     for index, layer in enumerate(costs.layers):
         tensors = stack.read_layer(index)
         block = stack.build(index, layer.size, tensors)
-        wide, deep = matrix(tensors, family, family.output), matrix(tensors, family, family.down)
-        attention = Inputs.empty(wide.shape[1], stack.device)
-        ffn = Inputs.empty(deep.shape[1], stack.device)
+        output_OI = matrix(tensors, family, family.output)
+        down_OI = matrix(tensors, family, family.down)
+        attention = Inputs.empty(output_OI.shape[1], stack.device)
+        ffn = Inputs.empty(down_OI.shape[1], stack.device)
         for position, batch in enumerate(batches):
-            hidden = batch.to(stack.device)
-            call = stack.call(index, hidden)
-            attention.add_(block.attention_inputs(hidden, call))
+            hidden_BSD = batch.to(stack.device)
+            call = stack.call(index, hidden_BSD)
+            attention.add_(block.attention_inputs(hidden_BSD, call))
             if stack.parallel:
-                ffn.add_(block.ffn_inputs(hidden, call)[0])
-                batches[position] = block.forward(hidden, call).to(batch.device)
+                ffn.add_(block.ffn_inputs(hidden_BSD, call)[0])
+                batches[position] = block.forward(hidden_BSD, call).to(batch.device)
                 continue
-            hidden = block.attend(hidden, call)
-            ffn.add_(block.ffn_inputs(hidden, call)[0])
-            batches[position] = block.feed_forward(hidden, call).to(batch.device)
+            hidden_BSD = block.attend(hidden_BSD, call)
+            ffn.add_(block.ffn_inputs(hidden_BSD, call)[0])
+            batches[position] = block.feed_forward(hidden_BSD, call).to(batch.device)
         variances = DenseVariances(attention.variance, ffn.variance)
-        by_column = standardised(fluctuation(wide, variances.attention))
+        scores_I = standardised(fluctuation(output_OI, variances.attention))
         groups = 1 if layer.head_unit == "kv_group" else layer.size.kv_heads
-        heads = by_column.view(groups, layer.units, -1).mean(2).sort(dim=1).values.mean(0)
-        channels = standardised(fluctuation(deep, variances.ffn)).sort().values
-        yield DenseLayer(variances, heads.cpu(), channels.cpu())
+        scores_GU = scores_I.view(groups, layer.units, -1).mean(2)
+        heads_U = scores_GU.sort(dim=1).values.mean(0)
+        channels_C = standardised(fluctuation(down_OI, variances.ffn)).sort().values
+        yield DenseLayer(variances, heads_U.cpu(), channels_C.cpu())
 
 
 def standardised(scores: Tensor) -> Tensor:
@@ -75,21 +81,21 @@ def standardised(scores: Tensor) -> Tensor:
     return (scores - scores.mean()) / scores.std().clamp_min(1e-30)
 
 
-def wishes(survey: list[DenseLayer], costs: Costs) -> Callable[[float], Wish]:
+def global_allocation(layers: list[DenseLayer], costs: Costs) -> Callable[[float], Allocation]:
     """What leaves when the share x of all removable parameters goes, least scores first."""
     scores, weights, owners = [], [], []
-    for index, (layer, cost) in enumerate(zip(survey, costs.layers, strict=True)):
+    for index, (layer, cost) in enumerate(zip(layers, costs.layers, strict=True)):
         for kind, values, unit in ((0, layer.heads, cost.unit), (1, layer.channels, cost.channel)):
             scores.append(values)
             weights.append(torch.full(values.shape, float(unit), dtype=torch.float64))
             owners.append(torch.full(values.shape, 2 * index + kind))
-    order = torch.cat(scores).argsort(stable=True)
-    spent = torch.cat(weights)[order].cumsum(0)
-    owner = torch.cat(owners)[order]
+    order_N = torch.cat(scores).argsort(stable=True)
+    spent_N = torch.cat(weights)[order_N].cumsum(0)
+    owner_N = torch.cat(owners)[order_N]
 
-    def wish(x: float) -> Wish:
-        leaves = owner[spent <= x * spent[-1]]
-        counts = torch.bincount(leaves, minlength=2 * len(survey)).tolist()
-        return Wish(tuple(map(float, counts[0::2])), tuple(map(float, counts[1::2])))
+    def allocation(x: float) -> Allocation:
+        removed_R = owner_N[spent_N <= x * spent_N[-1]]
+        counts = torch.bincount(removed_R, minlength=2 * len(layers)).tolist()
+        return Allocation(tuple(map(float, counts[0::2])), tuple(map(float, counts[1::2])))
 
-    return wish
+    return allocation

@@ -1,4 +1,7 @@
-"""Activation error of the pruned against the dense model, per layer (paper, Figure 2)."""
+"""Activation error of the pruned against the dense model, per layer (paper, Figure 2).
+
+Names end in their shape: B batch, S sequence, D d_model.
+"""
 
 from __future__ import annotations
 
@@ -29,21 +32,21 @@ class Drift:
 
 
 @torch.no_grad()
-def measure(dense: Stack, pruned: Stack, token_ids: Tensor) -> Iterator[Drift]:
+def measure(dense: Stack, pruned: Stack, token_ids_BS: Tensor) -> Iterator[Drift]:
     """Run both models side by side; each layer sees what its own model's layers have made.
 
     Args:
-        token_ids: (sequences, seq) int64; the first few of each are enough, and all that is used.
+        token_ids_BS: int64; the first few of each are enough, and all that is used.
     """
-    tokens = token_ids[:SEQUENCES, :TOKENS].contiguous()
-    streams = [torch.cat(stack.embed(tokens)).to(stack.device) for stack in (dense, pruned)]
+    tokens_BS = token_ids_BS[:SEQUENCES, :TOKENS].contiguous()
+    streams = [torch.cat(stack.embed(tokens_BS)).to(stack.device) for stack in (dense, pruned)]
     for index in range(dense.architecture.layers):
         added = []
         for place, stack in enumerate((dense, pruned)):
-            block = stack.layer(index)
-            call = stack.call(index, streams[place])
-            streams[place], contribution = block.added_by_ffn(streams[place], call)
-            added.append(contribution)
+            block, hidden_BSD = stack.layer(index), streams[place]
+            call = stack.call(index, hidden_BSD)
+            streams[place], added_BSD = block.ffn_contribution(hidden_BSD, call)
+            added.append(added_BSD)
         yield Drift(index, relative_error(*streams), relative_error(*added))
 
 

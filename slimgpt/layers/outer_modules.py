@@ -2,6 +2,8 @@
 
 So scales of embeddings, learned positions, masks, rotary positions, soft caps and multipliers of
 logits are those of the family, whatever they are.
+
+Names end in their shape: B batch, S sequence, D d_model, V vocabulary.
 """
 
 from __future__ import annotations
@@ -45,27 +47,27 @@ class OuterModules:
         self._device = device
 
     def embed(self, batches: Iterable[Tensor]) -> list[Tensor]:
-        """What the first layer is given for batches of token ids (batch, seq), on the CPU."""
+        """What the first layer is given for batches of token ids (B, S), on the CPU."""
         model = self._model(0, torch.device("cpu"), self._names(embedding=True))
-        return [self._first_call(model, input_ids=batch)[0] for batch in batches]
+        return [self._first_call(model, input_ids=ids_BS)[0] for ids_BS in batches]
 
-    def call(self, index: int, hidden: Tensor) -> Call:
+    def call(self, index: int, hidden_BSD: Tensor) -> Call:
         """The keyword arguments that layer `index` is given for such a batch."""
         model = self._model(index, self._device, self._names())
-        return self._first_call(model, inputs_embeds=hidden)[1]
+        return self._first_call(model, inputs_embeds=hidden_BSD)[1]
 
     def head(self) -> Callable[[Tensor], Tensor]:
-        """Final norm and output head: hidden (batch, seq, d_model) → logits (batch, seq, vocab)."""
+        """Final norm and output head: hidden (B, S, D) → logits (B, S, V)."""
         model = self._model(None, self._device, self._names(head=True))
 
-        def logits(hidden: Tensor) -> Tensor:
+        def logits(hidden_BSD: Tensor) -> Tensor:
             norm = model.get_submodule(self._family.final_norm)
-            handle = norm.register_forward_pre_hook(lambda *_: (hidden,))
+            handle = norm.register_forward_pre_hook(lambda *_: (hidden_BSD,))
             try:
-                found: Tensor = model(inputs_embeds=hidden, use_cache=False).logits
+                found_BSV: Tensor = model(inputs_embeds=hidden_BSD, use_cache=False).logits
             finally:
                 handle.remove()
-            return found
+            return found_BSV
 
         return logits
 
@@ -117,12 +119,12 @@ class OuterModules:
 
         def note(_: nn.Module, args: tuple[Any, ...], call: Call) -> None:
             calls.append((args, call))
-            raise _Called
+            raise _StopForward
 
         handle = layer.register_forward_pre_hook(note, with_kwargs=True)
         try:
             model(use_cache=False, **given)
-        except _Called:
+        except _StopForward:
             (args, call) = calls[0]
             return args[0], {**self._named(args[1:]), **call}
         finally:
@@ -136,5 +138,5 @@ class OuterModules:
         return dict(zip(names, args, strict=False))
 
 
-class _Called(Exception):  # noqa: N818 - a signal, not an error
+class _StopForward(Exception):  # noqa: N818 - a signal, not an error
     """Raised at the first layer: all that is asked is known."""

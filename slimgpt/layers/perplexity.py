@@ -2,6 +2,9 @@
 
 Windows do not overlap, every window stands alone, and its first token is not predicted: the
 protocol of the paper and of LLM-Pruner.
+
+Names end in their shape: N windows, S tokens of a window, B windows of a batch, D d_model, V
+vocabulary.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ LARGEST_LOG = 700.0  # e^700 still is a number
 @torch.no_grad()
 def measure(
     stack: Stack,
-    windows: Tensor,  # (n, length) int64
+    windows_NS: Tensor,  # int64
 ) -> Generator[int, None, float]:
     """Perplexity exp(mean negative log likelihood) over all predicted tokens.
 
@@ -35,22 +38,22 @@ def measure(
     Raises:
         NumericalError: the likelihood is not finite.
     """
-    batches = stack.embed(windows)
+    batches = stack.embed(windows_NS)
     for index in range(stack.architecture.layers):
         stack.advance(index, stack.layer(index), batches)
         yield index + 1
     head, total, start = stack.head(), 0.0, 0
-    step = max(1, LOGIT_TOKENS // windows.shape[1])
+    step = max(1, LOGIT_TOKENS // windows_NS.shape[1])
     for batch in batches:
-        for hidden in torch.split(batch, step):
-            ids = windows[start : start + len(hidden)].to(stack.device)
-            start += len(hidden)
-            logits = head(hidden.to(stack.device))[:, :-1].float()
+        for hidden_BSD in torch.split(batch, step):
+            ids_BS = windows_NS[start : start + len(hidden_BSD)].to(stack.device)
+            start += len(hidden_BSD)
+            logits_BSV = head(hidden_BSD.to(stack.device))[:, :-1].float()
             losses = nn.functional.cross_entropy(
-                logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum"
+                logits_BSV.flatten(0, 1), ids_BS[:, 1:].flatten(), reduction="sum"
             )
             total += float(losses)
-    mean = total / (windows.shape[0] * (windows.shape[1] - 1))
+    mean = total / (windows_NS.shape[0] * (windows_NS.shape[1] - 1))
     if not math.isfinite(mean):
         raise NumericalError(
             "the likelihood of the evaluation text is not finite",

@@ -11,6 +11,8 @@
 Two passes over the layer: attention runs in 1 and 3, the FFN in 3 and 5. Where both halves read the
 layer's input, one pass gathers both, and a second advances. One layer, one activation
 cache (host memory, a batch at a time on the device) and one Hessian are held at any time.
+
+Names end in their shape: B batch, S sequence, D d_model, O outputs (d_out), I inputs (d_in).
 """
 
 from __future__ import annotations
@@ -77,44 +79,44 @@ def prune_layer(
 
     Args:
         target: what the layer keeps.
-        batches: residual stream (batch, seq, d_model) each, replaced by the layer's output.
+        batches: residual stream (B, S, D) each, replaced by the layer's output.
         prune: the method.
         dense: for methods that surveyed the dense model.
 
     Raises:
         NumericalError: names the layer and the projection.
     """
-    cut = _Cut(stack, index, target, prune, dense)
+    pruning = _LayerPruning(stack, index, target, prune, dense)
     if stack.parallel:
-        _at_once(cut, batches)
+        _prune_parallel(pruning, batches)
     else:
-        _in_turn(cut, batches)
-    return cut.finished()
+        _prune_sequential(pruning, batches)
+    return pruning.finished()
 
 
-def _in_turn(cut: _Cut, batches: list[Tensor]) -> None:
+def _prune_sequential(pruning: _LayerPruning, batches: list[Tensor]) -> None:
     """The FFN is cut on what the attention that is already pruned gives it."""
-    if cut.loses_heads:
-        block = cut.block()
-        (inputs,) = _gathered(cut, batches, lambda h, call: [block.attention_inputs(h, call)])
-        cut.heads(inputs)
-    block = cut.block()
-    if cut.loses_channels:
-        cut.channels(_gathered(cut, batches, block.ffn_inputs, block.attend))
+    if pruning.loses_heads:
+        block = pruning.block()
+        (inputs,) = _accumulate(pruning, batches, lambda h, call: [block.attention_inputs(h, call)])
+        pruning.heads(inputs)
+    block = pruning.block()
+    if pruning.loses_channels:
+        pruning.channels(_accumulate(pruning, batches, block.ffn_inputs, block.attend))
     else:
-        _advance(cut, batches, block.attend)
-    _advance(cut, batches, cut.block().feed_forward)
+        _advance(pruning, batches, block.attend)
+    _advance(pruning, batches, pruning.block().feed_forward)
 
 
-def _at_once(cut: _Cut, batches: list[Tensor]) -> None:
+def _prune_parallel(pruning: _LayerPruning, batches: list[Tensor]) -> None:
     """Both halves are cut on what the layer is given: neither sees the other's output."""
-    if cut.loses_heads or cut.loses_channels:
-        attention, ffn = _gathered(cut, batches, cut.block().inputs)
-        if cut.loses_heads:
-            cut.heads(attention)
-        if cut.loses_channels:
-            cut.channels([ffn])
-    _advance(cut, batches, cut.block().forward)
+    if pruning.loses_heads or pruning.loses_channels:
+        attention, ffn = _accumulate(pruning, batches, pruning.block().inputs)
+        if pruning.loses_heads:
+            pruning.heads(attention)
+        if pruning.loses_channels:
+            pruning.channels([ffn])
+    _advance(pruning, batches, pruning.block().forward)
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class _Outcome:
         return self.lost / self.whole if self.whole else 0.0
 
 
-def _together(outcomes: list[_Outcome]) -> _Outcome:
+def _sum_outcomes(outcomes: list[_Outcome]) -> _Outcome:
     """Of all experts of a layer."""
     return _Outcome(
         sum(one.lost for one in outcomes),
@@ -140,8 +142,8 @@ def _together(outcomes: list[_Outcome]) -> _Outcome:
 
 
 @dataclass
-class _Cut:
-    """A layer under the knife."""
+class _LayerPruning:
+    """A layer while it is pruned."""
 
     stack: Stack
     index: int
@@ -178,10 +180,10 @@ class _Cut:
     def heads(self, inputs: Inputs) -> None:
         """Heads leave, by the inputs of `o_proj`."""
         architecture, before = self.stack.architecture, self.size
-        weight = matrix(self.tensors, architecture.family, architecture.family.output)
-        units = _head_units(before, self.target, weight.shape[1])
-        variance = self.dense.attention if self.dense else None
-        problem = Problem(weight, inputs, units, "attention", variance)
+        W_OI = matrix(self.tensors, architecture.family, architecture.family.output)
+        units = _head_units(before, self.target, W_OI.shape[1])
+        variance_I = self.dense.attention if self.dense else None
+        problem = Problem(W_OI, inputs, units, "attention", variance_I)
         solution, self.attention = self._solved(problem, architecture.family.output)
         self.tensors, self.kept_heads, self.kept_kv_heads = cut_heads(
             self.tensors, architecture, before, solution
@@ -191,7 +193,7 @@ class _Cut:
     def channels(self, inputs: list[Inputs]) -> None:
         """Channels leave every FFN of the layer, by the inputs of its `down_proj`."""
         before, kept, outcomes = self.size, [], []
-        variance = self.dense.ffn if self.dense else None
+        variance_I = self.dense.ffn if self.dense else None
         units = Units(width=1, groups=1, quota=before.channels - self.target.channels)
         for number, (own, seen) in enumerate(
             zip(self.stack.architecture.ffns(), inputs, strict=True)
@@ -200,14 +202,14 @@ class _Cut:
             if not seen.tokens:
                 self.unseen_experts.append(number)
                 seen.assume_alike()
-            weight = matrix(self.tensors, own.family, name)
-            problem = Problem(weight, seen, units, "ffn", variance)
+            W_OI = matrix(self.tensors, own.family, name)
+            problem = Problem(W_OI, seen, units, "ffn", variance_I)
             solution, outcome = self._solved(problem, name)
             self.tensors, channels = cut_channels(self.tensors, own, before, solution)
             kept.append(channels)
             outcomes.append(outcome if seen.tokens else _Outcome())
         self.kept_channels = kept if self.stack.architecture.experts else kept[0]
-        self.ffn = _together(outcomes)
+        self.ffn = _sum_outcomes(outcomes)
         self.size = LayerSize(before.heads, before.kv_heads, self.target.channels)
 
     def finished(self) -> PrunedLayer:
@@ -242,40 +244,42 @@ def _solved(problem: Problem, prune: Prune, where: str) -> tuple[Solution, _Outc
         solution = prune(problem)
     except NumericalError as error:
         raise NumericalError(f"{where}: {error.message}", hint=error.hint) from error
-    H = problem.inputs.gram
-    W = problem.weight.to(H.dtype)
-    difference = W.clone()
-    difference[:, solution.kept] -= solution.weight.to(H.dtype)
-    lost, whole = float(obs.quadratic(difference, H)), float(obs.quadratic(W, H))
+    H_II = problem.inputs.gram
+    W_OI = problem.weight.to(H_II.dtype)
+    difference_OI = W_OI.clone()
+    difference_OI[:, solution.kept] -= solution.weight.to(H_II.dtype)
+    lost = float(obs.quadratic(difference_OI, H_II))
+    whole = float(obs.quadratic(W_OI, H_II))
     return solution, _Outcome(lost, whole, solution.damping)
 
 
 Step = Callable[[Tensor, Call], Tensor]
 
 
-def _gathered(
-    cut: _Cut,
+def _accumulate(
+    pruning: _LayerPruning,
     batches: list[Tensor],
     watch: Callable[[Tensor, Call], list[Tensor]],
     step: Step | None = None,
 ) -> list[Inputs]:
     """Sums over the inputs that `watch` sees on all batches, after a step forward if given."""
-    device, sums = cut.stack.device, list[Inputs]()
+    device, sums = pruning.stack.device, list[Inputs]()
     for position, batch in enumerate(batches):
-        hidden = batch.to(device)
-        call = cut.stack.call(cut.index, hidden)
+        hidden_BSD = batch.to(device)
+        call = pruning.stack.call(pruning.index, hidden_BSD)
         if step is not None:
-            hidden = step(hidden, call)
-            batches[position] = hidden.to(batch.device)
-        seen = watch(hidden, call)
+            hidden_BSD = step(hidden_BSD, call)
+            batches[position] = hidden_BSD.to(batch.device)
+        seen = watch(hidden_BSD, call)
         sums = sums or [Inputs.empty(X.shape[-1], device) for X in seen]
         for total, X in zip(sums, seen, strict=True):
             total.add_(X)
     return sums
 
 
-def _advance(cut: _Cut, batches: list[Tensor], step: Step) -> None:
+def _advance(pruning: _LayerPruning, batches: list[Tensor], step: Step) -> None:
     """A step forward on all batches."""
     for position, batch in enumerate(batches):
-        hidden = batch.to(cut.stack.device)
-        batches[position] = step(hidden, cut.stack.call(cut.index, hidden)).to(batch.device)
+        hidden_BSD = batch.to(pruning.stack.device)
+        call = pruning.stack.call(pruning.index, hidden_BSD)
+        batches[position] = step(hidden_BSD, call).to(batch.device)

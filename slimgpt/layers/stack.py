@@ -2,6 +2,8 @@
 
 The stack builds layers on demand and never holds more than the caller does. What surrounds them
 (embedding, masks, positions, final norm, output head) is the stock model's own, without layers.
+
+Names end in their shape: B batch, S sequence, D d_model, V vocabulary, N sequences in all.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class Stack:
         self.parallel = self.architecture.family.is_parallel(checkpoint.config)
         self._modeling = modeling.load(self.architecture.family)
         self._config = self._checked_config()
-        self._around = OuterModules(checkpoint, self._config, self._modeling, device)
+        self._outer = OuterModules(checkpoint, self._config, self._modeling, device)
         self._calls: dict[tuple[str, torch.Size], dict[str, Any]] = {}
 
     def read_layer(self, index: int) -> dict[str, Tensor]:
@@ -80,43 +82,45 @@ class Stack:
         module.load_state_dict(loaded, strict=True, assign=True)
         return Block(module.eval(), self.architecture.family, parallel=self.parallel)
 
-    def call(self, index: int, hidden: Tensor) -> dict[str, Any]:
+    def call(self, index: int, hidden_BSD: Tensor) -> dict[str, Any]:
         """The keyword arguments that the stock model gives layer `index` for such a batch."""
         kinds = getattr(self._config, "layer_types", None)
-        key = (kinds[index] if kinds else "", hidden.shape)
+        key = (kinds[index] if kinds else "", hidden_BSD.shape)
         if key not in self._calls:
-            self._calls[key] = self._around.call(index, hidden)
+            self._calls[key] = self._outer.call(index, hidden_BSD)
         return self._calls[key]
 
-    def embed(self, token_ids: Tensor) -> list[Tensor]:
+    def embed(self, token_ids_NS: Tensor) -> list[Tensor]:
         """What the first layer is given, in batches of about 4096 tokens, held in host memory.
 
         Args:
-            token_ids: (sequences, seq) int64.
+            token_ids_NS: int64.
 
         Returns:
-            batches (batch, seq, d_model), checkpoint dtype, on the CPU.
+            batches (B, S, D), checkpoint dtype, on the CPU.
         """
-        size = max(1, BATCH_TOKENS // token_ids.shape[1])
-        return self._around.embed(torch.split(token_ids, size))
+        size = max(1, BATCH_TOKENS // token_ids_NS.shape[1])
+        return self._outer.embed(torch.split(token_ids_NS, size))
 
     def advance(self, index: int, block: Block, batches: list[Tensor]) -> None:
         """Run a layer over all batches, each replaced by the layer's output."""
         for position, batch in enumerate(batches):
-            hidden = batch.to(self.device)
-            batches[position] = block.forward(hidden, self.call(index, hidden)).to(batch.device)
+            hidden_BSD = batch.to(self.device)
+            call = self.call(index, hidden_BSD)
+            batches[position] = block.forward(hidden_BSD, call).to(batch.device)
 
     def head(self) -> Callable[[Tensor], Tensor]:
-        """Final norm and output head: hidden (batch, seq, d_model) → logits (batch, seq, vocab)."""
-        return self._around.head()
+        """Final norm and output head: hidden (B, S, D) → logits (B, S, V)."""
+        return self._outer.head()
 
     @torch.no_grad()
-    def logits(self, token_ids: Tensor) -> Tensor:
-        """Logits of one batch (batch, seq) through all layers, (batch, seq, vocab) on the CPU."""
-        hidden = torch.cat(self.embed(token_ids)).to(self.device)
+    def logits(self, token_ids_BS: Tensor) -> Tensor:
+        """Logits of one batch through all layers, (B, S, V) on the CPU."""
+        hidden_BSD = torch.cat(self.embed(token_ids_BS)).to(self.device)
         for index in range(self.architecture.layers):
-            hidden = self.layer(index).forward(hidden, self.call(index, hidden))
-        return self.head()(hidden).cpu()
+            call = self.call(index, hidden_BSD)
+            hidden_BSD = self.layer(index).forward(hidden_BSD, call)
+        return self.head()(hidden_BSD).cpu()
 
     def _checked_config(self) -> PretrainedConfig:
         """The config for the stock classes, which must be able to build the model from it."""

@@ -2,6 +2,9 @@
 
 Pure functions from the tensors of one decoder layer, by their names within the layer, to smaller
 ones in the same dtype.
+
+Names end in their shape: O outputs (d_out), I inputs (d_in); E experts, C channels, F gates and ups
+(2 · C), D d_model.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ Tensors = dict[str, Tensor]
 
 
 def matrix(tensors: Tensors, family: Family, name: str) -> Tensor:
-    """A projection's weight (d_out, d_in), whichever way it is stored."""
+    """A projection's weight (O, I), whichever way it is stored."""
     weight = tensors[f"{name}.weight"]
     return weight.T if family.transposed else weight
 
@@ -26,18 +29,21 @@ def matrix(tensors: Tensors, family: Family, name: str) -> Tensor:
 def fused(tensors: Tensors, architecture: Architecture) -> Tensors:
     """A layer's tensors as the stock class has them: one tensor for all experts.
 
-    (experts, 2 · channels, d_model) of gates and ups, (experts, d_model, channels) of downs.
+    (E, F, D) of gates and ups, (E, D, C) of downs.
     """
     if not architecture.experts:
         return tensors
     ffns = [each.family for each in architecture.ffns()]
     names = {f"{name}.weight" for ffn in ffns for name in (*ffn.wide, ffn.down)}
     rest = {name: tensor for name, tensor in tensors.items() if name not in names}
-    wide = [torch.cat([tensors[f"{name}.weight"] for name in ffn.wide]) for ffn in ffns]
+    wide_EFD = torch.stack(
+        [torch.cat([tensors[f"{name}.weight"] for name in ffn.wide]) for ffn in ffns]
+    )
+    down_EDC = torch.stack([tensors[f"{ffn.down}.weight"] for ffn in ffns])
     return rest | {
         "mlp.gate.weight": rest.pop(f"{architecture.family.router}.weight"),
-        "mlp.experts.gate_up_proj": torch.stack(wide),
-        "mlp.experts.down_proj": torch.stack([tensors[f"{ffn.down}.weight"] for ffn in ffns]),
+        "mlp.experts.gate_up_proj": wide_EFD,
+        "mlp.experts.down_proj": down_EDC,
     }
 
 

@@ -51,14 +51,14 @@ def sum_dtype(device: torch.device) -> torch.dtype:
     return torch.float64 if device.type == "cpu" else torch.float32
 
 
-def gram(X: Tensor) -> Tensor:
-    """X Xᵀ of one batch in float32 or better, (d, d).
+def gram(X_TI: Tensor) -> Tensor:
+    """X Xᵀ of one batch in float32 or better, (I, I).
 
     Args:
-        X: inputs (n_tokens, d), checkpoint dtype. On a GPU, 16-bit inputs are multiplied as they
-            are and accumulated in float32: the same products, ten times as fast.
+        X_TI: inputs (tokens, inputs), checkpoint dtype. On a GPU, 16-bit inputs are multiplied as
+            they are and accumulated in float32: the same products, ten times as fast.
     """
-    if X.is_cuda and X.dtype != torch.float32:
-        return torch.mm(X.T, X, out_dtype=torch.float32)
-    X = X.float()
-    return X.T @ X
+    if X_TI.is_cuda and X_TI.dtype != torch.float32:
+        return torch.mm(X_TI.T, X_TI, out_dtype=torch.float32)
+    X_TI = X_TI.float()
+    return X_TI.T @ X_TI

@@ -8,6 +8,9 @@ None updates the kept weights; they differ in the score of a column:
   behind in the bias where the format has one (An et al. 2023, Eq. 3–6)
 
 The score of a head is the sum over its columns.
+
+Names end in their shape: O outputs (d_out), I inputs (d_in), K columns that stay, G groups, U units
+of a group, S units of a group that stay.
 """
 
 from __future__ import annotations
@@ -26,41 +29,38 @@ def magnitude(problem: Problem, settings: Settings) -> Solution:
 
 def wanda_sp(problem: Problem, settings: Settings) -> Solution:
     """Keep the columns whose weights times input norms are largest."""
-    norms = problem.inputs.gram.diagonal().sqrt()
-    return _keep_best(problem, problem.weight.float().abs().sum(0) * norms)
+    norms_I = problem.inputs.gram.diagonal().sqrt()
+    return _keep_best(problem, problem.weight.float().abs().sum(0) * norms_I)
 
 
 def flap(problem: Problem, settings: Settings) -> Solution:
     """Keep the columns whose outputs fluctuate most; the others leave their mean in the bias."""
     assert problem.dense_variance is not None
     solution = _keep_best(problem, fluctuation(problem.weight, problem.dense_variance))
-    gone = torch.ones(problem.weight.shape[1], dtype=torch.bool, device=problem.weight.device)
-    gone[solution.kept] = False
-    W = problem.weight.to(problem.inputs.mean.dtype)
-    bias = W[:, gone] @ problem.inputs.mean[gone]
-    return Solution(solution.kept, solution.weight, bias=bias)
+    gone_I = torch.ones(problem.weight.shape[1], dtype=torch.bool, device=problem.weight.device)
+    gone_I[solution.kept] = False
+    mean_I = problem.inputs.mean
+    W_OI = problem.weight.to(mean_I.dtype)
+    bias_O = W_OI[:, gone_I] @ mean_I[gone_I]
+    return Solution(solution.kept, solution.weight, bias=bias_O)
 
 
-def fluctuation(
-    weight: Tensor,  # (d_out, d_in)
-    variance: Tensor,  # (d_in,)
-) -> Tensor:
-    """FLAP's score of every column, var(X_p) · ‖W_:p‖², (d_in,)."""
-    return weight.float().square().sum(0) * variance
+def fluctuation(W_OI: Tensor, variance_I: Tensor) -> Tensor:
+    """FLAP's score of every column, var(X_p) · ‖W_:p‖², (I,)."""
+    return W_OI.float().square().sum(0) * variance_I
 
 
-def _keep_best(problem: Problem, scores: Tensor) -> Solution:
-    kept = columns_of(best_units(scores, problem.units), problem.units.width)
-    return Solution(kept, problem.weight[:, kept])
+def _keep_best(problem: Problem, scores_I: Tensor) -> Solution:
+    kept_K = columns_of(best_units(scores_I, problem.units), problem.units.width)
+    return Solution(kept_K, problem.weight[:, kept_K])
 
 
 def best_units(
-    scores: Tensor,  # (d_in,), of columns
+    scores_I: Tensor,  # of columns
     units: Units,
 ) -> Tensor:
     """The units that stay, ascending: in each group all but the `quota` of least score."""
-    of_units = scores.view(-1, units.width).sum(1).view(units.groups, -1)  # (groups, units a group)
-    size = of_units.shape[1]
-    kept = of_units.argsort(dim=1, stable=True)[:, units.quota :].sort(dim=1).values
-    starts = torch.arange(units.groups, device=scores.device)[:, None] * size
-    return (kept + starts).flatten()
+    scores_GU = scores_I.view(-1, units.width).sum(1).view(units.groups, -1)
+    kept_GS = scores_GU.argsort(dim=1, stable=True)[:, units.quota :].sort(dim=1).values
+    starts_G = torch.arange(units.groups, device=scores_I.device) * scores_GU.shape[1]
+    return (kept_GS + starts_G[:, None]).flatten()

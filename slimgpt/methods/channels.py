@@ -2,6 +2,8 @@
 
 The g channels with the least scores ‖W_:p‖² / V_pp leave together, then all are scored again. The
 arithmetic does not depend on g, only the number of passes over V does.
+
+Names end in their shape: O outputs (d_out), I inputs (channels), P channels that leave together.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ def group_size(
 
 
 def prune_(
-    W: Tensor,  # (d_out, d), changed in place
-    V: Tensor,  # (d, d), changed in place
+    W_OI: Tensor,  # changed in place
+    V_II: Tensor,  # changed in place
     remove: int,
     *,
     rule: Literal["dynamic"] | int,
@@ -45,13 +47,13 @@ def prune_(
     Raises:
         torch.linalg.LinAlgError: a block of V is not positive definite.
     """
-    gone = torch.zeros(V.shape[0], dtype=torch.bool, device=V.device)
+    gone_I = torch.zeros(V_II.shape[0], dtype=torch.bool, device=V_II.device)
     order: list[int] = []
     while len(order) < remove:
         g = group_size(remove - len(order), rule)
-        scores = W.square().sum(0) / V.diagonal()
-        columns = scores.masked_fill(gone, torch.inf).argsort(stable=True)[:g]
-        obs.remove_(W, V, columns)
-        gone[columns] = True
-        order += columns.tolist()
+        scores_I = W_OI.square().sum(0) / V_II.diagonal()
+        columns_P = scores_I.masked_fill(gone_I, torch.inf).argsort(stable=True)[:g]
+        obs.remove_(W_OI, V_II, columns_P)
+        gone_I[columns_P] = True
+        order += columns_P.tolist()
     return order

@@ -2,6 +2,9 @@
 
 Heads are equal blocks of consecutive columns of `o_proj`. One leaves at a time, the one with the
 least score; the others compensate and are scored again.
+
+Names end in their shape: O outputs (d_out), I inputs (U · B), U heads, B columns of a head, G
+groups of heads.
 """
 
 from __future__ import annotations
@@ -18,40 +21,41 @@ Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def blocks(
-    V: Tensor,  # (u·b, u·b)
-    width: int,  # b, columns of a head
+    V_II: Tensor,
+    width: int,  # B
 ) -> Tensor:
-    """The diagonal blocks V_hh of all heads, (u, b, b)."""
-    units = V.shape[0] // width
-    return V.view(units, width, units, width).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+    """The diagonal blocks V_hh of all heads, (U, B, B)."""
+    units = V_II.shape[0] // width
+    return V_II.view(units, width, units, width).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
 
 
 def diagonal(
-    W: Tensor,  # (d_out, u·b)
-    V_hh: Tensor,  # (u, b, b), of the layer before its first removal
-    gone: Tensor,  # (u,) bool
+    W_OI: Tensor,
+    V_UBB: Tensor,  # of the layer before its first removal
+    gone_U: Tensor,  # bool
 ) -> Tensor:
-    """Σ_p∈h ‖W_:p‖² / V_pp (the ablation "−GCD" of Table 5), (u,)."""
-    norms = W.square().sum(0).view(V_hh.shape[:2])
-    scores: Tensor = (norms / V_hh.diagonal(dim1=1, dim2=2)).sum(1)
-    return scores
+    """Σ_p∈h ‖W_:p‖² / V_pp (the ablation "−GCD" of Table 5), (U,)."""
+    norms_UB = W_OI.square().sum(0).view(V_UBB.shape[:2])
+    scores_U: Tensor = (norms_UB / V_UBB.diagonal(dim1=1, dim2=2)).sum(1)
+    return scores_U
 
 
-def grouped_cholesky(W: Tensor, V_hh: Tensor, gone: Tensor) -> Tensor:
-    """Σ_p∈h ‖W_:p‖² / L_pp² with L_h L_hᵀ = V_hh, all heads in one batch (Eq. 5), (u,)."""
-    L = torch.linalg.cholesky(_solvable(V_hh, gone))
-    norms = W.square().sum(0).view(V_hh.shape[:2])
-    scores: Tensor = (norms / L.diagonal(dim1=1, dim2=2).square()).sum(1)
-    return scores
+def grouped_cholesky(W_OI: Tensor, V_UBB: Tensor, gone_U: Tensor) -> Tensor:
+    """Σ_p∈h ‖W_:p‖² / L_pp² with L_h L_hᵀ = V_hh, all heads in one batch (Eq. 5), (U,)."""
+    L_UBB = torch.linalg.cholesky(_solvable(V_UBB, gone_U))
+    norms_UB = W_OI.square().sum(0).view(V_UBB.shape[:2])
+    scores_U: Tensor = (norms_UB / L_UBB.diagonal(dim1=1, dim2=2).square()).sum(1)
+    return scores_U
 
 
-def exact(W: Tensor, V_hh: Tensor, gone: Tensor) -> Tensor:
-    """tr(W_h (V_hh)⁻¹ W_hᵀ) = ‖L_h⁻¹ W_hᵀ‖²_F, the joint error of the head (as in ZipLM), (u,)."""
-    L = torch.linalg.cholesky(_solvable(V_hh, gone))
-    units, width, _ = V_hh.shape
-    W_h = W.T.reshape(units, width, -1)  # W_hᵀ for every head
-    scores: Tensor = torch.linalg.solve_triangular(L, W_h, upper=False).square().sum((1, 2))
-    return scores
+def exact(W_OI: Tensor, V_UBB: Tensor, gone_U: Tensor) -> Tensor:
+    """tr(W_h (V_hh)⁻¹ W_hᵀ) = ‖L_h⁻¹ W_hᵀ‖²_F, the joint error of the head (as in ZipLM), (U,)."""
+    L_UBB = torch.linalg.cholesky(_solvable(V_UBB, gone_U))
+    units, width, _ = V_UBB.shape
+    W_UBO = W_OI.T.reshape(units, width, -1)  # W_hᵀ for every head
+    errors_UBO = torch.linalg.solve_triangular(L_UBB, W_UBO, upper=False)
+    scores_U: Tensor = errors_UBO.square().sum((1, 2))
+    return scores_U
 
 
 SCORES: dict[HeadScore, Score] = {
@@ -62,9 +66,9 @@ SCORES: dict[HeadScore, Score] = {
 
 
 def prune_(
-    W: Tensor,  # (d_out, u·b), changed in place
-    V: Tensor,  # (u·b, u·b), changed in place
-    width: int,  # b
+    W_OI: Tensor,  # changed in place
+    V_II: Tensor,  # changed in place
+    width: int,  # B
     *,
     groups: int,  # equal groups of consecutive heads, each loses the same number
     quota: int,  # heads that leave each group
@@ -78,23 +82,24 @@ def prune_(
     Raises:
         torch.linalg.LinAlgError: a block of V is not positive definite.
     """
-    units = V.shape[0] // width
-    gone = torch.zeros(units, dtype=torch.bool, device=V.device)
-    left = torch.full((groups,), quota, device=V.device)
-    first = blocks(V, width).clone() if score == "diagonal" else None
+    units = V_II.shape[0] // width
+    gone_U = torch.zeros(units, dtype=torch.bool, device=V_II.device)
+    left_G = torch.full((groups,), quota, device=V_II.device)
+    first_UBB = blocks(V_II, width).clone() if score == "diagonal" else None
     order: list[int] = []
     for _ in range(groups * quota):
-        scores = SCORES[score](W, blocks(V, width) if first is None else first, gone)
-        closed = gone | (left == 0).repeat_interleave(units // groups)
-        head = int(scores.masked_fill(closed, torch.inf).argmin())
-        obs.remove_(W, V, torch.arange(head * width, (head + 1) * width, device=V.device))
-        gone[head] = True
-        left[head // (units // groups)] -= 1
+        V_UBB = blocks(V_II, width) if first_UBB is None else first_UBB
+        scores_U = SCORES[score](W_OI, V_UBB, gone_U)
+        closed_U = gone_U | (left_G == 0).repeat_interleave(units // groups)
+        head = int(scores_U.masked_fill(closed_U, torch.inf).argmin())
+        obs.remove_(W_OI, V_II, torch.arange(head * width, (head + 1) * width, device=V_II.device))
+        gone_U[head] = True
+        left_G[head // (units // groups)] -= 1
         order.append(head)
     return order
 
 
-def _solvable(V_hh: Tensor, gone: Tensor) -> Tensor:
+def _solvable(V_UBB: Tensor, gone_U: Tensor) -> Tensor:
     """V_hh with the identity in place of heads that have left, whose blocks are zero."""
-    identity = torch.eye(V_hh.shape[1], dtype=V_hh.dtype, device=V_hh.device)
-    return torch.where(gone[:, None, None], identity, V_hh)
+    identity_BB = torch.eye(V_UBB.shape[1], dtype=V_UBB.dtype, device=V_UBB.device)
+    return torch.where(gone_U[:, None, None], identity_BB, V_UBB)

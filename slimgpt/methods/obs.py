@@ -1,10 +1,13 @@
 """Optimal Brain Surgeon on the columns of one linear layer (paper section 3, ALGORITHM section 2).
 
-`W` (d_out, d_in) is the weight and `X` (d_in, n_tokens) its inputs on calibration tokens;
-`H = X Xᵀ`, damped, is the Hessian of ‖ΔW X‖² and `V = H⁻¹`. Removing a set of columns P and
-letting the kept ones compensate costs only a Cholesky factor of the small block V_PP.
+`W` is the weight and `X` its inputs on calibration tokens; `H = X Xᵀ`, damped, is the Hessian of
+‖ΔW X‖² and `V = H⁻¹`. Removing a set of columns P and letting the kept ones compensate costs only a
+Cholesky factor of the small block V_PP.
 
 Removed columns stay in `W` and `V` as zeros: nothing is copied while columns leave.
+
+Names end in their shape: O outputs (d_out), I inputs (d_in), P the columns that leave together,
+K the columns that stay.
 """
 
 from __future__ import annotations
@@ -14,35 +17,35 @@ from torch import Tensor
 
 
 def damp(
-    H: Tensor,  # (d, d), symmetric positive semidefinite
+    H_II: Tensor,  # symmetric positive semidefinite
     damping: float,  # λ, a share of the mean diagonal
 ) -> tuple[Tensor, Tensor]:
     """`H + λ·mean(diag H)·I`, with H_pp = 1 for dead inputs.
 
     Returns:
-        the damped Hessian (d, d) and the mask of dead inputs (d,), those with H_pp = 0.
+        the damped Hessian (I, I) and the mask of dead inputs (I,), those with H_pp = 0.
     """
-    diagonal = H.diagonal()
-    dead = diagonal == 0
-    H = H.clone()
-    H.diagonal().add_(damping * diagonal.mean())
-    H.diagonal()[dead] = 1.0
-    return H, dead
+    diagonal_I = H_II.diagonal()
+    dead_I = diagonal_I == 0
+    H_II = H_II.clone()
+    H_II.diagonal().add_(damping * diagonal_I.mean())
+    H_II.diagonal()[dead_I] = 1.0
+    return H_II, dead_I
 
 
-def invert(H: Tensor) -> Tensor:
-    """V = H⁻¹ (d, d) through a Cholesky factor.
+def invert(H_II: Tensor) -> Tensor:
+    """V = H⁻¹ (I, I) through a Cholesky factor.
 
     Raises:
         torch.linalg.LinAlgError: H is not positive definite.
     """
-    return torch.cholesky_inverse(torch.linalg.cholesky(H))
+    return torch.cholesky_inverse(torch.linalg.cholesky(H_II))
 
 
 def remove_(
-    W: Tensor,  # (d_out, d), changed in place
-    V: Tensor,  # (d, d), inverse of the damped Hessian, changed in place
-    columns: Tensor,  # (g,) int64, the set P
+    W_OI: Tensor,  # changed in place
+    V_II: Tensor,  # inverse of the damped Hessian, changed in place
+    columns_P: Tensor,  # int64
 ) -> Tensor:
     """Remove the columns P and compensate with the kept ones (Eq. 3 and 4 in block form).
 
@@ -54,39 +57,36 @@ def remove_(
     Raises:
         torch.linalg.LinAlgError: V_PP is not positive definite.
     """
-    rows = V[columns]  # (g, d)
-    L = torch.linalg.cholesky(rows[:, columns])
-    Y = torch.linalg.solve_triangular(L, rows, upper=False)  # L⁻¹ V_P,:
-    Z = torch.linalg.solve_triangular(L, W[:, columns].T, upper=False)  # L⁻¹ W_Pᵀ, (g, d_out)
-    W.addmm_(Z.T, Y, alpha=-1)
-    V.addmm_(Y.T, Y, alpha=-1)
-    W[:, columns] = 0
-    V[columns] = 0
-    V[:, columns] = 0
-    error: Tensor = Z.square().sum()
+    rows_PI = V_II[columns_P]
+    L_PP = torch.linalg.cholesky(rows_PI[:, columns_P])
+    Y_PI = torch.linalg.solve_triangular(L_PP, rows_PI, upper=False)  # L⁻¹ V_P,:
+    Z_PO = torch.linalg.solve_triangular(L_PP, W_OI[:, columns_P].T, upper=False)  # L⁻¹ W_Pᵀ
+    W_OI.addmm_(Z_PO.T, Y_PI, alpha=-1)
+    V_II.addmm_(Y_PI.T, Y_PI, alpha=-1)
+    W_OI[:, columns_P] = 0
+    V_II[columns_P] = 0
+    V_II[:, columns_P] = 0
+    error: Tensor = Z_PO.square().sum()
     return error
 
 
 def refit(
-    W: Tensor,  # (d_out, d), the original weight
-    H: Tensor,  # (d, d), damped
-    kept: Tensor,  # (k,) int64, the set K
+    W_OI: Tensor,  # the original weight
+    H_II: Tensor,  # damped
+    kept_K: Tensor,  # int64
 ) -> Tensor:
-    """Least squares on the kept columns: W_K ← (W H)_K (H_KK)⁻¹, shape (d_out, k).
+    """Least squares on the kept columns: W_K ← (W H)_K (H_KK)⁻¹, (O, K).
 
     The exact optimum for the chosen set, free of the rounding that many downdates leave in V.
 
     Raises:
         torch.linalg.LinAlgError: H_KK is not positive definite.
     """
-    rows = H[kept]  # (k, d)
-    L = torch.linalg.cholesky(rows[:, kept])
-    return torch.cholesky_solve(rows @ W.T, L).T
+    rows_KI = H_II[kept_K]
+    L_KK = torch.linalg.cholesky(rows_KI[:, kept_K])
+    return torch.cholesky_solve(rows_KI @ W_OI.T, L_KK).T
 
 
-def quadratic(
-    D: Tensor,  # (d_out, d)
-    H: Tensor,  # (d, d)
-) -> Tensor:
+def quadratic(D_OI: Tensor, H_II: Tensor) -> Tensor:
     """tr(D H Dᵀ) = ‖D X‖²_F, a scalar."""
-    return ((D @ H) * D).sum()
+    return ((D_OI @ H_II) * D_OI).sum()

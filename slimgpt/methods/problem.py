@@ -1,4 +1,7 @@
-"""`Problem`, `Solution`: input and output of a pruning method for one linear layer."""
+"""`Problem`, `Solution`: input and output of a pruning method for one linear layer.
+
+Shapes, as in the names of the methods: O outputs (d_out), I inputs (d_in), K columns that stay.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +35,11 @@ class Problem:
     """One linear layer to prune.
 
     Attributes:
-        weight: W, (d_out, d_in), checkpoint dtype.
+        weight: W, (O, I), checkpoint dtype.
         inputs: Gram matrix and mean of the layer's inputs on the calibration tokens.
         units: what leaves.
         kind: `attention` for o_proj, `ffn` for down_proj.
-        dense_variance: variance of the inputs in the dense model (d_in,), for methods that survey.
+        dense_variance: variance of the inputs in the dense model (I,), for methods that survey.
     """
 
     weight: Tensor
@@ -60,10 +63,10 @@ class Solution:
     """What a method decided.
 
     Attributes:
-        kept: columns that stay, ascending, (k,) int64.
-        weight: their new weights (d_out, k), float.
+        kept: columns that stay, ascending, (K,) int64.
+        weight: their new weights (O, K), float.
         damping: the λ with which factorisations succeeded; 0 where there was none.
-        bias: to be added to the layer's bias (d_out,), where the method compensates by it.
+        bias: to be added to the layer's bias (O,), where the method compensates by it.
     """
 
     kept: Tensor

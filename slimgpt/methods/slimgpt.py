@@ -2,6 +2,9 @@
 
 Factorisations run in the device's format, then in float64; if they still fail the damping grows
 tenfold, at most three times, and the damping that was used is part of the answer.
+
+Names end in their shape: O outputs (d_out), I inputs (d_in), R columns that leave, K columns that
+stay, N units.
 """
 
 from __future__ import annotations
@@ -45,35 +48,35 @@ def _attempts(damping: float, device: torch.device) -> Iterator[tuple[float, tor
 
 
 def _solve(problem: Problem, settings: Settings, damping: float, dtype: torch.dtype) -> Solution:
-    H, dead = obs.damp(problem.inputs.gram.to(dtype), damping)
-    original = problem.weight.to(dtype, copy=True)
-    original[:, dead] = 0
-    gone = _eliminate(original.clone(), obs.invert(H), problem, settings)
-    kept = torch.ones(H.shape[0], dtype=torch.bool, device=H.device)
-    kept[gone] = False
-    columns = kept.nonzero().squeeze(1)
-    weight = obs.refit(original.double(), H.double(), columns)  # H may be ill-conditioned
-    if not bool(torch.isfinite(weight).all()):
+    H_II, dead_I = obs.damp(problem.inputs.gram.to(dtype), damping)
+    W_OI = problem.weight.to(dtype, copy=True)
+    W_OI[:, dead_I] = 0
+    removed_R = _eliminate(W_OI.clone(), obs.invert(H_II), problem, settings)
+    keep_I = torch.ones(H_II.shape[0], dtype=torch.bool, device=H_II.device)
+    keep_I[removed_R] = False
+    columns_K = keep_I.nonzero().squeeze(1)
+    W_OK = obs.refit(W_OI.double(), H_II.double(), columns_K)  # H may be ill-conditioned
+    if not bool(torch.isfinite(W_OK).all()):
         raise LinAlgError("the refitted weights are not finite")
-    return Solution(columns, weight, damping)
+    return Solution(columns_K, W_OK, damping)
 
 
-def _eliminate(W: Tensor, V: Tensor, problem: Problem, settings: Settings) -> Tensor:
-    """Columns in the order in which they leave; `W` and `V` are used up."""
+def _eliminate(W_OI: Tensor, V_II: Tensor, problem: Problem, settings: Settings) -> Tensor:
+    """Columns (R,) in the order in which they leave; `W` and `V` are used up."""
     units = problem.units
     if problem.kind == "ffn":
-        order = channels.prune_(W, V, units.quota, rule=settings.group_size)
-        return torch.tensor(order, device=W.device)
+        order = channels.prune_(W_OI, V_II, units.quota, rule=settings.group_size)
+        return torch.tensor(order, device=W_OI.device)
     order = heads.prune_(
-        W, V, units.width, groups=units.groups, quota=units.quota, score=settings.head_score
+        W_OI, V_II, units.width, groups=units.groups, quota=units.quota, score=settings.head_score
     )
-    return columns_of(torch.tensor(order, device=W.device), units.width)
+    return columns_of(torch.tensor(order, device=W_OI.device), units.width)
 
 
 def columns_of(
-    units: Tensor,  # (n,) int64
+    units_N: Tensor,  # int64
     width: int,
 ) -> Tensor:
-    """The columns of some units, (n · width,) int64."""
-    offsets = torch.arange(width, device=units.device)
-    return (units[:, None] * width + offsets).flatten()
+    """The columns of some units, (N · width,) int64."""
+    offsets = torch.arange(width, device=units_N.device)
+    return (units_N[:, None] * width + offsets).flatten()

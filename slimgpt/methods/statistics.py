@@ -1,4 +1,7 @@
-"""`Inputs`: Gram matrix (Hessian), mean and variance of a layer's inputs on calibration tokens."""
+"""`Inputs`: Gram matrix (Hessian), mean and variance of a layer's inputs on calibration tokens.
+
+Names end in their shape: T tokens, I inputs (d_in).
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ class Inputs:
     """Running sums over the inputs of one linear layer.
 
     Attributes:
-        gram: Σ_t x_t x_tᵀ, (d, d): the undamped Hessian H.
-        total: Σ_t x_t, (d,).
+        gram: Σ_t x_t x_tᵀ, (I, I): the undamped Hessian H.
+        total: Σ_t x_t, (I,).
         tokens: how many tokens were added.
     """
 
@@ -29,15 +32,15 @@ class Inputs:
     def empty(cls, width: int, device: torch.device) -> Inputs:
         """No tokens yet, `width` inputs."""
         dtype = precision.sum_dtype(device)
-        zeros = torch.zeros(width, width, dtype=dtype, device=device)
-        return cls(zeros, torch.zeros(width, dtype=dtype, device=device))
+        zeros_II = torch.zeros(width, width, dtype=dtype, device=device)
+        return cls(zeros_II, torch.zeros(width, dtype=dtype, device=device))
 
     def add_(self, X: Tensor) -> None:
-        """Add a batch of inputs (…, d) in the checkpoint's dtype."""
-        X = X.reshape(-1, X.shape[-1])
-        self.gram += precision.gram(X)
-        self.total += X.sum(0, dtype=self.total.dtype)
-        self.tokens += X.shape[0]
+        """Add a batch of inputs (…, I) in the checkpoint's dtype."""
+        X_TI = X.reshape(-1, X.shape[-1])
+        self.gram += precision.gram(X_TI)
+        self.total += X_TI.sum(0, dtype=self.total.dtype)
+        self.tokens += X_TI.shape[0]
 
     def assume_alike(self) -> None:
         """Where no token was seen: inputs alike and independent, so that weights decide."""
@@ -57,11 +60,11 @@ class Inputs:
 
     @property
     def mean(self) -> Tensor:
-        """Mean input, (d,)."""
+        """Mean input, (I,)."""
         return self.total / self.tokens
 
     @property
     def variance(self) -> Tensor:
-        """Variance of every input over tokens, (d,)."""
-        second = self.gram.diagonal().double() / self.tokens
-        return (second - self.mean.double().square()).clamp_min(0)
+        """Variance of every input over tokens, (I,)."""
+        second_I = self.gram.diagonal().double() / self.tokens
+        return (second_I - self.mean.double().square()).clamp_min(0)

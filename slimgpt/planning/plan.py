@@ -46,7 +46,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Allocation:
     """What a schedule or a method would remove of every layer if nothing had to be whole.
 
     Attributes:
@@ -69,11 +69,11 @@ def make(spec: PruneSpec, costs: Costs) -> Plan:
         SpecError: an explicit list of ratios does not fit the model.
     """
     curve = schedule.curve(spec.schedule, len(costs.layers))
-    return fit(lambda x: _wish(curve(x), costs), spec, costs)
+    return fit(lambda x: _allocation(curve(x), costs), spec, costs)
 
 
-def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
-    """The whole-numbered plan nearest to a family of wishes that meets the parameter target.
+def fit(allocate: Callable[[float], Allocation], spec: PruneSpec, costs: Costs) -> Plan:
+    """The whole-numbered plan nearest to a family of allocations that meets the parameter target.
 
     Args:
         wish: what to remove as a function of a number in [0, 1] that removes more as it grows.
@@ -81,10 +81,10 @@ def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
     target = target_of(spec, costs)
     multiples = _multiples(spec, costs)
     if spec.layers_alike:
-        return _alike(target, multiples, spec, costs)
+        return _fit_uniform(target, multiples, spec, costs)
     nearest: Plan | None = None
     for multiple in multiples:
-        plan = _rounded(wish, target, multiple, costs)
+        plan = _rounded(allocate, target, multiple, costs)
         if nearest is None or abs(plan.parameters_after - target) < abs(
             nearest.parameters_after - target
         ):
@@ -95,7 +95,7 @@ def fit(wish: Callable[[float], Wish], spec: PruneSpec, costs: Costs) -> Plan:
     raise _unreachable(spec, nearest)
 
 
-def _alike(target: int, multiples: Sequence[int], spec: PruneSpec, costs: Costs) -> Plan:
+def _fit_uniform(target: int, multiples: Sequence[int], spec: PruneSpec, costs: Costs) -> Plan:
     """All layers of one size; the target is met as nearly as one step of all layers allows."""
     plans, count = [], len(costs.layers)
     for reach in (1, costs.layers[0].units):  # rather finer widths than heads out of proportion
@@ -166,19 +166,21 @@ def _unreachable(spec: PruneSpec, nearest: Plan) -> UnreachableTargetError:
     )
 
 
-def _wish(ratios: Sequence[float], costs: Costs) -> Wish:
+def _allocation(ratios: Sequence[float], costs: Costs) -> Allocation:
     heads = tuple(r * layer.units for r, layer in zip(ratios, costs.layers, strict=True))
     channels = tuple(r * layer.size.channels for r, layer in zip(ratios, costs.layers, strict=True))
-    return Wish(heads, channels)
+    return Allocation(heads, channels)
 
 
-def _rounded(wish: Callable[[float], Wish], target: int, multiple: int, costs: Costs) -> Plan:
+def _rounded(
+    allocate: Callable[[float], Allocation], target: int, multiple: int, costs: Costs
+) -> Plan:
     remove = costs.parameters - target
     if remove == 0:
         return _plan([0] * len(costs.layers), [x.size.channels for x in costs.layers], 1, costs)
-    x = _bisect(lambda x: _continuous(wish(x), multiple, costs) - remove)
-    wanted = wish(x)
-    heads = _whole_heads(wanted.heads, costs)
+    x = _bisect(lambda x: _continuous(allocate(x), multiple, costs) - remove)
+    wanted = allocate(x)
+    heads = _round_heads(wanted.heads, costs)
     left = remove - sum(n * layer.unit for n, layer in zip(heads, costs.layers, strict=True))
 
     def cut(scale: float) -> list[float]:
@@ -191,14 +193,14 @@ def _rounded(wish: Callable[[float], Wish], target: int, multiple: int, costs: C
         return sum(c * layer.channel for c, layer in zip(cut(scale), costs.layers, strict=True))
 
     scale = _bisect(lambda s: removed(s) - left, high=1e3)
-    widths = _whole_widths(cut(scale), left, multiple, costs)
+    widths = _round_widths(cut(scale), left, multiple, costs)
     return _plan(heads, widths, multiple, costs)
 
 
-def _continuous(wish: Wish, multiple: int, costs: Costs) -> float:
-    """Parameters that a wish removes, with every layer keeping what it must."""
+def _continuous(wanted: Allocation, multiple: int, costs: Costs) -> float:
+    """Parameters that an allocation removes, with every layer keeping what it must."""
     total = 0.0
-    for heads, channels, layer in zip(wish.heads, wish.channels, costs.layers, strict=True):
+    for heads, channels, layer in zip(wanted.heads, wanted.channels, costs.layers, strict=True):
         total += min(heads, layer.units - 1) * layer.unit
         total += min(channels, layer.size.channels - layer.least_width(multiple)) * layer.channel
     return total
@@ -215,7 +217,7 @@ def _bisect(excess: Callable[[float], float], low: float = 0.0, high: float = 1.
     return high
 
 
-def _whole_heads(wanted: Sequence[float], costs: Costs) -> list[int]:
+def _round_heads(wanted: Sequence[float], costs: Costs) -> list[int]:
     """Whole units to remove: rounded down, then up where the fraction is largest."""
     capped = [min(w, layer.units - 1) for w, layer in zip(wanted, costs.layers, strict=True)]
     whole = [int(w) for w in capped]
@@ -226,7 +228,7 @@ def _whole_heads(wanted: Sequence[float], costs: Costs) -> list[int]:
     return [min(n, layer.units - 1) for n, layer in zip(whole, costs.layers, strict=True)]
 
 
-def _whole_widths(cut: Sequence[float], left: float, multiple: int, costs: Costs) -> list[int]:
+def _round_widths(cut: Sequence[float], left: float, multiple: int, costs: Costs) -> list[int]:
     """Legal FFN widths near the wanted ones that together remove `left` parameters, or nearly.
 
     All start at the legal width above the wanted one; layers step down in the order of how far

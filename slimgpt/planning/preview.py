@@ -23,7 +23,7 @@ NO_WEIGHTS = (
 )
 
 
-def look_ahead(spec: PruneSpec, roots: Roots) -> Outlook:
+def plan_preview(spec: PruneSpec, roots: Roots) -> Outlook:
     """Plan a job; reads headers only and imports no torch.
 
     A local folder that holds `config.json` and no weights is planned by what its config says.

@@ -43,13 +43,13 @@ class Loader:
 
     Attributes:
         name: with its version.
-        words: of the process that holds a model, after that of its parent: module, arguments.
-        needs: bytes that such a process takes on the device.
+        arguments: of the process that holds a model, after its parent's id: module first.
+        memory_bytes: that such a process takes on the device.
     """
 
     name: str
-    words: Callable[[Model, torch.device, InferenceSpec], Sequence[str]]
-    needs: Callable[[Model, InferenceSpec], int]
+    arguments: Callable[[Model, torch.device, InferenceSpec], Sequence[str]]
+    memory_bytes: Callable[[Model, InferenceSpec], int]
 
 
 def installed() -> list[Loader]:
@@ -69,9 +69,9 @@ def vllm() -> str | None:
     return f"vllm {version(names[0])}" if names else "vllm"
 
 
-def command(words: Sequence[str], parent: int) -> list[str]:
+def command_line(arguments: Sequence[str], parent: int) -> list[str]:
     """The command line of a process that holds a model."""
-    module, *arguments = words
+    module, *arguments = arguments
     return [sys.executable, "-m", module, str(parent), *arguments]
 
 
@@ -92,8 +92,8 @@ def _transformers_bytes(model: Model, spec: InferenceSpec) -> int:
     return round(model.weights_bytes * ROOM)
 
 
-def room(model: Model, spec: InferenceSpec) -> MemoryBudget:
-    """What vLLM needs for a model and the largest ask of it."""
+def memory_budget(model: Model, spec: InferenceSpec) -> MemoryBudget:
+    """What vLLM needs for a model and the largest request."""
     return MemoryBudget(
         batch=max(spec.batch_sizes),
         tokens=spec.prompt_tokens + spec.new_tokens,
@@ -103,8 +103,8 @@ def room(model: Model, spec: InferenceSpec) -> MemoryBudget:
 
 
 def _vllm_words(model: Model, device: torch.device, spec: InferenceSpec) -> Sequence[str]:
-    dtype, said = model.architecture.dtype, room(model, spec).model_dump_json()
-    return ("slimgpt.proof.processes.vllm_timing", str(model.folder), dtype, str(device), said)
+    dtype, budget = model.architecture.dtype, memory_budget(model, spec).model_dump_json()
+    return ("slimgpt.proof.processes.vllm_timing", str(model.folder), dtype, str(device), budget)
 
 
 def _vllm_bytes(model: Model, spec: InferenceSpec) -> int:

@@ -24,11 +24,11 @@ from slimgpt.proof.loaders import Loader, Model
 from slimgpt.proof.processes.transformers_timing import GenerationRequest, GenerationTiming
 from slimgpt.spec.prune import InferenceSpec
 
-__all__ = ["Model", "Stopwatch", "StopwatchStopped", "measure", "summarise"]
+__all__ = ["Model", "Stopwatch", "StopwatchEnded", "measure", "summarise"]
 STDERR_BYTES = 2000
 
 
-class StopwatchStopped(Exception):  # noqa: N818 - says what is the case
+class StopwatchEnded(Exception):  # noqa: N818 - says what is the case
     """The process that holds a model has ended; the message is the last that it said."""
 
 
@@ -36,17 +36,17 @@ class Stopwatch:
     """A model in a process of its own; a context manager.
 
     Args:
-        words: of its process, as a `Loader` gives them.
+        arguments: of its process, as a `Loader` gives them.
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            loaders.command(words, os.getpid()),
+            loaders.command_line(arguments, os.getpid()),
             env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._stderr,
             text=True,
         )
 
@@ -60,32 +60,32 @@ class Stopwatch:
         trace: TracebackType | None,
     ) -> None:
         self._process.kill()
-        with self._process, self._said:
+        with self._process, self._stderr:
             pass
 
-    def ask(self, ask: GenerationRequest) -> GenerationTiming:
+    def generate(self, request: GenerationRequest) -> GenerationTiming:
         """Have it generate once.
 
         Raises:
-            StopwatchStopped: it has ended, for want of memory for example.
+            StopwatchEnded: it has ended, for want of memory for example.
         """
-        asks, tells = self._process.stdin, self._process.stdout
-        assert asks is not None
-        assert tells is not None
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
         try:
-            asks.write(ask.model_dump_json() + "\n")
-            asks.flush()
-            line = tells.readline()
+            stdin.write(request.model_dump_json() + "\n")
+            stdin.flush()
+            line = stdout.readline()
         except BrokenPipeError:
             line = ""
         if not line:
-            raise StopwatchStopped(self._last_words())
+            raise StopwatchEnded(self._stderr_tail())
         return GenerationTiming.model_validate_json(line)
 
-    def _last_words(self) -> str:
+    def _stderr_tail(self) -> str:
         status = self._process.wait()
-        self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - STDERR_BYTES))
-        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - STDERR_BYTES))
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return f"exit status {status}" + (f": {lines[-1]}" if lines else "")
 
 
@@ -103,11 +103,11 @@ def measure(
         together = _fit_together(loader, models, spec, device)
         for group in [list(models)] if together else [[name] for name in models]:
             mine = {name: models[name] for name in group}
-            for event in _in_turn(loader, spec, mine, device):
+            for event in _interleaved(loader, spec, mine, device):
                 if isinstance(event, Progress):
                     before = rounds * place + rounds * list(models).index(group[0]) // len(models)
-                    told = {"done": before + event.done, "total": rounds * len(found)}
-                    yield event.model_copy(update=told)
+                    progress = {"done": before + event.done, "total": rounds * len(found)}
+                    yield event.model_copy(update=progress)
                 elif isinstance(event, Latency):
                     results.append(event.model_copy(update={"interleaved": together}))
                     yield results[-1]
@@ -116,7 +116,7 @@ def measure(
     return results
 
 
-def _in_turn(
+def _interleaved(
     loader: Loader, spec: InferenceSpec, models: Mapping[ModelName, Model], device: torch.device
 ) -> Iterator[Event]:
     """Time models that are in memory at once."""
@@ -124,22 +124,22 @@ def _in_turn(
     done = 0
     with ExitStack() as stack:
         watches = {
-            name: stack.enter_context(Stopwatch(loader.words(model, device, spec)))
+            name: stack.enter_context(Stopwatch(loader.arguments(model, device, spec)))
             for name, model in models.items()
         }
         for batch in spec.batch_sizes:
-            told: dict[ModelName, list[GenerationTiming]] = {name: [] for name in models}
+            timings: dict[ModelName, list[GenerationTiming]] = {name: [] for name in models}
             try:
                 for name in _turns(list(models), spec):
                     what = f"timing by {loader.name}, batch {batch}, {name}"
                     yield Progress(stage="evaluate", done=done, total=rounds, what=what)
-                    told[name].append(watches[name].ask(_ask(spec, batch)))
+                    timings[name].append(watches[name].generate(_request(spec, batch)))
                     done += 1
-            except StopwatchStopped as stopped:
-                yield Warned(message=f"{what}: not measured, {stopped}")
+            except StopwatchEnded as ended:
+                yield Warned(message=f"{what}: not measured, {ended}")
                 return
             for name, model in models.items():
-                yield summarise(name, model, spec, batch, told[name][spec.warmup :], loader.name)
+                yield summarise(name, model, spec, batch, timings[name][spec.warmup :], loader.name)
 
 
 def summarise(
@@ -147,14 +147,14 @@ def summarise(
     model: Model,
     spec: InferenceSpec,
     batch: int,
-    told: Sequence[GenerationTiming],
+    timings: Sequence[GenerationTiming],
     loader: str,
 ) -> Latency:
     """Medians, and as the spread the range that nine of ten rounds lay in."""
     steps = spec.new_tokens - 1
-    prefill = np.array([one.prefill for one in told]) * 1e3
-    decode = np.array([one.decode for one in told]) * 1e3 / steps
-    whole = np.array([one.prefill + one.decode for one in told])
+    prefill = np.array([one.prefill for one in timings]) * 1e3
+    decode = np.array([one.decode for one in timings]) * 1e3 / steps
+    whole = np.array([one.prefill + one.decode for one in timings])
     return Latency(
         model=name,
         loader=loader,
@@ -166,9 +166,9 @@ def summarise(
         decode_ms_per_token=float(np.median(decode)),
         decode_spread_ms=_spread(decode),
         tokens_per_second=float(batch * spec.new_tokens / np.median(whole)),
-        peak_memory_bytes=max(one.peak_memory_bytes for one in told),
+        peak_memory_bytes=max(one.peak_memory_bytes for one in timings),
         weights_bytes=model.weights_bytes,
-        repeats=len(told),
+        repeats=len(timings),
         interleaved=True,
     )
 
@@ -183,7 +183,7 @@ def _turns(group: Sequence[ModelName], spec: InferenceSpec) -> Iterator[ModelNam
         yield from group
 
 
-def _ask(spec: InferenceSpec, batch: int) -> GenerationRequest:
+def _request(spec: InferenceSpec, batch: int) -> GenerationRequest:
     return GenerationRequest(
         batch=batch, prompt_tokens=spec.prompt_tokens, new_tokens=spec.new_tokens
     )
@@ -199,4 +199,4 @@ def _fit_together(
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    return sum(loader.needs(model, spec) for model in models.values()) < free
+    return sum(loader.memory_bytes(model, spec) for model in models.values()) < free

@@ -81,8 +81,8 @@ def _reason(stderr: str) -> str:
     """The last error that vLLM told of, bounded; else the last line of all."""
     lines = stderr.strip().splitlines()
     errors = [number for number, line in enumerate(lines) if ERROR.search(line)]
-    told = " ".join(" ".join(lines[errors[-1] if errors else -1 :]).split())
-    return f": {told[:LONGEST]}" if told else ""
+    message = " ".join(" ".join(lines[errors[-1] if errors else -1 :]).split())
+    return f": {message[:LONGEST]}" if message else ""
 
 
 def _ask(
@@ -91,25 +91,25 @@ def _ask(
     """Log-probabilities (batch, seq - 1), or the last that the process said."""
     model = Model(checkpoint.folder, checkpoint.architecture)
     batch, length = tokens.shape
-    room = loaders.room(
+    budget = loaders.memory_budget(
         model, InferenceSpec(batch_sizes=(batch,), prompt_tokens=length, new_tokens=AHEAD)
     )
     with tempfile.TemporaryDirectory(prefix="slimgpt-vllm-") as name:
         scratch = Path(name)
         probe, out = scratch / "probe.safetensors", scratch / "out.safetensors"
         save_file({"tokens": tokens.cpu().contiguous()}, probe)
-        words = [
+        arguments = [
             *(
                 "slimgpt.proof.processes.vllm_logprobs",
                 str(checkpoint.folder),
                 str(probe),
                 str(out),
             ),
-            *(checkpoint.architecture.dtype, str(device), room.model_dump_json()),
+            *(checkpoint.architecture.dtype, str(device), budget.model_dump_json()),
             *(["trusted"] if form == "exact" else []),
         ]
         finished = subprocess.run(
-            loaders.command(words, os.getpid()),
+            loaders.command_line(arguments, os.getpid()),
             env={**environment(scratch), "OMP_NUM_THREADS": str(torch.get_num_threads())},
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -55,7 +55,7 @@ def render(document: Document, folder: Path) -> str:
 
 def metadata(document: Document) -> ModelCardData:
     """The front matter. Its `model-index` holds the scores of the model that is published."""
-    base, licence = document.model.model, licences.front(document.model.licence)
+    base, licence = document.model.model, licences.front_matter(document.model.licence)
     return ModelCardData(
         base_model=base.partition("@")[0] if HUB_ID.fullmatch(base) else None,
         library_name="transformers",

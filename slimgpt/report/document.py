@@ -70,7 +70,7 @@ class Speed(Read):
     weights_bytes: int | None = None
 
 
-class Drifted(Read):
+class LayerDrift(Read):
     """How far a model's activations are from the dense one's after a layer: relative, squared."""
 
     model: str = "pruned"
@@ -79,7 +79,7 @@ class Drifted(Read):
     ffn: float
 
 
-class Learning(Read):
+class Recovery(Read):
     """What a recovery learned from, and how."""
 
     source: str
@@ -107,11 +107,11 @@ class Document(Read):
     spec: dict[str, Any]
     calibration: CalibrationReport | None = None
     layers: list[LayerFinished] = []
-    recovery: Learning | None = None
+    recovery: Recovery | None = None
     perplexity: list[Perplexity] = []
     tasks: list[Score] = []
     inference: list[Speed] = []
-    drift: list[Drifted] = []
+    drift: list[LayerDrift] = []
     verified: list[Verified] = []
     seconds: dict[str, float] = {}
     device: str = ""

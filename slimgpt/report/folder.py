@@ -17,9 +17,9 @@ def write(folder: Path) -> None:
         ReportError: there is no report in it.
         StorageError: the disk is full or cannot be written.
     """
-    told = document.read(folder / document.REPORT)
-    disk.write_text(folder / PAGE, page.render(told))
-    disk.write_text(folder / card.CARD, card.render(told, folder))
+    report = document.read(folder / document.REPORT)
+    disk.write_text(folder / PAGE, page.render(report))
+    disk.write_text(folder / card.CARD, card.render(report, folder))
 
 
 def write_sweep(folder: Path) -> None:
@@ -29,5 +29,6 @@ def write_sweep(folder: Path) -> None:
         ReportError: there is no report of a sweep in it.
         StorageError: the disk is full or cannot be written.
     """
-    told = sweep.read(folder / document.REPORT)
-    disk.write_text(folder / PAGE, comparison.page(comparison.rows(told.entries()), told.verdict))
+    report = sweep.read(folder / document.REPORT)
+    rows = comparison.rows(report.entries())
+    disk.write_text(folder / PAGE, comparison.page(rows, report.verdict))

@@ -22,7 +22,7 @@ KNOWN = {
 """https://huggingface.co/docs/hub/repositories-licenses"""
 
 
-def front(licence: str | None) -> dict[str, str]:
+def front_matter(licence: str | None) -> dict[str, str]:
     """The fields of a card's front matter that name a licence; none where it is not known.
 
     Args:

@@ -36,20 +36,20 @@ def of(
     Args:
         curves: of the recovery; None where there was none.
     """
-    told = _size(plan)
+    summary = _size(plan)
     if perplexity:
-        told += f" {_perplexity(perplexity[0])}"
+        summary += f" {_perplexity(perplexity[0])}"
     if curves is None or spec.recovery is None:
-        return Verdict(told)
+        return Verdict(summary)
     before, after, what = _held_out(perplexity, curves)
     if after <= before:
-        return Verdict(told, recovered=True)
+        return Verdict(summary, recovered=True)
     keep = spec.recovery.publish == "recovered"
     published = "the recovered model is published all the same" if keep else (
         "the unrecovered model is published"
     )  # fmt: skip
     line = f"Recovery made it worse: {what} rose from {before:.4g} to {after:.4g}; {published}."
-    return Verdict(f"{line} {told}", recovered=keep, worse=True)
+    return Verdict(f"{line} {summary}", recovered=keep, worse=True)
 
 
 def _size(plan: Plan) -> str:

@@ -26,12 +26,12 @@ def measure(state: ModelState, workdir: Path, first: ModelState) -> Generator[Ev
         first: of the sweep's models, whose measures of the dense one are taken over; `state`
             itself where it is the first.
     """
-    models, taken = state.models, state.inputs
+    models, inputs = state.models, state.inputs
     state.perplexity = yield from perplexity.evaluate(
-        taken.evaluation_sets, models, first.perplexity
+        inputs.evaluation_sets, models, first.perplexity
     )
     for name in [name for name in models if name != "dense"]:
-        for one in drift.measure(models["dense"], models[name], taken.calibration.input_ids):
+        for one in drift.measure(models["dense"], models[name], inputs.calibration.input_ids):
             state.drift.append({"model": name, **asdict(one)})
     yield from _measure_whole(state, workdir, first)
     curves = None if state.recovery is None else state.recovery.curves
@@ -50,7 +50,7 @@ def _measure_whole(
     with _whole_models(state, workdir / WHOLE) as folders:
         if harness_tasks:
             candidates = _candidates(state, folders, first)
-            asking = tasks.examine(harness_tasks, candidates, workdir, state.device)
+            asking = tasks.evaluate(harness_tasks, candidates, workdir, state.device)
             state.tasks = yield from asking
         if wanted is not None:
             state.inference = yield from timing.measure(wanted, folders, state.device)
@@ -65,9 +65,9 @@ def _candidates(
     """
     trained = "" if state.recovery is None else state.recovery.folder.name
     marks: dict[ModelName, str] = {
-        "dense": f"{first.mark} dense",
-        "pruned": f"{state.mark} pruned",
-        "recovered": f"{state.mark} recovered {trained}",
+        "dense": f"{first.fingerprint} dense",
+        "pruned": f"{state.fingerprint} pruned",
+        "recovered": f"{state.fingerprint} recovered {trained}",
     }
     return [
         tasks.Candidate(name, model.folder, model.architecture, marks[name])

@@ -15,11 +15,11 @@ def evaluate(
     models: Mapping[ModelName, Stack],
     known: Sequence[Perplexity] = (),
 ) -> Generator[Event, None, list[Perplexity]]:
-    """Perplexity of the models on every exam.
+    """Perplexity of the models on every evaluation set.
 
     Args:
         models: `dense` and `pruned`, and `recovered` where there is one.
-        known: results of the same exams, from which the dense model's are taken.
+        known: results on the same sets, from which the dense model's are taken.
 
     Raises:
         NumericalError: a likelihood is not finite.

@@ -19,17 +19,17 @@ from slimgpt.stages.resolve import JobInputs
 
 
 @dataclass(frozen=True)
-class Decided:
-    """The plan, and what the survey of the dense model gave for methods that need one."""
+class PruningPlan:
+    """The plan, its parameters by layer, and the variances of a dense pass where there was one."""
 
     plan: Plan
     variances: tuple[DenseVariances, ...] | None
     layer_parameters: tuple[tuple[int, int], ...]
 
 
-def decide(
+def make_plan(
     spec: PruneSpec, inputs: JobInputs, device: torch.device
-) -> Generator[Event, None, Decided]:
+) -> Generator[Event, None, PruningPlan]:
     """Make the plan; survey the dense model first where the method chooses by scores.
 
     Raises:
@@ -47,5 +47,5 @@ def decide(
             yield Progress(stage="plan", done=done, total=total, what="survey of the dense model")
         variances = tuple(layer.variances for layer in dense_layers)
         if spec.schedule.shape == "global":
-            made = plan.fit(dense_pass.wishes(dense_layers, costs), spec, costs)
-    return Decided(made, variances, forecast.layer_parameters(inputs.checkpoint, made, spec))
+            made = plan.fit(dense_pass.global_allocation(dense_layers, costs), spec, costs)
+    return PruningPlan(made, variances, forecast.layer_parameters(inputs.checkpoint, made, spec))

@@ -16,7 +16,7 @@ from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
 from slimgpt.planning.plan import Plan
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.stages.plan import Decided
+from slimgpt.stages.plan import PruningPlan
 from slimgpt.stages.resolve import JobInputs
 
 
@@ -24,7 +24,7 @@ from slimgpt.stages.resolve import JobInputs
 def prune(
     spec: PruneSpec,
     inputs: JobInputs,
-    decided: Decided,
+    pruning_plan: PruningPlan,
     partial: PartialCheckpoint,
     device: torch.device,
 ) -> Generator[Event, None, list[dict[str, Any]]]:
@@ -38,10 +38,10 @@ def prune(
     """
     records: list[dict[str, Any]] = list(partial.finished())
     dense = Stack(inputs.checkpoint, device)
-    done = pruned_stack(inputs.checkpoint, decided.plan, partial, device)
+    done = pruned_stack(inputs.checkpoint, pruning_plan.plan, partial, device)
     batches = dense.embed(inputs.calibration.input_ids)
     method = methods.of(spec)
-    for index, target in enumerate(decided.plan.after):
+    for index, target in enumerate(pruning_plan.plan.after):
         if index < len(records):
             done.advance(index, done.layer(index), batches)
             event = LayerFinished.model_validate({**records[index], "resumed": True})
@@ -49,9 +49,9 @@ def prune(
             yield from _remarks(event, records[index], spec.damping)
             continue
         began = time.monotonic()
-        variances = decided.variances[index] if decided.variances else None
+        variances = pruning_plan.variances[index] if pruning_plan.variances else None
         layer = prune_layer(dense, index, target, batches, method, variances)
-        event = _event(index, decided, layer, time.monotonic() - began)
+        event = _event(index, pruning_plan, layer, time.monotonic() - began)
         record = event.model_dump(exclude={"point", "points"}) | _kept(layer)
         partial.write_layer(index, layer.tensors, record)
         records.append(record)
@@ -72,12 +72,14 @@ def pruned_stack(
     )
 
 
-def _event(index: int, decided: Decided, layer: PrunedLayer, seconds: float) -> LayerFinished:
-    before, after = decided.plan.before[index], decided.plan.after[index]
-    parameters_before, parameters = decided.layer_parameters[index]
+def _event(
+    index: int, pruning_plan: PruningPlan, layer: PrunedLayer, seconds: float
+) -> LayerFinished:
+    before, after = pruning_plan.plan.before[index], pruning_plan.plan.after[index]
+    parameters_before, parameters = pruning_plan.layer_parameters[index]
     return LayerFinished(
         layer=index,
-        layers_total=len(decided.plan.after),
+        layers_total=len(pruning_plan.plan.after),
         heads_before=before.heads,
         heads=after.heads,
         kv_heads_before=before.kv_heads,

@@ -44,7 +44,7 @@ class Recovery:
         folder: where `unrecovered` and `adapters` lie.
         curves: the losses, from the first step to the last.
         trainable: parameters of the adapters.
-        material: what was learned.
+        training_data: what was learned.
     """
 
     partial: PartialCheckpoint
@@ -74,24 +74,24 @@ def recover(
     """
     assert spec.recovery is not None
     assert inputs.training_data is not None
-    mark = _mark(partial.fingerprint, spec.recovery, inputs.training_data)
-    folder = workdir / (PREFIX + mark[:16])
+    fingerprint = _mark(partial.fingerprint, spec.recovery, inputs.training_data)
+    folder = workdir / (PREFIX + fingerprint[:16])
     folder.mkdir(parents=True, exist_ok=True)
     architecture = inputs.checkpoint.architecture
-    recovered = PartialCheckpoint(folder / "layers", mark, architecture)
+    recovered = PartialCheckpoint(folder / "layers", fingerprint, architecture)
     curves = folder / "curves.json"
     if not curves.exists():
         yield Progress(stage="recover", done=0, total=1, what="loading the pruned model")
         whole.place(partial, inputs.checkpoint, plan.after, folder / peft_model.BASE)
-        model, told = yield from _trained(spec.recovery, inputs, folder, device)
+        model, content = yield from _trained(spec.recovery, inputs, folder, device)
         records = partial.finished()
         family, count = architecture.family, architecture.layers
         for index, tensors in enumerate(peft_model.merged_layers(model, family, count)):
             recovered.write_layer(index, tensors, records[index])
-        disk.write_text(curves, json.dumps(told, allow_nan=False))
-    told = json.loads(curves.read_bytes())
-    points = [Loss.model_validate(point) for point in told["points"]]
-    return Recovery(recovered, folder, points, told["trainable"], inputs.training_data)
+        disk.write_text(curves, json.dumps(content, allow_nan=False))
+    content = json.loads(curves.read_bytes())
+    points = [Loss.model_validate(point) for point in content["points"]]
+    return Recovery(recovered, folder, points, content["trainable"], inputs.training_data)
 
 
 def discard(workdir: Path) -> None:
@@ -101,12 +101,12 @@ def discard(workdir: Path) -> None:
 
 
 def _mark(job: str, recovery: RecoverySpec, training_data: TrainingData) -> str:
-    told = {
+    content = {
         "job": job,
         "recovery": recovery.model_dump(mode="json", exclude={"publish"}),
         "material": training_data.sha256,
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _trained(

@@ -68,7 +68,7 @@ class JobInputs:
     """The tasks that the models are asked."""
 
 
-def take_in(spec: PruneSpec, roots: Roots) -> Generator[Event, None, JobInputs]:
+def resolve(spec: PruneSpec, roots: Roots) -> Generator[Event, None, JobInputs]:
     """Resolve the model, draw the calibration tokens, cut the evaluation windows.
 
     Raises:
@@ -92,9 +92,9 @@ def take_in(spec: PruneSpec, roots: Roots) -> Generator[Event, None, JobInputs]:
     yield Progress(stage="resolve", done=1, total=steps, what="calibration text")
     if (timed := spec.evaluation.inference) is not None:
         tokenizer.check_length(timed.prompt_tokens + timed.new_tokens)
-    drawn = draw(spec, tokenizer, roots)
+    drawn = draw_calibration(spec, tokenizer, roots)
     yield Progress(stage="resolve", done=2, total=steps, what="evaluation text")
-    evaluation_sets = yield from examine(spec, tokenizer, drawn, roots)
+    evaluation_sets = yield from build_evaluation_sets(spec, tokenizer, drawn, roots)
     yield from overlaps(drawn, evaluation_sets)
     training_data = None
     if spec.recovery is not None:
@@ -138,7 +138,7 @@ def _teacher(spec: PruneSpec, student: Checkpoint, roots: Roots) -> Checkpoint |
     return teacher
 
 
-def draw(spec: PruneSpec, tokenizer: Tokenizer, roots: Roots) -> Calibration:
+def draw_calibration(spec: PruneSpec, tokenizer: Tokenizer, roots: Roots) -> Calibration:
     """The job's calibration tokens, and held-out windows if the evaluation asks for them."""
     wanted = spec.calibration
     held_out = 0
@@ -161,7 +161,7 @@ def draw(spec: PruneSpec, tokenizer: Tokenizer, roots: Roots) -> Calibration:
     )
 
 
-def examine(
+def build_evaluation_sets(
     spec: PruneSpec, tokenizer: Tokenizer, drawn: Calibration, roots: Roots
 ) -> Generator[Event, None, list[EvaluationSet]]:
     """The evaluation windows of every text at every length."""
@@ -189,7 +189,7 @@ def examine(
 
 
 def overlaps(drawn: Calibration, evaluation_sets: Sequence[EvaluationSet]) -> Iterator[Warned]:
-    """Warn of every exam that asks for text which calibration has seen."""
+    """Warn of every evaluation set that shares text with calibration."""
     if not evaluation_sets:
         return
     seen = Seen(drawn.input_ids.numpy())

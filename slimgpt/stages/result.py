@@ -29,7 +29,7 @@ def planned(points: Sequence[ModelState]) -> Planned:
         ratio_achieved=smallest.ratio_achieved,
         layers=sum(len(point.plan.after) for point in points),
         channel_multiple=smallest.channel_multiple,
-        points=[_planned(point, point.spec.ratio) for point in points if len(points) > 1],
+        points=[_planned_point(point, point.spec.ratio) for point in points if len(points) > 1],
     )
 
 
@@ -53,15 +53,17 @@ def result(points: Sequence[ModelState], checkpoint: str) -> Result:
             for number, point in enumerate(points)
             for record in point.records
         ],
-        perplexity=_said([point.perplexity for point in points]),
-        tasks=_said([point.tasks for point in points]),
-        verified=_said([point.verified for point in points]),
-        points=[_made(point, point.spec.ratio) for point in sweep],
+        perplexity=_event_fields([point.perplexity for point in points]),
+        tasks=_event_fields([point.tasks for point in points]),
+        verified=_event_fields([point.verified for point in points]),
+        points=[_result_point(point, point.spec.ratio) for point in sweep],
         checkpoint=checkpoint,
     )
 
 
-def gather(spec: PruneSpec, points: Sequence[ModelState], folder: Path, destination: Path) -> None:
+def publish_sweep(
+    spec: PruneSpec, points: Sequence[ModelState], folder: Path, destination: Path
+) -> None:
     """Put the sweep's own report and page beside its models, and give the whole its name.
 
     Args:
@@ -71,7 +73,7 @@ def gather(spec: PruneSpec, points: Sequence[ModelState], folder: Path, destinat
     Raises:
         StorageError: the disk is full.
     """
-    told = SweepReport(
+    report = SweepReport(
         verdict=_verdict(points),
         engine_version=slimgpt.__version__,
         spec=spec,
@@ -80,7 +82,7 @@ def gather(spec: PruneSpec, points: Sequence[ModelState], folder: Path, destinat
             for ratio, name in ((ratio, point_folder(ratio)) for ratio in spec.ratios or ())
         ],
     )
-    disk.write_text(folder / REPORT, told.model_dump_json(indent=2) + "\n")
+    disk.write_text(folder / REPORT, report.model_dump_json(indent=2) + "\n")
     pages.write_sweep(folder)
     with disk.storage_errors(destination, 0):
         folder.rename(destination)
@@ -91,7 +93,7 @@ def _smallest(points: Sequence[ModelState]) -> ModelState:
     return min(points, key=lambda point: point.plan.parameters_after)
 
 
-def _planned(point: ModelState, ratio: float | None) -> PlannedPoint:
+def _planned_point(point: ModelState, ratio: float | None) -> PlannedPoint:
     assert ratio is not None
     plan, checkpoint = point.plan, point.inputs.checkpoint
     return PlannedPoint(
@@ -103,7 +105,7 @@ def _planned(point: ModelState, ratio: float | None) -> PlannedPoint:
     )
 
 
-def _made(point: ModelState, ratio: float | None) -> ResultPoint:
+def _result_point(point: ModelState, ratio: float | None) -> ResultPoint:
     assert ratio is not None
     return ResultPoint(
         ratio=ratio,
@@ -114,7 +116,7 @@ def _made(point: ModelState, ratio: float | None) -> ResultPoint:
     )
 
 
-def _said(events: Sequence[Sequence[PointEvent]]) -> list[dict[str, Any]]:
+def _event_fields(events: Sequence[Sequence[PointEvent]]) -> list[dict[str, Any]]:
     """Events of every model, each with its model's number."""
     return [
         one.model_dump() | {"point": number} for number, some in enumerate(events) for one in some
@@ -145,5 +147,5 @@ def _verdict(points: Sequence[ModelState]) -> str:
         for one in point.perplexity[:1]
     ]
     where = f"{first.text} at {first.sequence_length} tokens"
-    told = ", ".join(f"{value:.4g}" for value in values)
-    return f"{line} Perplexity on {where}: dense {first.dense:.4g}, then {told}."
+    pruned = ", ".join(f"{value:.4g}" for value in values)
+    return f"{line} Perplexity on {where}: dense {first.dense:.4g}, then {pruned}."

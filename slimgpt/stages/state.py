@@ -14,7 +14,7 @@ from slimgpt.layers.stack import Stack
 from slimgpt.planning.plan import Plan
 from slimgpt.report.verdict import Verdict
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.stages.plan import Decided
+from slimgpt.stages.plan import PruningPlan
 from slimgpt.stages.prune import pruned_stack
 from slimgpt.stages.recover import Recovery
 from slimgpt.stages.resolve import JobInputs
@@ -26,15 +26,15 @@ class ModelState:
 
     Attributes:
         spec: with one target; of a sweep one of its points.
-        mark: the job's fingerprint.
+        fingerprint: of the job.
         partial: the pruned layers.
     """
 
     spec: PruneSpec
     device: torch.device
     inputs: JobInputs = field(init=False)
-    decided: Decided = field(init=False)
-    mark: str = field(init=False)
+    pruning_plan: PruningPlan = field(init=False)
+    fingerprint: str = field(init=False)
     partial: PartialCheckpoint = field(init=False)
     records: list[dict[str, Any]] = field(default_factory=list)
     recovery: Recovery | None = None
@@ -52,7 +52,7 @@ class ModelState:
     @property
     def plan(self) -> Plan:
         """What will be left of the model."""
-        return self.decided.plan
+        return self.pruning_plan.plan
 
     @property
     def models(self) -> dict[ModelName, Stack]:

@@ -34,22 +34,22 @@ class Candidate:
     Attributes:
         name: dense, pruned or recovered.
         folder: of the engine's own making (`checkpoints.whole`).
-        mark: tells it from every other model.
+        fingerprint: tells it from every other model.
     """
 
     name: ModelName
     folder: Path
     architecture: Architecture
-    mark: str
+    fingerprint: str
 
 
-def examine(
+def evaluate(
     harness_tasks: Sequence[HarnessTask],
     candidates: Sequence[Candidate],
     workdir: Path,
     device: torch.device,
 ) -> Generator[Event, None, list[TaskScore]]:
-    """Scores of all models on every quiz; all are asked the same questions in the same words.
+    """Scores of all models on every task; all are asked the same questions in the same words.
 
     Args:
         candidates: dense and pruned, and recovered where there is one.
@@ -78,25 +78,25 @@ def ask(
     device: torch.device,
     steps: tuple[int, int],
 ) -> Generator[Event, None, list[Score]]:
-    """Scores of one model on every quiz.
+    """Scores of one model on every task.
 
     Args:
         kept: folder of the answers so far; the model is loaded only where one is missing.
         steps: how many tasks were done before, and how many there are.
 
     Raises:
-        MemoryExhaustedError, StorageError: as `examine`.
+        MemoryExhaustedError, StorageError: as `evaluate`.
     """
     done, total = steps
     found: list[Score] = []
     with ExitStack() as room:
         harness_run: HarnessRun | None = None
         for harness_task in harness_tasks:
-            told = {}
+            task_answers = {}
             for leaf in harness_task.leaves:
                 what = f"{leaf.name}, {candidate.name}"
                 yield Progress(stage="evaluate", done=done, total=total, what=what)
-                file = kept / f"{_mark(candidate, leaf)}.json"
+                file = kept / f"{_digest(candidate, leaf)}.json"
                 answers = _read(file)
                 if answers is None:
                     if harness_run is None:
@@ -105,12 +105,14 @@ def ask(
                     answers = harness_run.answer(leaf)
                     kept.mkdir(parents=True, exist_ok=True)
                     disk.write_text(file, json.dumps(asdict(answers)))
-                told[leaf.name] = answers
+                task_answers[leaf.name] = answers
                 done += 1
-            cut = [name for name, answers in told.items() if answers.cut]
+            cut = [name for name, answers in task_answers.items() if answers.cut]
             if cut and candidate.name == "dense":  # the others are asked the same
                 yield _too_long(harness_task, cut)
-            found += scores.rows(harness_task, {name: one.metrics for name, one in told.items()})
+            found += scores.rows(
+                harness_task, {name: one.metrics for name, one in task_answers.items()}
+            )
     yield Progress(stage="evaluate", done=done, total=total)
     return found
 
@@ -150,8 +152,8 @@ def _too_long(harness_task: HarnessTask, cut: Sequence[str]) -> Warned:
     )
 
 
-def _mark(candidate: Candidate, leaf: Leaf) -> str:
-    return hashlib.sha256(f"{candidate.mark} {leaf.sha256}".encode()).hexdigest()
+def _digest(candidate: Candidate, leaf: Leaf) -> str:
+    return hashlib.sha256(f"{candidate.fingerprint} {leaf.sha256}".encode()).hexdigest()
 
 
 def _read(file: Path) -> Answers | None:

@@ -53,12 +53,12 @@ def publish(
         published.write(state.inputs.checkpoint, state.plan.after, folder)
         state.verified.append(verify(folder, probe, expected, state.device))
         asked = Probe(probe, expected, state.device)
-        for told in formats.write(state.spec, folder, asked, name):
-            if isinstance(told, Verified):
-                state.verified.append(told)
+        for result in formats.write(state.spec, folder, asked, name):
+            if isinstance(result, Verified):
+                state.verified.append(result)
             else:
-                state.warnings.append(told.message)
-                unproved.append(told)
+                state.warnings.append(result.message)
+                unproved.append(result)
         if state.recovery is not None:
             _add_recovery(state.recovery, state.verdict, folder)
         provenance.write(folder, _provenance(state))
@@ -88,15 +88,15 @@ def _link(source: str, target: str) -> None:
 
 
 def _provenance(state: ModelState) -> dict[str, Any]:
-    taken = state.inputs
+    inputs = state.inputs
     origin = Origin(
-        model=taken.model.model,
-        revision=taken.model.revision,
-        licence=taken.model.licence,
-        calibration_sha256=taken.calibration.sha256,
+        model=inputs.model.model,
+        revision=inputs.model.revision,
+        licence=inputs.model.licence,
+        calibration_sha256=inputs.calibration.sha256,
         started=state.started,
     )
-    return provenance.build(taken.checkpoint, origin, state.spec, state.records)
+    return provenance.build(inputs.checkpoint, origin, state.spec, state.records)
 
 
 def _report(state: ModelState, folder: Path) -> Report:
@@ -126,10 +126,10 @@ def _report(state: ModelState, folder: Path) -> Report:
         ),
         layers=state.records,
         recovery=_recovery(state),
-        perplexity=_said(state.perplexity, "point"),
-        tasks=_said(state.tasks),
-        inference=_said(state.inference),
-        verified=_said(state.verified, "point"),
+        perplexity=_event_fields(state.perplexity, "point"),
+        tasks=_event_fields(state.tasks),
+        inference=_event_fields(state.inference),
+        verified=_event_fields(state.verified, "point"),
         drift=state.drift,
         seconds=state.seconds,
         stage_memory_bytes=state.peaks,
@@ -139,7 +139,7 @@ def _report(state: ModelState, folder: Path) -> Report:
     )
 
 
-def _said(events: Sequence[PointEvent], *without: str) -> list[dict[str, Any]]:
+def _event_fields(events: Sequence[PointEvent], *without: str) -> list[dict[str, Any]]:
     """Events as a report keeps them, which is one model's."""
     return [event.model_dump(exclude=set(without or ("type", "point"))) for event in events]
 
@@ -156,6 +156,6 @@ def _recovery(state: ModelState) -> RecoveryReport | None:
         left_out=training_data.left_out,
         sha256=training_data.sha256,
         trainable_parameters=state.recovery.trainable,
-        curves=_said(state.recovery.curves),
+        curves=_event_fields(state.recovery.curves),
         published=state.verdict.recovered,
     )

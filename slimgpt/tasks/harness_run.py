@@ -22,12 +22,12 @@ from slimgpt.tasks.harness_task import SEED, Leaf
 from slimgpt.texts.tokenizer import Tokenizer
 
 BOOTSTRAP = 1000  # draws, for the errors of metrics that are no mean
-MOST_TOGETHER = 64
+LARGEST_BATCH = 64
 USUAL_TOKENS = 512
 LOGITS = {"cpu": 2**27, "cuda": 2**30}  # elements of a batch of questions of the usual length
 CUT = ("Combined length of context", "Left truncation applied")
 TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
-ASKING = logging.getLogger("lm_eval.models.huggingface")
+HARNESS_LOG = logging.getLogger("lm_eval.models.huggingface")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class HarnessRun:
         leaf.task.set_fewshot_seed(SEED)
         asked = {"tasks": {leaf.name: leaf.task}, "groups": {}, "group_map": {}}
         with _counted() as cut, contextlib.redirect_stderr(io.StringIO()):  # its progress bars
-            told = evaluate(
+            results = evaluate(
                 lm=self._model,
                 task_dict=asked,
                 limit=leaf.limit,
@@ -110,7 +110,7 @@ class HarnessRun:
             )
         metrics = {
             key: value if isinstance(value, str) else float(value)
-            for key, value in told["results"][leaf.name].items()
+            for key, value in results["results"][leaf.name].items()
             if isinstance(value, str | int | float)
         }
         return Answers(metrics, sum(cut))
@@ -132,7 +132,7 @@ def require_prefix(tokenizer: Any) -> None:
 def batch_size(vocabulary: int, device: torch.device) -> int:
     """Questions at a time; the same for all models of a job, so that their rounding is, too."""
     fits = LOGITS.get(device.type, LOGITS["cuda"]) // (vocabulary * USUAL_TOKENS)
-    return max(1, min(MOST_TOGETHER, fits))
+    return max(1, min(LARGEST_BATCH, fits))
 
 
 @contextlib.contextmanager
@@ -144,11 +144,11 @@ def _counted() -> Iterator[list[int]]:
         found.append(record.getMessage().startswith(CUT))
         return False
 
-    level = ASKING.level
-    ASKING.setLevel(logging.WARNING)
-    ASKING.addFilter(count)
+    level = HARNESS_LOG.level
+    HARNESS_LOG.setLevel(logging.WARNING)
+    HARNESS_LOG.addFilter(count)
     try:
         yield found
     finally:
-        ASKING.removeFilter(count)
-        ASKING.setLevel(level)
+        HARNESS_LOG.removeFilter(count)
+        HARNESS_LOG.setLevel(level)

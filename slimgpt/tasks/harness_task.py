@@ -75,12 +75,12 @@ def prepare(spec: EvaluationSpec, roots: Roots) -> tuple[HarnessTask, ...]:
     entries = [catalogue.find(one.name) for one in spec.tasks]  # names first: it costs least
     folder = None if spec.tasks_source is None else roots.folder(spec.tasks_source)
     return tuple(
-        _quiz(one, entry, roots, spec.tasks_source, folder)
+        _harness_task(one, entry, roots, spec.tasks_source, folder)
         for one, entry in zip(spec.tasks, entries, strict=True)
     )
 
 
-def _quiz(
+def _harness_task(
     spec: TaskSpec, entry: Entry, roots: Roots, source: str | None, folder: Path | None
 ) -> HarnessTask:
     leaves = []
@@ -114,7 +114,7 @@ def _leaf(
     task = _built(name, manager, overrides | {"num_fewshot": shots})
     if found is not None:
         _check(name, task, spec.limit)
-    told = {
+    identity = {
         "harness": metadata.version(catalogue.PACKAGE),
         "task": [name, task.VERSION],
         "shots": shots,
@@ -122,7 +122,7 @@ def _leaf(
         "rows": None if found is None else found.sha256,
         "hub": None if found is not None else [stock.get("dataset_path"), len(task.eval_docs)],
     }
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
     return Leaf(name, task, shots, spec.limit, digest)
 
 

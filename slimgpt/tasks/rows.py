@@ -46,8 +46,8 @@ class Rows:
     @property
     def sha256(self) -> str:
         """Of both, in order."""
-        told = json.dumps([list(self.asked), list(self.examples)], sort_keys=True, default=str)
-        return hashlib.sha256(told.encode()).hexdigest()
+        content = json.dumps([list(self.asked), list(self.examples)], sort_keys=True, default=str)
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def of_file(file: Path, source: str, subject: str | None) -> Rows:

@@ -11,7 +11,7 @@ from slimgpt.tasks.harness_task import HarnessTask, Leaf
 
 MEAN = "mean"
 NO_FILTER = "none"
-GenerationTiming = Mapping[str, Mapping[str, Any]]
+TaskMetrics = Mapping[str, Mapping[str, Any]]
 """Of each task by its name, the harness's metrics."""
 
 
@@ -33,32 +33,32 @@ class Score:
     error: float | None
 
 
-def rows(harness_task: HarnessTask, told: GenerationTiming) -> list[Score]:
-    """The rows of a quiz: its tasks, or what they are grouped in, and then the mean of all.
+def rows(harness_task: HarnessTask, metrics: TaskMetrics) -> list[Score]:
+    """The rows of a harness task: its tasks, or what they are grouped in, and then the mean of all.
 
     A group of groups (MMLU) tells of these, not of each of their tasks.
     """
     if harness_task.metrics is not None:
-        return _chosen(harness_task, told)
+        return _chosen(harness_task, metrics)
     if harness_task.group is None:
         return [
             row
             for leaf in harness_task.leaves
-            for row in _of(leaf.name, leaf, None, told[leaf.name])
+            for row in _of(leaf.name, leaf, None, metrics[leaf.name])
         ]
     leaves = {leaf.name: leaf for leaf in harness_task.leaves}
     found: list[Score] = []
     for member in harness_task.group.members:
         if isinstance(member, str):
-            found += _of(member, leaves[member], harness_task.name, told[member])
+            found += _of(member, leaves[member], harness_task.name, metrics[member])
         else:
-            found += _of_group(member, leaves, harness_task.name, told)
-    found += _of_group(harness_task.group, leaves, harness_task.name, told)
+            found += _of_group(member, leaves, harness_task.name, metrics)
+    found += _of_group(harness_task.group, leaves, harness_task.name, metrics)
     return found
 
 
 def _of_group(
-    group: Group, leaves: Mapping[str, Leaf], within: str, told: GenerationTiming
+    group: Group, leaves: Mapping[str, Leaf], within: str, metrics: TaskMetrics
 ) -> Iterator[Score]:
     from lm_eval.api.group import Group as Harness
 
@@ -67,7 +67,7 @@ def _of_group(
         return
     for name in group.leaves:
         made.add(leaves[name].task)
-    yield from _of(made.name, leaves[group.leaves[0]], within, made.aggregate(told))
+    yield from _of(made.name, leaves[group.leaves[0]], within, made.aggregate(metrics))
 
 
 def _of(name: str, leaf: Leaf, group: str | None, metrics: Mapping[str, Any]) -> Iterator[Score]:
@@ -82,13 +82,13 @@ def _of(name: str, leaf: Leaf, group: str | None, metrics: Mapping[str, Any]) ->
         yield Score(name, shown, leaf.shots, count, group, float(value), _number(error))
 
 
-def _chosen(harness_task: HarnessTask, told: GenerationTiming) -> list[Score]:
+def _chosen(harness_task: HarnessTask, metrics: TaskMetrics) -> list[Score]:
     """One metric a task, and their plain mean; its error is that of independent tasks."""
     assert harness_task.metrics is not None
     found = [
         row
         for leaf in harness_task.leaves
-        for row in _of(leaf.name, leaf, harness_task.name, told[leaf.name])
+        for row in _of(leaf.name, leaf, harness_task.name, metrics[leaf.name])
         if row.metric == harness_task.metrics[leaf.name]
     ]
     mean = sum(row.value for row in found) / len(found)

@@ -20,8 +20,8 @@ FILE = "model.safetensors"
 def expire(store: Store, settings: Settings) -> None:
     """All files are too old, and removed."""
     assert store.expire_older(1e-9)
-    for leftover in store.unswept():
-        assert sweep_job(leftover, store, Artifacts(settings.artifacts_url))
+    for stale in store.unswept():
+        assert sweep_job(stale, store, Artifacts(settings.artifacts_url))
 
 
 def test_expired_files_are_gone_and_the_report_stays(

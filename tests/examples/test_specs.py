@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from api.schemas.jobs import JobRequest
 from slimgpt.origins.roots import Roots
 from slimgpt.planning.document import Outlook
-from slimgpt.planning.preview import look_ahead
+from slimgpt.planning.preview import plan_preview
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.spec.sizes import short_count
 
@@ -59,7 +59,7 @@ def planned(name: str, **target: Any) -> Outlook:
     values = json.loads(SPECS[name].read_text()) | {"model": f"local:{split(name)[0]}"}
     if target:
         values = {key: v for key, v in values.items() if key not in ("parameters", "ratio")}
-    return look_ahead(PruneSpec.model_validate(values | target), ROOTS)
+    return plan_preview(PruneSpec.model_validate(values | target), ROOTS)
 
 
 def test_every_row_of_the_paper_has_a_specification() -> None:

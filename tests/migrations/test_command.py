@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,24 +13,13 @@ from typer.testing import CliRunner
 
 from jobs.store.database import upgrade, versions
 from migrations.command import app
-from tests.servers import PostgresServer
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def bare_url(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
+@pytest.fixture
+def named_url(bare_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A database without tables, the one that the settings name."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/below/bare.db"
-        monkeypatch.setenv("SLIMGPT_DATABASE_URL", url)
-        yield url
-        return
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    name = server.clone()
-    monkeypatch.setenv("SLIMGPT_DATABASE_URL", server.url(name))
-    yield server.url(name)
-    server.drop(name)
+    monkeypatch.setenv("SLIMGPT_DATABASE_URL", bare_url)
+    return bare_url
 
 
 def said(*words: str, status: int = 0) -> str:
@@ -41,9 +29,9 @@ def said(*words: str, status: int = 0) -> str:
     return outcome.output
 
 
-def test_up_and_back_with_a_word_about_each_step(bare_url: str) -> None:
+def test_up_and_back_with_a_word_about_each_step(named_url: str) -> None:
     assert "at no version" in said("current", status=1)
-    _, newest = versions(bare_url)
+    _, newest = versions(named_url)
     assert f"from no version to {newest}" in said("upgrade")
     assert f"at {newest} already" in said("upgrade")
     assert f"at {newest}, the newest is {newest}" in said("current")
@@ -58,10 +46,10 @@ def test_asking_makes_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_at_once_are_as_good_as_one(bare_url: str) -> None:
+def test_two_at_once_are_as_good_as_one(named_url: str) -> None:
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda _: _upgrade_apart(bare_url), range(2)))
-    current, newest = versions(bare_url)
+        list(pool.map(lambda _: _upgrade_apart(named_url), range(2)))
+    current, newest = versions(named_url)
     assert current == newest
 
 
@@ -88,8 +76,8 @@ def test_what_is_wrong_is_a_line_without_the_password(
     assert len(output.splitlines()) == 1
 
 
-def test_a_version_that_is_none_is_said(bare_url: str) -> None:
-    upgrade(bare_url)
+def test_a_version_that_is_none_is_said(named_url: str) -> None:
+    upgrade(named_url)
     assert "nowhere" in said("downgrade", "nowhere", status=1)
 
 

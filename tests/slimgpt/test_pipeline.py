@@ -30,7 +30,7 @@ from slimgpt.events import Event, LayerFinished, Perplexity, Result, Verified, W
 from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.stages.resolve import draw, examine, overlaps
+from slimgpt.stages.resolve import build_evaluation_sets, draw_calibration, overlaps
 from slimgpt.texts.tokenizer import Tokenizer
 from tests.slimgpt.tiny import Tiny
 
@@ -289,12 +289,12 @@ def test_evaluation_text_that_calibration_has_seen_is_warned_of(
         evaluation={"texts": ["local:exam.txt"], "sequence_lengths": [50]},
     )
     tokenizer = Tokenizer.load(tmp_path / "model")
-    drawn = draw(job, tokenizer, roots)
-    evaluation_sets = unroll(examine(job, tokenizer, drawn, roots))
+    drawn = draw_calibration(job, tokenizer, roots)
+    evaluation_sets = unroll(build_evaluation_sets(job, tokenizer, drawn, roots))
     (warning,) = overlaps(drawn, evaluation_sets)
     assert warning.message.startswith("evaluation on local:exam.txt: 3 of 20 windows of 50 tokens")
     (tmp_path / "exam.txt").write_text(fresh)
-    evaluation_sets = unroll(examine(job, tokenizer, drawn, roots))
+    evaluation_sets = unroll(build_evaluation_sets(job, tokenizer, drawn, roots))
     assert list(overlaps(drawn, evaluation_sets)) == []
 
 

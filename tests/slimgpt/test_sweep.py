@@ -17,7 +17,7 @@ from slimgpt.events import Event, LayerFinished, Perplexity, Planned, Result, St
 from slimgpt.events import Progress as Counted
 from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import Stages, run
-from slimgpt.planning.preview import look_ahead
+from slimgpt.planning.preview import plan_preview
 from slimgpt.report import document, schema, sweep
 from slimgpt.report.document import ReportError
 from slimgpt.spec.prune import PruneSpec
@@ -121,8 +121,8 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bytes(roots: Roots, tmp_path: 
 
 @pytest.mark.usefixtures("model")
 def test_a_plan_says_what_is_left_of_each(roots: Roots) -> None:
-    outlook = look_ahead(spec(), roots)
-    alone = [look_ahead(single(ratio), roots) for ratio in RATIOS]
+    outlook = plan_preview(spec(), roots)
+    alone = [plan_preview(single(ratio), roots) for ratio in RATIOS]
     assert [point.parameters_after for point in outlook.points] == [
         one.parameters_after for one in alone
     ]

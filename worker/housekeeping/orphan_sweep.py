@@ -25,7 +25,7 @@ from jobs.files import prefixes
 from jobs.files.artifacts import Artifacts
 from jobs.files.removal import clear
 from jobs.store.database import identity
-from jobs.store.records import Leftover
+from jobs.store.records import StaleFiles
 from jobs.store.store import Store
 
 MARK_FOLDER = "service"
@@ -60,11 +60,11 @@ class OrphanSweep:
             return []
         removed: list[str] = []
         for kind in (prefixes.PUBLISHED, prefixes.LAYERS):
-            for job_id, leftover in self._found(kind):
+            for job_id, stale in self._found(kind):
                 if stop():
                     break
                 try:
-                    removed += self._tidy(kind, job_id, leftover)
+                    removed += self._tidy(kind, job_id, stale)
                 except SQLAlchemyError:
                     raise
                 except Exception as error:  # of one job; the next walk comes by again
@@ -73,26 +73,26 @@ class OrphanSweep:
             log.info("files that no job keeps were removed", prefixes=removed[:20], of=len(removed))
         return removed
 
-    def _tidy(self, kind: str, job_id: str, leftover: Leftover | None) -> list[str]:
+    def _tidy(self, kind: str, job_id: str, stale: StaleFiles | None) -> list[str]:
         folder = f"{kind}/{job_id}"
-        if leftover is None:
+        if stale is None:
             self._artifacts.delete(folder)
             return [folder]
-        if kind == prefixes.PUBLISHED and leftover.kept and leftover.epoch == 1:
+        if kind == prefixes.PUBLISHED and stale.kept and stale.epoch == 1:
             return []  # almost all are such: one attempt, which is kept
-        return clear(folder, leftover, self._artifacts)
+        return clear(folder, stale, self._artifacts)
 
-    def _found(self, kind: str) -> Iterator[tuple[str, Leftover | None]]:
+    def _found(self, kind: str) -> Iterator[tuple[str, StaleFiles | None]]:
         """Jobs with files here that are over (what may be left of them) or unknown (None)."""
         names = [name for name in self._artifacts.children(kind) if name.startswith("job_")]
         for start in range(0, len(names), TOGETHER):
             some = names[start : start + TOGETHER]
-            known = self._store.leftovers(some)
+            known = self._store.stale_files(some)
             for name in some:
                 if name not in known:
                     yield name, None
-                elif (leftover := known[name]) is not None:
-                    yield name, leftover
+                elif (stale := known[name]) is not None:
+                    yield name, stale
 
     def _is_ours(self) -> bool:
         """Whether the place is marked for this database; a place without a mark gets it.
@@ -121,8 +121,8 @@ class OrphanSweep:
         strangers = [
             name
             for kind in (prefixes.PUBLISHED, prefixes.LAYERS)
-            for name, leftover in self._found(kind)
-            if leftover is None
+            for name, stale in self._found(kind)
+            if stale is None
         ]
         mark = json.dumps({"database": here}).encode()
         if strangers:

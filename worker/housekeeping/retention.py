@@ -24,7 +24,7 @@ from jobs.files.calibration_sets import CalibrationSets
 from jobs.files.removal import remove_job, sweep_job
 from jobs.messages.progress import Progress
 from jobs.settings import Settings
-from jobs.store.records import Leftover
+from jobs.store.records import StaleFiles
 from jobs.store.store import Store
 from worker.housekeeping.loop import Loop
 from worker.housekeeping.metrics import expired_results
@@ -85,8 +85,8 @@ class RetentionSweep(Loop):
         self._failures, self._later = 0, {}
         self._expire()
         self._remove_outdated()
-        for leftover in self._unswept():
-            self._try(leftover.id, lambda leftover=leftover: self._sweep(leftover))  # type: ignore[misc]
+        for stale in self._unswept():
+            self._try(stale.id, lambda stale=stale: self._sweep(stale))  # type: ignore[misc]
         self._sweep_uploads()
         if time.monotonic() >= self._next_patrol and not self.over.is_set():
             self._next_patrol = time.monotonic() + PATROL_SECONDS
@@ -140,17 +140,17 @@ class RetentionSweep(Loop):
                 return
             self._try(set_id, lambda set_id=set_id: uploads.sweep(set_id, sets, self._artifacts))  # type: ignore[misc]
 
-    def _unswept(self) -> Iterator[Leftover]:
+    def _unswept(self) -> Iterator[StaleFiles]:
         after = ""
         while found := self._store.unswept(after):
-            for leftover in found:
+            for stale in found:
                 if self.over.is_set():
                     return
-                after = leftover.id
-                yield leftover
+                after = stale.id
+                yield stale
 
-    def _sweep(self, leftover: Leftover) -> bool:
-        return sweep_job(leftover, self._store, self._artifacts)
+    def _sweep(self, stale: StaleFiles) -> bool:
+        return sweep_job(stale, self._store, self._artifacts)
 
     def _try(self, name: str, step: Callable[[], bool]) -> bool:
         """Do it for a job or an upload; one whose files stay does not hold up the others."""

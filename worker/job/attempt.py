@@ -179,7 +179,7 @@ class Attempt:
             self._note(event)
             self._keep(event)
         self._progress.record(self._id, event)
-        metrics.said(event)
+        metrics.record_event(event)
 
     def _note(self, event: AnyEvent) -> None:
         if isinstance(event, StageStarted):

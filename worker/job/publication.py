@@ -86,7 +86,7 @@ class Publication:
         published = StageFinished(stage="publish", seconds=seconds)
         self._progress.record(self._id, published)
         size = sum(file.size for file in files)
-        metrics.said(published)
+        metrics.record_event(published)
         metrics.published_bytes.inc(size)
         return Published(
             self.prefix, json.loads(result.model_dump_json(exclude={"layers"})), report, size

@@ -238,11 +238,11 @@ class Supervisor:
     def _over(self, owners: Mapping[str, str]) -> set[str]:
         """Which working folders' jobs need them no more; when in doubt, they do."""
         try:
-            known = self.store.leftovers(owners)
+            known = self.store.stale_files(owners)
             here = self._service()
         except SQLAlchemyError:
             return set()
-        ended = {job_id for job_id, leftover in known.items() if leftover is not None}
+        ended = {job_id for job_id, stale in known.items() if stale is not None}
         # A folder of a job that is unknown here may be another service's.
         deleted = {job for job, owner in owners.items() if owner == here and job not in known}
         return ended | (deleted if here else set())

@@ -131,10 +131,10 @@ def dense(family: Family, config: Mapping[str, Any]) -> LayerSize:
 def overrides(family: Family, size: LayerSize) -> dict[str, int]:
     """A layer's sizes by the names that the family's config has for them."""
     keys = family.keys
-    said = {keys.channels: size.channels, keys.heads: size.heads}
+    named = {keys.channels: size.channels, keys.heads: size.heads}
     if keys.kv_heads:
-        said[keys.kv_heads] = size.kv_heads
-    return said
+        named[keys.kv_heads] = size.kv_heads
+    return named
 
 
 def _kv_heads(

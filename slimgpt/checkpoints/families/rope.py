@@ -28,12 +28,12 @@ def written(parent: Mapping[str, Any], family: Family) -> dict[str, Any]:
         return _by_layer_type(parent, keys)
     given = dict(parent.get("rope_scaling") or parent.get("rope_parameters") or {})
     parameters = _parameters(given, parent.get(keys.theta) or DEFAULT_THETA)
-    told = {keys.theta: parameters["rope_theta"], "rope_scaling": _scaling(parameters)}
+    found = {keys.theta: parameters["rope_theta"], "rope_scaling": _scaling(parameters)}
     if keys.partial:
         partial = parameters.get("partial_rotary_factor", parent.get(keys.partial))
         if partial is not None:
-            parameters["partial_rotary_factor"] = told[keys.partial] = partial
-    return {"rope_parameters": parameters, **told}
+            parameters["partial_rotary_factor"] = found[keys.partial] = partial
+    return {"rope_parameters": parameters, **found}
 
 
 def _by_layer_type(parent: Mapping[str, Any], keys: RopeKeys) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from slimgpt.checkpoints.families.family import Config, Family, Keys, RopeKeys, 
 __all__ = ["FAMILIES", "OTHERS", "READ_AS_ANOTHER", "Family"]
 
 QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-AROUND = ("post_attention_layernorm", "post_feedforward_layernorm")
+AFTER_NORMS = ("post_attention_layernorm", "post_feedforward_layernorm")
 CAUSAL_MASKS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
 BIDIRECTIONAL = (on("use_bidirectional_attention"), "its attention is not causal")
 
@@ -96,7 +96,7 @@ FAMILIES = {
             "Olmo2",
             attention_norm="",
             ffn_norm="",
-            after_norms=AROUND,
+            after_norms=AFTER_NORMS,
             span_norms=("self_attn.q_norm", "self_attn.k_norm"),
             bias_switches=("attention_bias",),
         ),
@@ -105,7 +105,7 @@ FAMILIES = {
             "Gemma2",
             soft_caps=True,
             ffn_norm="pre_feedforward_layernorm",
-            after_norms=AROUND,
+            after_norms=AFTER_NORMS,
             bias_switches=("attention_bias",),
             defaults=defaults.GEMMA2,
             refusals=(BIDIRECTIONAL,),
@@ -117,7 +117,7 @@ FAMILIES = {
             package="gemma3",
             model_suffix="TextModel",
             ffn_norm="pre_feedforward_layernorm",
-            after_norms=AROUND,
+            after_norms=AFTER_NORMS,
             head_norms=("self_attn.q_norm", "self_attn.k_norm"),
             bias_switches=("attention_bias",),
             defaults=defaults.GEMMA3,

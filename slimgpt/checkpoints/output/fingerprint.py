@@ -26,7 +26,7 @@ def of(checkpoint: Checkpoint, spec: PruneSpec, calibration_hash: str) -> str:
     Args:
         calibration_hash: of the calibration token ids.
     """
-    told = {
+    content = {
         "versions": [slimgpt.__version__, *(metadata.version(name) for name in COMPUTING)],
         "spec": spec.model_dump(mode="json", exclude=SPARED),
         "alike": spec.layers_alike,
@@ -36,7 +36,7 @@ def of(checkpoint: Checkpoint, spec: PruneSpec, calibration_hash: str) -> str:
             name: [info.dtype, *info.shape] for name, info in sorted(checkpoint.tensors.items())
         },
     }
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for file in sorted({info.file for info in checkpoint.tensors.values()}):
         _add_ends(digest, file)
     return digest.hexdigest()

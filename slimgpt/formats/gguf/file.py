@@ -22,7 +22,7 @@ from slimgpt.errors import UnsupportedModelError
 from slimgpt.formats.gguf import header, hyperparameters
 from slimgpt.formats.gguf import tensors as parts
 from slimgpt.formats.gguf.hyperparameters import Blueprint
-from slimgpt.formats.gguf.tensors import Part
+from slimgpt.formats.gguf.tensors import Rows
 from slimgpt.formats.gguf.vocabulary import Vocabulary, read
 from slimgpt.machine import disk
 from slimgpt.spec.prune import GgufType
@@ -40,7 +40,7 @@ Q8_BLOCK = 32  # weights of a row that share a scale
 
 
 @dataclass(frozen=True)
-class Piece:
+class TensorEntry:
     """A tensor of the file to be: its name there, shape (out, in), and stored type."""
 
     name: str
@@ -77,13 +77,16 @@ def write(checkpoint: Checkpoint, file: Path, stored: GgufType, name: str = "mod
     """
     if reason := hyperparameters.obstacle(checkpoint.architecture, checkpoint.config):
         raise UnsupportedModelError(f"format `gguf`: {reason}", hint="leave format `gguf` out")
-    plan = hyperparameters.draw(checkpoint.architecture, checkpoint.config)
+    plan = hyperparameters.blueprint(checkpoint.architecture, checkpoint.config)
     vocabulary = read_vocabulary(checkpoint)
-    pieces = list(_pieces(checkpoint, plan, stored))
-    needed = sum(_byte_count(piece) for piece in pieces)
-    disk.write_aside(
-        file, needed, lambda aside: _fill(aside, name, checkpoint, plan, vocabulary, pieces)
-    )
+    entries = list(_entries(checkpoint, plan, stored))
+    needed = sum(_byte_count(entry) for entry in entries)
+    called = name_for(checkpoint, vocabulary, name)
+
+    def fill(aside: Path) -> None:
+        _fill(aside, called, checkpoint, plan, vocabulary, entries)
+
+    disk.write_aside(file, needed, fill)
 
 
 def _fill(
@@ -92,30 +95,30 @@ def _fill(
     checkpoint: Checkpoint,
     plan: Blueprint,
     vocabulary: Vocabulary,
-    pieces: list[Piece],
+    entries: list[TensorEntry],
 ) -> None:
     import gguf
     import numpy as np
 
     writer = gguf.GGUFWriter(file, plan.build.name)
-    stored = max((piece.type for piece in pieces), key=_rank)
+    stored = max((entry.type for entry in entries), key=_rank)
     header.describe(writer, checkpoint.architecture, plan, stored)
     writer.add_name(model_name)
     header.add_vocabulary(writer, vocabulary)
     kinds = {"f32": np.float32, "f16": np.float16}
-    for piece in pieces:
-        if piece.type in kinds:
-            dtype = np.dtype(kinds[piece.type])
-            writer.add_tensor_info(piece.name, piece.shape, dtype, _byte_count(piece))
+    for entry in entries:
+        if entry.type in kinds:
+            dtype = np.dtype(kinds[entry.type])
+            writer.add_tensor_info(entry.name, entry.shape, dtype, _byte_count(entry))
         else:
-            raw = _ggml(piece.type)
-            shape = gguf.quant_shape_to_byte_shape(piece.shape, raw)
-            size = _byte_count(piece)
-            writer.add_tensor_info(piece.name, shape, np.dtype(np.uint8), size, raw)
+            raw = _ggml(entry.type)
+            shape = gguf.quant_shape_to_byte_shape(entry.shape, raw)
+            size = _byte_count(entry)
+            writer.add_tensor_info(entry.name, shape, np.dtype(np.uint8), size, raw)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    types = {piece.name: piece.type for piece in pieces}
+    types = {entry.name: entry.type for entry in entries}
     for name, tensor in _tensors(checkpoint, plan):
         writer.write_tensor_data(_stored(tensor, types[name]))
     writer.close()
@@ -133,7 +136,7 @@ def name_for(checkpoint: Checkpoint, vocabulary: Vocabulary, name: str) -> str:
     return name
 
 
-def _pieces(checkpoint: Checkpoint, plan: Blueprint, stored: GgufType) -> Iterator[Piece]:
+def _entries(checkpoint: Checkpoint, plan: Blueprint, stored: GgufType) -> Iterator[TensorEntry]:
     """The file's tensors in their order, by the shapes that the checkpoint says."""
     for name, made_of in _sources(checkpoint, plan):
         shapes = [checkpoint.tensors[part.name].shape for part in made_of]
@@ -141,17 +144,17 @@ def _pieces(checkpoint: Checkpoint, plan: Blueprint, stored: GgufType) -> Iterat
         shape = (rows, *shapes[0][1:])
         if _of_experts(name):
             shape = (len(made_of), rows // len(made_of), *shapes[0][1:])
-        yield _piece(name, shape, stored)
+        yield _entry(name, shape, stored)
     if plan.rope["rope_type"] == "llama3":
-        yield Piece("rope_freqs.weight", (checkpoint.architecture.head_dim // 2,), "f32")
+        yield TensorEntry("rope_freqs.weight", (checkpoint.architecture.head_dim // 2,), "f32")
 
 
-def _piece(name: str, shape: tuple[int, ...], stored: GgufType) -> Piece:
+def _entry(name: str, shape: tuple[int, ...], stored: GgufType) -> TensorEntry:
     if len(shape) == 1 or _module(name) == ROUTER:
-        return Piece(name, shape, "f32")
+        return TensorEntry(name, shape, "f32")
     if stored == "q8_0" and shape[-1] % Q8_BLOCK:
-        return Piece(name, shape, "f16")
-    return Piece(name, shape, stored)
+        return TensorEntry(name, shape, "f16")
+    return TensorEntry(name, shape, stored)
 
 
 def _tensors(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, Tensor]]:
@@ -174,22 +177,22 @@ def _tensors(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, Ten
         yield "rope_freqs.weight", torch.tensor(factors)
 
 
-def _sources(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, list[Part]]]:
+def _sources(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, list[Rows]]]:
     """Names in the file, each with the checkpoint's tensors that it is made of, one below other."""
     architecture = checkpoint.architecture
     family = architecture.family
-    yield "token_embd.weight", [Part(f"{family.embedding}.weight")]
+    yield "token_embd.weight", [Rows(f"{family.embedding}.weight")]
     for index, size in enumerate(architecture.sizes):
         for theirs, ours in parts.of_layer(architecture, size, fused=plan.build.fused).items():
             for kind in ("weight", "bias"):
                 named = [part.named(f"{family.layers}.{index}.{part.name}.{kind}") for part in ours]
                 if all(part.name in checkpoint.tensors for part in named):
                     yield f"blk.{index}.{theirs}.{kind}", named
-    yield "output_norm.weight", [Part(f"{family.final_norm}.weight")]
+    yield "output_norm.weight", [Rows(f"{family.final_norm}.weight")]
     if not architecture.tied:
-        yield "output.weight", [Part(f"{family.head}.weight")]
+        yield "output.weight", [Rows(f"{family.head}.weight")]
     elif "output" in plan.scales:  # which make two matrices of the one
-        yield "output.weight", [Part(f"{family.embedding}.weight")]
+        yield "output.weight", [Rows(f"{family.embedding}.weight")]
 
 
 def _module(name: str) -> str:
@@ -226,10 +229,10 @@ def _ggml(kind: GgufType) -> gguf.GGMLQuantizationType:
     return gguf.GGMLQuantizationType[kind.upper()]
 
 
-def _byte_count(piece: Piece) -> int:
+def _byte_count(entry: TensorEntry) -> int:
     import gguf
 
-    return math.prod(gguf.quant_shape_to_byte_shape(piece.shape, _ggml(piece.type)))
+    return math.prod(gguf.quant_shape_to_byte_shape(entry.shape, _ggml(entry.type)))
 
 
 def _rank(kind: GgufType) -> int:

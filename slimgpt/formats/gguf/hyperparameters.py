@@ -104,7 +104,7 @@ def _rope_obstacle(build: Build, settings: Mapping[str, Any]) -> str:
     return ""
 
 
-def draw(architecture: Architecture, config: Mapping[str, Any]) -> Blueprint:
+def blueprint(architecture: Architecture, config: Mapping[str, Any]) -> Blueprint:
     """The blueprint of a model that has no `obstacle`."""
     full = architecture.family.completed(config)
     build, positions = architectures.of(architecture), int(full[architecture.family.keys.positions])
@@ -126,11 +126,11 @@ def _windows(architecture: Architecture, config: Mapping[str, Any]) -> Windows |
     kind, width = architecture.family.model_type, config.get("sliding_window")
     if not width:
         return None
-    told: Sequence[str] | None = config.get("layer_types")
+    layer_types: Sequence[str] | None = config.get("layer_types")
     every = int(config.get("sliding_window_pattern") or PATTERN[kind])
     layers = [bool((index + 1) % every) for index in range(architecture.layers)]
-    if told:
-        layers = [one == rope.SLIDING for one in told]
+    if layer_types:
+        layers = [one == rope.SLIDING for one in layer_types]
     settings = rope.written(config, architecture.family)["rope_parameters"]
     theta = settings.get(rope.SLIDING, settings)["rope_theta"]
     return Windows(int(width), tuple(layers), float(theta))
@@ -179,8 +179,8 @@ def rope_factors(settings: Mapping[str, Any], head_dim: int) -> list[float]:
 
 
 def _rope(architecture: Architecture, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    told: Mapping[str, Any] = rope.written(config, architecture.family)["rope_parameters"]
-    full: Mapping[str, Any] = told.get(rope.FULL, told)
+    settings: Mapping[str, Any] = rope.written(config, architecture.family)["rope_parameters"]
+    full: Mapping[str, Any] = settings.get(rope.FULL, settings)
     return full
 
 

@@ -1,4 +1,4 @@
-"""`Part`: the tensors, and the rows of them, from which a GGUF tensor is assembled.
+"""`Rows`: the tensors, and the rows of them, from which a GGUF tensor is assembled.
 
 Imports neither torch nor transformers.
 """
@@ -19,7 +19,7 @@ EXPERTS = "_exps"
 
 
 @dataclass(frozen=True)
-class Part:
+class Rows:
     """Rows of a tensor of ours.
 
     Attributes:
@@ -31,7 +31,7 @@ class Part:
     first: int = 0
     rows: int = 0
 
-    def named(self, name: str) -> Part:
+    def named(self, name: str) -> Rows:
         """The same rows of another tensor."""
         return replace(self, name=name)
 
@@ -40,57 +40,57 @@ class Part:
         return tensor[self.first : self.first + self.rows] if self.rows else tensor
 
 
-def of_layer(architecture: Architecture, size: LayerSize, *, fused: bool) -> dict[str, list[Part]]:
+def of_layer(architecture: Architecture, size: LayerSize, *, fused: bool) -> dict[str, list[Rows]]:
     """A layer's modules in llama.cpp, and the parts of ours that lie in each, one below the other.
 
     Args:
         fused: queries, keys and values shall be one tensor.
     """
     family, width = architecture.family, architecture.head_dim
-    attention, wide = [Part(family.query), Part(family.key), Part(family.value)], family.wide
+    attention, wide = [Rows(family.query), Rows(family.key), Rows(family.value)], family.wide
     if family.fused:
         attention = _stacked(family.query, [size.heads, size.kv_heads, size.kv_heads], width)
-    gates = [Part(name) for name in wide]
+    gates = [Rows(name) for name in wide]
     if family.wide_parts > 1:
         gates = _stacked(wide[0], [size.channels] * family.wide_parts, 1)
     query, key, value = attention
     gate, up = gates
     made = {
-        "attn_norm": [Part(family.attention_norm)],
+        "attn_norm": [Rows(family.attention_norm)],
         **(
             {"attn_qkv": [query, key, value]}
             if fused
             else {"attn_q": [query], "attn_k": [key], "attn_v": [value]}
         ),
-        "attn_output": [Part(family.output)],
-        "ffn_norm": [Part(family.ffn_norm)],
+        "attn_output": [Rows(family.output)],
+        "ffn_norm": [Rows(family.ffn_norm)],
         **_ffn(architecture, gate, up),
     }
     if family.head_norms:
         queries, keys = family.head_norms
-        made |= {"attn_q_norm": [Part(queries)], "attn_k_norm": [Part(keys)]}
+        made |= {"attn_q_norm": [Rows(queries)], "attn_k_norm": [Rows(keys)]}
     for name, norm in zip(AFTER_NORMS, family.after_norms, strict=False):
-        made[name] = [Part(norm)]
+        made[name] = [Rows(norm)]
     return made
 
 
-def _ffn(architecture: Architecture, gate: Part, up: Part) -> dict[str, list[Part]]:
+def _ffn(architecture: Architecture, gate: Rows, up: Rows) -> dict[str, list[Rows]]:
     """The FFN's modules; the experts' matrices lie in one tensor, one after the other."""
-    down = Part(architecture.family.down)
+    down = Rows(architecture.family.down)
     each = {"ffn_gate": gate, "ffn_up": up, "ffn_down": down}
     if not architecture.experts:
         return {name: [part] for name, part in each.items()}
-    made = {"ffn_gate_inp": [Part(architecture.family.router)]}
+    made = {"ffn_gate_inp": [Rows(architecture.family.router)]}
     for name, part in each.items():
         numbers = range(architecture.experts)
         made[name + EXPERTS] = [part.named(part.name.format(number)) for number in numbers]
     return made
 
 
-def _stacked(name: str, units: list[int], width: int) -> list[Part]:
+def _stacked(name: str, units: list[int], width: int) -> list[Rows]:
     """The parts of a tensor in which some projections lie one below the other."""
     ends = [sum(units[: number + 1]) * width for number in range(len(units))]
     return [
-        Part(name, end - count * width, count * width)
+        Rows(name, end - count * width, count * width)
         for end, count in zip(ends, units, strict=True)
     ]

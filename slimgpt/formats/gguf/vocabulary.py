@@ -73,18 +73,18 @@ def read(inner: Any, rows: int) -> Vocabulary:
     """
     if not getattr(inner, "is_fast", False):
         raise _unsupported("it is not one of the library `tokenizers`")
-    told = json.loads(inner.backend_tokenizer.to_str())
-    model = told["model"]
+    content = json.loads(inner.backend_tokenizer.to_str())
+    model = content["model"]
     if model.get("type") != "BPE":
         raise _unsupported(f"it is of type {model.get('type')}, not BPE")
     sentencepiece = bool(model.get("byte_fallback"))
-    pre = "default" if sentencepiece else _pre(told)
+    pre = "default" if sentencepiece else _pre(content)
     if sentencepiece:
-        _check_spaces(told)
+        _check_spaces(content)
     else:
-        _check_normalizer(told)
-        _check_merges(told, pre)
-    tokens, types = _tokens(told, rows, sentencepiece)
+        _check_normalizer(content)
+        _check_merges(content, pre)
+    tokens, types = _tokens(content, rows, sentencepiece)
     merges = [one if isinstance(one, str) else " ".join(one) for one in model["merges"]]
     begin, end = inner.bos_token_id, inner.eos_token_id
     names = {"bos": begin, "eos": end, "unk": inner.unk_token_id}
@@ -100,7 +100,7 @@ def read(inner: Any, rows: int) -> Vocabulary:
         special={name: number for name, number in names.items() if number is not None},
         add_begin=begin is not None and around[:1] == [begin],
         add_end=end is not None and around[-1:] == [end],
-        add_space=sentencepiece and _adds_space(told),
+        add_space=sentencepiece and _adds_space(content),
         chat_template=_template(inner.chat_template),
     )
 
@@ -111,16 +111,16 @@ def _template(given: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _tokens(told: dict[str, Any], rows: int, sentencepiece: bool) -> tuple[list[str], list[int]]:
+def _tokens(content: dict[str, Any], rows: int, sentencepiece: bool) -> tuple[list[str], list[int]]:
     """Tokens and their types, by id."""
-    by_id = {number: (token, NORMAL) for token, number in told["model"]["vocab"].items()}
+    by_id = {number: (token, NORMAL) for token, number in content["model"]["vocab"].items()}
     if sentencepiece:
         for number, (token, _) in by_id.items():
             if BYTE_TOKEN.fullmatch(token):
                 by_id[number] = (token, BYTE)
-    for added in told.get("added_tokens", ()):
+    for added in content.get("added_tokens", ()):
         kind = CONTROL if added["special"] else USER_DEFINED
-        if added["content"] == told["model"].get("unk_token"):
+        if added["content"] == content["model"].get("unk_token"):
             kind = UNKNOWN
         by_id[added["id"]] = (added["content"], kind)
     if max(by_id) >= rows:
@@ -138,17 +138,17 @@ def _scores(tokens: list[str], merges: list[str]) -> list[float]:
     return [-float(rank[token]) if token in rank else NEVER for token in tokens]
 
 
-def _adds_space(told: dict[str, Any]) -> bool:
-    parts = _parts(told.get("normalizer"), "normalizers")
+def _adds_space(content: dict[str, Any]) -> bool:
+    parts = _parts(content.get("normalizer"), "normalizers")
     if any(part.get("type") == "Prepend" for part in parts):
         return True
-    scheme = [p.get("prepend_scheme") for p in _parts(told.get("pre_tokenizer"), "pretokenizers")]
-    return any(one in ("first", "always") for one in scheme)
+    before = _parts(content.get("pre_tokenizer"), "pretokenizers")
+    return any(part.get("prepend_scheme") in ("first", "always") for part in before)
 
 
-def _pre(told: dict[str, Any]) -> str:
+def _pre(content: dict[str, Any]) -> str:
     """llama.cpp's name of a byte-level pre-tokenizer."""
-    parts = _parts(told.get("pre_tokenizer"), "pretokenizers")
+    parts = _parts(content.get("pre_tokenizer"), "pretokenizers")
     kinds = [part.get("type") for part in parts]
     if any(part.get("add_prefix_space") for part in parts):
         raise _unsupported("it puts a space before a text (add_prefix_space)")
@@ -159,44 +159,44 @@ def _pre(told: dict[str, Any]) -> str:
         whole = parts[0].get("behavior") == "Isolated" and not parts[0].get("invert")
         if whole and pattern in SPLITS:
             name = SPLITS[pattern]
-            whole_first = told["model"].get("ignore_merges")
+            whole_first = content["model"].get("ignore_merges")
             return name if whole_first else MERGED_FIRST.get(name, name)
     raise _unsupported(f"its pre-tokenizer ({', '.join(map(str, kinds))}) is not one it knows")
 
 
-def _check_normalizer(told: dict[str, Any]) -> None:
+def _check_normalizer(content: dict[str, Any]) -> None:
     """llama.cpp changes no text. NFC, which Qwen2 has, changes none that is composed already."""
-    kinds = [str(part.get("type")) for part in _parts(told.get("normalizer"), "normalizers")]
+    kinds = [str(part.get("type")) for part in _parts(content.get("normalizer"), "normalizers")]
     if others := [kind for kind in kinds if kind != "NFC"]:
         raise _unsupported(f"it changes text before it cuts it ({', '.join(others)})")
 
 
-def _check_spaces(told: dict[str, Any]) -> None:
+def _check_spaces(content: dict[str, Any]) -> None:
     """Sentencepiece in llama.cpp writes spaces as `▁` and changes nothing else."""
     space = {"String": " "}
-    for part in _parts(told.get("normalizer"), "normalizers"):
+    for part in _parts(content.get("normalizer"), "normalizers"):
         written = part.get("pattern") == space and part.get("content") == SPACE
         before = part.get("type") == "Prepend" and part.get("prepend") == SPACE
         if not before and not (part.get("type") == "Replace" and written):
             raise _unsupported(f"it changes text before it cuts it ({part.get('type')})")
-    for part in _parts(told.get("pre_tokenizer"), "pretokenizers"):
+    for part in _parts(content.get("pre_tokenizer"), "pretokenizers"):
         # Gemma's, which cuts at spaces when there are none left
         idle = part.get("type") == "Split" and part.get("pattern") == space
         if part.get("type") != "Metaspace" and not idle:
             raise _unsupported(f"its pre-tokenizer ({part.get('type')}) is not one it knows")
 
 
-def _check_merges(told: dict[str, Any], pre: str) -> None:
+def _check_merges(content: dict[str, Any], pre: str) -> None:
     """Where the two disagree on what goes first, every token must be what its merges make."""
     from tokenizers import Tokenizer
 
-    asked = bool(told["model"].get("ignore_merges"))
+    asked = bool(content["model"].get("ignore_merges"))
     if asked == (pre in WHOLE_FIRST):
         return
-    merging = {**told, "model": {**told["model"], "ignore_merges": False}}
+    merging = {**content, "model": {**content["model"], "ignore_merges": False}}
     model = Tokenizer.from_str(json.dumps(merging)).model
-    added = {one["content"] for one in told.get("added_tokens", ())}
-    for token in told["model"]["vocab"]:
+    added = {one["content"] for one in content.get("added_tokens", ())}
+    for token in content["model"]["vocab"]:
         if token not in added and len(model.tokenize(token)) != 1:
             first = "whole words" if asked else "merges"
             raise _unsupported(

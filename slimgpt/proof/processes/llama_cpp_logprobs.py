@@ -54,8 +54,8 @@ class Loaded:
         # A token that is the end, or half a character, the server keeps to itself, with all its
         # probabilities. It takes these from the logits before its sampler is told what to choose.
         asked |= {"temperature": 0, "cache_prompt": False, "logit_bias": [[self._plain, 1e4]]}
-        told: dict[str, Any] = self._server.handle_completions(asked)
-        first = told["choices"][0]["logprobs"]["content"][0]
+        answer: dict[str, Any] = self._server.handle_completions(asked)
+        first = answer["choices"][0]["logprobs"]["content"][0]
         return [(one["id"], one["logprob"]) for one in first["top_logprobs"]]
 
     def cut(self, text: str) -> list[int]:
@@ -74,9 +74,9 @@ class Loaded:
             data=json.dumps(content).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request) as answer:
-            told: dict[str, Any] = json.load(answer)
-        return told
+        with urllib.request.urlopen(request) as response:
+            answer: dict[str, Any] = json.load(response)
+        return answer
 
     def greedy(self, prompt: Sequence[int], count: int) -> list[int]:
         """The prompt's most likely continuation, token by token."""

@@ -56,17 +56,17 @@ def main(arguments: list[str]) -> None:
 
 
 @torch.no_grad()
-def answer(model: Any, ask: GenerationRequest, device: torch.device) -> GenerationTiming:
+def answer(model: Any, request: GenerationRequest, device: torch.device) -> GenerationTiming:
     """Generate greedily, prompt and other tokens timed apart."""
-    generator = torch.Generator().manual_seed(ask.seed)
-    shape = (ask.batch, ask.prompt_tokens)
+    generator = torch.Generator().manual_seed(request.seed)
+    shape = (request.batch, request.prompt_tokens)
     prompt = torch.randint(model.config.vocab_size, shape, generator=generator).to(device)
     memory.forget_peak(device)
     began = _now(device)
     output = model(prompt, use_cache=True, logits_to_keep=1)
     ids = [_next(output.logits)]
     prefilled = _now(device)
-    for _ in range(ask.new_tokens - 1):
+    for _ in range(request.new_tokens - 1):
         output = model(ids[-1], past_key_values=output.past_key_values, use_cache=True)
         ids.append(_next(output.logits))
     ended = _now(device)

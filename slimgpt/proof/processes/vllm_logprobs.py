@@ -22,23 +22,24 @@ from slimgpt.proof.processes.vllm_timing import MemoryBudget
 
 def main(arguments: list[str]) -> None:
     """Run the probe through the folder's model."""
-    folder, probe, out, dtype, device_name, room, *rest = arguments
-    device = vllm_timing.chosen(device_name)
+    folder, probe, out, dtype, device_name, budget, *rest = arguments
+    device = vllm_timing.select_device(device_name)
     tokens = load_file(probe)["tokens"].tolist()
     model = vllm_timing.load(
         Path(folder),
         dtype,
         device,
-        MemoryBudget.model_validate_json(room),
+        MemoryBudget.model_validate_json(budget),
         trusted=rest == ["trusted"],
     )
     from vllm import SamplingParams
 
-    asking = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
-    asked = [{"prompt_token_ids": prompt} for prompt in tokens]
+    sampling = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+    prompts = [{"prompt_token_ids": prompt} for prompt in tokens]
     found = []
-    for prompt, told in zip(tokens, model.generate(asked, asking, use_tqdm=False), strict=True):
-        pairs = zip(prompt[1:], told.prompt_logprobs[1:], strict=True)
+    outputs = model.generate(prompts, sampling, use_tqdm=False)
+    for prompt, output in zip(tokens, outputs, strict=True):
+        pairs = zip(prompt[1:], output.prompt_logprobs[1:], strict=True)
         found.append([place[token].logprob for token, place in pairs])
     save_file({"logprobs": torch.tensor(found, dtype=torch.float64)}, out)
 

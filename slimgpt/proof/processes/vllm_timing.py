@@ -31,7 +31,7 @@ ENVIRONMENT = {
 
 
 class MemoryBudget(BaseModel):
-    """What the largest ask needs: sequences at once, tokens in each, bytes of the caches.
+    """What the largest request needs: sequences at once, tokens in each, bytes of the caches.
 
     `device_bytes`: caches, weights and activations together.
     """
@@ -42,17 +42,17 @@ class MemoryBudget(BaseModel):
     device_bytes: int
 
 
-def main(arguments: list[str], tells: TextIO) -> None:
+def main(arguments: list[str], answers: TextIO) -> None:
     """Load the model, then answer until the input ends."""
-    folder, dtype, device_name, room = arguments
-    device = chosen(device_name)
-    model = load(Path(folder), dtype, device, MemoryBudget.model_validate_json(room))
+    folder, dtype, device_name, budget = arguments
+    device = select_device(device_name)
+    model = load(Path(folder), dtype, device, MemoryBudget.model_validate_json(budget))
     for line in sys.stdin:
-        told = answer(model, GenerationRequest.model_validate_json(line), device)
-        print(told.model_dump_json(), file=tells, flush=True)
+        timing = answer(model, GenerationRequest.model_validate_json(line), device)
+        print(timing.model_dump_json(), file=answers, flush=True)
 
 
-def chosen(name: str) -> torch.device:
+def select_device(name: str) -> torch.device:
     """The device, made the first that vLLM sees, which takes no other; CUDA has not begun yet."""
     device = torch.device(name)
     if device.index:
@@ -63,9 +63,9 @@ def chosen(name: str) -> torch.device:
 
 
 def load(
-    folder: Path, dtype: str, device: torch.device, room: MemoryBudget, *, trusted: bool = True
+    folder: Path, dtype: str, device: torch.device, budget: MemoryBudget, *, trusted: bool = True
 ) -> Any:
-    """The model as vLLM has it, with caches for what will be asked.
+    """The model as vLLM has it, with caches for what will be requested.
 
     Args:
         trusted: whether code in the folder may run: the engine's own modelling file.
@@ -83,7 +83,7 @@ def load(
     share = {}
     if device.type == "cuda":
         _, total = torch.cuda.mem_get_info(device)
-        share = {"gpu_memory_utilization": min(0.95, room.device_bytes / total)}
+        share = {"gpu_memory_utilization": min(0.95, budget.device_bytes / total)}
     return vllm.LLM(
         model=str(folder),
         skip_tokenizer_init=True,
@@ -92,32 +92,32 @@ def load(
         enforce_eager=device.type == "cpu",  # where compiling takes longer than all that is timed
         enable_prefix_caching=False,
         disable_log_stats=False,  # they hold the times
-        max_model_len=room.tokens,
-        max_num_seqs=room.batch,
-        max_num_batched_tokens=room.batch * room.tokens,  # all prompts in one step
-        kv_cache_memory_bytes=room.cache_bytes,
+        max_model_len=budget.tokens,
+        max_num_seqs=budget.batch,
+        max_num_batched_tokens=budget.batch * budget.tokens,  # all prompts in one step
+        kv_cache_memory_bytes=budget.cache_bytes,
         seed=0,
         **share,
     )
 
 
-def answer(model: Any, ask: GenerationRequest, device: torch.device) -> GenerationTiming:
+def answer(model: Any, request: GenerationRequest, device: torch.device) -> GenerationTiming:
     """Generate greedily, prompt and other tokens timed apart, by the clock of vLLM's engine."""
     from vllm import SamplingParams
 
-    generator = torch.Generator().manual_seed(ask.seed)
+    generator = torch.Generator().manual_seed(request.seed)
     vocabulary = model.llm_engine.model_config.get_vocab_size()
-    prompts = torch.randint(vocabulary, (ask.batch, ask.prompt_tokens), generator=generator)
+    prompts = torch.randint(vocabulary, (request.batch, request.prompt_tokens), generator=generator)
     greedy = SamplingParams(
         temperature=0.0,
-        max_tokens=ask.new_tokens,
-        min_tokens=ask.new_tokens,
+        max_tokens=request.new_tokens,
+        min_tokens=request.new_tokens,
         ignore_eos=True,
         detokenize=False,
     )
     memory.forget_peak(device)
-    asked = [{"prompt_token_ids": prompt} for prompt in prompts.tolist()]
-    done = model.generate(asked, greedy, use_tqdm=False)
+    inputs = [{"prompt_token_ids": prompt} for prompt in prompts.tolist()]
+    done = model.generate(inputs, greedy, use_tqdm=False)
     times = [one.metrics for one in done]
     prefilled = max(time.first_token_ts for time in times)
     return GenerationTiming(
@@ -134,6 +134,6 @@ if __name__ == "__main__":
     die_with(int(sys.argv[1]))
     os.environ.update(ENVIRONMENT)
     # vLLM and what it calls write to standard output; the answers go where that led before.
-    told_to = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    main(sys.argv[2:], told_to)
+    main(sys.argv[2:], answers)

@@ -36,7 +36,7 @@ def plots(document: Document) -> list[Plot]:
         ("ratios", "layers", "Removed from each layer", layers, by_layer.ratios),
         ("errors", "layers", "Reconstruction error of each layer", layers, by_layer.errors),
         ("drifts", "drift", "Drift with depth", bool(document.drift), by_layer.drift),
-        ("curves", "losses", "Loss of the recovery", _learned(document), _curves),
+        ("curves", "losses", "Loss of the recovery", _has_curves(document), _curves),
         ("stages", "cost", "Time of each stage", bool(document.seconds), _stages),
         ("times", "layers", "Time of each layer", layers, by_layer.times),
     )
@@ -140,7 +140,7 @@ def _short(setting: tuple[Any, ...], among: Sequence[tuple[Any, ...]]) -> str:
     return f"{setting[1]}\n{label(setting[0], 8)}" if several else str(setting[1])
 
 
-def _learned(document: Document) -> bool:
+def _has_curves(document: Document) -> bool:
     return document.recovery is not None and bool(document.recovery.curves)
 
 

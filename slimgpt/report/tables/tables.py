@@ -19,7 +19,7 @@ def tables(document: Document) -> dict[str, Table]:
         _inference,
         layers.layers,
         layers.drift,
-        _learning,
+        _recovery,
         _losses,
         _stages,
         _proofs,
@@ -154,7 +154,7 @@ def _inference(document: Document) -> Table:
     return Table("inference", "Inference", header, rows, note)
 
 
-def _learning(document: Document) -> Table:
+def _recovery(document: Document) -> Table:
     one = document.recovery
     if one is None:
         return Table("recovery", "Recovery", (), ())
@@ -216,7 +216,7 @@ def _stages(document: Document) -> Table:
                  f"Memory is {where}.")  # fmt: skip
 
 
-def _told(proof: Verified) -> float | None:
+def _bound(proof: Verified) -> float | None:
     """The bound; reports of old versions did not tell it."""
     return proof.bound if "bound" in proof.model_fields_set else None
 
@@ -227,7 +227,7 @@ def _proofs(document: Document) -> Table:
             words(one.format),
             words(one.loader),
             number(one.max_difference, f"/verified/{index}/max_difference", "fine"),
-            number(_told(one), f"/verified/{index}/bound", "fine"),
+            number(_bound(one), f"/verified/{index}/bound", "fine"),
             number(one.tokens, f"/verified/{index}/tokens", "whole"),
             number(one.bytes, f"/verified/{index}/bytes", "size"),
         )

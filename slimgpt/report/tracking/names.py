@@ -21,16 +21,16 @@ _DIGEST = 10
 def path(*parts: object) -> str:
     """A name of parts, none of which can split, leave or empty the path; one too long is cut."""
     name = "/".join(_part(str(part)) for part in parts)
-    return name if len(name) <= LONGEST_NAME else _told_apart(name, name)
+    return name if len(name) <= LONGEST_NAME else _with_digest(name, name)
 
 
-def unlike(name: str, taken: Container[str], of: object) -> str:
+def unique(name: str, taken: Container[str], of: object) -> str:
     """The name, or another if it is taken: two texts may differ in what MLflow refuses alone.
 
     Args:
         of: what it names, from which the difference is made.
     """
-    return _told_apart(name, str(of)) if name in taken else name
+    return _with_digest(name, str(of)) if name in taken else name
 
 
 def cut(value: str, longest: int) -> str:
@@ -43,6 +43,6 @@ def _part(text: str) -> str:
     return clean if clean.strip(".") else "_" * max(1, len(clean))
 
 
-def _told_apart(name: str, of: str) -> str:
+def _with_digest(name: str, of: str) -> str:
     digest = hashlib.sha256(of.encode(errors="backslashreplace")).hexdigest()[:_DIGEST]
     return f"{name[: LONGEST_NAME - _DIGEST - 1].rstrip('/. ')}-{digest}"

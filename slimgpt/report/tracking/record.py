@@ -78,7 +78,7 @@ def _named(found: Iterator[Found]) -> tuple[tuple[Metric, ...], list[str]]:
         if value is None:
             continue
         if parts not in name_of:
-            name_of[parts] = names.unlike(names.path(*parts), taken, parts)
+            name_of[parts] = names.unique(names.path(*parts), taken, parts)
             taken.add(name_of[parts])
         if math.isfinite(value):
             metrics.append(Metric(name_of[parts], float(value), step))
@@ -144,7 +144,7 @@ def _parameters(document: Document) -> dict[str, str]:
     for parts, value in given:
         name = names.path(".".join(parts))
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        made[names.unlike(name, made, parts)] = names.cut(text, names.LONGEST_PARAMETER)
+        made[names.unique(name, made, parts)] = names.cut(text, names.LONGEST_PARAMETER)
     return made
 
 

@@ -33,8 +33,8 @@ SENT = "slimgpt.checkpoint"
 REGISTERED = "slimgpt.registered"
 CHECKPOINT = "checkpoint"
 WHOLE = "attributes.status = 'FINISHED'"
-METRICS_TOGETHER = 1000
-TEXTS_TOGETHER = 20  # of 100: a request is at most a megabyte, and a sign may take six bytes of it
+METRICS_PER_BATCH = 1000
+TEXTS_PER_BATCH = 20  # of 100: a request is at most a megabyte, and a sign may take six bytes of it
 INSTALL = "pip install 'slimgpt-service[mlflow]'"
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -122,7 +122,7 @@ def log(record: Record, subject: Subject, place: Place) -> Logged:
     require()
     from mlflow import MlflowClient
 
-    with _told(place):
+    with _client_errors(place):
         client = MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
         experiment = _experiment(client, place.experiment)
         run, new = _run(client, experiment, subject)
@@ -154,13 +154,13 @@ def finished(place: Place, *, whole: bool) -> Counter[str]:
     from mlflow import MlflowClient
 
     keys: set[tuple[str, str]] = set()
-    with _told(place):
+    with _client_errors(place):
         client = MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
         experiment = client.get_experiment_by_name(place.experiment)
         token, more = None, experiment is not None
         while more:
             page = client.search_runs(
-                [experiment.experiment_id], WHOLE, max_results=METRICS_TOGETHER, page_token=token
+                [experiment.experiment_id], WHOLE, max_results=METRICS_PER_BATCH, page_token=token
             )
             every = (run.data.tags for run in page)
             keys.update((t[JOB], t[KEY]) for t in every if JOB in t and _has(t, place, whole))
@@ -176,16 +176,16 @@ def _has(tags: Mapping[str, str], place: Place, whole: bool) -> bool:
 
 
 @contextmanager
-def _told(place: Place) -> Iterator[None]:
+def _client_errors(place: Place) -> Iterator[None]:
     """What the client raises, which is nearly anything, in one line."""
     try:
         yield
     except SlimGPTError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:500] or type(error).__name__
+        message = " ".join(str(error).split())[:500] or type(error).__name__
         raise TrackingError(
-            f"MLflow at {place.uri}: {said}",
+            f"MLflow at {place.uri}: {message}",
             hint="see that it runs and takes what is sent, then repeat: nothing is logged twice",
         ) from error
 
@@ -227,15 +227,15 @@ def _write(client: MlflowClient, run: Any, record: Record) -> None:
     parameters = [Param(name, value) for name, value in record.parameters.items()]
     tags = [RunTag(name, value) for name, value in record.tags.items()]
     metrics = [Metric(one.name, one.value, when, one.step) for one in record.metrics]
-    for some in _together(parameters, TEXTS_TOGETHER):
+    for some in _batches(parameters, TEXTS_PER_BATCH):
         client.log_batch(run_id, params=some)
-    for some in _together(tags, TEXTS_TOGETHER):
+    for some in _batches(tags, TEXTS_PER_BATCH):
         client.log_batch(run_id, tags=some)
-    for some in _together(metrics, METRICS_TOGETHER):
+    for some in _batches(metrics, METRICS_PER_BATCH):
         client.log_batch(run_id, metrics=some)
 
 
-def _together(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+def _batches(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), most):
         yield items[start : start + most]
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress as BarProgress
 
-from cli.terminal.display import Bars, Count, Lines, TimeLeft, display_on
+from cli.terminal.display import Bars, Count, PlainLines, TimeLeft, display_on
 from cli.terminal.layer_row import HEADER, layer_row, short
 from cli.terminal.summary import size
 from slimgpt.events import (
@@ -72,7 +72,7 @@ EXPECTED = (
 def shown(*, terminal: bool) -> str:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=120)
-    display = (Bars if terminal else Lines)(console)
+    display = (Bars if terminal else PlainLines)(console)
     with display:
         for event in RUN:
             display.show(event)
@@ -111,7 +111,7 @@ def test_a_terminal_that_cannot_draw_gets_lines(
     for name, value in no_bars.items():
         monkeypatch.setenv(name, value)
     with display_on(Console(), as_json=False) as display:
-        assert type(display) is Lines
+        assert type(display) is PlainLines
 
 
 @pytest.mark.parametrize(

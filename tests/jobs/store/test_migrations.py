@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect
@@ -13,19 +10,6 @@ from jobs.store.database import downgrade, make_engine, upgrade
 from jobs.store.store import Store
 from jobs.store.tables import Base
 from tests.jobs.conftest import SPEC, layer
-from tests.servers import PostgresServer
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def bare_url(request: pytest.FixtureRequest, tmp_path: object) -> Iterator[str]:
-    """A database without any table."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/below/bare.db"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    name = server.clone()
-    yield server.url(name)
-    server.drop(name)
 
 
 def tables(url: str) -> set[str]:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, insert, text
 
 from jobs.states import Status
 from jobs.store.database import make_engine
-from jobs.store.records import Leftover
+from jobs.store.records import StaleFiles
 from jobs.store.store import Store
 from jobs.store.tables import JOBS
 from tests.jobs.conftest import SPEC
@@ -103,8 +103,8 @@ ASKED: dict[str, Callable[[Store], Any]] = {
     "unswept": lambda store: store.unswept(),
     "expire by age": lambda store: store.expire_older(6.9),
     "outdated": lambda store: store.outdated(6.9),
-    "leftovers": lambda store: store.leftovers([job_id(n) for n in range(100)]),
-    "swept": lambda store: store.swept(Leftover(job_id(1), 1, None, expired=False)),
+    "stale files": lambda store: store.stale_files([job_id(n) for n in range(100)]),
+    "swept": lambda store: store.swept(StaleFiles(job_id(1), 1, None, expired=False)),
 }
 
 

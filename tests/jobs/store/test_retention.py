@@ -105,8 +105,8 @@ def test_a_sweep_leaves_what_is_promised_and_is_done_once(
     put(artifacts, f"jobs/{job_id}/2")
     put(artifacts, f"jobs/{job_id}/2.partial")
     assert store.finish(job_id, 2, prefix=f"jobs/{job_id}/2", result={}, report={})
-    (leftover,) = store.unswept()
-    assert sweep_job(leftover, store, artifacts)
+    (stale,) = store.unswept()
+    assert sweep_job(stale, store, artifacts)
     assert store.unswept() == []
     assert artifacts.children(f"jobs/{job_id}") == ["2"]
     assert artifacts.children("work") == []
@@ -133,8 +133,8 @@ def test_a_sweep_that_was_cut_off_is_done_again(store: Store, artifacts: Artifac
     put(artifacts, f"jobs/{job_id}/1")
     store.expire_older(1)
     artifacts.delete(f"jobs/{job_id}/1")  # and there it was cut off
-    (leftover,) = store.unswept()
-    assert sweep_job(leftover, store, artifacts)
+    (stale,) = store.unswept()
+    assert sweep_job(stale, store, artifacts)
 
 
 @pytest.mark.parametrize("how", ["failed", "cancelled"])
@@ -156,8 +156,8 @@ def test_a_job_tried_again_is_swept_again_and_loses_nothing_new(
     assert not sweep_job(stale, store, artifacts)  # it has become another's turn meanwhile
     assert artifacts.children(f"jobs/{job_id}") == ["2"]
     assert store.finish(job_id, 2, prefix=f"jobs/{job_id}/2", result={}, report={})
-    (leftover,) = store.unswept()
-    assert sweep_job(leftover, store, artifacts)
+    (stale,) = store.unswept()
+    assert sweep_job(stale, store, artifacts)
     assert artifacts.children(f"jobs/{job_id}") == ["2"]
 
 
@@ -168,12 +168,12 @@ def test_a_job_cancelled_before_anybody_took_it_has_nothing_to_sweep(store: Stor
 
 def test_what_may_be_left_of_many_jobs_is_one_question(store: Store) -> None:
     done, queued = succeed(store), store.create(SPEC).id
-    found = store.leftovers([done, queued, "job_none"])
+    found = store.stale_files([done, queued, "job_none"])
     assert set(found) == {done, queued}
     assert found[queued] is None
     assert found[done] is not None
     many = [f"job_{n}" for n in range(1500)]
-    assert set(store.leftovers([*many, done])) == {done}
+    assert set(store.stale_files([*many, done])) == {done}
 
 
 def test_only_records_of_jobs_long_over_are_outdated(store: Store) -> None:

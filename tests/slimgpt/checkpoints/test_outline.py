@@ -14,7 +14,7 @@ from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, UnsupportedModelError
 from slimgpt.origins.resolve import resolve_model
 from slimgpt.origins.roots import Roots
-from slimgpt.planning.preview import NO_WEIGHTS, look_ahead
+from slimgpt.planning.preview import NO_WEIGHTS, plan_preview
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import FAMILIES, Tiny
 
@@ -32,13 +32,13 @@ def without_weights(folder: Path) -> Path:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_config_alone_says_what_the_files_hold(family: str, tmp_path: Path) -> None:
     folder = Tiny(family, channels=256, dtype="bfloat16").save(tmp_path / "model")
-    whole, plan = Checkpoint.open(folder), look_ahead(SPEC, Roots(tmp_path, tmp_path))
+    whole, plan = Checkpoint.open(folder), plan_preview(SPEC, Roots(tmp_path, tmp_path))
     read = outline.of(Location.of(without_weights(folder)))
     assert read.architecture == whole.architecture
     assert {name: (info.shape, info.dtype) for name, info in read.tensors.items()} == {
         name: (info.shape, info.dtype) for name, info in whole.tensors.items()
     }
-    again = look_ahead(SPEC, Roots(tmp_path, tmp_path))
+    again = plan_preview(SPEC, Roots(tmp_path, tmp_path))
     assert again.warnings == [NO_WEIGHTS]
     assert again.model_copy(update={"warnings": []}) == plan
 
@@ -62,7 +62,7 @@ def test_half_a_download_is_no_config_alone(name: str, tmp_path: Path) -> None:
     (folder / name).write_text("{}")
     assert not outline.alone(Location.of(folder))
     with pytest.raises((UnsupportedModelError, BrokenCheckpointError)):
-        look_ahead(SPEC, Roots(tmp_path, tmp_path))
+        plan_preview(SPEC, Roots(tmp_path, tmp_path))
 
 
 def test_a_precision_that_is_not_pruned_is_refused(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_precision_that_is_not_pruned_is_refused(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"dtype": "float8_e4m3fn"}))
     with pytest.raises(UnsupportedModelError, match="float8_e4m3fn"):
-        look_ahead(SPEC, Roots(tmp_path, tmp_path))
+        plan_preview(SPEC, Roots(tmp_path, tmp_path))
 
 
 def test_a_config_does_not_lead_out_of_the_root(tmp_path: Path) -> None:
@@ -79,5 +79,5 @@ def test_a_config_does_not_lead_out_of_the_root(tmp_path: Path) -> None:
     (tmp_path / "models/model/config.json").symlink_to(outside / "config.json")
     roots = Roots(tmp_path / "models", tmp_path)
     with pytest.raises(ModelNotFoundError, match="leads out"):
-        look_ahead(SPEC, roots)
-    assert look_ahead(SPEC, replace(roots, confined=False)).parameters_before
+        plan_preview(SPEC, roots)
+    assert plan_preview(SPEC, replace(roots, confined=False)).parameters_before

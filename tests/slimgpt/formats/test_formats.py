@@ -145,11 +145,11 @@ def test_rounding_passes_and_another_model_does_not(
     formats.prove_gguf(shipped, file, stored, probe)
 
     def turned(*args: Any) -> Blueprint:
-        plan = draw(*args)
+        plan = blueprint(*args)
         return replace(plan, rope={**plan.rope, "rope_theta": 2 * plan.rope["rope_theta"]})
 
-    draw = hyperparameters.draw
-    monkeypatch.setattr(hyperparameters, "draw", turned)
+    blueprint = hyperparameters.blueprint
+    monkeypatch.setattr(hyperparameters, "blueprint", turned)
     gguf_file.write(shipped, file, stored)
     with pytest.raises(VerificationError, match="differs"):
         formats.prove_gguf(shipped, file, stored, probe)
@@ -162,8 +162,8 @@ def test_rounded_routers_are_judged_by_the_median_and_the_proof_says_so(
     probe = formats.probe_of(same, torch.device("cpu"))
     gguf_file.write(same, file, "bf16")
     assert "bf16, the median of 16 places" in formats.prove_gguf(same, file, "bf16", probe).loader
-    draw = hyperparameters.draw
-    monkeypatch.setattr(hyperparameters, "draw", lambda *args: in_halves(draw(*args)))
+    blueprint = hyperparameters.blueprint
+    monkeypatch.setattr(hyperparameters, "blueprint", lambda *args: in_halves(blueprint(*args)))
     gguf_file.write(same, file, "bf16")
     with pytest.raises(VerificationError, match="differs"):
         formats.prove_gguf(same, file, "bf16", probe)

@@ -67,5 +67,5 @@ def test_the_least_scores_of_the_whole_model_leave(
         if spent > budget:
             break
         expected[index][kind] += 1
-    wish = dense_pass.wishes(layers, costs)(share)
-    assert [list(pair) for pair in zip(wish.heads, wish.channels, strict=True)] == expected
+    removed = dense_pass.global_allocation(layers, costs)(share)
+    assert [list(pair) for pair in zip(removed.heads, removed.channels, strict=True)] == expected

@@ -10,7 +10,7 @@ from pathlib import Path
 from slimgpt.events import Failed
 from slimgpt.origins.roots import Roots
 from slimgpt.planning.document import Outlook
-from slimgpt.planning.preview import look_ahead
+from slimgpt.planning.preview import plan_preview
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny
 
@@ -34,11 +34,11 @@ def test_the_plan_is_one_document() -> None:
 
 def test_formats_are_ruled_on_beforehand() -> None:
     roots = Roots(MODEL.parent, MODEL.parent)
-    mixed = look_ahead(PruneSpec(model="local:model", ratio=0.25), roots)
+    mixed = plan_preview(PruneSpec(model="local:model", ratio=0.25), roots)
     possible = {one.format: one.possible for one in mixed.formats}
     assert possible == {"exact": True, "uniform": False, "gguf": True, "padded": True}
     alike = PruneSpec(model="local:model", ratio=0.25, formats=("uniform",), tensor_parallel=2)
-    outlook = look_ahead(alike, roots)
+    outlook = plan_preview(alike, roots)
     assert all(one.possible for one in outlook.formats)
     assert outlook.loaders["tensor parallel"] == "tensor parallel: over 2 devices"
     assert len({(row.heads, row.kv_heads, row.channels) for row in outlook.layers}) == 1
@@ -47,7 +47,7 @@ def test_formats_are_ruled_on_beforehand() -> None:
 def test_a_format_that_is_ruled_out_is_a_warning(tmp_path: Path) -> None:
     Tiny("gemma2").save(tmp_path / "model")
     spec = PruneSpec(model="local:model", ratio=0.25, formats=("gguf",))
-    outlook = look_ahead(spec, Roots(tmp_path, tmp_path))
+    outlook = plan_preview(spec, Roots(tmp_path, tmp_path))
     (warning,) = [one for one in outlook.warnings if one.startswith("formats:")]
     assert "`gguf` cannot hold this model" in warning
     assert "leave format `gguf` out" in warning

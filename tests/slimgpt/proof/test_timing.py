@@ -46,11 +46,10 @@ def test_what_is_timed_is_greedy_generation(place: Path) -> None:
     """The ids are those of transformers' own `generate`."""
     checkpoint = Checkpoint.open(place / "model")
     folder = whole_model.mirror(checkpoint, place / "mirror")
-    words = TRANSFORMERS.words(Model(folder, checkpoint.architecture), CPU, ONCE)
+    words = TRANSFORMERS.arguments(Model(folder, checkpoint.architecture), CPU, ONCE)
     with Stopwatch(words) as watch:
-        told = [
-            watch.ask(GenerationRequest(batch=3, prompt_tokens=5, new_tokens=7)) for _ in range(2)
-        ]
+        request = GenerationRequest(batch=3, prompt_tokens=5, new_tokens=7)
+        told = [watch.generate(request) for _ in range(2)]
     prompt = torch.randint(259, (3, 5), generator=torch.Generator().manual_seed(0))
     reference = AutoModelForCausalLM.from_pretrained(place / "model")
     reference.generation_config.eos_token_id = None

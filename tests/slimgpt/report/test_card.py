@@ -110,7 +110,7 @@ def test_markdown_of_strangers_does_nothing(words: str, shown: str) -> None:
 def test_licences_are_named_as_the_hub_names_them(
     said: str | None, front: dict[str, str], tmp_path: Path
 ) -> None:
-    assert licences.front(said) == front
+    assert licences.front_matter(said) == front
     content = report(1)
     made(tmp_path, model=content["model"] | {"licence": said})
     # What is pruned again knows its parent's licence.

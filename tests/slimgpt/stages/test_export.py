@@ -42,11 +42,11 @@ def test_a_file_that_computes_something_else_is_not_left_behind(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Llama's queries and keys without the order that llama.cpp turns them in."""
-    draw = hyperparameters.draw
+    blueprint = hyperparameters.blueprint
     monkeypatch.setattr(
         hyperparameters,
-        "draw",
-        lambda *args: in_halves(draw(*args)),
+        "blueprint",
+        lambda *args: in_halves(blueprint(*args)),
     )
     with pytest.raises(VerificationError, match=r"llama\.cpp differs"):
         list(export(model, tmp_path / "out", ["gguf"], None, "cpu"))

@@ -101,12 +101,12 @@ def test_a_file_that_computes_something_else_ends_the_job_and_costs_no_layer(
     """Llama's queries and keys without the order that llama.cpp turns them in."""
     shutil.copytree(SHIPPED, tmp_path / "model", ignore=shutil.ignore_patterns("texts"))
     work = tmp_path / "work"
-    draw = hyperparameters.draw
+    blueprint = hyperparameters.blueprint
     with monkeypatch.context() as patch:
         patch.setattr(
             hyperparameters,
-            "draw",
-            lambda *args: in_halves(draw(*args)),
+            "blueprint",
+            lambda *args: in_halves(blueprint(*args)),
         )
         with pytest.raises(VerificationError, match=r"llama\.cpp differs"):
             finish(spec(formats=["gguf"]), work, roots)

@@ -15,7 +15,7 @@ LOOK_SECONDS = 0.25
 LINGER_SECONDS = 2.0
 
 
-class JobNews:
+class StatusChanges:
     """Tells each change of a job's status once. Jobs that were over before are no news."""
 
     def __init__(self, store: Store) -> None:
@@ -31,9 +31,9 @@ class JobNews:
         known = self._known
         if known is None:
             known = {job.id: job.status for job in jobs if job.terminal}
-        news = [_line(job) for job in jobs if known.get(job.id) != job.status]
+        changes = [_line(job) for job in jobs if known.get(job.id) != job.status]
         self._known = {job.id: job.status for job in jobs}
-        return news
+        return changes
 
     def _look(self) -> list[Job]:
         """The newest jobs and those that were under way, oldest first."""
@@ -44,7 +44,7 @@ class JobNews:
         return [jobs[job_id] for job_id in sorted(jobs)]
 
 
-class Settled:
+class WorkersIdle:
     """Whether no job has been held by a worker for a little while; asks the store sparingly."""
 
     def __init__(self, store: Store) -> None:
