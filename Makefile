@@ -1,5 +1,5 @@
-# Two commands need nothing but this folder, a Python and the network: `make demo`, `make test`.
-# Both set themselves up in .venv, once, and again when the dependencies change.
+# `make demo` and `make test` need only this folder, Python and network access. Both create .venv on first
+# use, and again when the dependencies change.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,33 +10,33 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 SET_UP := .venv/.set-up
 
-# Small matrices run slower on several threads than on one, above all beside other tests.
+# Small matrices are slower on several threads than on one, especially with parallel tests.
 QUIET_MACHINE := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-help:  ## Say what there is
+help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: $(SET_UP)  ## Make the virtual environment (the others do it themselves)
+setup: $(SET_UP)  ## Create the virtual environment (the other targets do so as needed)
 
 $(SET_UP): pyproject.toml constraints.txt .ci/set-up
 	@.ci/set-up
 	@touch $@
 
-demo: $(SET_UP)  ## Prune the small model that ships with the project and compare it
+demo: $(SET_UP)  ## Prune the bundled small model and compare it
 	@$(QUIET_MACHINE) $(BIN)/python -m examples.demo
 
 test: check  ## Everything that CI runs: linters, types, import rules, tests
 	@$(QUIET_MACHINE) $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-check: $(SET_UP)  ## Linters, types and import rules alone
+check: $(SET_UP)  ## Linters, types and import rules only
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: $(SET_UP)  ## Put every file into the house style
+format: $(SET_UP)  ## Format all files
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-clean:  ## Remove everything that was made here
+clean:  ## Remove all generated files
 	@rm -rf .venv build dist demo-output .*_cache .hypothesis

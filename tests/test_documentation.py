@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")])
 PRESENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which names what was
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)]*)?\)")
+ANCHOR = re.compile(r"\[[^\]]*\]\((#[^)]+)\)")
 FENCED = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 TOP = "slimgpt|jobs|api|worker|cli|migrations|examples|benchmarks|tests|deploy|docs"
 PATH = re.compile(rf"(?:{TOP})(?:/[\w.-]+)+/?|(?:{TOP})/")
@@ -56,8 +57,17 @@ def test_every_setting_is_documented() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     text = FENCED.sub("", page.read_text(encoding="utf-8"))
-    targets = [target for target, _ in LINK.findall(text) if "://" not in target]
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    targets = [(target, anchor) for target, anchor in LINK.findall(text) if "://" not in target]
+    assert [target for target, _ in targets if not (page.parent / target).exists()] == []
+    within = [(page.name, anchor) for anchor in ANCHOR.findall(text)]
+    anchored = [(page.parent / target, anchor[1:]) for target, anchor in targets + within if anchor]
+    assert [f"{to.name}#{anchor}" for to, anchor in anchored if anchor not in anchors(to)] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def words(page: Path) -> set[str]:
