@@ -31,6 +31,7 @@ class Program:
         grace: seconds between asking it to stop and killing it.
         stdin: text that it reads, for a configuration with secrets.
         cwd: working folder.
+        keep: open file descriptors that it inherits.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Program:
     grace: float
     stdin: str = ""
     cwd: Path | None = None
+    keep: Sequence[int] = ()
 
 
 class Child:
@@ -76,6 +78,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=dict(self.program.env),
                 cwd=self.program.cwd,
+                pass_fds=tuple(self.program.keep),
                 start_new_session=True,
             )
         assert self.process.stdin is not None
@@ -93,14 +96,18 @@ class Child:
         words = "" if status < 0 else _plain(self._last_line())
         return f"{how}: {words}" if words else how
 
-    def _last_line(self) -> str:
+    def said(self) -> str:
+        """The end of what the program wrote since its start."""
         try:
             with self.log.open("rb") as log:
                 end = log.seek(0, os.SEEK_END)
                 log.seek(max(self._start_of_log, end - TAIL_BYTES))
-                lines = log.read().decode(errors="replace").split("\n")
+                return log.read().decode(errors="replace")
         except OSError:
             return ""
+
+    def _last_line(self) -> str:
+        lines = self.said().split("\n")
         return next((line.strip()[:2000] for line in reversed(lines) if line.strip()), "")
 
 

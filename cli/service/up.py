@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NEWS_SECONDS = 1.0
+BACKLOG = 512
+"""Connections that wait to be accepted, while the API starts again for one."""
 MODELS_TOLD = 3
 
 
@@ -51,31 +53,36 @@ def up(
     ] = 8000,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
-    from cli.service.embedded_redis import RedisNotStartedError, free_port
+    from cli.service.embedded_redis import RedisNotStartedError
     from cli.service.stack import StackError
 
     place = Home.at(home, models, texts)
-    chosen = port or free_port()
     try:
         place.prepare()
-        with place.locked(f"http://127.0.0.1:{chosen}"):
-            _require_free(chosen)
+        with place.locked(), _listening(port) as listener:
             place.keep_pepper()
-            _run(place, chosen)
+            _run(place, listener)
     except (HomeError, StackError, RedisNotStartedError) as error:
         fail(str(error))
 
 
-def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            fail(f"port {port} cannot be used ({error.strerror}); choose another with --port")
+def _listening(port: int) -> socket.socket:
+    """The API's socket, made here and handed on: of two that want a port one gets it, before
+    anything is started, and whatever answers there is this service."""
+    listener = socket.socket()
+    # Accepted connections inherit it: without it small events wait for the client's receipts.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        fail(f"port {port} cannot be used ({error.strerror}); choose another with --port")
+    return listener
 
 
-def _run(home: Home, port: int) -> None:
+def _run(home: Home, listener: socket.socket) -> None:
     """Start, serve until a signal comes, stop; a second signal stops without grace."""
     from cli.service.embedded_redis import EmbeddedRedis
     from cli.service.job_news import JobNews, Settled
@@ -86,7 +93,10 @@ def _run(home: Home, port: int) -> None:
         redis = None if os.environ.get("SLIMGPT_REDIS_URL") else EmbeddedRedis(home.redis)
         os.environ |= _places(home, redis.url if redis else None)
         store = _open_store(home)
-        stack = Stack(os.environ, port, home.logs, redis, lambda who, what: say(console, who, what))
+        stack = Stack(
+            os.environ, listener, home.logs, redis, lambda who, what: say(console, who, what)
+        )
+        home.tell(stack.url)
         news = JobNews(store)
         try:
             if stack.start(stopping.is_set):

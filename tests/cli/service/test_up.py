@@ -95,6 +95,30 @@ def test_a_port_in_use_is_one_clear_line(running: Up, tmp_path: Path) -> None:
     assert (taken.stderr.count("\n"), taken.stdout) == (1, "")
 
 
+def test_of_two_on_one_port_at_once_one_is_ready_and_the_other_refused(tmp_path: Path) -> None:
+    both = [prepared(tmp_path / name, script_engine("well")) for name in ("one", "other")]
+    for up in both:
+        up.port, up.url = both[0].port, both[0].url
+        up.begin()
+    try:
+        refused = wait_until(lambda: [up for up in both if _ended(up)], "one of them ends", 60)
+        (ready,) = [up for up in both if up not in refused]
+        wait_until(ready.is_ready, "the other one is ready", 120)
+        assert refused[0].said().strip() == (
+            f"error: port {ready.port} cannot be used (Address already in use); "
+            "choose another with --port"
+        )
+        assert httpx.get(f"{ready.url}/readyz", trust_env=False).is_success
+        assert not list(refused[0].home.glob("logs/*.log"))  # nothing of it was started
+    finally:
+        for up in both:
+            up.close()
+
+
+def _ended(up: Up) -> bool:
+    return up.process is not None and up.process.poll() is not None
+
+
 def test_only_this_machine_can_reach_it(running: Up) -> None:
     assert running.process is not None
     family = [running.process, *running.process.children(recursive=True)]
@@ -217,6 +241,23 @@ def test_redis_starts_empty_when_its_files_are_unreadable(tmp_path: Path) -> Non
         )
     finally:
         stop([child], lambda: False)
+
+
+def test_redis_takes_another_port_when_its_own_is_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    (folder / "data").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        redis = EmbeddedRedis(folder, port)
+        child = Child(redis.program(), tmp_path)
+        said: list[str] = []
+        redis.start(child, said.append)
+        try:
+            assert (said, redis.port == port) == ([], False)
+            assert (folder / "data").exists()
+        finally:
+            stop([child], lambda: False)
 
 
 def test_a_child_that_will_not_stop_is_killed_with_its_children(tmp_path: Path) -> None:
