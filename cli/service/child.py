@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -67,8 +68,7 @@ class Child:
         Raises:
             OSError: the log cannot be written or the program cannot be started.
         """
-        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
+        self.rotate()
         with self.log.open("ab") as log:
             self._start_of_log = log.tell()
             self.process = subprocess.Popen(
@@ -84,6 +84,21 @@ class Child:
         assert self.process.stdin is not None
         with suppress(BrokenPipeError), self.process.stdin as stdin:
             stdin.write(self.program.stdin.encode())
+
+    def rotate(self) -> None:
+        """Set a long log aside as `NAME.log.1`, while the program goes on writing.
+
+        It holds the file open, for appending: so the content is copied and the file emptied. What
+        is written between the two is lost.
+        """
+        with suppress(OSError):
+            if self.log.stat().st_size <= LOG_BYTES:
+                return
+            try:
+                shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            finally:  # a full disk, most likely of this: room is what is needed
+                os.truncate(self.log, 0)
+                self._start_of_log = 0
 
     def exit_status(self) -> int | None:
         """What the program ended with, negative for a signal; None while it runs."""

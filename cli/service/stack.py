@@ -17,6 +17,8 @@ from cli.service.embedded_redis import EmbeddedRedis
 from jobs.messages.queue import SOFT_SHUTDOWN_SECONDS
 
 START_SECONDS = 60.0
+BACKLOG = 512
+"""Connections that wait to be accepted, while the API starts again for one."""
 POLL_SECONDS = 0.2
 POLL_TIMEOUT_SECONDS = 2.0
 MOST_RESTARTS = 5
@@ -33,7 +35,7 @@ def programs(env: Mapping[str, str], listener: socket.socket) -> dict[str, Progr
     """The service's own processes, in the order in which they are stopped."""
     python, number = sys.executable, listener.fileno()
     uvicorn = [python, "-m", "uvicorn", "--factory", "api.app:from_environment",
-               "--fd", str(number), "--no-access-log",
+               "--fd", str(number), "--backlog", str(BACKLOG), "--no-access-log",
                "--timeout-graceful-shutdown", "3"]  # fmt: skip
     return {
         "api": Program("api", uvicorn, env, API_STOP_SECONDS, keep=(number,)),
@@ -101,11 +103,13 @@ class Stack:
         return True
 
     def supervise(self) -> None:
-        """Start again what has ended by itself.
+        """Start again what has ended by itself, and keep the logs short.
 
         Raises:
             StackError: it happens too often.
         """
+        for child in self._all():
+            child.rotate()
         for child in self._ended():
             now = time.monotonic()
             how = child.ending()

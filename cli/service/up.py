@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import threading
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NEWS_SECONDS = 1.0
-BACKLOG = 512
-"""Connections that wait to be accepted, while the API starts again for one."""
+ANSWER_SECONDS = 5.0
+DESCRIPTORS = 1 << 16
 MODELS_TOLD = 3
 
 
@@ -69,6 +70,8 @@ def up(
 def _listening(port: int) -> socket.socket:
     """The API's socket, made here and handed on: of two that want a port one gets it, before
     anything is started, and whatever answers there is this service."""
+    from cli.service.stack import BACKLOG
+
     listener = socket.socket()
     # Accepted connections inherit it: without it small events wait for the client's receipts.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -89,6 +92,7 @@ def _run(home: Home, listener: socket.socket) -> None:
     from cli.service.stack import Stack
 
     console = Console(highlight=False, soft_wrap=True)
+    _raise_descriptors()
     with _signals() as (stopping, hurry):
         redis = None if os.environ.get("SLIMGPT_REDIS_URL") else EmbeddedRedis(home.redis)
         os.environ |= _places(home, redis.url if redis else None)
@@ -115,6 +119,14 @@ def _run(home: Home, listener: socket.socket) -> None:
                 stack.stop(hurry.is_set, Settled(store))
                 store.engine.dispose()
             say(console, "up", "stopped")
+
+
+def _raise_descriptors() -> None:
+    """Let the processes open as many files and connections as this user may, within reason."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextmanager
@@ -168,7 +180,9 @@ def _open_store(home: Home) -> Store:
         settings = load()
         url = settings.database_url.get_secret_value()
         upgrade(url)
-        store = Store(make_engine(url), lease_seconds=settings.lease_seconds)
+        # A database that hangs must not keep the processes from being looked after.
+        engine = make_engine(url, answer_seconds=ANSWER_SECONDS)
+        store = Store(engine, lease_seconds=settings.lease_seconds)
         if "database_url" not in settings.model_fields_set:
             # The home's own database, and we hold the home: no worker of an earlier run is
             # left that could hold a lease, so nobody needs to wait until it expires.

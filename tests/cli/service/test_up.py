@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -141,6 +141,35 @@ def test_the_embedded_redis_wants_its_password(running: Up) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(b"KEYS *\r\n")
         assert b"NOAUTH" in connection.recv(100)
+
+
+def test_without_descriptors_the_log_stays_short_and_the_service_comes_back(running: Up) -> None:
+    assert running.process is not None
+    api = next(child for child in running.process.children() if "uvicorn" in child.cmdline())
+    before = api.rlimit(psutil.RLIMIT_NOFILE)
+    log = running.home / "logs" / "api.log"
+    size, words = log.stat().st_size, "out of system resource"
+    api.rlimit(psutil.RLIMIT_NOFILE, (api.num_fds() + 20, before[1]))
+    with ExitStack() as open_connections:
+        for _ in range(100):  # that ask nothing
+            connection = socket.create_connection(("127.0.0.1", running.port))
+            open_connections.enter_context(connection)
+        wait_until(lambda: words in log.read_text(), "no descriptor is left")
+        wait_until(lambda: "counted, not written" in log.read_text(), "repeats are counted", 60)
+        assert log.read_text().count(words) < 50
+        assert log.stat().st_size - size < 200_000
+    api.rlimit(psutil.RLIMIT_NOFILE, before)
+    wait_until(lambda: running.get("/readyz"), "it serves again")
+
+
+def test_a_log_that_is_long_is_set_aside_while_all_runs(running: Up) -> None:
+    log = running.home / "logs" / "api.log"
+    with log.open("ab") as file:
+        file.write((b"a line of a flood" * 60 + b"\n") * 11_000)  # more than 10 MiB
+    wait_until(lambda: log.with_suffix(".log.1").exists(), "it is set aside")
+    wait_until(lambda: log.stat().st_size < 1 << 20, "it is short")
+    running.http.get("/jobs", headers={"X-Request-ID": "after-the-flood"})
+    wait_until(lambda: "after-the-flood" in log.read_text(), "the API writes on")
 
 
 @pytest.mark.parametrize("argument", ["uvicorn", "worker", "redis"])
