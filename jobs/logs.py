@@ -3,6 +3,7 @@
 Whatever a client, an engine or a library put into an entry, it stays one entry: JSON escapes what
 is not ASCII, and in the form for people every character that is not printable is escaped and the
 lines of a traceback are marked. Secrets are taken out of the finished line (`jobs.redaction`).
+Warnings that are repeated are counted (`jobs.repeats`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from jobs.redaction import learn, redact
+from jobs.repeats import RepeatHandler
 from jobs.settings import Settings
 
 SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
@@ -51,7 +53,7 @@ def configure(level: str = "info", *, as_json: bool = True) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = RepeatHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -1,8 +1,9 @@
-"""Redacts secrets from log lines, events and errors.
+"""Redacts secrets, and paths of this machine, from log lines, events and errors.
 
 The last line of defence: nothing should put a secret into a log line, an event or an error in the
 first place. What is recognised: the secrets that this process was given, by value; and what looks
-like one of a known kind, by shape.
+like one of a known kind, by shape. Logs keep paths, which their readers need (`redact`); what a
+client is told keeps neither (`for_clients`).
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
+from jobs.machine_paths import Paths, paths_of
 from jobs.settings import Settings
 
 MASK = "[redacted]"
@@ -108,14 +111,30 @@ def _parts(value: str) -> Iterator[str]:
 
 
 _known = Redaction()
+_paths = Paths()
 
 
 def learn(settings: Settings) -> None:
-    """Recognise this process's secrets by value from now on."""
-    global _known  # noqa: PLW0603 - one set of secrets a process, as there is one log
+    """Recognise this process's secrets and folders by value from now on."""
+    global _known, _paths  # noqa: PLW0603 - one set of each a process, as there is one log
     _known = Redaction(secrets_of(settings, os.environ))
+    _paths = paths_of(settings)
 
 
 def redact(text: str) -> str:
     """The text without what this process knows to be secret."""
     return _known.text(text)
+
+
+def for_clients(said: Any) -> Any:
+    """A text, or JSON with texts anywhere in it, without secrets and without this machine's paths.
+
+    Keys stay: they are names of fields.
+    """
+    if isinstance(said, str):
+        return _paths.text(redact(said))
+    if isinstance(said, dict):
+        return {key: for_clients(value) for key, value in said.items()}
+    if isinstance(said, list | tuple):
+        return [for_clients(value) for value in said]
+    return said

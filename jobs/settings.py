@@ -23,8 +23,11 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 def _below_home(home: Path) -> dict[str, Any]:
     """What the settings that name a place are when they are not set."""
+    from sqlalchemy import URL  # which escapes what means something else in a URL
+
+    database = URL.create("sqlite", database=str(home / "slimgpt.db"))
     return {
-        "database_url": SecretStr(f"sqlite:///{home / 'slimgpt.db'}"),
+        "database_url": SecretStr(database.render_as_string(hide_password=False)),
         "artifacts_url": str(home / "artifacts"),
         "models_root": home / "models",
         "texts_root": home / "texts",

@@ -51,14 +51,23 @@ class Up:
 
     def start(self) -> None:
         """Start it, and return when it says that it is ready."""
+        self.begin()
+        wait_until(self.is_ready, "slimgpt up is ready", READY_SECONDS)
+
+    def begin(self) -> None:
+        """Start it; does not wait."""
         arguments = ("up", "--home", str(self.home), "--port", str(self.port), *self.options)
         with self.output.open("wb") as output:
             self.process = psutil.Popen(
                 self.command(*arguments), env=self.env, stdout=output, stderr=output, cwd=ROOT
             )
-        wait_until(self._ready, "slimgpt up is ready", READY_SECONDS)
 
-    def _ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether it says that it is.
+
+        Raises:
+            RuntimeError: it has ended.
+        """
         assert self.process is not None
         if self.process.poll() is not None:
             raise RuntimeError(f"slimgpt up ended:\n{self.said()}")

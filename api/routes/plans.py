@@ -25,6 +25,7 @@ from api.routes.jobs import declared_json
 from api.schemas.examples import PLAN, answers
 from api.schemas.jobs import JobRequest
 from jobs.environment import scrubbed
+from jobs.redaction import for_clients
 from jobs.settings import Settings
 from slimgpt.errors import HubUnreachableError
 from slimgpt.events import Failed
@@ -67,7 +68,7 @@ def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> Outloo
         _places.release()
     if isinstance(answer, Failed):
         raise _refusal(answer, spec)
-    return answer
+    return answer.model_copy(update={"warnings": for_clients(answer.warnings)})
 
 
 def _ask_engine(spec: PruneSpec, settings: Settings) -> Outlook | Failed:
@@ -120,5 +121,5 @@ def _refusal(failed: Failed, spec: PruneSpec) -> Problem:
     if failed.code == HubUnreachableError.code:
         detail = f"model {spec.model!r} is not in the hub cache of the API's machine"
         return Problem("model-not-cached", detail)
-    detail = "; ".join(filter(None, (failed.message, failed.hint)))
+    detail = for_clients("; ".join(filter(None, (failed.message, failed.hint))))
     return Problem("plan-refused", detail, extensions={"code": failed.code})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -31,6 +32,7 @@ class Program:
         grace: seconds between asking it to stop and killing it.
         stdin: text that it reads, for a configuration with secrets.
         cwd: working folder.
+        keep: open file descriptors that it inherits.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Program:
     grace: float
     stdin: str = ""
     cwd: Path | None = None
+    keep: Sequence[int] = ()
 
 
 class Child:
@@ -65,8 +68,7 @@ class Child:
         Raises:
             OSError: the log cannot be written or the program cannot be started.
         """
-        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
+        self.rotate()
         with self.log.open("ab") as log:
             self._start_of_log = log.tell()
             self.process = subprocess.Popen(
@@ -76,11 +78,27 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=dict(self.program.env),
                 cwd=self.program.cwd,
+                pass_fds=tuple(self.program.keep),
                 start_new_session=True,
             )
         assert self.process.stdin is not None
         with suppress(BrokenPipeError), self.process.stdin as stdin:
             stdin.write(self.program.stdin.encode())
+
+    def rotate(self) -> None:
+        """Set a long log aside as `NAME.log.1`, while the program goes on writing.
+
+        It holds the file open, for appending: so the content is copied and the file emptied. What
+        is written between the two is lost.
+        """
+        with suppress(OSError):
+            if self.log.stat().st_size <= LOG_BYTES:
+                return
+            try:
+                shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            finally:  # a full disk, most likely of this: room is what is needed
+                os.truncate(self.log, 0)
+                self._start_of_log = 0
 
     def exit_status(self) -> int | None:
         """What the program ended with, negative for a signal; None while it runs."""
@@ -93,14 +111,18 @@ class Child:
         words = "" if status < 0 else _plain(self._last_line())
         return f"{how}: {words}" if words else how
 
-    def _last_line(self) -> str:
+    def said(self) -> str:
+        """The end of what the program wrote since its start."""
         try:
             with self.log.open("rb") as log:
                 end = log.seek(0, os.SEEK_END)
                 log.seek(max(self._start_of_log, end - TAIL_BYTES))
-                lines = log.read().decode(errors="replace").split("\n")
+                return log.read().decode(errors="replace")
         except OSError:
             return ""
+
+    def _last_line(self) -> str:
+        lines = self.said().split("\n")
         return next((line.strip()[:2000] for line in reversed(lines) if line.strip()), "")
 
 

@@ -25,6 +25,8 @@ from cli.service.child import Child, Program
 
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
+PORTS = 5
+IN_USE = "Address already in use"
 CONFIG = """\
 bind 127.0.0.1
 port {port}
@@ -57,9 +59,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@dataclass(frozen=True)
+@dataclass
 class EmbeddedRedis:
-    """A server whose data lie in `folder`; port and password are new for each start of a stack."""
+    """A server whose data lie in `folder`; port and password are new for each start of a stack.
+
+    The port is free when it is chosen, and may be another's a moment later: then `start` chooses
+    another one.
+    """
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -96,8 +102,14 @@ class EmbeddedRedis:
             RedisNotStartedError: it does not come up even so.
         """
         child.start()
-        if self._answers(child):
-            return
+        for _ in range(PORTS):
+            if self._answers(child):
+                return
+            if child.exit_status() is None or IN_USE not in child.said():
+                break
+            self.port = free_port()
+            child.program = self.program()
+            child.start()
         if child.exit_status() is None:
             raise RedisNotStartedError(f"redis does not answer; see {child.log}")
         aside = self.folder.with_name(f"{self.folder.name}.unreadable-{time.time_ns()}")

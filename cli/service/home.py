@@ -91,13 +91,13 @@ class Home:
         )
 
     @contextmanager
-    def locked(self, url: str) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the home: one service at a time works in it. The kernel frees it, come what may.
 
         Raises:
             HomeError: another service holds it; the message says which.
         """
-        note = self.root / "up.json"
+        note = self._note
         lock = FileLock(self.root / "up.lock", timeout=0)
         try:
             lock.acquire()
@@ -105,11 +105,19 @@ class Home:
             raise HomeError(f"{_holder(note)} runs on {self.root} already; use it, stop it, or "
                             "name another folder with --home") from error  # fmt: skip
         try:
-            note.write_text(json.dumps({"pid": os.getpid(), "url": url}), encoding="utf-8")
             yield
         finally:
             note.unlink(missing_ok=True)
             lock.release()
+
+    def tell(self, url: str) -> None:
+        """Note which service holds the home, for who comes second. Hold the lock."""
+        told = json.dumps({"pid": os.getpid(), "url": url})
+        self._note.write_text(told, encoding="utf-8")
+
+    @property
+    def _note(self) -> Path:
+        return self.root / "up.json"
 
 
 def _holder(note: Path) -> str:

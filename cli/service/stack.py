@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from cli.service.embedded_redis import EmbeddedRedis
 from jobs.messages.queue import SOFT_SHUTDOWN_SECONDS
 
 START_SECONDS = 60.0
+BACKLOG = 512
+"""Connections that wait to be accepted, while the API starts again for one."""
 POLL_SECONDS = 0.2
+POLL_TIMEOUT_SECONDS = 2.0
 MOST_RESTARTS = 5
 RESTARTS_WITHIN_SECONDS = 60.0
 API_STOP_SECONDS = 8.0
@@ -27,14 +31,14 @@ class StackError(Exception):
     """The stack cannot run; the message is one line for people."""
 
 
-def programs(env: Mapping[str, str], port: int) -> dict[str, Program]:
+def programs(env: Mapping[str, str], listener: socket.socket) -> dict[str, Program]:
     """The service's own processes, in the order in which they are stopped."""
-    python = sys.executable
+    python, number = sys.executable, listener.fileno()
     uvicorn = [python, "-m", "uvicorn", "--factory", "api.app:from_environment",
-               "--host", "127.0.0.1", "--port", str(port), "--no-access-log",
+               "--fd", str(number), "--backlog", str(BACKLOG), "--no-access-log",
                "--timeout-graceful-shutdown", "3"]  # fmt: skip
     return {
-        "api": Program("api", uvicorn, env, API_STOP_SECONDS),
+        "api": Program("api", uvicorn, env, API_STOP_SECONDS, keep=(number,)),
         # Asked to end, it gives its job back.
         "worker": Program("worker", [python, "-m", "worker"], env, SOFT_SHUTDOWN_SECONDS + 10.0),
         "reaper": Program("reaper", [python, "-m", "worker.housekeeping.reaper"], env, 5.0),
@@ -45,8 +49,9 @@ class Stack:
     """All processes of one service on this machine.
 
     Args:
-        env: environment of the service's processes, settings included.
-        port: the API's port on 127.0.0.1.
+        env: environment of the service's processes, settings included; it gets the address of
+            the embedded Redis.
+        listener: the API's socket on 127.0.0.1. Nobody else can answer there.
         logs: folder for the processes' output.
         redis: the server to run beside them; None if the settings name one that runs already.
         say: tells the user what happens: who, and what.
@@ -54,17 +59,19 @@ class Stack:
 
     def __init__(
         self,
-        env: Mapping[str, str],
-        port: int,
+        env: MutableMapping[str, str],
+        listener: socket.socket,
         logs: Path,
         redis: EmbeddedRedis | None,
         say: Say,
     ) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.say = say
+        self._env = env
+        self._listener = listener
         self.redis = redis
         self.redis_child = Child(redis.program(), logs) if redis else None
-        self.children = {name: Child(p, logs) for name, p in programs(env, port).items()}
+        self.children = {name: Child(p, logs) for name, p in programs(env, listener).items()}
         self._missing = "the API does not answer"
         self._restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
 
@@ -77,10 +84,11 @@ class Stack:
         """
         if self.redis and self.redis_child:
             self.redis.start(self.redis_child, lambda what: self.say("redis", what))
+            self._env["SLIMGPT_REDIS_URL"] = self.redis.url
         for name in ("api", "worker"):
             self.children[name].start()
         deadline = time.monotonic() + START_SECONDS
-        with httpx.Client(trust_env=False, timeout=5.0) as http:
+        with httpx.Client(trust_env=False, timeout=POLL_TIMEOUT_SECONDS) as http:
             while not self._ready(http):
                 if stopping():
                     return False
@@ -95,11 +103,13 @@ class Stack:
         return True
 
     def supervise(self) -> None:
-        """Start again what has ended by itself.
+        """Start again what has ended by itself, and keep the logs short.
 
         Raises:
             StackError: it happens too often.
         """
+        for child in self._all():
+            child.rotate()
         for child in self._ended():
             now = time.monotonic()
             how = child.ending()
@@ -115,10 +125,11 @@ class Stack:
 
         Args:
             hurry: true when there is no time for grace any more.
-            settled: true when no job is held by a worker. Celery sleeps through its whole
+            idle: true when no job is held by a worker. Celery sleeps through its whole
                 shutdown time even if its task ended at once, so it is not waited for then.
         """
         stop([self.children["api"]], hurry)
+        self._listener.close()
         stop([self.children["worker"], self.children["reaper"]], lambda: hurry() or idle())
         if self.redis_child:
             stop([self.redis_child], hurry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import threading
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK_SECONDS = 1.0
+ANSWER_SECONDS = 5.0
+DESCRIPTORS = 1 << 16
 MODELS_SHOWN = 3
 
 
@@ -51,42 +54,53 @@ def up(
     ] = 8000,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C."""
-    from cli.service.embedded_redis import RedisNotStartedError, free_port
+    from cli.service.embedded_redis import RedisNotStartedError
     from cli.service.stack import StackError
 
     place = Home.at(home, models, texts)
-    chosen = port or free_port()
     try:
         place.prepare()
-        with place.locked(f"http://127.0.0.1:{chosen}"):
-            _require_free(chosen)
+        with place.locked(), _listening(port) as listener:
             place.keep_pepper()
-            _run(place, chosen)
+            _run(place, listener)
     except (HomeError, StackError, RedisNotStartedError) as error:
         fail(str(error))
 
 
-def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            fail(f"port {port} cannot be used ({error.strerror}); choose another with --port")
+def _listening(port: int) -> socket.socket:
+    """The API's socket, made here and handed on: of two that want a port one gets it, before
+    anything is started, and whatever answers there is this service."""
+    from cli.service.stack import BACKLOG
+
+    listener = socket.socket()
+    # Accepted connections inherit it: without it small events wait for the client's receipts.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        fail(f"port {port} cannot be used ({error.strerror}); choose another with --port")
+    return listener
 
 
-def _run(home: Home, port: int) -> None:
+def _run(home: Home, listener: socket.socket) -> None:
     """Start, serve until a signal comes, stop; a second signal stops without grace."""
     from cli.service.embedded_redis import EmbeddedRedis
     from cli.service.stack import Stack
     from cli.service.status_changes import StatusChanges, WorkersIdle
 
     console = Console(highlight=False, soft_wrap=True)
+    _raise_descriptors()
     with _signals() as (stopping, hurry):
         redis = None if os.environ.get("SLIMGPT_REDIS_URL") else EmbeddedRedis(home.redis)
         os.environ |= _places(home, redis.url if redis else None)
         store = _open_store(home)
-        stack = Stack(os.environ, port, home.logs, redis, lambda who, what: say(console, who, what))
+        stack = Stack(
+            os.environ, listener, home.logs, redis, lambda who, what: say(console, who, what)
+        )
+        home.tell(stack.url)
         changes = StatusChanges(store)
         try:
             if stack.start(stopping.is_set):
@@ -105,6 +119,14 @@ def _run(home: Home, port: int) -> None:
                 stack.stop(hurry.is_set, WorkersIdle(store))
                 store.engine.dispose()
             say(console, "up", "stopped")
+
+
+def _raise_descriptors() -> None:
+    """Let the processes open as many files and connections as this user may, within reason."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextmanager
@@ -158,7 +180,9 @@ def _open_store(home: Home) -> Store:
         settings = load()
         url = settings.database_url.get_secret_value()
         upgrade(url)
-        store = Store(make_engine(url), lease_seconds=settings.lease_seconds)
+        # A database that hangs must not keep the processes from being looked after.
+        engine = make_engine(url, answer_seconds=ANSWER_SECONDS)
+        store = Store(engine, lease_seconds=settings.lease_seconds)
         if "database_url" not in settings.model_fields_set:
             # The home's own database, and we hold the home: no worker of an earlier run is
             # left that could hold a lease, so nobody needs to wait until it expires.

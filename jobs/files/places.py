@@ -6,9 +6,13 @@ S3 takes credentials, region and endpoint from the standard variables (`AWS_ACCE
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -38,10 +42,35 @@ class PlaceUnavailable(OSError):  # noqa: N818 - says what is the case
     """The object store does not answer, or refuses; its own words are the cause."""
 
 
+_PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+"""What does not begin so is a folder: its name may hold whatever names may hold, `://` too."""
+
+
 def protocol_of(url: str) -> str:
     """`file` for a folder, else what stands before `://`."""
-    protocol, _ = fsspec.core.split_protocol(url)
-    return protocol or "file"
+    match = _PROTOCOL.match(url)
+    return match[1].lower() if match else "file"
+
+
+def local_folder(url: str) -> Path | None:
+    """The folder of this machine that a place is; None: it is another kind of place.
+
+    Raises:
+        BadPlace: a `file://` URL that names none, or several URLs in one.
+    """
+    if protocol_of(url) != "file":
+        return None
+    if not _PROTOCOL.match(url):
+        if "://" in url and not url.startswith(("/", "~", ".")):
+            raise BadPlace(f"{url} is no place that files can be kept at; name one URL")
+        return Path(url).expanduser().absolute()
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
+        raise BadPlace(
+            f"{url} is no URL of a folder of this machine; name the folder itself, or write "
+            "file:///PATH with ? as %3F and # as %23"
+        )
+    return Path(url2pathname(parts.path))
 
 
 def check(url: str) -> None:
@@ -50,6 +79,8 @@ def check(url: str) -> None:
     Raises:
         BadPlace: no library knows the protocol, or its package is not installed.
     """
+    if local_folder(url) is not None:
+        return
     protocol = protocol_of(url)
     try:
         fsspec.get_filesystem_class(protocol)
@@ -90,6 +121,8 @@ def open_place(url: str, *, endpoint: str | None = None) -> tuple[Any, str]:
         BadPlace: as `check`.
     """
     check(url)
+    if (folder := local_folder(url)) is not None:
+        return LocalFileSystem(), str(folder).rstrip("/")
     options: dict[str, Any] = {}
     if protocol_of(url) in S3:
         options = {

@@ -147,7 +147,7 @@ def _migrate(url: str, direction: Literal["upgrade", "downgrade"], revision: str
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))  # a ConfigParser
     config.set_main_option("path_separator", "os")
     engine = make_engine(url)
     if engine.dialect.name == "sqlite":

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -78,6 +79,47 @@ def test_nobody_forges_a_line(form: str) -> None:
     entries = [line for line in lines if not line.startswith("    | ")]
     assert len(entries) == 3 * len(FORGED)
     assert all(line.startswith("2") and "T" in line[:20] for line in entries)
+
+
+REPEATED = """
+import logging, sys
+import structlog
+from jobs import logs
+
+logs.configure("info", as_json=True)
+log = structlog.get_logger("a")
+for number in range(1000):
+    log.warning("it fails", path=f"/{number}")
+    logging.getLogger("library").error("no room for %s", number)
+    logging.getLogger("library").error(f"fd {number} at 0x{number:x}")
+    try:
+        raise OSError(24, "Too many open files")
+    except OSError:
+        log.exception("it broke", request_id=str(number))
+    log.info("request", path=f"/{number}")
+for number in range(100):
+    log.warning("worker lost", job=f"job_{number}")
+"""
+EACH = 20  # entries of a kind that are written; a few more where the machine is slow
+
+
+def test_what_is_repeated_is_counted_not_written() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", REPEATED], capture_output=True, text=True, check=True
+    )
+    entries = [json.loads(line) for line in ended.stderr.splitlines()]
+    said = Counter(entry["event"].split(" 9")[0] for entry in entries if entry["level"] != "info")
+    for words in ("it fails", "it broke"):
+        assert EACH <= said[words] < 2 * EACH
+    assert sum("no room for" in words for words in said) < 4 * EACH
+    counted = [e["event"] for e in entries if "counted, not written" in e["event"]]
+    assert {words.split(": ")[1].split()[0] for words in counted} == {"it", "no", "fd"}
+    numbers = [int(words.split()[0]) for words in counted]
+    written = sum(entry["level"] != "info" for entry in entries) - len(counted) - 100
+    assert sum(numbers) + written == 4 * 1000
+    # What differs in its job, or is no warning, is all there.
+    assert said["worker lost"] == 100
+    assert sum(entry["event"] == "request" for entry in entries) == 1000
 
 
 REDACTED = """

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from jobs.settings import BadSettings, Settings, load
+from jobs.store.database import make_engine, upgrade
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +24,21 @@ def test_everything_lies_below_home(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert settings.artifacts_url == str(tmp_path / "artifacts")
     roots = (settings.models_root, settings.texts_root, settings.work_root)
     assert roots == (tmp_path / "models", tmp_path / "texts", tmp_path / "work")
+
+
+ODD = ("a b", "q?uery", "per%20cent", "per%cent", "dou::ble", "ha#sh", "at@colon:80", "grüße")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_the_database_lies_in_the_home_whatever_its_name(tmp_path: Path, name: str) -> None:
+    url = Settings(home=tmp_path / name).database_url.get_secret_value()
+    upgrade(url)
+    engine = make_engine(url)
+    with engine.connect() as connection:
+        connection.execute(text("SELECT count(*) FROM jobs"))
+    engine.dispose()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "slimgpt.db").is_file()
 
 
 def test_what_is_set_counts_and_empty_is_unset(

@@ -79,6 +79,16 @@ def fail() -> None:
     sys.exit(1)
 
 
+def fill_the_disk() -> None:
+    """Its owner is shown what it says: the path of the worker's disk among it."""
+    here = os.getcwd()
+    say("warning", message=f"'{here}/layers/a b.bin' was slow, as file://{here}/x", layer=None)
+    say("progress", stage="prune", done=1, total=2, what=f"{here}/layers")
+    message = f"{here}/layers/layer-1: No space left on device"
+    say("failed", code="storage-error", message=message, hint=f"free space in {here} and resume")
+    sys.exit(1)
+
+
 def fail_in_markup() -> None:
     say("warning", message=f"warned {MARKUP}", layer=0)
     say("failed", code="calibration-error", message=f"failed {MARKUP}", hint=f"hint {MARKUP}")
@@ -108,6 +118,7 @@ IN_LAYER_1: dict[str, Callable[[], object]] = {
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "silent-exit": lambda: sys.exit(0),
     "fail": fail,
+    "full": fill_the_disk,
     "markup": fail_in_markup,
     "hang": lambda: time.sleep(1000),
     "closed": fall_silent,

@@ -21,7 +21,7 @@ from typing import IO
 
 import structlog
 
-from jobs.redaction import redact
+from jobs.redaction import for_clients, redact
 from slimgpt.events import AnyEvent, Result, parse
 from worker.engine import launch
 from worker.engine.log import EngineLog
@@ -191,13 +191,19 @@ def _event(line: bytes) -> AnyEvent:
     """
     if not line.startswith(b"{") or (len(line) > EVENT_BYTES and b'"result"' not in line):
         raise ValueError("no event, or too large for one")
-    # It may hold the hub's token; what it says is shown to the job's owner.
-    event = parse(redact(line.decode()))
+    event = parse(redact(line.decode()))  # it may hold the hub's token
     if isinstance(event, Result):
         event = event.model_copy(update={"layers": []})
     if len(line) > EVENT_BYTES and len(event.line()) > EVENT_BYTES:
         raise ValueError("too large for an event")
-    return event
+    # It is shown to the job's owner. Where the result lies is for the worker alone.
+    said = event.model_dump()
+    told: AnyEvent = type(event).model_validate({**for_clients(said), **_place(event)})
+    return told
+
+
+def _place(event: AnyEvent) -> dict[str, str]:
+    return {"checkpoint": event.checkpoint} if isinstance(event, Result) else {}
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.redaction import for_clients
 from slimgpt.events import Failed, Result
 
 Why = Literal["lost", "cancel", "shutdown"]
@@ -30,8 +30,12 @@ class Broken:
     hint: str
 
     def error(self) -> dict[str, str]:
-        """As the store keeps it."""
-        return {"code": self.code, "message": self.message, "hint": self.hint}
+        """As the store keeps it, and clients read it: whoever said it, without paths."""
+        return {
+            "code": self.code,
+            "message": for_clients(self.message),
+            "hint": for_clients(self.hint),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,7 @@ def of_exit(
         tail: the end of what it wrote to standard error.
     """
     if isinstance(last, Failed):
-        told = _without_paths(last.message) if last.code == "internal-error" else last.message
-        return Broken(last.code, told, last.hint)
+        return Broken(last.code, last.message, last.hint)
     if returncode < 0:
         return _killed(-returncode, where)
     if returncode != 0:
@@ -69,12 +72,6 @@ def of_exit(
     return Completed(last)
 
 
-# Between quotes a path may hold spaces.
-_PATH = re.compile(
-    r"""(?<=')(?:~|[A-Za-z]:)?[/\\][^']+ | (?<=")(?:~|[A-Za-z]:)?[/\\][^"]+
-    | (?<![\w:/.~])(?:~|[A-Za-z]:)?[/\\][^\s'",;:()\[\]<>]{2,}""",
-    re.VERBOSE,
-)
 _REPORT = (
     "this is a fault of the engine, not of the request; its full output is in the worker's log"
 )
@@ -108,7 +105,7 @@ def overdue(seconds: float, where: str) -> Broken:
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, fit for the job's owner: no path of the worker's disk, no SQL.
+    """What an exception says, fit for the job's owner: no file's name, no SQL.
 
     The worker's log holds all of it.
     """
@@ -122,11 +119,6 @@ def reason(error: BaseException) -> str:
 
 
 def _last_line(tail: str) -> str:
-    """What a traceback says at its end, bounded and without paths."""
+    """What a traceback says at its end, bounded."""
     lines = [line.strip() for line in tail.splitlines() if line.strip()]
-    return _without_paths(lines[-1])[:500] if lines else ""
-
-
-def _without_paths(text: str) -> str:
-    """The words, without where things lie on the worker's disk; addresses and ratios stay."""
-    return _PATH.sub("…", text)
+    return lines[-1][:500] if lines else ""

@@ -16,7 +16,7 @@ import structlog
 from jobs.files import prefixes
 from jobs.files.artifacts import Artifacts
 from jobs.messages.progress import Progress
-from jobs.redaction import redact
+from jobs.redaction import for_clients, redact
 from jobs.store.records import Claim
 from slimgpt.events import Result, StageFinished, StageStarted
 from worker import metrics
@@ -88,9 +88,8 @@ class Publication:
         size = sum(file.size for file in files)
         metrics.record_event(published)
         metrics.published_bytes.inc(size)
-        return Published(
-            self.prefix, json.loads(result.model_dump_json(exclude={"layers"})), report, size
-        )
+        kept = for_clients(json.loads(result.model_dump_json(exclude={"layers"})))
+        return Published(self.prefix, kept, report, size)
 
     def take_back(self) -> None:
         """Remove what was published or half published; the job's end doesn't hang on it."""
@@ -123,7 +122,8 @@ def _read_report(checkpoint: Path) -> dict[str, Any]:
     report = json.loads(redact(_read(checkpoint / "report.json").decode()))
     if not isinstance(report, dict):
         raise ValueError("report.json is not a JSON object")
-    return report
+    told: dict[str, Any] = for_clients(report)
+    return told
 
 
 def _read(path: Path) -> bytes:

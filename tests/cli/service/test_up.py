@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -95,6 +95,30 @@ def test_a_port_in_use_is_one_clear_line(running: Up, tmp_path: Path) -> None:
     assert (taken.stderr.count("\n"), taken.stdout) == (1, "")
 
 
+def test_of_two_on_one_port_at_once_one_is_ready_and_the_other_refused(tmp_path: Path) -> None:
+    both = [prepared(tmp_path / name, script_engine("well")) for name in ("one", "other")]
+    for up in both:
+        up.port, up.url = both[0].port, both[0].url
+        up.begin()
+    try:
+        refused = wait_until(lambda: [up for up in both if _ended(up)], "one of them ends", 60)
+        (ready,) = [up for up in both if up not in refused]
+        wait_until(ready.is_ready, "the other one is ready", 120)
+        assert refused[0].said().strip() == (
+            f"error: port {ready.port} cannot be used (Address already in use); "
+            "choose another with --port"
+        )
+        assert httpx.get(f"{ready.url}/readyz", trust_env=False).is_success
+        assert not list(refused[0].home.glob("logs/*.log"))  # nothing of it was started
+    finally:
+        for up in both:
+            up.close()
+
+
+def _ended(up: Up) -> bool:
+    return up.process is not None and up.process.poll() is not None
+
+
 def test_only_this_machine_can_reach_it(running: Up) -> None:
     assert running.process is not None
     family = [running.process, *running.process.children(recursive=True)]
@@ -117,6 +141,35 @@ def test_the_embedded_redis_wants_its_password(running: Up) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(b"KEYS *\r\n")
         assert b"NOAUTH" in connection.recv(100)
+
+
+def test_without_descriptors_the_log_stays_short_and_the_service_comes_back(running: Up) -> None:
+    assert running.process is not None
+    api = next(child for child in running.process.children() if "uvicorn" in child.cmdline())
+    before = api.rlimit(psutil.RLIMIT_NOFILE)
+    log = running.home / "logs" / "api.log"
+    size, words = log.stat().st_size, "out of system resource"
+    api.rlimit(psutil.RLIMIT_NOFILE, (api.num_fds() + 20, before[1]))
+    with ExitStack() as open_connections:
+        for _ in range(100):  # that ask nothing
+            connection = socket.create_connection(("127.0.0.1", running.port))
+            open_connections.enter_context(connection)
+        wait_until(lambda: words in log.read_text(), "no descriptor is left")
+        wait_until(lambda: "counted, not written" in log.read_text(), "repeats are counted", 60)
+        assert log.read_text().count(words) < 50
+        assert log.stat().st_size - size < 200_000
+    api.rlimit(psutil.RLIMIT_NOFILE, before)
+    wait_until(lambda: running.get("/readyz"), "it serves again")
+
+
+def test_a_log_that_is_long_is_set_aside_while_all_runs(running: Up) -> None:
+    log = running.home / "logs" / "api.log"
+    with log.open("ab") as file:
+        file.write((b"a line of a flood" * 60 + b"\n") * 11_000)  # more than 10 MiB
+    wait_until(lambda: log.with_suffix(".log.1").exists(), "it is set aside")
+    wait_until(lambda: log.stat().st_size < 1 << 20, "it is short")
+    running.http.get("/jobs", headers={"X-Request-ID": "after-the-flood"})
+    wait_until(lambda: "after-the-flood" in log.read_text(), "the API writes on")
 
 
 @pytest.mark.parametrize("argument", ["uvicorn", "worker", "redis"])
@@ -217,6 +270,23 @@ def test_redis_starts_empty_when_its_files_are_unreadable(tmp_path: Path) -> Non
         )
     finally:
         stop([child], lambda: False)
+
+
+def test_redis_takes_another_port_when_its_own_is_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    (folder / "data").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        redis = EmbeddedRedis(folder, port)
+        child = Child(redis.program(), tmp_path)
+        said: list[str] = []
+        redis.start(child, said.append)
+        try:
+            assert (said, redis.port == port) == ([], False)
+            assert (folder / "data").exists()
+        finally:
+            stop([child], lambda: False)
 
 
 def test_a_child_that_will_not_stop_is_killed_with_its_children(tmp_path: Path) -> None:

@@ -34,12 +34,15 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+ODD = "o?dd [x]*%20 h#ome::memory://ü"
+
+
 @pytest.fixture(params=["folder", "file", "memory", "s3"])
 def artifacts(request: pytest.FixtureRequest, tmp_path: Path) -> Artifacts:
     if request.param == "s3":
         return Artifacts(request.getfixturevalue("bucket_url"))
-    root = tmp_path / "artifacts"
-    urls = {"folder": str(root), "file": f"file://{root}", "memory": f"memory://{uuid.uuid4()}"}
+    root = tmp_path / ODD / "artifacts"
+    urls = {"folder": str(root), "file": root.as_uri(), "memory": f"memory://{uuid.uuid4()}"}
     return Artifacts(urls[request.param])
 
 
@@ -56,6 +59,22 @@ def test_what_is_put_is_there(artifacts: Artifacts, folder: Path) -> None:
             assert file.read() == content
             file.seek(1)
             assert file.read(3) == content[1:4]
+
+
+@pytest.mark.parametrize("form", [str, Path.as_uri])
+def test_a_folder_with_an_odd_name_is_that_folder(
+    form: Callable[[Path], str], tmp_path: Path, folder: Path
+) -> None:
+    root = tmp_path / ODD / "artifacts"
+    Artifacts(form(root)).put(PREFIX, folder)
+    assert (root / PREFIX / "config.json").read_bytes() == FILES["config.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", Path(ODD).parts[0]]
+
+
+@pytest.mark.parametrize("url", ["file://host/a", "file:///a?b", "file:///a#b", "a::s3://b"])
+def test_what_might_mean_another_folder_is_refused(url: str) -> None:
+    with pytest.raises(BadPlace):
+        Artifacts(url)
 
 
 def test_nothing_is_there_before(artifacts: Artifacts) -> None:

@@ -37,7 +37,7 @@ def test_a_parent_that_is_gone_already_is_noticed() -> None:
 
 def test_it_dies_with_a_parent_that_is_killed() -> None:
     code = (
-        "import subprocess, time; from worker import launch\n"
+        "import subprocess, time; from worker.engine import launch\n"
         f"child = subprocess.Popen(launch.command({SLEEP!r}))\n"
         "print(child.pid, flush=True); time.sleep(1000)"
     )

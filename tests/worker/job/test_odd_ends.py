@@ -79,3 +79,17 @@ def test_jobs_leave_no_descriptors_and_no_threads(bench: Bench) -> None:
     for behaviour in behaviours * 2:
         bench.supervisor(behaviour).run(bench.job().id)
     assert held() == before
+
+
+def test_no_word_of_the_engine_tells_where_it_worked(bench: Bench) -> None:
+    job = bench.job()
+    assert bench.supervisor("full").run(job.id) is Outcome.FAILED
+    failed = bench.again(job)
+    assert failed.error is not None
+    assert failed.error["code"] == "storage-error"
+    assert failed.error["message"] == "…: No space left on device"
+    events = "".join(entry.data for entry in bench.progress.after(job.id))
+    assert "was slow" in events
+    said = f"{failed.error} {failed.warnings} {events}"
+    assert str(bench.settings.home) not in said
+    assert bench.settings.home.as_uri() not in said
