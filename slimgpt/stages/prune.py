@@ -43,7 +43,7 @@ def prune(
     method = methods.of(spec)
     for index, target in enumerate(pruning_plan.plan.after):
         if index < len(records):
-            done.advance(index, done.layer(index), batches)
+            done.advance(index, done.layer(index).forward, batches)
             event = LayerFinished.model_validate({**records[index], "resumed": True})
             yield event
             yield from _remarks(event, records[index], spec.damping)
