@@ -23,7 +23,6 @@ from slimgpt.proof.loaders import Loader, Model
 from slimgpt.proof.processes.transformers_timing import GenerationRequest, GenerationTiming
 from slimgpt.spec.prune import InferenceSpec
 
-__all__ = ["Model", "Stopwatch", "StopwatchEnded", "measure", "summarise"]
 STDERR_BYTES = 2000
 
 
