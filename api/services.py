@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
@@ -23,7 +22,6 @@ from jobs.store.store import Store
 
 ANSWER_SECONDS = 10.0
 """A request whose database takes longer ends with 503: its thread is wanted by others."""
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import os
 import shutil
 import time
 from pathlib import Path
-from types import TracebackType
 
 from jobs.files.calibration_sets import Content, Format, file_of, new_set_id
 from slimgpt.texts.checks import check_of
@@ -54,12 +53,7 @@ class Spool:
     def __enter__(self) -> Spool:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._file)  # the lock goes last
 

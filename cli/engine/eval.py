@@ -19,7 +19,7 @@ from cli.options.specification import Place, device_name, make_spec, model_place
 from cli.terminal.display import display_on
 from cli.terminal.exit_status import ending
 from cli.terminal.summary import asked, score, show_facts, size
-from slimgpt.events import Event, Progress, StageFinished, StageStarted
+from slimgpt.events import Event, StageFinished, StageStarted
 from slimgpt.spec.prune import EvaluationSpec
 
 if TYPE_CHECKING:
@@ -195,10 +195,11 @@ class ModelEvaluation:
     ) -> Generator[Event, None, dict[str, Any]]:
         from slimgpt.layers import perplexity
         from slimgpt.layers.stack import Stack
+        from slimgpt.stages.perplexity import as_progress
         from slimgpt.texts import windows
 
         measured = perplexity.measure(Stack(checkpoint, device), cut)
-        value = yield from _as_progress(measured, checkpoint.architecture.layers)
+        value = yield from as_progress(measured, 0, checkpoint.architecture.layers)
         text = self.wanted.texts[0]
         return {
             "text": text,
@@ -222,18 +223,6 @@ def _scores(
         steps = (0, sum(len(harness_task.leaves) for harness_task in harness_tasks))
         rows = yield from ask(harness_tasks, candidate, Path(scratch) / "scores", device, steps)
     return [TaskResult.model_validate(asdict(row)) for row in rows]
-
-
-def _as_progress(
-    measured: Generator[int, None, float], layers: int
-) -> Generator[Event, None, float]:
-    """A measurement with its layers told as progress."""
-    while True:
-        try:
-            done = next(measured)
-        except StopIteration as finished:
-            return float(finished.value)
-        yield Progress(stage="evaluate", done=done, total=layers)
 
 
 def _print(console: Console, measured: Score) -> None:

@@ -7,7 +7,7 @@ come out as another exception, or not at all: torch makes a ValueError of it as 
 from __future__ import annotations
 
 import signal
-from types import FrameType, TracebackType
+from types import FrameType
 
 
 class CtrlC:
@@ -23,12 +23,7 @@ class CtrlC:
         self._before = signal.signal(signal.SIGINT, self._press)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         signal.signal(signal.SIGINT, self._before)
         if isinstance(error, Exception):
             self.heed()

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from rich.text import Text
 
-from slimgpt.events import LayerFinished
+from slimgpt.events import LayerFinished, LayerOutlook
 
 # Fixed widths: rows are printed as layers finish, before the later ones are known.
 SIZES = (("layer", 5), ("heads", 6), ("kv", 5), ("channels", 11), ("parameters", 13))
 MEASURES = (("attn err", 8), ("ffn err", 8), ("damping", 9), ("seconds", 7))
 WIDTHS = tuple(width for _, width in SIZES + MEASURES)
-
-
-class LayerSizes(Protocol):
-    """What is left of one layer, and what there was."""
-
-    layer: int
-    heads_before: int
-    heads: int
-    kv_heads_before: int
-    kv_heads: int
-    channels_before: int
-    channels: int
-    parameters_before: int
-    parameters: int
 
 
 def aligned(*cells: str) -> str:
@@ -49,7 +33,7 @@ def layer_row(layer: LayerFinished) -> Text:
     return Text(row, style="dim" if layer.resumed else "")
 
 
-def sizes(layer: LayerSizes | LayerFinished) -> tuple[str, ...]:
+def sizes(layer: LayerOutlook) -> tuple[str, ...]:
     """The layer's number, and kept/before of its parts."""
     return (
         str(layer.layer),

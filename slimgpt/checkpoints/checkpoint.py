@@ -26,8 +26,6 @@ from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Checkpoint", "TensorInfo"]
-
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -99,7 +97,7 @@ class Checkpoint:
 
     def layer_names(self, index: int) -> list[str]:
         """Full names of one decoder layer's tensors."""
-        prefix = self._prefix(index)
+        prefix = self.architecture.family.layer_prefix(index)
         return [name for name in self.tensors if name.startswith(prefix)]
 
     def outer_names(self) -> list[str]:
@@ -129,12 +127,9 @@ class Checkpoint:
 
     def layer(self, index: int, device: str = "cpu") -> dict[str, Tensor]:
         """One decoder layer's tensors by their names within the layer, in the stored dtype."""
-        start = len(self._prefix(index))
+        start = len(self.architecture.family.layer_prefix(index))
         loaded = self.load(self.layer_names(index), device)
         return {name[start:]: tensor for name, tensor in loaded.items()}
-
-    def _prefix(self, index: int) -> str:
-        return f"{self.architecture.family.layers}.{index}."
 
 
 def _part(stored: Tensor, info: TensorInfo) -> Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slimgpt.checkpoints.checkpoint import CONFIG, INDEX, Checkpoint
-from slimgpt.checkpoints.families import layout
+from slimgpt.checkpoints.families import layout, rows
 from slimgpt.checkpoints.families.architecture import LayerSize, overrides
 from slimgpt.checkpoints.output import folder as published
 from slimgpt.checkpoints.output.partial import index_of
@@ -100,7 +100,7 @@ def write_padded(checkpoint: Checkpoint, folder: Path) -> None:
         stored.update(header.read(shard))
 
     for index, own in enumerate(architecture.sizes):
-        prefix = f"{architecture.family.layers}.{index}."
+        prefix = architecture.family.layer_prefix(index)
         layer = padded(checkpoint, checkpoint.layer(index), own, size)
         save(index + 1, {prefix + name: tensor for name, tensor in layer.items()})
     save(total, checkpoint.load(checkpoint.outer_names()))
@@ -123,21 +123,21 @@ def padded(
     family, width = checkpoint.architecture.family, checkpoint.architecture.head_dim
     mine, theirs = own.heads // own.kv_heads, size.heads // size.kv_heads
     heads = [group * theirs + head for group in range(own.kv_heads) for head in range(mine)]
-    queries = [head * width + offset for head in heads for offset in range(width)]
+    queries = rows.blocks(heads, width)
     keys, channels = list(range(own.kv_heads * width)), list(range(own.channels))
-    rows = {family.query: queries, family.key: keys, family.value: keys}
-    rows |= dict.fromkeys(family.wide, channels)
+    placed = {family.query: queries, family.key: keys, family.value: keys}
+    placed |= dict.fromkeys(family.wide, channels)
     columns = {family.output: queries, family.down: channels}
     shapes = layout.layer(checkpoint.architecture, checkpoint.config, size)
     made = {}
     for name, tensor in layer.items():
         module, _, kind = name.rpartition(".")
-        room = tensor.new_zeros(shapes[name])
-        if module in rows:
-            room[rows[module]] = tensor
+        full = tensor.new_zeros(shapes[name])
+        if module in placed:
+            full[placed[module]] = tensor
         elif module in columns and kind == "weight":
-            room[:, columns[module]] = tensor
+            full[:, columns[module]] = tensor
         else:
-            room.copy_(tensor)
-        made[name] = room
+            full.copy_(tensor)
+        made[name] = full
     return made

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from slimgpt.checkpoints.families.family import Family
 
 Call = dict[str, Any]
+Step = Callable[[Tensor, Call], Tensor]
 EXPERTS = "mlp.experts"  # of every stock layer with a router
 
 
@@ -143,16 +144,16 @@ class _StopForward(Exception):  # noqa: N818 - a signal, not an error
     """Raised at the last watched module to end the forward pass there."""
 
 
-def inputs_of(modules: Sequence[nn.Module], forward: Callable[[], Any]) -> list[tuple[Tensor, ...]]:
-    """What each module is given in a forward pass, which ends when all of them have it."""
-    seen: dict[int, tuple[Tensor, ...]] = {}
+def calls_of(modules: Sequence[nn.Module], forward: Callable[[], Any]) -> list[tuple[Any, Call]]:
+    """What each module is called with in a forward pass, which ends when all of them were."""
+    seen: dict[int, tuple[Any, Call]] = {}
 
-    def watch(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        seen[id(module)] = arguments
+    def watch(module: nn.Module, arguments: tuple[Any, ...], call: Call) -> None:
+        seen[id(module)] = arguments, call
         if len(seen) == len(modules):
             raise _StopForward
 
-    handles = [module.register_forward_pre_hook(watch) for module in modules]
+    handles = [module.register_forward_pre_hook(watch, with_kwargs=True) for module in modules]
     try:
         forward()
     except _StopForward:
@@ -160,4 +161,9 @@ def inputs_of(modules: Sequence[nn.Module], forward: Callable[[], Any]) -> list[
     finally:
         for handle in handles:
             handle.remove()
-    raise AssertionError("the layer's forward pass never reached its last projection")
+    raise AssertionError("the forward pass never reached the last module that was asked for")
+
+
+def inputs_of(modules: Sequence[nn.Module], forward: Callable[[], Any]) -> list[tuple[Tensor, ...]]:
+    """What each module is given; see `calls_of`."""
+    return [arguments for arguments, _ in calls_of(modules, forward)]

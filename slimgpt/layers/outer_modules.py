@@ -20,8 +20,7 @@ from transformers import PretrainedConfig
 from transformers.initialization import no_init_weights
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-
-Call = dict[str, Any]
+from slimgpt.layers.block import Call, calls_of
 
 
 class OuterModules:
@@ -115,28 +114,11 @@ class OuterModules:
     def _first_call(self, model: Any, **given: Tensor) -> tuple[Tensor, Call]:
         """The stream and the keyword arguments that the first layer is given."""
         layer = model.get_submodule(self._family.layers)[0]
-        calls: list[tuple[tuple[Any, ...], Call]] = []
-
-        def note(_: nn.Module, args: tuple[Any, ...], call: Call) -> None:
-            calls.append((args, call))
-            raise _StopForward
-
-        handle = layer.register_forward_pre_hook(note, with_kwargs=True)
-        try:
-            model(use_cache=False, **given)
-        except _StopForward:
-            (args, call) = calls[0]
-            return args[0], {**self._named(args[1:]), **call}
-        finally:
-            handle.remove()
-        raise AssertionError("the stock model never called its layer")
+        ((args, call),) = calls_of([layer], lambda: model(use_cache=False, **given))
+        return args[0], {**self._named(args[1:]), **call}
 
     def _named(self, args: tuple[Any, ...]) -> Call:
         """Positional arguments after the stream by their names."""
         layer = getattr(self._modeling, self._family.prefix + self._family.layer_suffix)
         names = list(inspect.signature(layer.forward).parameters)[2:]
         return dict(zip(names, args, strict=False))
-
-
-class _StopForward(Exception):  # noqa: N818 - a signal, not an error
-    """Raised at the first layer: all that is asked is known."""

@@ -40,7 +40,7 @@ def measure(
     """
     batches = stack.embed(windows_NS)
     for index in range(stack.architecture.layers):
-        stack.advance(index, stack.layer(index), batches)
+        stack.advance(index, stack.layer(index).forward, batches)
         yield index + 1
     head, total, start = stack.head(), 0.0, 0
     step = max(1, LOGIT_TOKENS // windows_NS.shape[1])

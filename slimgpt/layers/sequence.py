@@ -25,7 +25,7 @@ from torch import Tensor
 
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import NumericalError
-from slimgpt.layers.block import Block, Call
+from slimgpt.layers.block import Block, Call, Step
 from slimgpt.layers.stack import Stack
 from slimgpt.layers.surgery import Tensors, cut_channels, cut_heads, matrix
 from slimgpt.methods import obs
@@ -104,8 +104,8 @@ def _prune_sequential(pruning: _LayerPruning, batches: list[Tensor]) -> None:
     if pruning.loses_channels:
         pruning.channels(_accumulate(pruning, batches, block.ffn_inputs, block.attend))
     else:
-        _advance(pruning, batches, block.attend)
-    _advance(pruning, batches, pruning.block().feed_forward)
+        pruning.advance(block.attend, batches)
+    pruning.advance(pruning.block().feed_forward, batches)
 
 
 def _prune_parallel(pruning: _LayerPruning, batches: list[Tensor]) -> None:
@@ -116,7 +116,7 @@ def _prune_parallel(pruning: _LayerPruning, batches: list[Tensor]) -> None:
             pruning.heads(attention)
         if pruning.loses_channels:
             pruning.channels([ffn])
-    _advance(pruning, batches, pruning.block().forward)
+    pruning.advance(pruning.block().forward, batches)
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,10 @@ class _LayerPruning:
     def block(self) -> Block:
         """The layer as it is now."""
         return self.stack.build(self.index, self.size, self.tensors)
+
+    def advance(self, step: Step, batches: list[Tensor]) -> None:
+        """A step forward on all batches."""
+        self.stack.advance(self.index, step, batches)
 
     def heads(self, inputs: Inputs) -> None:
         """Heads leave, by the inputs of `o_proj`."""
@@ -253,9 +257,6 @@ def _solved(problem: Problem, prune: Prune, where: str) -> tuple[Solution, _Outc
     return solution, _Outcome(lost, whole, solution.damping)
 
 
-Step = Callable[[Tensor, Call], Tensor]
-
-
 def _accumulate(
     pruning: _LayerPruning,
     batches: list[Tensor],
@@ -275,11 +276,3 @@ def _accumulate(
         for total, X in zip(sums, seen, strict=True):
             total.add_(X)
     return sums
-
-
-def _advance(pruning: _LayerPruning, batches: list[Tensor], step: Step) -> None:
-    """A step forward on all batches."""
-    for position, batch in enumerate(batches):
-        hidden_BSD = batch.to(pruning.stack.device)
-        call = pruning.stack.call(pruning.index, hidden_BSD)
-        batches[position] = step(hidden_BSD, call).to(batch.device)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +21,11 @@ from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.checkpoints.output import modeling
 from slimgpt.errors import UnsupportedModelError
 from slimgpt.layers import surgery
-from slimgpt.layers.block import Block
+from slimgpt.layers.block import Block, Call, Step
 from slimgpt.layers.outer_modules import OuterModules
 from slimgpt.machine.precision import DTYPES
 from slimgpt.planning.forecast import BATCH_TOKENS
 
-ReadLayer = Callable[[int], dict[str, Tensor]]
 PRUNED_KEYS = ("auto_map", "per_layer_config", "allow_global_per_layer_attribute_access")
 
 
@@ -50,7 +48,7 @@ class Stack:
         device: torch.device,
         *,
         sizes: Sequence[LayerSize] | None = None,
-        read_layer: ReadLayer | None = None,
+        read_layer: Callable[[int], dict[str, Tensor]] | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.architecture = checkpoint.architecture
@@ -61,7 +59,7 @@ class Stack:
         self._modeling = modeling.load(self.architecture.family)
         self._config = self._checked_config()
         self._outer = OuterModules(checkpoint, self._config, self._modeling, device)
-        self._calls: dict[tuple[str, torch.Size], dict[str, Any]] = {}
+        self._calls: dict[tuple[str, torch.Size], Call] = {}
 
     def read_layer(self, index: int) -> dict[str, Tensor]:
         """Tensors of one layer on the device, by their names within the layer."""
@@ -82,7 +80,7 @@ class Stack:
         module.load_state_dict(loaded, strict=True, assign=True)
         return Block(module.eval(), self.architecture.family, parallel=self.parallel)
 
-    def call(self, index: int, hidden_BSD: Tensor) -> dict[str, Any]:
+    def call(self, index: int, hidden_BSD: Tensor) -> Call:
         """The keyword arguments that the stock model gives layer `index` for such a batch."""
         kinds = getattr(self._config, "layer_types", None)
         key = (kinds[index] if kinds else "", hidden_BSD.shape)
@@ -102,12 +100,12 @@ class Stack:
         size = max(1, BATCH_TOKENS // token_ids_NS.shape[1])
         return self._outer.embed(torch.split(token_ids_NS, size))
 
-    def advance(self, index: int, block: Block, batches: list[Tensor]) -> None:
-        """Run a layer over all batches, each replaced by the layer's output."""
+    def advance(self, index: int, step: Step, batches: list[Tensor]) -> None:
+        """Run a step of a layer (`Block.forward`, a half) over all batches, each replaced."""
         for position, batch in enumerate(batches):
             hidden_BSD = batch.to(self.device)
             call = self.call(index, hidden_BSD)
-            batches[position] = block.forward(hidden_BSD, call).to(batch.device)
+            batches[position] = step(hidden_BSD, call).to(batch.device)
 
     def head(self) -> Callable[[Tensor], Tensor]:
         """Final norm and output head: hidden (B, S, D) → logits (B, S, V)."""

@@ -27,7 +27,7 @@ def write_text(file: Path, text: str) -> None:
         StorageError: the disk is full or cannot be written.
     """
     data = text.encode()
-    write_aside(file, len(data), lambda aside: _write(aside, data))
+    write_aside(file, len(data), lambda aside: aside.write_bytes(data))
 
 
 def copy(source: Path, target: Path) -> None:
@@ -36,10 +36,10 @@ def copy(source: Path, target: Path) -> None:
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    write_aside(target, source.stat().st_size, lambda aside: _copy(source, aside))
+    write_aside(target, source.stat().st_size, lambda aside: shutil.copyfile(source, aside))
 
 
-def write_aside(file: Path, needed: int, write: Callable[[Path], None]) -> None:
+def write_aside(file: Path, needed: int, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file aside, then give it its name.
 
     Args:
@@ -100,14 +100,6 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-
-
-def _write(file: Path, data: bytes) -> None:
-    file.write_bytes(data)
 
 
 def _free(path: Path) -> int:

@@ -5,11 +5,14 @@ Imports neither torch nor transformers.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from slimgpt.events import Event, LayerOutlook, PlannedPoint, Ruling
+
+if TYPE_CHECKING:
+    from slimgpt.planning.plan import Plan
 
 
 class Outlook(Event):
@@ -38,3 +41,30 @@ class Outlook(Event):
     formats: list[Ruling] = Field([])
     loaders: dict[str, str] = Field({})
     warnings: list[str] = Field([])
+
+
+def planned_point(ratio: float, plan: Plan, bytes_after: int) -> PlannedPoint:
+    """What is left of a sweep's model."""
+    return PlannedPoint(
+        ratio=ratio,
+        parameters_after=plan.parameters_after,
+        bytes_after=bytes_after,
+        ratio_achieved=plan.ratio_achieved,
+        channel_multiple=plan.channel_multiple,
+    )
+
+
+def layer_outlook(plan: Plan, index: int, parameters: tuple[int, int]) -> LayerOutlook:
+    """What is left of a layer, whose parameters are given before and after."""
+    before, after = plan.before[index], plan.after[index]
+    return LayerOutlook(
+        layer=index,
+        heads_before=before.heads,
+        heads=after.heads,
+        kv_heads_before=before.kv_heads,
+        kv_heads=after.kv_heads,
+        channels_before=before.channels,
+        channels=after.channels,
+        parameters_before=parameters[0],
+        parameters=parameters[1],
+    )

@@ -8,13 +8,12 @@ from typing import Any
 from slimgpt.checkpoints import outline
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
-from slimgpt.events import LayerOutlook, PlannedPoint, Ruling
+from slimgpt.events import Ruling
 from slimgpt.formats import support
 from slimgpt.origins.resolve import resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
-from slimgpt.planning.document import Outlook
-from slimgpt.planning.forecast import Forecast
+from slimgpt.planning.document import Outlook, layer_outlook, planned_point
 from slimgpt.spec.prune import PruneSpec
 
 NO_WEIGHTS = (
@@ -47,8 +46,15 @@ def plan_preview(spec: PruneSpec, roots: Roots) -> Outlook:
         peak_memory_bytes=made.peak_memory_bytes,
         activation_bytes=made.activation_bytes,
         provisional=made.provisional,
-        layers=_layers(made),
-        points=[_point(ratio, one) for ratio, one in points if ratio is not None and spec.ratios],
+        layers=[
+            layer_outlook(made.plan, index, parameters)
+            for index, parameters in enumerate(made.layer_parameters)
+        ],
+        points=[
+            planned_point(ratio, one.plan, one.bytes_after)
+            for ratio, one in points
+            if ratio is not None and spec.ratios
+        ],
         formats=formats,
         loaders=support.loaders(support.sized(checkpoint.architecture, made.plan.after)),
         warnings=[
@@ -90,32 +96,4 @@ def _ruled_out(spec: PruneSpec, formats: Sequence[Ruling]) -> list[str]:
         f"formats: `{one.format}` cannot hold this model: {one.reason}, a job of it fails; "
         f"{support.HINTS[one.format]}"
         for one in out
-    ]
-
-
-def _point(ratio: float, made: Forecast) -> PlannedPoint:
-    return PlannedPoint(
-        ratio=ratio,
-        parameters_after=made.plan.parameters_after,
-        bytes_after=made.bytes_after,
-        ratio_achieved=made.plan.ratio_achieved,
-        channel_multiple=made.plan.channel_multiple,
-    )
-
-
-def _layers(made: Forecast) -> list[LayerOutlook]:
-    rows = zip(made.plan.before, made.plan.after, made.layer_parameters, strict=True)
-    return [
-        LayerOutlook(
-            layer=index,
-            heads_before=before.heads,
-            heads=after.heads,
-            kv_heads_before=before.kv_heads,
-            kv_heads=after.kv_heads,
-            channels_before=before.channels,
-            channels=after.channels,
-            parameters_before=parameters_before,
-            parameters=parameters,
-        )
-        for index, (before, after, (parameters_before, parameters)) in enumerate(rows)
     ]

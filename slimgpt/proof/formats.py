@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
@@ -22,11 +17,10 @@ from slimgpt.formats import stock
 from slimgpt.formats.gguf import architectures
 from slimgpt.formats.gguf import file as gguf_file
 from slimgpt.layers.stack import Stack
-from slimgpt.proof.load import STDERR_LINES, environment, verify
+from slimgpt.proof.load import fresh_process, tail, verify
 from slimgpt.spec.prune import Format, GgufType
 from slimgpt.texts.tokenizer import Tokenizer
 
-COMMAND = (sys.executable, "-m", "slimgpt.proof.processes.llama_cpp_logprobs")
 PLACES = 8  # in a sequence, at which the next token is asked for
 TEXT = "Once upon a time, there was a girl named Lily. She had 12 books; it's größer:\n\tx = 3.5\n"
 EXTRA = ("gguf", "xllamacpp")
@@ -181,25 +175,13 @@ def probe_of(checkpoint: Checkpoint, device: torch.device) -> Probe:
 
 
 def _ask(file: Path, tokens: Tensor, places: Tensor, rows: int) -> dict[str, Tensor]:
-    with tempfile.TemporaryDirectory(prefix="slimgpt-proof-") as name:
-        scratch = Path(name)
-        probe, out = scratch / "probe.safetensors", scratch / "out.safetensors"
-        text = torch.frombuffer(bytearray(TEXT.encode()), dtype=torch.uint8)
-        save_file({"tokens": tokens.cpu().contiguous(), "places": places, "text": text}, probe)
-        threads = str(torch.get_num_threads())
-        finished = subprocess.run(
-            [*COMMAND, str(os.getpid()), file, probe, out, str(rows), threads],
-            env=environment(scratch),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
+    text = torch.frombuffer(bytearray(TEXT.encode()), dtype=torch.uint8)
+    probe = {"tokens": tokens.cpu().contiguous(), "places": places, "text": text}
+    threads = str(torch.get_num_threads())
+    found, done = fresh_process("llama_cpp_logprobs", file, probe, str(rows), threads)
+    if found is None:
+        raise VerificationError(
+            f"llama.cpp does not load the written file {tail(done)}",
+            hint="nothing was written; exit status -9 means that memory ran out",
         )
-        if finished.returncode or not out.exists():
-            raise VerificationError(
-                f"llama.cpp does not load the written file (exit status {finished.returncode}): "
-                + "\n".join(finished.stderr.strip().splitlines()[-STDERR_LINES:]),
-                hint="nothing was written; exit status -9 means that memory ran out",
-            )
-        return load_file(out)
+    return found

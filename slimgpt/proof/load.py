@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -18,7 +19,6 @@ from slimgpt.events import Verified
 from slimgpt.spec.prune import Format
 
 LOADER = f"transformers {transformers.__version__}, AutoModelForCausalLM.from_pretrained"
-COMMAND = (sys.executable, "-m", "slimgpt.proof.processes.transformers_logits")
 STDERR_LINES = 12
 # Units in the last place of the largest logit. On one device the same kernels give the same bits:
 # float32 must be equal, and on CPUs 16 bits were too. Yet a GPU's library may choose its 16-bit
@@ -94,27 +94,52 @@ def _largest(logits: Tensor, expected: Tensor) -> float:
 
 
 def _reload(folder: Path, tokens: Tensor, device: torch.device, form: Format) -> Tensor:
-    with tempfile.TemporaryDirectory(prefix="slimgpt-verify-") as name:
+    probe = {"tokens": tokens.cpu().contiguous()}
+    threads = str(torch.get_num_threads())
+    found, done = fresh_process("transformers_logits", folder, probe, str(device), threads, form)
+    if found is None:
+        raise VerificationError(
+            f"the written checkpoint does not load {tail(done)}",
+            hint="nothing was published; exit status -9 means that memory ran out",
+        )
+    return found["logits"]
+
+
+def fresh_process(
+    module: str, target: Path, probe: Mapping[str, Tensor], *words: str, **more: str
+) -> tuple[dict[str, Tensor] | None, subprocess.CompletedProcess[str]]:
+    """What a module of `slimgpt.proof.processes` answers to a probe, and how its process ended.
+
+    Args:
+        target: what it loads.
+        probe: tensors that it reads.
+        words: its further arguments.
+        more: of its environment.
+
+    Returns:
+        its tensors, None where it has written none, and the process.
+    """
+    with tempfile.TemporaryDirectory(prefix="slimgpt-proof-") as name:
         scratch = Path(name)
-        probe, out = scratch / "probe.safetensors", scratch / "out.safetensors"
-        save_file({"tokens": tokens.cpu().contiguous()}, probe)
-        threads = str(torch.get_num_threads())
-        finished = subprocess.run(
-            [*COMMAND, str(os.getpid()), folder, probe, out, str(device), threads, form],
-            env=environment(scratch),
+        given, out = scratch / "probe.safetensors", scratch / "out.safetensors"
+        save_file(dict(probe), given)
+        command = [sys.executable, "-m", f"slimgpt.proof.processes.{module}", str(os.getpid())]
+        done = subprocess.run(
+            [*command, target, given, out, *words],
+            env=environment(scratch) | more,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
             check=False,
         )
-        if finished.returncode or not out.exists():
-            raise VerificationError(
-                f"the written checkpoint does not load (exit status {finished.returncode}): "
-                + "\n".join(finished.stderr.strip().splitlines()[-STDERR_LINES:]),
-                hint="nothing was published; exit status -9 means that memory ran out",
-            )
-        return load_file(out)["logits"]
+        return (None if done.returncode or not out.exists() else load_file(out)), done
+
+
+def tail(done: subprocess.CompletedProcess[str]) -> str:
+    """How a process ended, and the last that it wrote."""
+    lines = done.stderr.strip().splitlines()[-STDERR_LINES:]
+    return f"(exit status {done.returncode}): " + "\n".join(lines)
 
 
 def environment(scratch: Path) -> dict[str, str]:

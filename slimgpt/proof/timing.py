@@ -13,7 +13,6 @@ import subprocess
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -24,7 +23,6 @@ from slimgpt.proof.loaders import Loader, Model
 from slimgpt.proof.processes.transformers_timing import GenerationRequest, GenerationTiming
 from slimgpt.spec.prune import InferenceSpec
 
-__all__ = ["Model", "Stopwatch", "StopwatchEnded", "measure", "summarise"]
 STDERR_BYTES = 2000
 
 
@@ -53,12 +51,7 @@ class Stopwatch:
     def __enter__(self) -> Stopwatch:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         with self._process, self._stderr:
             pass

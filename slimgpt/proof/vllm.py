@@ -7,21 +7,17 @@ memory are one.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import tempfile
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import VerificationError
 from slimgpt.events import Verified, Warned
 from slimgpt.proof import loaders
 from slimgpt.proof.formats import OWN, Probe
-from slimgpt.proof.load import environment
+from slimgpt.proof.load import fresh_process
 from slimgpt.proof.loaders import Model
 from slimgpt.spec.prune import Format, GgufType, InferenceSpec
 
@@ -94,29 +90,13 @@ def _ask(
     budget = loaders.memory_budget(
         model, InferenceSpec(batch_sizes=(batch,), prompt_tokens=length, new_tokens=AHEAD)
     )
-    with tempfile.TemporaryDirectory(prefix="slimgpt-vllm-") as name:
-        scratch = Path(name)
-        probe, out = scratch / "probe.safetensors", scratch / "out.safetensors"
-        save_file({"tokens": tokens.cpu().contiguous()}, probe)
-        arguments = [
-            *(
-                "slimgpt.proof.processes.vllm_logprobs",
-                str(checkpoint.folder),
-                str(probe),
-                str(out),
-            ),
-            *(checkpoint.architecture.dtype, str(device), budget.model_dump_json()),
-            *(["trusted"] if form == "exact" else []),
-        ]
-        finished = subprocess.run(
-            loaders.command_line(arguments, os.getpid()),
-            env={**environment(scratch), "OMP_NUM_THREADS": str(torch.get_num_threads())},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        if finished.returncode or not out.exists():
-            return None, f"exit status {finished.returncode}{_reason(finished.stderr)}"
-        return load_file(out)["logprobs"], ""
+    probe = {"tokens": tokens.cpu().contiguous()}
+    words = [checkpoint.architecture.dtype, str(device), budget.model_dump_json()]
+    words += ["trusted"] if form == "exact" else []
+    threads = str(torch.get_num_threads())
+    answer, done = fresh_process(
+        "vllm_logprobs", checkpoint.folder, probe, *words, OMP_NUM_THREADS=threads
+    )
+    if answer is None:
+        return None, f"exit status {done.returncode}{_reason(done.stderr)}"
+    return answer["logprobs"], ""

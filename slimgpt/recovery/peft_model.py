@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slimgpt.checkpoints.families.table import Family
+from slimgpt.checkpoints.families.family import Family
 from slimgpt.machine import disk
 from slimgpt.spec.prune import RecoverySpec
 
@@ -69,7 +69,7 @@ def merged_layers(model: Any, family: Family, layers: int) -> Iterator[dict[str,
     """Every layer's tensors with the adapters merged in, by their names within the layer."""
     state = model.merge_and_unload().state_dict()
     for index in range(layers):
-        prefix = f"{family.layers}.{index}."
+        prefix = family.layer_prefix(index)
         yield {
             name.removeprefix(prefix): tensor.detach().cpu().contiguous()
             for name, tensor in state.items()

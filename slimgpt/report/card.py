@@ -9,11 +9,12 @@ from functools import cache
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from slimgpt.report import licences
 from slimgpt.report.document import Document
 from slimgpt.report.facts import facts
+from slimgpt.report.page import environment
 from slimgpt.report.tables.cells import Table, printable
 from slimgpt.report.tables.tables import tables
 from slimgpt.spec.names import HUB_ID, published_name
@@ -140,12 +141,6 @@ def grid(table: Table) -> str:
 @cache
 def _environment() -> Environment:
     """Markdown has its own escapes: `md` is put on everything that is not ours."""
-    made = Environment(
-        loader=PackageLoader("slimgpt.report"),
-        autoescape=False,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = environment(autoescape=False)
     made.filters |= {"md": escaped, "grid": grid}
     return made

@@ -16,7 +16,7 @@ def facts(document: Document) -> list[tuple[str, str]]:
         ("Model", model.model),
         ("Revision", model.revision),
         ("Licence", model.licence),
-        ("Target", _target(document)),
+        ("Target", target(document) or NOTHING),
         ("Method", spec.get("method")),
         ("Schedule", shape),
         ("Calibration", calibration and f"{calibration.source}: {calibration.samples} × "
@@ -33,11 +33,12 @@ def facts(document: Document) -> list[tuple[str, str]]:
     return [(name, printable(value)) for name, value in found if value]
 
 
-def _target(document: Document) -> str:
+def target(document: Document) -> str:
+    """How small the model was to be; empty where the specification does not say."""
     for name in ("ratio", "parameters", "memory"):
         if document.spec.get(name) is not None:
             return f"{name} {document.spec[name]}"
-    return NOTHING
+    return ""
 
 
 def _libraries(document: Document) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from slimgpt.report.document import Document
-from slimgpt.report.facts import facts
+from slimgpt.report.facts import facts, target
 from slimgpt.report.plots.plots import plots
 from slimgpt.report.tables.cells import Cell, number
 from slimgpt.report.tables.tables import shown, tables
@@ -45,15 +45,16 @@ def fill(template: str, **content: Any) -> str:
     """A page from its template, with the style sheet and the policy that allows nothing else."""
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    page = _environment().get_template(template)
+    page = environment().get_template(template)
     return page.render(style=style, hash=f"sha256-{digest}", **content) + "\n"
 
 
 @cache
-def _environment() -> Environment:
+def environment(*, autoescape: bool = True) -> Environment:
+    """Where the templates of pages and cards are found."""
     return Environment(
         loader=PackageLoader("slimgpt.report"),
-        autoescape=True,
+        autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -72,7 +73,7 @@ def _tiles(document: Document) -> list[Tile]:
     before = number(model.parameters_before, "", "count").text
     removed = number(model.ratio_achieved, "/model/ratio_achieved", "percent")
     tiles = [
-        Tile("Parameters removed", removed, f"asked for: {_asked(document)}"),
+        Tile("Parameters removed", removed, f"asked for: {target(document) or 'nothing'}"),
         Tile("Parameters left", after, f"of {before}"),
         Tile(
             "Weights on disk",
@@ -85,8 +86,3 @@ def _tiles(document: Document) -> list[Tile]:
         cell = number(getattr(one, name), f"/perplexity/0/{name}")
         tiles.append(Tile(f"Perplexity, {name}", cell, f"dense {number(one.dense, '').text}"))
     return tiles
-
-
-def _asked(document: Document) -> str:
-    named = ((name, document.spec.get(name)) for name in ("ratio", "parameters", "memory"))
-    return next((f"{name} {value}" for name, value in named if value is not None), "nothing")

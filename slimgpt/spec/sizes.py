@@ -27,20 +27,14 @@ def _read(value: Any, units: Mapping[str, int], example: str) -> Any:
     return round(float(found[1]) * known[found[2].lower()])
 
 
-def _count(value: Any) -> Any:
-    return _read(value, COUNTS, "5.4B")
+def _reader(units: Mapping[str, int], example: str) -> BeforeValidator:
+    return BeforeValidator(
+        lambda value: _read(value, units, example), json_schema_input_type=int | str
+    )
 
 
-def _size(value: Any) -> Any:
-    return _read(value, SIZES, "10GiB")
-
-
-Count = Annotated[
-    int, Field(ge=1, le=10**15), BeforeValidator(_count, json_schema_input_type=int | str)
-]
-Size = Annotated[
-    int, Field(ge=1, le=2**60), BeforeValidator(_size, json_schema_input_type=int | str)
-]
+Count = Annotated[int, Field(ge=1, le=10**15), _reader(COUNTS, "5.4B")]
+Size = Annotated[int, Field(ge=1, le=2**60), _reader(SIZES, "10GiB")]
 
 
 def short_count(value: int) -> str:

@@ -12,6 +12,7 @@ from slimgpt.checkpoints.output import whole_model
 from slimgpt.events import Event, ModelName, Warned
 from slimgpt.layers import drift
 from slimgpt.proof import timing
+from slimgpt.proof.loaders import Model
 from slimgpt.report import verdict
 from slimgpt.stages import perplexity, tasks
 from slimgpt.stages.state import ModelState
@@ -57,7 +58,7 @@ def _measure_whole(
 
 
 def _candidates(
-    state: ModelState, models: Mapping[ModelName, timing.Model], first: ModelState
+    state: ModelState, models: Mapping[ModelName, Model], first: ModelState
 ) -> list[tasks.Candidate]:
     """The models, each with a mark by which its answers are found again.
 
@@ -76,7 +77,7 @@ def _candidates(
 
 
 @contextmanager
-def _whole_models(state: ModelState, folder: Path) -> Iterator[dict[ModelName, timing.Model]]:
+def _whole_models(state: ModelState, folder: Path) -> Iterator[dict[ModelName, Model]]:
     """The models in folders of their own, as long as they are needed."""
     checkpoint, sizes = state.inputs.checkpoint, state.plan.after
     try:
@@ -90,6 +91,6 @@ def _whole_models(state: ModelState, folder: Path) -> Iterator[dict[ModelName, t
                 recovered, checkpoint, sizes, folder / "recovered"
             )
         architecture = checkpoint.architecture
-        yield {name: timing.Model(path, architecture) for name, path in folders.items()}
+        yield {name: Model(path, architecture) for name, path in folders.items()}
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -35,7 +35,7 @@ def evaluate(
                 continue
             measured = perplexity.measure(stack, evaluation_set.windows)
             what = f"{evaluation_set.text}, {evaluation_set.length} tokens, {name}"
-            values[name] = yield from _watched(measured, before, total, what)
+            values[name] = yield from as_progress(measured, before, total, what)
             before += layers
         result = Perplexity(
             text=evaluation_set.text,
@@ -49,10 +49,10 @@ def evaluate(
     return results
 
 
-def _watched(
-    measured: Generator[int, None, float], before: int, total: int, what: str
+def as_progress(
+    measured: Generator[int, None, float], before: int, total: int, what: str = ""
 ) -> Generator[Event, None, float]:
-    """A measurement with its layers told as progress of the stage."""
+    """A measurement whose layers are progress of the stage."""
     while True:
         try:
             done = before + next(measured)

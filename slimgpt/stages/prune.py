@@ -14,6 +14,7 @@ from slimgpt.events import Event, LayerFinished, Warned
 from slimgpt.layers.sequence import PrunedLayer, prune_layer
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
+from slimgpt.planning.document import layer_outlook
 from slimgpt.planning.plan import Plan
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.plan import PruningPlan
@@ -43,7 +44,7 @@ def prune(
     method = methods.of(spec)
     for index, target in enumerate(pruning_plan.plan.after):
         if index < len(records):
-            done.advance(index, done.layer(index), batches)
+            done.advance(index, done.layer(index).forward, batches)
             event = LayerFinished.model_validate({**records[index], "resumed": True})
             yield event
             yield from _remarks(event, records[index], spec.damping)
@@ -75,19 +76,10 @@ def pruned_stack(
 def _event(
     index: int, pruning_plan: PruningPlan, layer: PrunedLayer, seconds: float
 ) -> LayerFinished:
-    before, after = pruning_plan.plan.before[index], pruning_plan.plan.after[index]
-    parameters_before, parameters = pruning_plan.layer_parameters[index]
+    outlook = layer_outlook(pruning_plan.plan, index, pruning_plan.layer_parameters[index])
     return LayerFinished(
-        layer=index,
+        **outlook.model_dump(),
         layers_total=len(pruning_plan.plan.after),
-        heads_before=before.heads,
-        heads=after.heads,
-        kv_heads_before=before.kv_heads,
-        kv_heads=after.kv_heads,
-        channels_before=before.channels,
-        channels=after.channels,
-        parameters_before=parameters_before,
-        parameters=parameters,
         attention_error=layer.attention_error,
         ffn_error=layer.ffn_error,
         attention_damping=layer.attention_damping,

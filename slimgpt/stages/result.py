@@ -11,6 +11,7 @@ from typing import Any
 import slimgpt
 from slimgpt.events import Planned, PlannedPoint, PointEvent, Result, ResultPoint
 from slimgpt.machine import disk
+from slimgpt.planning.document import planned_point
 from slimgpt.report import folder as pages
 from slimgpt.report.document import REPORT
 from slimgpt.report.schema import SweepPoint, SweepReport
@@ -95,14 +96,9 @@ def _smallest(points: Sequence[ModelState]) -> ModelState:
 
 def _planned_point(point: ModelState, ratio: float | None) -> PlannedPoint:
     assert ratio is not None
-    plan, checkpoint = point.plan, point.inputs.checkpoint
-    return PlannedPoint(
-        ratio=ratio,
-        parameters_after=plan.parameters_after,
-        bytes_after=round(plan.parameters_after * checkpoint.bytes / checkpoint.parameters),
-        ratio_achieved=plan.ratio_achieved,
-        channel_multiple=plan.channel_multiple,
-    )
+    checkpoint = point.inputs.checkpoint
+    bytes_after = point.plan.parameters_after * checkpoint.bytes / checkpoint.parameters
+    return planned_point(ratio, point.plan, round(bytes_after))
 
 
 def _result_point(point: ModelState, ratio: float | None) -> ResultPoint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from slimgpt.events import Result
 from tests.servers import free_port, wait_until
 
 BODY: dict[str, Any] = {"model": "local:tiny", "ratio": 0.25, "calibration": {"source": "c4"}}
+PublishJob = Callable[[Path, dict[str, Any]], str]
 
 
 @pytest.fixture
@@ -60,9 +61,30 @@ def own_store(settings: Settings) -> Iterator[Store]:
 
 
 @pytest.fixture
-def finished(
-    api: httpx.Client, own_store: Store, settings: Settings, tmp_path: Path
-) -> dict[str, Any]:
+def publish_job(api: httpx.Client, own_store: Store, settings: Settings) -> PublishJob:
+    """Makes a succeeded job of a folder of files and a report; its id."""
+
+    def publish(folder: Path, report: dict[str, Any]) -> str:
+        job_id: str = api.post("/jobs", json=BODY).json()["id"]
+        claim = own_store.claim(job_id, "tester")
+        assert claim is not None
+        prefix = f"jobs/{job_id}/{claim.epoch}"
+        Artifacts(settings.artifacts_url).put(prefix, folder)
+        result = Result(
+            parameters_before=100,
+            parameters_after=75,
+            ratio_achieved=0.25,
+            seconds=1.5,
+            peak_memory_bytes=1000,
+        ).model_dump()
+        assert own_store.finish(job_id, claim.epoch, prefix=prefix, result=result, report=report)
+        return job_id
+
+    return publish
+
+
+@pytest.fixture
+def finished(publish_job: PublishJob, settings: Settings, tmp_path: Path) -> dict[str, Any]:
     """A succeeded job with three files, as `id` and `files`."""
     files = {
         "config.json": b'{"model_type": "llama"}',
@@ -73,21 +95,6 @@ def finished(
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
-    job_id = api.post("/jobs", json=BODY).json()["id"]
-    claim = own_store.claim(job_id, "tester")
-    assert claim is not None
-    prefix = f"jobs/{job_id}/{claim.epoch}"
-    Artifacts(settings.artifacts_url).put(prefix, folder)
-    result = Result(
-        parameters_before=100,
-        parameters_after=75,
-        ratio_achieved=0.25,
-        seconds=1.5,
-        peak_memory_bytes=1000,
-        layers=[],
-    )
-    report = {"ratio": 0.25, "by": "test"}
-    assert own_store.finish(
-        job_id, claim.epoch, prefix=prefix, result=result.model_dump(), report=report
-    )
-    return {"id": job_id, "files": files, "folder": Path(settings.artifacts_url) / prefix}
+    job_id = publish_job(folder, {"ratio": 0.25, "by": "test"})
+    published = Path(settings.artifacts_url) / f"jobs/{job_id}/1"
+    return {"id": job_id, "files": files, "folder": published}

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from types import TracebackType
 from typing import TypeVar
 
 import structlog
@@ -61,12 +60,7 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
 

@@ -15,7 +15,6 @@ import stat
 import threading
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import structlog
 
@@ -74,12 +73,7 @@ class SharedLayers:
             self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._changed:
             self._over = True
             self._changed.notify_all()

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from slimgpt.checkpoints.families.table import FAMILIES, OTHERS, READ_AS_ANOTHER, Family
+from slimgpt.checkpoints.families.family import Family
+from slimgpt.checkpoints.families.table import FAMILIES, OTHERS, READ_AS_ANOTHER
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
 
 MOST_LAYERS = 4096

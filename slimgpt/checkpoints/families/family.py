@@ -111,6 +111,10 @@ class Family:
         package = self.package or self.model_type
         return f"transformers.models.{package}.modeling_{package}"
 
+    def layer_prefix(self, index: int) -> str:
+        """What the names of a layer's tensors begin with."""
+        return f"{self.layers}.{index}."
+
     def expert(self, number: int) -> Family:
         """The family as one expert's FFN has it."""
         wide = tuple(name.format(number) for name in self.wide)

@@ -65,7 +65,7 @@ def whole(architecture: Architecture, config: Mapping[str, Any]) -> Shapes:
     """Shapes of all the checkpoint's tensors by full name."""
     shapes = outer(architecture, config)
     for index, size in enumerate(architecture.sizes):
-        prefix = f"{architecture.family.layers}.{index}."
+        prefix = architecture.family.layer_prefix(index)
         shapes |= {
             prefix + name: shape for name, shape in layer(architecture, config, size).items()
         }

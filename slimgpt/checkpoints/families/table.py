@@ -11,8 +11,6 @@ from __future__ import annotations
 from slimgpt.checkpoints.families import defaults
 from slimgpt.checkpoints.families.family import Config, Family, Keys, RopeKeys, on
 
-__all__ = ["FAMILIES", "OTHERS", "READ_AS_ANOTHER", "Family"]
-
 QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 AFTER_NORMS = ("post_attention_layernorm", "post_feedforward_layernorm")
 CAUSAL_MASKS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")

@@ -67,7 +67,7 @@ class PartialCheckpoint:
         Raises:
             StorageError: the disk is full or cannot be written.
         """
-        file, prefix = self._layer(index), self._prefix(index)
+        file, prefix = self._layer(index), self._architecture.family.layer_prefix(index)
         self._record(index).unlink(missing_ok=True)  # of an older file of the same name
         tensorfile.save(file, {prefix + name: tensor for name, tensor in tensors.items()})
         seal = {"size": file.stat().st_size, "sha256": _digest(file), "record": record}
@@ -88,7 +88,7 @@ class PartialCheckpoint:
 
     def layer(self, index: int, device: str = "cpu") -> dict[str, Tensor]:
         """A finished layer's tensors by their names within the layer, read back from the disk."""
-        start = len(self._prefix(index))
+        start = len(self._architecture.family.layer_prefix(index))
         loaded = tensorfile.load(self._layer(index), device=device)
         return {name[start:]: tensor for name, tensor in loaded.items()}
 
@@ -181,9 +181,6 @@ class PartialCheckpoint:
 
     def _record(self, index: int) -> Path:
         return self.folder / f"layer-{index:05d}.json"
-
-    def _prefix(self, index: int) -> str:
-        return f"{self._architecture.family.layers}.{index}."
 
 
 def index_of(stored: dict[str, TensorInfo]) -> str:

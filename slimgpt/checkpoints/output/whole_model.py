@@ -17,7 +17,7 @@ import transformers
 
 from slimgpt.checkpoints.checkpoint import INDEX, Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
-from slimgpt.checkpoints.families.table import Family
+from slimgpt.checkpoints.families.family import Family
 from slimgpt.checkpoints.output import folder as published
 from slimgpt.checkpoints.output import modeling
 from slimgpt.checkpoints.output.partial import PartialCheckpoint

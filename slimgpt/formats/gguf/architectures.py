@@ -12,11 +12,6 @@ from typing import Any, Literal
 from slimgpt.checkpoints.families.architecture import Architecture
 
 Name = Literal["deci", "openelm", "qwen3", "llama", "qwen3moe", "gemma2", "gemma3"]
-KEYS = (
-    *("sliding_window", "query_pre_attn_scalar", "num_experts_per_tok", "norm_topk_prob"),
-    *("attn_logit_softcapping", "final_logit_softcapping", "hidden_act", "hidden_activation"),
-)
-"""Of a config, beyond its sizes: what a file says of the model, or what must be so."""
 SILU, GELU = ("silu", "swish"), ("gelu_pytorch_tanh",)
 
 

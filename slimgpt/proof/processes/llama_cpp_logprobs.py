@@ -60,15 +60,11 @@ class Loaded:
 
     def cut(self, text: str) -> list[int]:
         """Token ids of a text, with what the tokenizer adds by itself."""
-        ids: list[int] = self._ask("tokenize", content=text, add_special=True)["tokens"]
+        ids: list[int] = self.ask("tokenize", content=text, add_special=True)["tokens"]
         return ids
 
-    def conversation(self, messages: list[dict[str, str]]) -> str:
-        """A conversation in the file's chat template, up to where the answer begins."""
-        prompt: str = self._ask("apply-template", messages=messages)["prompt"]
-        return prompt
-
-    def _ask(self, what: str, **content: Any) -> dict[str, Any]:
+    def ask(self, what: str, **content: Any) -> dict[str, Any]:
+        """What llama.cpp's server answers to a request."""
         request = urllib.request.Request(
             f"{self._server.listening_address}/{what}",
             data=json.dumps(content).encode(),
@@ -77,13 +73,6 @@ class Loaded:
         with urllib.request.urlopen(request) as response:
             answer: dict[str, Any] = json.load(response)
         return answer
-
-    def greedy(self, prompt: Sequence[int], count: int) -> list[int]:
-        """The prompt's most likely continuation, token by token."""
-        tokens = list(prompt)
-        for _ in range(count):
-            tokens.append(self.next(tokens, 1)[0][0])
-        return tokens[len(prompt) :]
 
 
 def main(arguments: Sequence[str]) -> None:

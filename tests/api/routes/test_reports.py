@@ -10,12 +10,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
-from jobs.files.artifacts import Artifacts
-from jobs.settings import Settings
-from jobs.store.store import Store
-from slimgpt.events import Result
 from slimgpt.report import folder
-from tests.api.conftest import BODY
+from tests.api.conftest import BODY, PublishJob
 from tests.browser import Visit, open_browser
 from tests.slimgpt.report.sample import HOSTILE, report, write
 
@@ -35,19 +31,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture
-def job(api: httpx.Client, own_store: Store, settings: Settings, files: Any) -> str:
+def job(publish_job: PublishJob, files: Any) -> str:
     """The id of a succeeded job with these files."""
-    job_id: str = api.post("/jobs", json=BODY).json()["id"]
-    claim = own_store.claim(job_id, "tester")
-    assert claim is not None
-    prefix = f"jobs/{job_id}/{claim.epoch}"
-    Artifacts(settings.artifacts_url).put(prefix, files)
-    result = Result(
-        parameters_before=2, parameters_after=1, ratio_achieved=0.5, seconds=1, peak_memory_bytes=1
-    ).model_dump()
-    told = report(4)
-    assert own_store.finish(job_id, claim.epoch, prefix=prefix, result=result, report=told)
-    return job_id
+    return publish_job(files, report(4))
 
 
 def test_the_page_comes_as_it_was_published_and_may_do_nothing(

@@ -15,7 +15,6 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from jobs.messages.webhook_targets import Targets
 from jobs.settings import Settings
-from jobs.store.database import make_engine
 from jobs.store.keys import Keys
 from jobs.store.store import Store
 from jobs.store.webhooks.announcements import announce_all
@@ -29,13 +28,6 @@ from tests.servers import wait_until
 PEPPER = "a pepper that only the tests know, of some length"
 URL = "https://93.184.215.14/hook"  # a public address: nothing is resolved, nothing is sent
 Client = Callable[..., TestClient]
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = make_engine(database_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -5,18 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import httpx
 import pytest
 
-from jobs.files.artifacts import Artifacts
-from jobs.settings import Settings
-from jobs.store.store import Store
-from slimgpt.events import Result
-from tests.api.conftest import BODY, api, base_url, own_store
+from tests.api.conftest import PublishJob, api, base_url, own_store, publish_job
 from tests.cli.conftest import Slimgpt
 from tests.slimgpt.report.sample import HOSTILE, report, write
 
-__all__ = ["api", "base_url", "own_store"]
+__all__ = ["api", "base_url", "own_store", "publish_job"]
 
 
 @pytest.fixture(scope="module")
@@ -88,24 +83,11 @@ def test_what_is_no_report_is_one_line(slimgpt: Slimgpt, tmp_path: Path) -> None
 
 
 def test_jobs_of_a_service_are_named_by_their_ids(
-    slimgpt: Slimgpt,
-    api: httpx.Client,
-    base_url: str,
-    own_store: Store,
-    settings: Settings,
-    tmp_path: Path,
+    slimgpt: Slimgpt, base_url: str, publish_job: PublishJob, tmp_path: Path
 ) -> None:
     content = report(2)
     folder = write(tmp_path / "checkpoint", content)
-    job_id = api.post("/jobs", json=BODY).json()["id"]
-    claim = own_store.claim(job_id, "tester")
-    assert claim is not None
-    prefix = f"jobs/{job_id}/{claim.epoch}"
-    Artifacts(settings.artifacts_url).put(prefix, folder)
-    result = Result(
-        parameters_before=2, parameters_after=1, ratio_achieved=0.5, seconds=1, peak_memory_bytes=1
-    )
-    own_store.finish(job_id, claim.epoch, prefix=prefix, result=result.model_dump(), report=content)
+    job_id = publish_job(folder, content)
     shown = slimgpt("report", job_id, "--url", base_url)
     assert content["verdict"] in shown.stdout, shown.stderr
     rows = slimgpt("compare", job_id, folder, "--url", base_url, "--json").stdout

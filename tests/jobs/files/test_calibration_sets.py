@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import Engine, text, update
 
 from jobs.files.artifacts import Artifacts
 from jobs.files.calibration_sets import (
@@ -23,7 +22,6 @@ from jobs.files.calibration_sets import (
     new_set_id,
 )
 from jobs.store.clock import from_now
-from jobs.store.database import make_engine
 from jobs.store.store import InvalidCursor, Store
 from jobs.store.tables import CALIBRATION_SETS
 from slimgpt.spec.prune import UPLOAD, PruneSpec
@@ -32,15 +30,8 @@ ROOM = Quota(sets=100, size=1 << 30)
 
 
 @pytest.fixture
-def sets(database_url: str) -> Iterator[CalibrationSets]:
-    engine = make_engine(database_url)
-    yield CalibrationSets(engine)
-    engine.dispose()
-
-
-@pytest.fixture
-def store(sets: CalibrationSets) -> Store:
-    return Store(sets.engine)
+def sets(engine: Engine) -> CalibrationSets:
+    return CalibrationSets(engine)
 
 
 def content(words: str = "text", size: int = 10) -> Content:

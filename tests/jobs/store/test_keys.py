@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,13 +14,6 @@ from jobs.store.keys import ApiKey, BadKeyRequest, Keys, list_keys, revoke_key
 from jobs.store.tables import API_KEYS
 
 PEPPER = "a pepper that only the tests know, of some length"
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = make_engine(database_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from slimgpt.checkpoints.families.table import FAMILIES
 from slimgpt.errors import SpecError
 from slimgpt.formats import stock, support
 from slimgpt.layers.stack import Stack
+from slimgpt.spec.names import Format
 from tests.compatibility.matrix import alike
 from tests.slimgpt.pruned import lots, publish
 from tests.slimgpt.tiny import Tiny, tokens
@@ -40,34 +41,25 @@ def logits(folder: Path, ids: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_layers_of_one_size_are_a_stock_class(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["uniform", "padded"])
+def test_a_stock_class_computes_what_the_pruned_layers_do(
+    form: Format, family: str, tmp_path: Path
+) -> None:
+    """Layers of one size are its own, bit for bit; zeros that fill others up compute nothing."""
     model, whole = dense(family, tmp_path / "dense")
-    pruned = Checkpoint.open(publish(whole, alike(whole.architecture), tmp_path / "pruned"))
+    one_size = form == "uniform"
+    kept = alike(whole.architecture) if one_size else lots(whole.architecture, seed=2)
+    pruned = Checkpoint.open(publish(whole, kept, tmp_path / "pruned"))
+    write = stock.write_uniform if one_size else stock.write_padded
     (tmp_path / "out").mkdir()
-    if reason := UNIFORM.get(family):
-        assert reason in support.obstacle("uniform", pruned.architecture, pruned.config)
+    if reason := (UNIFORM if one_size else PADDED).get(family):
+        assert reason in support.obstacle(form, pruned.architecture, pruned.config)
         with pytest.raises(SpecError, match=reason):
-            stock.write_uniform(pruned, tmp_path / "out")
+            write(pruned, tmp_path / "out")
         assert not list((tmp_path / "out").iterdir())
         return
-    stock.write_uniform(pruned, tmp_path / "out")
+    write(pruned, tmp_path / "out")
     ids = tokens(model, length=40)
     expected = Stack(pruned, torch.device("cpu")).logits(ids)
-    assert torch.equal(logits(tmp_path / "out", ids), expected)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_zeros_fill_layers_up_and_compute_nothing(family: str, tmp_path: Path) -> None:
-    model, whole = dense(family, tmp_path / "dense")
-    pruned = Checkpoint.open(publish(whole, lots(whole.architecture, seed=2), tmp_path / "pruned"))
-    (tmp_path / "out").mkdir()
-    if reason := PADDED.get(family):
-        assert reason in support.obstacle("padded", pruned.architecture, pruned.config)
-        with pytest.raises(SpecError, match=reason):
-            stock.write_padded(pruned, tmp_path / "out")
-        assert not list((tmp_path / "out").iterdir())
-        return
-    stock.write_padded(pruned, tmp_path / "out")
-    ids = tokens(model, length=40)
-    expected = Stack(pruned, torch.device("cpu")).logits(ids)
-    assert torch.allclose(logits(tmp_path / "out", ids), expected, atol=1e-5)
+    tolerance = 0.0 if one_size else 1e-5
+    assert torch.allclose(logits(tmp_path / "out", ids), expected, rtol=tolerance, atol=tolerance)

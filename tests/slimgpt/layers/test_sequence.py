@@ -231,7 +231,7 @@ def test_going_on_after_finished_layers_gives_the_same_bits(family: str, tmp_pat
     again = Stack(Checkpoint.open(tmp_path / "model"), CPU)
     batches = again.embed(token_ids)
     with torch.no_grad():
-        pruned.advance(0, pruned.layer(0), batches)
+        pruned.advance(0, pruned.layer(0).forward, batches)
     second = prune_layer(again, 1, target, batches, methods.of(SPEC))
     assert second.channels == layers[1].channels
     assert all(torch.equal(second.tensors[n], t) for n, t in layers[1].tensors.items())

@@ -81,6 +81,6 @@ def test_advancing_in_batches_equals_one_pass(tmp_path: Path) -> None:
         batches = stack.embed(token_ids)
         assert len(batches) > 1
         for index in range(model.layers):
-            stack.advance(index, stack.layer(index), batches)
+            stack.advance(index, stack.layer(index).forward, batches)
         logits = stack.head()(torch.cat(batches))
     assert torch.allclose(logits[:3], stack.logits(token_ids[:3]), atol=1e-4)

@@ -10,10 +10,6 @@ from torch import Tensor
 
 from slimgpt.methods import obs
 
-problems = st.tuples(
-    st.integers(0, 2**31), st.integers(2, 24), st.integers(1, 12), st.integers(1, 40)
-)
-
 
 def random_problem(seed: int, d: int, rows: int, tokens: int) -> tuple[Tensor, Tensor]:
     """A weight (rows, d) and a damped Hessian (d, d) of correlated inputs, some of low rank."""
@@ -31,19 +27,30 @@ def some_columns(seed: int, d: int) -> Tensor:
     return torch.randperm(d, generator=generator)[:count]
 
 
+def left_by(columns: Tensor, d: int) -> Tensor:
+    """The columns that stay."""
+    return torch.tensor([i for i in range(d) if i not in columns.tolist()])
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
+    """A weight, a damped Hessian, and columns to remove."""
+    seed, d = draw(st.integers(0, 2**31)), draw(st.integers(2, 24))
+    W, H = random_problem(seed, d, draw(st.integers(1, 12)), draw(st.integers(1, 40)))
+    return W, H, some_columns(seed, d)
+
+
 def close(a: Tensor, b: Tensor) -> bool:
     return torch.allclose(a, b, rtol=1e-8, atol=1e-9 * float(b.abs().max() + 1))
 
 
-@given(problems)
+@given(problems())
 @settings(max_examples=60, deadline=None)
 def test_one_at_a_time_equals_the_set_at_once_equals_least_squares(
-    problem: tuple[int, int, int, int],
+    problem: tuple[Tensor, Tensor, Tensor],
 ) -> None:
-    seed, *sizes = problem
-    W, H = random_problem(seed, *sizes)
-    columns = some_columns(seed, W.shape[1])
-    kept = torch.tensor([i for i in range(W.shape[1]) if i not in columns.tolist()])
+    W, H, columns = problem
+    kept = left_by(columns, W.shape[1])
 
     at_once, V = W.clone(), obs.invert(H)
     error = obs.remove_(at_once, V, columns)
@@ -58,29 +65,26 @@ def test_one_at_a_time_equals_the_set_at_once_equals_least_squares(
     assert close(torch.stack(errors).sum(), error)
 
 
-@given(problems)
+@given(problems())
 @settings(max_examples=40, deadline=None)
 def test_the_error_is_the_quadratic_form_of_the_change(
-    problem: tuple[int, int, int, int],
+    problem: tuple[Tensor, Tensor, Tensor],
 ) -> None:
-    seed, *sizes = problem
-    W, H = random_problem(seed, *sizes)
+    W, H, columns = problem
     new, V = W.clone(), obs.invert(H)
-    error = obs.remove_(new, V, some_columns(seed, W.shape[1]))
+    error = obs.remove_(new, V, columns)
     change = new - W
     assert close(error, torch.trace(change @ H @ change.T))
     assert close(obs.quadratic(change, H), torch.trace(change @ H @ change.T))
 
 
-@given(problems)
+@given(problems())
 @settings(max_examples=40, deadline=None)
 def test_what_is_left_of_the_inverse_is_the_inverse_of_the_kept_hessian(
-    problem: tuple[int, int, int, int],
+    problem: tuple[Tensor, Tensor, Tensor],
 ) -> None:
-    seed, *sizes = problem
-    W, H = random_problem(seed, *sizes)
-    columns = some_columns(seed, W.shape[1])
-    kept = torch.tensor([i for i in range(W.shape[1]) if i not in columns.tolist()])
+    W, H, columns = problem
+    kept = left_by(columns, W.shape[1])
     V = obs.invert(H)
     obs.remove_(W, V, columns)
     assert close(V[kept][:, kept], torch.linalg.inv(H[kept][:, kept]))

@@ -111,7 +111,8 @@ def test_a_conversation_is_written_alike(tmp_path: Path) -> None:
     file.write(model(tmp_path / "model", made), tmp_path / "model.gguf", "f32")
     ours = AutoTokenizer.from_pretrained(tmp_path / "model")
     expected = ours.apply_chat_template(TALK[:1], tokenize=False, add_generation_prompt=True)
-    assert Loaded(tmp_path / "model.gguf", 64, 1).conversation(TALK[:1]) == expected
+    loaded = Loaded(tmp_path / "model.gguf", 64, 1)
+    assert loaded.ask("apply-template", messages=TALK[:1])["prompt"] == expected
     assert "[user] Who are you?</s>" in expected
 
 

@@ -5,26 +5,24 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
 from jobs.files.artifacts import Artifacts
 from jobs.settings import Settings
-from jobs.store.store import Store
-from slimgpt.events import Result
 from slimgpt.report import folder as pages
-from tests.api.conftest import BODY, api, base_url, own_store
+from tests.api.conftest import PublishJob, api, base_url, own_store, publish_job
 from tests.cli.conftest import command
 from tests.servers import free_port, wait_until
 from tests.slimgpt.report import sample
 from tests.slimgpt.report.tracking.conftest import MlflowServer
 
-__all__ = ["api", "base_url", "own_store"]
+__all__ = ["api", "base_url", "own_store", "publish_job"]
 
 pytestmark = pytest.mark.timeout(480)  # the first waits for the server
 LAYERS = 40  # more numbers than go into one request
@@ -165,19 +163,10 @@ def test_a_checkpoint_that_is_not_there_cannot_be_sent(tmp_path: Path) -> None:
     assert "holds no checkpoint" in done.output
 
 
-def publish(api: httpx.Client, store: Store, settings: Settings, folder: Path) -> str:
-    """A job of the service that succeeded with a folder as its files; its id."""
-    job_id: str = api.post("/jobs", json=BODY).json()["id"]
-    claim = store.claim(job_id, "tester")
-    assert claim is not None
-    prefix = f"jobs/{job_id}/{claim.epoch}"
-    Artifacts(settings.artifacts_url).put(prefix, folder)
-    result = Result(
-        parameters_before=2, parameters_after=1, ratio_achieved=0.5, seconds=1, peak_memory_bytes=1
-    )
-    report = json.loads((folder / "report.json").read_text())
-    store.finish(job_id, claim.epoch, prefix=prefix, result=result.model_dump(), report=report)
-    return job_id
+@pytest.fixture
+def publish(publish_job: PublishJob) -> Callable[[Path], str]:
+    """Makes a job of the service that succeeded with a folder as its files; its id."""
+    return lambda folder: publish_job(folder, json.loads((folder / "report.json").read_text()))
 
 
 def jobs_of(server: MlflowServer, experiment: str) -> dict[str, str]:
@@ -194,14 +183,9 @@ def jobs_of(server: MlflowServer, experiment: str) -> dict[str, str]:
 
 
 def test_a_job_is_logged_with_its_page_and_card(
-    mlflow_server: MlflowServer,
-    api: httpx.Client,
-    base_url: str,
-    own_store: Store,
-    settings: Settings,
-    tmp_path: Path,
+    mlflow_server: MlflowServer, base_url: str, publish: Callable[[Path], str], tmp_path: Path
 ) -> None:
-    job = publish(api, own_store, settings, checkpoint(tmp_path / "done"))
+    job = publish(checkpoint(tmp_path / "done"))
     run_id = track(job, mlflow_server.url, "--url", base_url, "--register", "of-a-job")["run_id"]
     files = mlflow_server.ask("artifacts/list", run_id=run_id)["files"]
     assert {file["path"] for file in files} == {
@@ -213,15 +197,14 @@ def test_a_job_is_logged_with_its_page_and_card(
 
 def test_every_job_is_logged_once_also_while_the_server_was_away(
     mlflow_server: MlflowServer,
-    api: httpx.Client,
     base_url: str,
-    own_store: Store,
+    publish: Callable[[Path], str],
     settings: Settings,
     tmp_path: Path,
 ) -> None:
     """Followed by a process of its own: one job before, one after; one whose files are gone."""
     folder = checkpoint(tmp_path / "done")
-    lost, first = (publish(api, own_store, settings, folder) for _ in range(2))
+    lost, first = (publish(folder) for _ in range(2))
     Artifacts(settings.artifacts_url).delete(f"jobs/{lost}")
     words = ["track", "--jobs", "--to", mlflow_server.url, "--experiment", "all", "--url", base_url]
     mlflow_server.kill()
@@ -239,7 +222,7 @@ def test_every_job_is_logged_once_also_while_the_server_was_away(
         mlflow_server.start()
     try:
         wait_until(lambda: jobs_of(mlflow_server, "all") == {first: "FINISHED"}, "one run", 120)
-        second = publish(api, own_store, settings, folder)
+        second = publish(folder)
         both = {first: "FINISHED", second: "FINISHED"}
         wait_until(lambda: jobs_of(mlflow_server, "all") == both, "two runs", 60)
     finally:
