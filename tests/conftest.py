@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from jobs.settings import Settings
     from jobs.store.store import Store
+    from tests.fork_server import ForkServer
     from tests.servers import ObjectStore, PostgresServer, RedisServer
 
 # Before anything imports torch or transformers, and for the processes that tests start.
@@ -38,6 +40,25 @@ def shared() -> Path:
     if not (SHARED / "models").is_dir():
         pytest.skip("no shared data: the folder `shared` is not beside this checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """Forks processes that find torch and transformers imported."""
+    from tests.fork_server import ForkServer
+
+    server = ForkServer(tmp_path_factory.mktemp("forks"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def _proofs_fork(fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof that a folder loads, in jobs that tests run in their own process."""
+    load = sys.modules.get("slimgpt.proof.load")
+    if load is not None:
+        module = "slimgpt.proof.processes.transformers_logits"
+        monkeypatch.setattr(load, "COMMAND", fork_server.command(module))
 
 
 @pytest.fixture(scope="session")

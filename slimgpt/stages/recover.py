@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,11 +24,14 @@ from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Event, Loss, Progress
 from slimgpt.machine import disk
 from slimgpt.planning.plan import Plan
-from slimgpt.recovery import peft_model, training
+from slimgpt.recovery import peft_model
 from slimgpt.recovery.training_data import TrainingData
 from slimgpt.spec.prune import PruneSpec, RecoverySpec
 from slimgpt.stages.resolve import JobInputs
 from slimgpt.texts.instructions import Tokens
+
+if TYPE_CHECKING:
+    from slimgpt.recovery.training import Course
 
 PREFIX = "recovery-"
 TRAINER_STATE = "trainer_state.json"
@@ -113,6 +116,8 @@ def _trained(
     recovery: RecoverySpec, inputs: JobInputs, folder: Path, device: torch.device
 ) -> Generator[Event, None, tuple[Any, dict[str, Any]]]:
     """The model with its trained adapters, which are on the disk as well, and the curves."""
+    from slimgpt.recovery import training  # transformers' trainer takes seconds to import
+
     architecture = inputs.checkpoint.architecture
     family, dtype = architecture.family, architecture.dtype
     base = whole.load(folder / peft_model.BASE, family, dtype, device)
@@ -143,7 +148,9 @@ def _trained(
     }
 
 
-def _course(inputs: JobInputs) -> training.Course:
+def _course(inputs: JobInputs) -> Course:
+    from slimgpt.recovery import training
+
     assert inputs.training_data is not None
     evaluation_sets = {training.LESSONS: inputs.training_data.held_out}
     if inputs.evaluation_sets:

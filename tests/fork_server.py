@@ -1,0 +1,155 @@
+"""Processes that need not import torch: forked from one that has, and that has never seen a model.
+
+Starting a Python that loads a model takes ten times as long as loading a tiny one. So a server
+imports the libraries once for the session, none of the project's own modules, and
+
+    [*server.command("slimgpt.proof.processes.transformers_logits"), ...]
+
+is a command line that runs a module as `python -m` does, in a fork of its own: with the caller's
+arguments, environment, working folder and standard files, and it ends when the caller is killed.
+Tests of the start itself, and of whole commands and services, start Python as users do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+LIBRARIES = ("transformers.modeling_utils", "transformers.models.llama.modeling_llama")
+LENGTH = 4  # bytes of a request's length, and of the exit status that answers it
+STANDARD_FILES = (0, 1, 2)
+
+
+class ForkServer:
+    """Starts with the first command that is asked for; ends with the tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "forks"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self, module: str) -> list[str]:
+        """A command line that runs a module in a fork; its arguments may follow."""
+        if self._process is None:
+            self._start()
+        return [sys.executable, "-I", "-S", __file__, str(self._path), module]
+
+    def _start(self) -> None:
+        """Listen here and now: who asks before the libraries are imported waits."""
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(self._path))
+            listening.listen()
+            number = listening.fileno()
+            words = [sys.executable, "-m", "tests.fork_server", str(number), str(os.getpid())]
+            self._process = subprocess.Popen(words, pass_fds=[number], cwd=Path(__file__).parents[1])
+
+    def close(self) -> None:
+        """End the server."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def serve(listening: socket.socket) -> NoReturn:
+    """Import the libraries, then fork for everyone who asks."""
+    import gc
+    import importlib
+
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who attend
+    while True:
+        caller, _ = listening.accept()
+        with caller:
+            if os.fork() == 0:
+                listening.close()
+                _attend(caller)
+
+
+def _attend(caller: socket.socket) -> NoReturn:
+    """Run what the caller asks for in one fork more, and tell its exit status."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    head, files, _, _ = socket.recv_fds(caller, LENGTH, len(STANDARD_FILES))
+    body = caller.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
+    reading, writing = os.pipe()
+    process = os.fork()
+    if process == 0:
+        os.close(reading)
+        _become(json.loads(body), files)
+    for file in (*files, writing):
+        os.close(file)
+    ready, _, _ = select.select([caller, reading], [], [])
+    if reading not in ready:  # the caller is gone
+        os.kill(process, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    caller.sendall(status.to_bytes(LENGTH, "big", signed=True))
+    os._exit(0)
+
+
+def _become(request: dict[str, Any], files: list[int]) -> NoReturn:
+    """Be the process that was asked for."""
+    for standard, file in zip(STANDARD_FILES, files, strict=True):
+        os.dup2(file, standard)
+    status = 1
+    try:
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        status = _run(*request["words"])
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+        else:
+            status = int(end.code or 0)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _run(module: str, *arguments: str) -> int:
+    import runpy
+
+    from transformers import dynamic_module_utils
+
+    from slimgpt.machine import child_process
+
+    # The libraries read this when they were imported, in the server's environment.
+    dynamic_module_utils.HF_MODULES_CACHE = os.environ.get(
+        "HF_MODULES_CACHE", dynamic_module_utils.HF_MODULES_CACHE
+    )
+    setattr(child_process, "die_with", lambda parent: None)  # who attends sees to it
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    return 0
+
+
+def ask(path: str, words: list[str]) -> int:
+    """Have a server run a module; its exit status, as a shell tells it."""
+    request = {"words": words, "folder": os.getcwd(), "environment": dict(os.environ)}
+    body = json.dumps(request).encode()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(path)
+        socket.send_fds(server, [len(body).to_bytes(LENGTH, "big")], list(STANDARD_FILES))
+        server.sendall(body)
+        answer = server.recv(LENGTH, socket.MSG_WAITALL)
+    status = int.from_bytes(answer, "big", signed=True) if answer else 1
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    if sys.argv[1].isdigit():
+        from slimgpt.machine.child_process import die_with
+
+        die_with(int(sys.argv[2]))
+        serve(socket.socket(fileno=int(sys.argv[1])))
+    sys.exit(ask(sys.argv[1], sys.argv[2:]))
