@@ -35,12 +35,11 @@ def _size(value: Any) -> Any:
     return _read(value, SIZES, "10GiB")
 
 
-Count = Annotated[
-    int, Field(ge=1, le=10**15), BeforeValidator(_count, json_schema_input_type=int | str)
-]
-Size = Annotated[
-    int, Field(ge=1, le=2**60), BeforeValidator(_size, json_schema_input_type=int | str)
-]
+_Said = Annotated[str, Field(max_length=40)]
+_Count = Annotated[int, Field(ge=1, le=10**15)]
+_Size = Annotated[int, Field(ge=1, le=2**60)]
+Count = Annotated[_Count, BeforeValidator(_count, json_schema_input_type=_Count | _Said)]
+Size = Annotated[_Size, BeforeValidator(_size, json_schema_input_type=_Size | _Said)]
 
 
 def short_count(value: int) -> str:
