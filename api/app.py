@@ -16,6 +16,7 @@ from api.http import problems
 from api.middleware.body_size import BodySizeLimit
 from api.middleware.early_response import EarlyResponse
 from api.middleware.header_size import HeaderSizeLimit
+from api.middleware.json_size import JsonSizeLimit
 from api.middleware.message_framing import OneLength
 from api.middleware.request_log import RequestLog
 from api.routes import (
@@ -106,6 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     openapi.install(app, with_keys=settings.auth == "keys", loopback_only=settings.loopback_only)
     uploads = {("POST", calibration_sets.router.prefix): settings.max_upload_bytes}
+    app.add_middleware(JsonSizeLimit)
     app.add_middleware(BodySizeLimit, max_bytes=MAX_BODY_BYTES, larger=uploads)
     app.add_middleware(auth.Gate)
     if settings.loopback_only:

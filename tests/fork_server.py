@@ -47,7 +47,9 @@ class ForkServer:
             listening.listen()
             number = listening.fileno()
             words = [sys.executable, "-m", "tests.fork_server", str(number), str(os.getpid())]
-            self._process = subprocess.Popen(words, pass_fds=[number], cwd=Path(__file__).parents[1])
+            self._process = subprocess.Popen(
+                words, pass_fds=[number], cwd=Path(__file__).parents[1]
+            )
 
     def close(self) -> None:
         """End the server."""
@@ -127,7 +129,7 @@ def _run(module: str, *arguments: str) -> int:
     dynamic_module_utils.HF_MODULES_CACHE = os.environ.get(
         "HF_MODULES_CACHE", dynamic_module_utils.HF_MODULES_CACHE
     )
-    setattr(child_process, "die_with", lambda parent: None)  # who attends sees to it
+    child_process.die_with = lambda parent: None  # who attends sees to it
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     return 0

@@ -9,6 +9,9 @@ from pydantic import BaseModel, Field
 
 Location = Literal["body", "query", "path", "header", "cookie"]
 MAX_ERRORS = 20
+"""No more are told; nor is anything done for those that are not."""
+MAX_NAME = 128
+"""Characters of a name in a pointer: an unknown field may have any."""
 _PLAINER = {
     "extra_forbidden": "unknown field",
     "missing": "this field is required",
@@ -29,7 +32,9 @@ class FieldError(BaseModel):
 
 def pointer(parts: Iterable[str | int]) -> str:
     """A JSON pointer from its unescaped parts."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    shown = (str(part) for part in parts)
+    cut = (name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…" for name in shown)
+    return "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in cut)
 
 
 def _parts_in(body: Any, location: Sequence[str | int], missing: bool) -> list[str | int]:
@@ -49,19 +54,25 @@ def _parts_in(body: Any, location: Sequence[str | int], missing: bool) -> list[s
 def field_errors(errors: Sequence[Mapping[str, Any]], body: Any) -> list[FieldError]:
     """Faults from pydantic's errors, one a place, at most `MAX_ERRORS`; inputs are not echoed."""
     found: dict[tuple[str, str], list[str]] = {}
+    around = {error["loc"][:n] for error in errors for n in range(1, len(error["loc"]))}
     for error in errors:
         source, *location = error["loc"]
+        if error["type"] == "too_short" and error["loc"] in around:
+            continue  # a list that was given up at the fault in one of its items
         missing = error["type"] == "missing"
         parts = _parts_in(body, location, missing) if source == "body" else location
         message = _PLAINER.get(error["type"], str(error["msg"]).removeprefix("Value error, "))
-        messages = found.setdefault((str(source), pointer(parts)), [])
+        place = str(source), pointer(parts)
+        if place not in found and len(found) == MAX_ERRORS:
+            break
+        messages = found.setdefault(place, [])
         if message not in messages:
             messages.append(message)
     return [
         FieldError.model_validate(
             {"location": source, "pointer": place, "message": "; or ".join(messages)}
         )
-        for (source, place), messages in list(found.items())[:MAX_ERRORS]
+        for (source, place), messages in found.items()
     ]
 
 

@@ -6,10 +6,20 @@ the store or the engine.
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from api.http.validation import FieldError
 from api.schemas import examples
@@ -17,8 +27,14 @@ from jobs.files.artifacts import Artifact
 from jobs.store.records import ForeignSpec, Job, Layer
 from slimgpt.spec.prune import PruneSpec
 
-MetadataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}$")]
+MetadataKey = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}$", max_length=64)
+]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+MAX_METADATA_BYTES = 8192
+"""Of all labels of a job: a list shows them for each of its jobs."""
+NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""U+0000 in JSON, not a backslash before `u0000`."""
 
 
 class JobRequest(PruneSpec):
@@ -28,19 +44,34 @@ class JobRequest(PruneSpec):
 
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=32)] = Field(
         default_factory=dict,
-        description="Labels of the client's own, kept with the job and returned with it.",
+        description="Labels of the client's own, kept with the job and returned with it; together "
+        "at most 8 KiB of JSON.",
     )
+
+    @field_validator("metadata")
+    @classmethod
+    def _small(cls, value: dict[str, str]) -> dict[str, str]:
+        size = len(json.dumps(value, ensure_ascii=False).encode())
+        if size > MAX_METADATA_BYTES:
+            raise ValueError(
+                f"the labels are {size:,} bytes of JSON together; at most {MAX_METADATA_BYTES:,}"
+            )
+        return value
 
     @model_validator(mode="after")
     def _storable(self) -> JobRequest:
         # PostgreSQL keeps no NUL in JSON; every store refuses it, so that none is special.
-        if "\\u0000" in self.model_dump_json():
+        text = self.model_dump_json()
+        if "\\u0000" in text and NUL.search(text):
             raise ValueError("text must not hold the character U+0000")
         return self
 
     def spec(self) -> PruneSpec:
         """The specification alone, as the engine takes it."""
-        return PruneSpec.model_validate(self.model_dump(exclude={"metadata"}))
+        # All of it has been validated, and there may be much of it.
+        return PruneSpec.model_construct(
+            **{name: getattr(self, name) for name in PruneSpec.model_fields}
+        )
 
 
 class ErrorView(BaseModel):

@@ -12,7 +12,9 @@ from jobs.messages.webhook_targets import MAX_URL
 from jobs.store.webhooks.records import JOB_EVENTS, JobEvent
 
 Events = Annotated[
-    list[JobEvent], Field(min_length=1, max_length=20), AfterValidator(lambda e: sorted(set(e)))
+    list[JobEvent],
+    Field(min_length=1, max_length=20, fail_fast=True),
+    AfterValidator(lambda e: sorted(set(e))),
 ]
 Description = Annotated[str, Field(max_length=256, pattern=r"^[^\x00]*$")]
 

@@ -10,15 +10,24 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from slimgpt.spec.names import HELD_OUT, Spec, text_source
+from slimgpt.spec.names import (
+    HELD_OUT,
+    MAX_COUNT,
+    Named,
+    Several,
+    Spec,
+    repeated,
+    text_source,
+)
 
+MAX_TEXTS, MAX_TASKS = 8, 32
 TASK = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
 
 
 class InferenceSpec(Spec):
     """What generation is timed with (paper, Table 4: 512 new tokens, 50 trials)."""
 
-    batch_sizes: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+    batch_sizes: Several[Annotated[int, Field(ge=1, le=4096)]] = Field(
         (1, 8), min_length=1, max_length=8
     )
     prompt_tokens: int = Field(128, ge=1, le=131072)
@@ -39,7 +48,9 @@ class TaskSpec(Spec):
     shots: int | None = Field(
         None, ge=0, le=64, description="Examples before each question; unset: the task's own."
     )
-    limit: int | None = Field(None, ge=1, description="Ask only so many questions of each task.")
+    limit: int | None = Field(
+        None, ge=1, le=MAX_COUNT, description="Ask only so many questions of each task."
+    )
     source: str | None = Field(
         None,
         max_length=256,
@@ -66,22 +77,24 @@ NamedTask = Annotated[TaskSpec, BeforeValidator(_task, json_schema_input_type=Ta
 class EvaluationSpec(Spec):
     """What the pruned model is measured on, beside the dense one (ALGORITHM section 9)."""
 
-    texts: tuple[str, ...] = Field(
+    texts: Several[Named] = Field(
         (HELD_OUT,),
-        max_length=8,
+        max_length=MAX_TEXTS,
         description="`wikitext2`, `c4`, `hf:NAME`, `local:FILE`, `upload:ID`, or `held-out`: "
         "windows of the calibration source that calibration did not use.",
     )
-    sequence_lengths: tuple[Annotated[int, Field(ge=8, le=131072)], ...] = Field(
+    sequence_lengths: Several[Annotated[int, Field(ge=8, le=131072)]] = Field(
         (128,), min_length=1, max_length=4
     )
-    max_tokens: int | None = Field(None, ge=8, description="Cut each text after so many tokens.")
+    max_tokens: int | None = Field(
+        None, ge=8, le=MAX_COUNT, description="Cut each text after so many tokens."
+    )
     inference: InferenceSpec | None = Field(
         None, description="Time generation, dense and pruned in turn; unset: not. `{}`: defaults."
     )
 
-    tasks: tuple[NamedTask, ...] = Field(
-        (), max_length=32, description="Questions to ask each model: names, or objects."
+    tasks: Several[NamedTask] = Field(
+        (), max_length=MAX_TASKS, description="Questions to ask each model: names, or objects."
     )
     tasks_source: str | None = Field(
         None,
@@ -100,9 +113,8 @@ class EvaluationSpec(Spec):
 
     @model_validator(mode="after")
     def _tasks_once(self) -> EvaluationSpec:
-        names = [one.name for one in self.tasks]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"`tasks` names {', '.join(sorted(twice))} more than once")
+        if twice := repeated(one.name for one in self.tasks):
+            raise ValueError(f"`tasks` names {twice} more than once")
         if self.tasks_source is not None and not self.tasks:
             raise ValueError("`tasks_source` goes with `tasks`")
         return self

@@ -6,9 +6,11 @@ Imports neither torch nor transformers.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 LOCAL_NAME = re.compile(r"local:[^/\\\0][^\\\0]*")
@@ -16,14 +18,30 @@ UPLOAD = re.compile(r"upload:(cal_[0-9a-hjkmnp-tv-z]{26})")
 NAMED_TEXTS = ("c4", "alpaca", "gpt4-alpaca", "wikitext2")
 HELD_OUT = "held-out"
 
+MAX_COUNT = 10**9
+"""Of rows, steps, questions, tokens: more than there are, and few enough for every database."""
+
+T = TypeVar("T")
+Several = Annotated[tuple[T, ...], Field(fail_fast=True)]
+"""A list of which the first fault is told, and no other: it may be a stranger's."""
+Named = Annotated[str, Field(max_length=256)]
+"""The name of a model, or of a text, in a list of them."""
 Format = Literal["exact", "uniform", "gguf", "padded"]
 GgufType = Literal["f32", "f16", "bf16", "q8_0"]
 
 
 class Spec(BaseModel):
-    """Base of every part of a specification: frozen, unknown fields refused."""
+    """Base of every part of a specification: frozen, unknown fields refused, numbers finite.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Whoever may post a job writes one: each list, text and number in it has a bound.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def repeated(names: Iterable[str]) -> str:
+    """The names that come more than once, in a line; empty if there are none."""
+    return ", ".join(sorted(name for name, times in Counter(names).items() if times > 1))
 
 
 def text_source(value: str) -> str:

@@ -7,7 +7,7 @@ fields are refused. This module imports neither torch nor transformers.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,8 +20,10 @@ from slimgpt.spec.names import (
     UPLOAD,
     Format,
     GgufType,
+    Several,
     Spec,
     model_name,
+    repeated,
     text_source,
 )
 from slimgpt.spec.recovery import RecoverySpec
@@ -58,6 +60,8 @@ HeadScore = Literal["diagonal", "grouped_cholesky", "exact"]
 HeadUnit = Literal["kv_group", "query_head"]
 Ratio = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
 MAX_POINTS = 16
+MAX_LAYERS = 4096
+"""Several times those of the deepest models."""
 POINT = "ratio-"
 
 DEFAULT_SHAPES: dict[str, ScheduleShape] = {
@@ -85,7 +89,7 @@ class ScheduleSpec(Spec):
         None, description="r_0, the ratio of the first layer; at most one of the two ends."
     )
     last_ratio: Ratio | None = Field(None, description="r_(n-1), the ratio of the last layer.")
-    ratios: tuple[Ratio, ...] | None = Field(
+    ratios: Annotated[Several[Ratio], Field(max_length=MAX_LAYERS)] | None = Field(
         None, description="One ratio a layer, for `explicit`; scaled together to meet the target."
     )
 
@@ -135,7 +139,7 @@ class PruneSpec(Spec):
         description="Share of all the model's parameters to remove, 0 ≤ ratio < 1. Exactly one of "
         "`ratio`, `ratios`, `parameters` and `memory` says how small the model shall be.",
     )
-    ratios: Annotated[tuple[Ratio, ...], Field(min_length=2, max_length=MAX_POINTS)] | None = Field(
+    ratios: Annotated[Several[Ratio], Field(min_length=2, max_length=MAX_POINTS)] | None = Field(
         None,
         description="A sweep: several shares, each of which makes a model of its own. They share "
         "texts and the dense model's measures, and come with one comparison.",
@@ -179,8 +183,9 @@ class PruneSpec(Spec):
     tensor_parallel: Literal[1, 2, 4, 8, 16, 32] = Field(
         1, description="Heads, KV heads and FFN widths of every layer divide by this."
     )
-    formats: tuple[Format, ...] = Field(
+    formats: Several[Format] = Field(
         (),
+        max_length=len(get_args(Format)),
         description="Formats to publish beside `exact`, each in a folder of its name and proved by "
         "its own loader. `uniform` makes all layers alike, and goes with schedule `uniform`.",
         examples=[["gguf"]],
@@ -194,22 +199,26 @@ class PruneSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _schedule_of_method(cls, data: Any) -> Any:
-        """A method that was published with a schedule of its own gets it unless told otherwise."""
-        if isinstance(data, dict) and data.get("schedule") is None:
-            shape = DEFAULT_SHAPES.get(str(data.get("method", "slimgpt")), "log")
-            if "uniform" in (data.get("formats") or ()):
-                shape = "uniform"
-            return {**data, "schedule": {"shape": shape}}
-        return data
+        """A method that was published with a schedule of its own gets it unless told otherwise.
+
+        Nothing is checked yet: a method and formats of other types are passed on, to be refused.
+        """
+        if not isinstance(data, dict) or data.get("schedule") is not None:
+            return data
+        method, formats = data.get("method"), data.get("formats")
+        shape = DEFAULT_SHAPES.get(method, "log") if isinstance(method, str) else "log"
+        if isinstance(formats, list | tuple | set) and "uniform" in formats:
+            shape = "uniform"
+        return {**data, "schedule": {"shape": shape}}
 
     @model_validator(mode="after")
     def _one_target(self) -> PruneSpec:
         given = [self.ratio, self.ratios, self.parameters, self.memory]
         if given.count(None) != len(given) - 1:
             raise ValueError("give exactly one of `ratio`, `ratios`, `parameters` and `memory`")
-        folders = [point_folder(ratio) for ratio in self.ratios or ()]
-        if twice := [folder for folder in folders if folders.count(folder) > 1]:
-            raise ValueError(f"`ratios` holds {twice[0].removeprefix(POINT)} twice")
+        # As their folders are named: two may be equal there that differ in a seventh digit.
+        if twice := repeated(f"{ratio:g}" for ratio in self.ratios or ()):
+            raise ValueError(f"`ratios` holds {twice} more than once")
         return self
 
     @property
@@ -274,8 +283,8 @@ class PruneSpec(Spec):
 
     @model_validator(mode="after")
     def _writes(self) -> PruneSpec:
-        if twice := {form for form in self.formats if self.formats.count(form) > 1}:
-            raise ValueError(f"`formats` names {', '.join(sorted(twice))} more than once")
+        if twice := repeated(self.formats):
+            raise ValueError(f"`formats` names {twice} more than once")
         if self.layers_alike and self.schedule.shape != "uniform":
             raise ValueError(
                 "format `uniform` wants all layers alike: choose schedule `uniform`, or format "

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from slimgpt.spec.names import Spec, model_name, text_source
+from slimgpt.spec.names import MAX_COUNT, Spec, model_name, text_source
 
 Method = Literal["lora", "distillation"]
 
@@ -37,15 +37,17 @@ class RecoverySpec(Spec):
     text_field: str | None = Field(
         None, max_length=128, description="Field of text or messages; found by itself if unset."
     )
-    samples: int | None = Field(None, ge=1, description="Use only so many rows; unset: all.")
+    samples: int | None = Field(
+        None, ge=1, le=MAX_COUNT, description="Use only so many rows; unset: all."
+    )
     sequence_length: int = Field(256, ge=8, le=131072, description="Tokens; longer rows are cut.")
     epochs: float = Field(1.0, gt=0, le=100)
     learning_rate: float = Field(1e-4, gt=0, le=1, description="Of AdamW; falls as a cosine.")
-    warmup_steps: int = Field(0, ge=0)
+    warmup_steps: int = Field(0, ge=0, le=MAX_COUNT)
     weight_decay: float = Field(0.0, ge=0, le=1)
     batch_size: int = Field(64, ge=1, le=65536, description="Rows a step, through accumulation.")
     rank: int = Field(8, ge=1, le=1024)
-    alpha: float = Field(16.0, gt=0)
+    alpha: float = Field(16.0, gt=0, le=1e6)
     dropout: float = Field(0.05, ge=0, lt=1)
     temperature: float = Field(1.0, gt=0, le=100, description="Of `distillation`.")
     teacher: str | None = Field(

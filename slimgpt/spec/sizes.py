@@ -27,14 +27,19 @@ def _read(value: Any, units: Mapping[str, int], example: str) -> Any:
     return round(float(found[1]) * known[found[2].lower()])
 
 
-def _reader(units: Mapping[str, int], example: str) -> BeforeValidator:
+_Text = Annotated[str, Field(max_length=40)]
+_Count = Annotated[int, Field(ge=1, le=10**15)]
+_Size = Annotated[int, Field(ge=1, le=2**60)]
+
+
+def _reader(units: Mapping[str, int], example: str, bounded: Any) -> BeforeValidator:
     return BeforeValidator(
-        lambda value: _read(value, units, example), json_schema_input_type=int | str
+        lambda value: _read(value, units, example), json_schema_input_type=bounded | _Text
     )
 
 
-Count = Annotated[int, Field(ge=1, le=10**15), _reader(COUNTS, "5.4B")]
-Size = Annotated[int, Field(ge=1, le=2**60), _reader(SIZES, "10GiB")]
+Count = Annotated[_Count, _reader(COUNTS, "5.4B", _Count)]
+Size = Annotated[_Size, _reader(SIZES, "10GiB", _Size)]
 
 
 def short_count(value: int) -> str:

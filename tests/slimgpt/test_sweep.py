@@ -159,7 +159,7 @@ def test_warnings_name_the_ratio_and_stand_in_its_own_report() -> None:
     ("changes", "words"),
     [
         ({"ratios": [0.2]}, "at least 2"),
-        ({"ratios": [0.2, 0.3, 0.2]}, "0.2 twice"),
+        ({"ratios": [0.2, 0.3, 0.2]}, "0.2 more than once"),
         ({"ratios": [0.2, 1.0]}, "less than 1"),
         ({"ratio": 0.2}, "exactly one"),
         ({"ratios": [n / 100 for n in range(17)]}, "at most 16"),
