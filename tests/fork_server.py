@@ -87,7 +87,8 @@ def _attend(caller: socket.socket) -> NoReturn:
         _become(json.loads(body), files)
     for file in (*files, writing):
         os.close(file)
-    ready, _, _ = select.select([caller, reading], [], [])
+    ends = caller.fileno(), reading
+    ready, _, _ = select.select(ends, [], [])
     if reading not in ready:  # the caller is gone
         os.kill(process, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
