@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
 from pydantic import BaseModel
 from rich.console import Console
 
-from cli.options import shared, tasks
-from cli.options.shared import Json
+from cli.options.evaluation import Tasks
+from cli.options.groups import option, option_names
+from cli.options.shared import Device, Json, Model
 from cli.options.specification import Place, device_name, make_spec, model_place, text_places
 from cli.terminal.display import display_on
 from cli.terminal.exit_status import ending
@@ -34,47 +34,35 @@ if TYPE_CHECKING:
 DEFAULT_TEXT = "wikitext2"
 
 
-def evaluate(  # noqa: PLR0913 - one parameter an option
-    model: shared.Model,
-    *,
-    text: Annotated[
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What a model is measured on."""
+
+    texts: Annotated[
         str | None,
-        typer.Option(
-            help="wikitext2, c4, hf:NAME, or a file (.jsonl, .json, .txt).  [default: wikitext2, "
-            "or none where tasks are asked for]"
+        option(
+            "--text",
+            "wikitext2, c4, hf:NAME, or a file (.jsonl, .json, .txt).",
+            "wikitext2, or none where tasks are asked for",
         ),
-    ] = None,
-    seq_len: Annotated[
-        int, typer.Option(min=2, max=131072, help="Tokens in a window; windows do not overlap.")
-    ] = 128,
+    ] = None
+    sequence_lengths: Annotated[
+        int, option("--seq-len", "Tokens in a window; windows do not overlap.", min=2, max=131072)
+    ] = 128
     max_tokens: Annotated[
-        int | None, typer.Option(min=8, help="Use only so many tokens from the start.")
-    ] = None,
-    task: tasks.Names = None,
-    shots: tasks.Shots = None,
-    limit: tasks.Limit = None,
-    task_source: tasks.Source = None,
-    device: shared.Device = "auto",
-    as_json: Json = False,
+        int | None, option("--max-tokens", "Use only this many tokens from the start.", min=8)
+    ] = None
+    tasks: Tasks
+
+
+def evaluate(
+    model: Model, *, measurement: Measurement, device: Device = "auto", as_json: Json = False
 ) -> None:
-    """Measure the perplexity of MODEL on a text, and its scores on tasks."""
+    """Measure a model's perplexity and its scores on tasks."""
     console = Console()
     with display_on(console, as_json=as_json) as display, ending(display):
         device_name(device)
-        questions = tasks.Asked(task or (), shots, limit, task_source)
-        texts = [text] if text else [] if task else [DEFAULT_TEXT]
-        names, root = text_places([*texts, *questions.files], questions.folders)
-        wanted = make_spec(
-            {
-                "model": "local:any",
-                "ratio": 0.0,
-                "evaluation": {
-                    "texts": names[: len(texts)],
-                    **questions.part(names[-1] if task_source else None),
-                },
-            }
-        ).evaluation
-        harness_run = HarnessRun(model_place(model), wanted, root, seq_len, max_tokens)
+        harness_run = _harness_run(model, measurement)
         result: Score | None = None
         with display:
             for event in harness_run.begin(device):
@@ -83,11 +71,30 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
                 else:
                     display.show(event)
         if result is None:
-            raise AssertionError("a sitting ends with its score")
+            raise AssertionError("a run ends with its score")
         if as_json:
             display.show(result)
         else:
             _print(console, result)
+
+
+def _harness_run(model: str, measurement: Measurement) -> HarnessRun:
+    """The run that a command asks for.
+
+    Raises:
+        SlimGPTError, typer.BadParameter: a model, a text or an option cannot be used.
+    """
+    tasks = measurement.tasks
+    text = measurement.texts or ("" if tasks.name else DEFAULT_TEXT)
+    texts = [text] if text else []
+    names, root = text_places([*texts, *tasks.files], tasks.folders)
+    evaluation = {"texts": [names.get(text, text) for text in texts], **tasks.fields(names)}
+    wanted = make_spec(
+        {"model": "local:any", "ratio": 0.0, "evaluation": evaluation},
+        option_names(Measurement, "evaluation"),
+    ).evaluation
+    length, most = measurement.sequence_lengths, measurement.max_tokens
+    return HarnessRun(model_place(model), wanted, root, length, most)
 
 
 class TaskResult(BaseModel):
