@@ -1,27 +1,29 @@
-"""`slimgpt calibration`: upload, list, show and delete calibration sets."""
+"""`slimgpt calibration`: texts of one's own, kept by the service for jobs to name."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from cli.client.http import DEFAULT_URL, ApiKey, Url, connect
-from cli.client.lifecycle import confirm, remove
+from cli.client.http import Connection
+from cli.client.lifecycle import Yes, confirm, remove
+from cli.client.paging import Paging, show_page
 from cli.client.upload import Form
 from cli.client.upload import upload as send
+from cli.options.groups import Commands
 from cli.options.shared import Json
+from cli.terminal.table import show_table
 from slimgpt.spec.sizes import counted
 
 SetId = Annotated[str, typer.Argument(metavar="ID", help="The set's id.")]
-calibration = typer.Typer(
-    name="calibration",
-    help="Upload, list and remove texts that jobs calibrate on.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+COLUMNS = ("source", "documents", "bytes", "created", "name")
+calibration = Commands("calibration", help="Manage uploaded calibration texts.")
 
 
 @calibration.command()
@@ -32,23 +34,23 @@ def upload(
     ],
     *,
     name: Annotated[
-        str | None, typer.Option(help="To know it in a list.  [default: the file's name]")
+        str | None, typer.Option(help="Name shown in lists.  [default: the file's name]")
     ] = None,
     form: Annotated[
-        Form | None, typer.Option("--format", help="What it is, if its name does not say.")
+        Form | None,
+        typer.Option("--format", help="What the file is.  [default: found automatically]"),
     ] = None,
     text_field: Annotated[
-        str | None, typer.Option(help="Field that holds the text; found by itself if not said.")
+        str | None, typer.Option(help="Field that holds the text.  [default: found automatically]")
     ] = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
+    connection: Connection,
     as_json: Json = False,
 ) -> None:
     """Upload a text file and print what a job calls it: upload:ID.
 
     The file is checked first. The same text uploaded again is the same set.
     """
-    with connect(url, api_key) as service:
+    with connection.open() as service:
         made = send(service, file, name=name, text_field=text_field, form=form)
     if as_json:
         typer.echo(json.dumps(made))
@@ -59,32 +61,18 @@ def upload(
 
 
 @calibration.command("list")
-def list_all(
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Go on after an earlier list.")] = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    as_json: Json = False,
-) -> None:
+def list_all(paging: Paging, connection: Connection, as_json: Json = False) -> None:
     """List the calibration sets, newest first."""
-    with connect(url, api_key) as service:
-        page = service.get("/calibration-sets", limit=limit, cursor=cursor)
-    if as_json:
-        typer.echo(json.dumps(page))
-    elif page["items"]:
-        _show(page["items"])
-        if page["next_cursor"]:
-            typer.echo(f"more: slimgpt calibration list --cursor {page['next_cursor']}")
-    else:
-        typer.echo("no calibration sets yet; upload one: slimgpt calibration upload FILE")
+    with connection.open() as service:
+        page = service.get("/calibration-sets", **asdict(paging))
+    none = "no calibration sets yet; upload one: slimgpt calibration upload FILE"
+    show_page(page, "calibration list", as_json=as_json, show=_show, none=none)
 
 
 @calibration.command()
-def show(
-    set_id: SetId, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False
-) -> None:
-    """Say what a calibration set is."""
-    with connect(url, api_key) as service:
+def show(set_id: SetId, connection: Connection, as_json: Json = False) -> None:
+    """Show one calibration set."""
+    with connection.open() as service:
         found = service.get(f"/calibration-sets/{_bare(set_id)}")
     if as_json:
         typer.echo(json.dumps(found))
@@ -97,40 +85,33 @@ def show(
 @calibration.command()
 def delete(
     set_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The sets' ids.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
+    *,
+    yes: Yes = False,
+    connection: Connection,
     as_json: Json = False,
 ) -> None:
-    """Remove calibration sets that no unfinished job needs; in a terminal, ask first."""
+    """Delete calibration sets that no unfinished job needs; in a terminal, ask first."""
     if not yes:
         confirm(set_ids, "calibration sets")
-    with connect(url, api_key) as service:
+    with connection.open() as service:
         for set_id in map(_bare, set_ids):
             remove(service, "/calibration-sets", set_id, as_json=as_json)
 
 
 def _bare(set_id: str) -> str:
-    """The id alone, of what a job calls it too."""
-    from urllib.parse import quote
-
+    """The id alone; `upload:ID`, as a job names the set, is taken too."""
     return quote(set_id.removeprefix("upload:"), safe="")
 
 
 def _show(items: list[dict[str, Any]]) -> None:
-    from datetime import datetime
-
-    from cli.terminal.tables import show_table
-
     rows = [
         (
-            one["source"],
-            f"{one['documents']:,}",
-            f"{one['size']:,}",
-            f"{datetime.fromisoformat(one['created_at']):%Y-%m-%d %H:%M}",
-            one["name"],
+            item["source"],
+            f"{item['documents']:,}",
+            f"{item['size']:,}",
+            f"{datetime.fromisoformat(item['created_at']):%Y-%m-%d %H:%M}",
+            item["name"],
         )
-        for one in items
+        for item in items
     ]
-    columns = ("source", "documents", "bytes", "created", "name")
-    show_table(columns, rows, whole=columns, right=("documents", "bytes"))
+    show_table(COLUMNS, rows, whole=COLUMNS, right=("documents", "bytes"))

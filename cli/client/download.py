@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from cli.client.http import DEFAULT_URL, ApiKey, Service, ServiceError, Url, connect
-from cli.options.shared import Json
+from cli.client.http import Connection, Service, ServiceError
+from cli.options.shared import JobId, Json
 from cli.terminal.exit_status import fail
 
 CHUNK_BYTES = 1 << 20
@@ -23,21 +23,20 @@ Advance = Callable[[int], None]
 
 
 def download(
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
+    job_id: JobId,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the files.")],
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
+    connection: Connection,
     as_json: Json = False,
 ) -> None:
-    """Download all files of a job and check each against its sha256.
+    """Download all files of a job and check their sha256.
 
-    The files are gathered in DIR.partial, which becomes DIR when all are there and right; the
-    same command goes on where one before it was interrupted.
+    The files are collected in DIR.partial, which becomes DIR when all are complete; the same
+    command continues where an earlier one was interrupted.
     """
     directory = Path(os.path.abspath(directory))  # `.` has no name that a neighbour could have
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         fail(f"{directory} exists and is not an empty folder; name another")
-    with connect(url, api_key) as service:
+    with connection.open() as service:
         items = service.get(f"/jobs/{job_id}/artifacts")["items"]
         try:
             fetch(service, job_id, items, directory)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from cli.options.groups import option
 from cli.terminal.exit_status import fail
 
 if TYPE_CHECKING:
@@ -18,16 +18,6 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT_SECONDS = 30.0
 STORE_SECONDS = 600.0
 """For what is sent in one piece: the answer comes when all of it is stored."""
-
-Url = Annotated[str, typer.Option("--url", envvar="SLIMGPT_URL", help="Address of the service.")]
-ApiKey = Annotated[
-    str | None,
-    typer.Option(
-        "--api-key",
-        envvar="SLIMGPT_API_KEY",
-        help="Key of a service that asks for one; the variable keeps it out of lists of processes.",
-    ),
-]
 
 
 class ServiceError(Exception):
@@ -62,28 +52,25 @@ class Service:
 
     def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> Any:
         """Post `body` as JSON; the JSON answer."""
-        with _reachable(self.url):
-            response = self._http.post(path, json=body, headers=headers)
-        _refuse_problem(response)
-        return _json(response)
+        return _json(self._answer("POST", path, json=body, headers=headers))
 
     def send(
         self, path: str, content: Iterator[bytes], headers: dict[str, str], **params: Any
     ) -> Any:
         """Post a body as it is; the JSON answer. Parameters that are None are left out."""
         given = {name: value for name, value in params.items() if value is not None}
-        with _reachable(self.url):
-            response = self._http.post(
-                path, content=content, headers=headers, params=given, timeout=STORE_SECONDS
-            )
-        _refuse_problem(response)
-        return _json(response)
+        body = {"content": content, "headers": headers, "params": given}
+        return _json(self._answer("POST", path, timeout=STORE_SECONDS, **body))
 
     def delete(self, path: str) -> None:
         """Remove what is at `path`."""
+        self._answer("DELETE", path)
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         with _reachable(self.url):
-            response = self._http.delete(path)
+            response = self._http.request(method, path, **options)
         _refuse_problem(response)
+        return response
 
     @contextmanager
     def stream(self, path: str, **options: Any) -> Iterator[httpx.Response]:
@@ -138,30 +125,47 @@ def _elsewhere(address: str, headers: dict[str, str]) -> Iterator[httpx.Response
         ) from error
 
 
-@contextmanager
-def connect(url: str, api_key: str | None = None) -> Iterator[Service]:
-    """A service for the length of a command; its errors end the command with status 1."""
-    import httpx
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """Which service a command talks to, and with which key."""
 
-    headers = _credentials(api_key)
-    try:
-        # Proxies of the environment are for the world outside, not for this machine.
-        transport = httpx.HTTPTransport(retries=1) if _is_loopback(url) else None
-        with httpx.Client(
-            base_url=url, headers=headers, timeout=TIMEOUT_SECONDS, transport=transport
-        ) as http:
-            yield Service(http)
-    except ServiceError as error:
-        fail(str(error))
-    except httpx.InvalidURL as error:
-        fail(f"{url!r} is not an address: {error}")
+    url: Annotated[str, option("--url", "Address of the service.", envvar="SLIMGPT_URL")] = (
+        DEFAULT_URL
+    )
+    api_key: Annotated[
+        str | None,
+        option(
+            "--api-key",
+            "Key of a service that requires one; in the variable, it does not show in "
+            "lists of processes.",
+            envvar="SLIMGPT_API_KEY",
+        ),
+    ] = field(default=None, repr=False)
+
+    @contextmanager
+    def open(self) -> Iterator[Service]:
+        """The service for the length of a command; its errors end the command with status 1."""
+        import httpx
+
+        headers = _credentials(self.api_key)
+        try:
+            # Proxies of the environment are for the world outside, not for this machine.
+            transport = httpx.HTTPTransport(retries=1) if _is_loopback(self.url) else None
+            with httpx.Client(
+                base_url=self.url, headers=headers, timeout=TIMEOUT_SECONDS, transport=transport
+            ) as http:
+                yield Service(http)
+        except ServiceError as error:
+            fail(str(error))
+        except httpx.InvalidURL as error:
+            fail(f"{self.url!r} is not an address: {error}")
 
 
 def _credentials(api_key: str | None) -> dict[str, str]:
     if not api_key:
         return {}
     if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
-        fail("the API key holds characters that no key has; it looks like slim_…")
+        fail("the API key contains characters that no key has; keys look like slim_…")
     return {"Authorization": f"Bearer {api_key}"}
 
 

@@ -1,77 +1,69 @@
-"""`slimgpt jobs`: lists jobs, newest first."""
+"""`slimgpt jobs`: the jobs of the service, newest first."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import typer
 from rich.markup import escape
 from rich.table import Table
 
-from cli.client.http import DEFAULT_URL, ApiKey, Url, connect
+from cli.client.http import Connection
+from cli.client.paging import Paging, show_page
+from cli.options.groups import given, option
 from cli.options.shared import Json
-from cli.terminal.tables import table_console
+from cli.terminal.table import wide_console
 from slimgpt.spec.sizes import short_count, short_size
 
 COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan", "cancelled": "yellow"}
 COLUMNS = {"id": 30, "status": 10, "target": 8, "layers": 6, "age": 6}
 
 
-def jobs(  # noqa: PLR0913 - one parameter an option
-    *,
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Which jobs are listed; the fields are the parameters of `GET /jobs`."""
+
     status: Annotated[
-        list[str] | None, typer.Option(help="Only jobs of this status; several allowed.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Only jobs on this model.")] = None,
+        list[str] | None,
+        option("--status", "Only jobs of this status; may be given several times."),
+    ] = None
+    model: Annotated[str | None, option("--model", "Only jobs on this model.")] = None
     metadata: Annotated[
-        list[str] | None, typer.Option(help="Only jobs with this KEY=VALUE; several allowed.")
-    ] = None,
+        list[str] | None,
+        option("--metadata", "Only jobs with this KEY=VALUE; may be given several times."),
+    ] = None
     owner: Annotated[
-        str | None, typer.Option(help="Only this owner's jobs; others' show to admins alone.")
-    ] = None,
+        str | None, option("--owner", "Only this owner's jobs; only admins see those of others.")
+    ] = None
     created_after: Annotated[
-        str | None, typer.Option(help="Only jobs posted then or later: 2026-11-22T06:00:00Z.")
-    ] = None,
-    created_before: Annotated[str | None, typer.Option(help="Only jobs posted earlier.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Go on after an earlier list.")] = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    as_json: Json = False,
-) -> None:
-    """List the jobs."""
-    with connect(url, api_key) as service:
-        page = service.get(
-            "/jobs",
-            status=status,
-            model=model,
-            metadata=metadata,
-            owner=owner,
-            created_after=created_after,
-            created_before=created_before,
-            limit=limit,
-            cursor=cursor,
-        )
-    if as_json:
-        typer.echo(json.dumps(page))
-        return
-    console = table_console()
-    if not page["items"]:
-        filtered = any((status, model, metadata, owner, created_after, created_before, cursor))
-        hint = "no jobs yet; post one: slimgpt submit --model local:NAME --ratio 0.25"
-        console.print("no job is like that" if filtered else hint)
-        return
-    console.print(job_table(page["items"], console.width))
-    if page["next_cursor"]:
-        typer.echo(f"more: slimgpt jobs --cursor {page['next_cursor']}")
+        str | None,
+        option("--created-after", "Only jobs posted then or later: 2026-11-22T06:00:00Z."),
+    ] = None
+    created_before: Annotated[
+        str | None, option("--created-before", "Only jobs posted earlier.")
+    ] = None
+
+
+def jobs(filters: Filters, paging: Paging, connection: Connection, as_json: Json = False) -> None:
+    """List the jobs, newest first."""
+    with connection.open() as service:
+        page = service.get("/jobs", **given(filters), **asdict(paging))
+    none = "no jobs yet; post one: slimgpt submit --model local:NAME --ratio 0.25"
+    if given(filters) or paging.cursor:
+        none = "no jobs match"
+    show_page(page, "jobs", as_json=as_json, show=_show, none=none)
+
+
+def _show(items: list[dict[str, Any]]) -> None:
+    console = wide_console()
+    console.print(job_table(items, console.width))
 
 
 def job_table(items: list[dict[str, Any]], width: int) -> Table:
     """One row a job, at most `width` characters wide: the model's name gives way, no id does.
 
-    Owners are told where there are several, which only admins see.
+    Owners are shown where there are several, which only admins see.
     """
     owners = {job["owner"] for job in items}
     columns = COLUMNS | ({"owner": max(map(len, owners))} if len(owners) > 1 else {})

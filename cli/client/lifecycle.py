@@ -1,4 +1,4 @@
-"""`slimgpt cancel`, `slimgpt retry`, `slimgpt delete`."""
+"""`slimgpt cancel`, `retry`, `delete`: end a job, queue it again, delete what it left."""
 
 from __future__ import annotations
 
@@ -9,32 +9,36 @@ from typing import Annotated
 
 import typer
 
-from cli.client.http import DEFAULT_URL, ApiKey, Service, Url, connect
+from cli.client.http import Connection, Service
 from cli.client.watch import follow
-from cli.options.shared import Json
+from cli.options.shared import JobId, Json, Watch
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def cancel(
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
+    job_id: JobId,
+    connection: Connection,
     as_json: Json = False,
 ) -> None:
-    """Stop a job; a running one is cancelled when its worker has stopped."""
-    with connect(url, api_key) as service:
+    """Cancel a job that waits or runs.
+
+    A running one is cancelled when its worker has stopped.
+    """
+    with connection.open() as service:
         job = service.post(f"/jobs/{job_id}/cancel", None)
     typer.echo(json.dumps(job) if as_json else f"{job['id']} {job['status']}")
 
 
 def retry(
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the job until it ends.")] = False,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
+    job_id: JobId,
+    *,
+    watch: Watch = False,
+    connection: Connection,
     as_json: Json = False,
 ) -> None:
-    """Queue a failed or cancelled job again, with fresh attempts."""
-    with connect(url, api_key) as service:
+    """Queue a failed or cancelled job again, with new attempts."""
+    with connection.open() as service:
         job = service.post(f"/jobs/{job_id}/retry", None)
         typer.echo(json.dumps(job) if as_json else f"{job['id']} {job['status']}")
         if watch:
@@ -43,31 +47,34 @@ def retry(
 
 def delete(
     job_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The jobs' ids.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
+    *,
+    yes: Yes = False,
+    connection: Connection,
     as_json: Json = False,
 ) -> None:
-    """Remove jobs that are over, with their reports and files; in a terminal, ask first."""
+    """Delete finished jobs with their reports and files.
+
+    In a terminal, it asks first.
+    """
     if not yes:
-        confirm(job_ids, "jobs", " with all files")
-    with connect(url, api_key) as service:
+        confirm(job_ids, "jobs", " and all their files")
+    with connection.open() as service:
         for job_id in job_ids:
             remove(service, "/jobs", job_id, as_json=as_json)
 
 
 def confirm(ids: Sequence[str], plural: str, lost: str = "") -> None:
-    """Ask in a terminal whether they shall go; a pipe is not asked.
+    """Ask in a terminal whether to delete them; a pipe is not asked.
 
     Raises:
-        typer.Abort: they shall not.
+        typer.Abort: the answer is no.
     """
     if sys.stdin.isatty():
         what = ids[0] if len(ids) == 1 else f"{len(ids)} {plural}"
-        typer.confirm(f"remove {what}{lost}?", abort=True, err=True)
+        typer.confirm(f"delete {what}{lost}?", abort=True, err=True)
 
 
 def remove(service: Service, path: str, one: str, *, as_json: bool) -> None:
-    """Remove what has this id below a path of the API, and say so."""
+    """Delete what has this id below a path of the API, and print that."""
     service.delete(f"{path}/{one}")
     typer.echo(json.dumps({"id": one, "deleted": True}) if as_json else f"{one} deleted")

@@ -86,10 +86,10 @@ def _form_of(path: Path) -> Form:
     with path.open("rb") as file:
         begin = file.read(CHUNK_BYTES)
     if begin.startswith(PACKED):
-        fail(f"{path} is packed; unpack it first")
+        fail(f"{path} is compressed; decompress it first")
     first = begin.removeprefix(b"\xef\xbb\xbf").lstrip()
     if path.suffix.lower() == ".json" and first.startswith(b"["):
-        fail(f"{path} is a JSON array; write a row a line: jq -c '.[]' {path} > rows.jsonl")
+        fail(f"{path} is a JSON array; write one row per line: jq -c '.[]' {path} > rows.jsonl")
     known = ENDINGS.get(path.suffix.lower())
     return known or ("jsonl" if first.startswith((b"{", b'"')) else "text")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from cli.client.event_stream import states
-from cli.client.http import DEFAULT_URL, ApiKey, Service, UnreachableError, Url, connect
+from cli.client.http import Connection, Service, UnreachableError
 from cli.client.outcome import show_outcome
-from cli.options.shared import Json
+from cli.options.shared import JobId, Json
 from cli.terminal.exit_status import fail
 
 TERMINAL = ("succeeded", "failed", "cancelled")  # any other word means: not over yet
@@ -22,14 +22,12 @@ PAUSE_SECONDS = 1.0  # before the stream is asked for again
 PATIENCE_SECONDS = 120.0
 
 
-def watch(
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    as_json: Json = False,
-) -> None:
-    """Follow a job; exit with 0 when it has succeeded, with 1 when it has not."""
-    with connect(url, api_key) as service:
+def watch(job_id: JobId, connection: Connection, as_json: Json = False) -> None:
+    """Follow a job until it ends.
+
+    The exit status is 0 if it succeeded, else 1.
+    """
+    with connection.open() as service:
         follow(service, job_id, as_json=as_json)
 
 
@@ -51,7 +49,7 @@ def follow(service: Service, job_id: str, *, as_json: bool) -> None:
             for status in changes:
                 typer.echo(_line(status))
     except KeyboardInterrupt:
-        fail(f"stopped watching; the job goes on: slimgpt watch {job_id}", status=130)
+        fail(f"stopped watching; the job continues: slimgpt watch {job_id}", status=130)
     job = service.get(f"/jobs/{job_id}")
     if as_json:
         typer.echo(json.dumps(job))

@@ -1,137 +1,116 @@
-"""`slimgpt webhooks`: create, list, delete, test, rotate, deliveries."""
+"""`slimgpt webhooks`: addresses that are told when jobs end, made and looked after."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from cli.client.http import DEFAULT_URL, ApiKey, Url, connect
+from cli.client.http import Connection
 from cli.client.lifecycle import remove
+from cli.client.paging import Paging, show_page
+from cli.options.groups import Commands
 from cli.options.shared import Json
-from cli.terminal.tables import show_table
+from cli.terminal.table import show_table
 
-webhooks = typer.Typer(
-    name="webhooks",
-    help="Have addresses told when jobs end.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+WHOLE = ("id", "job", "status")
+webhooks = Commands("webhooks", help="Have addresses notified when jobs end.")
 WebhookId = Annotated[str, typer.Argument(metavar="ID", help="The webhook's id, wh_….")]
-Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many.")]
-Cursor = Annotated[str | None, typer.Option(help="Go on after an earlier list.")]
 
 
 @webhooks.command()
 def create(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Where to post to: https://…")],
+    *,
     event: Annotated[
         list[str] | None,
-        typer.Option(help="job.succeeded, job.failed or job.cancelled; several. Default: all."),
+        typer.Option(
+            help="job.succeeded, job.failed or job.cancelled; may be given several times.  "
+            "[default: all]"
+        ),
     ] = None,
-    description: Annotated[str, typer.Option(help="What it is for, to know it in a list.")] = "",
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
+    description: Annotated[str, typer.Option(help="What it is for; shown in lists.")] = "",
+    connection: Connection,
     as_json: Json = False,
 ) -> None:
-    """Have ADDRESS told when your jobs end. Prints the secret, this once."""
+    """Have ADDRESS notified when your jobs end. Prints the secret, which is not shown again."""
     body: dict[str, Any] = {"url": address, "description": description}
     if event:
         body["events"] = event
-    with connect(url, api_key) as service:
+    with connection.open() as service:
         made = service.post("/webhooks", body)
     _tell_secret(made, as_json=as_json)
 
 
 @webhooks.command("list")
-def list_all(
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    as_json: Json = False,
-) -> None:
+def list_all(paging: Paging, connection: Connection, as_json: Json = False) -> None:
     """List the webhooks, newest first."""
-    with connect(url, api_key) as service:
-        page = service.get("/webhooks", limit=limit, cursor=cursor)
-    if as_json:
-        typer.echo(json.dumps(page))
-        return
-    rows = [
-        (item["id"], _state(item), " ".join(item["events"]), item["url"], item["description"])
-        for item in page["items"]
-    ]
-    _show(("id", "state", "events", "address", "description"), rows)
-    if page["next_cursor"]:
-        typer.echo(f"more: slimgpt webhooks list --cursor {page['next_cursor']}")
+    with connection.open() as service:
+        page = service.get("/webhooks", **asdict(paging))
+    show_page(page, "webhooks list", as_json=as_json, show=_show, none="no webhooks yet")
 
 
 @webhooks.command()
-def delete(
-    webhook_id: WebhookId, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False
-) -> None:
-    """Remove a webhook with its log."""
-    with connect(url, api_key) as service:
+def delete(webhook_id: WebhookId, connection: Connection, as_json: Json = False) -> None:
+    """Delete a webhook and its log."""
+    with connection.open() as service:
         remove(service, "/webhooks", webhook_id, as_json=as_json)
 
 
 @webhooks.command()
-def rotate(
-    webhook_id: WebhookId, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False
-) -> None:
-    """Give a webhook a new secret, and print it. The old one signs as well for 24 hours."""
-    with connect(url, api_key) as service:
+def rotate(webhook_id: WebhookId, connection: Connection, as_json: Json = False) -> None:
+    """Give a webhook a new secret and print it. The old one also signs for another 24 hours."""
+    with connection.open() as service:
         _tell_secret(service.post(f"/webhooks/{webhook_id}/rotate", None), as_json=as_json)
 
 
 @webhooks.command("test")
-def send_test(
-    webhook_id: WebhookId, url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: Json = False
-) -> None:
+def send_test(webhook_id: WebhookId, connection: Connection, as_json: Json = False) -> None:
     """Send `webhook.test`; `slimgpt webhooks deliveries` shows whether it arrived."""
-    with connect(url, api_key) as service:
+    with connection.open() as service:
         _tell_delivery(service.post(f"/webhooks/{webhook_id}/test", None), as_json=as_json)
 
 
 @webhooks.command()
 def deliveries(
-    webhook_id: WebhookId,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    as_json: Json = False,
+    webhook_id: WebhookId, paging: Paging, connection: Connection, as_json: Json = False
 ) -> None:
-    """List what was sent to a webhook and what came of it, newest first."""
-    with connect(url, api_key) as service:
-        page = service.get(f"/webhooks/{webhook_id}/deliveries", limit=limit, cursor=cursor)
-    if as_json:
-        typer.echo(json.dumps(page))
-        return
-    rows = [
-        (item["id"], item["event"], item["job_id"] or "", item["status"], _last(item))
-        for item in page["items"]
-    ]
-    _show(("id", "event", "job", "status", "last attempt"), rows)
-    if page["next_cursor"]:
-        more = f"slimgpt webhooks deliveries {webhook_id} --cursor {page['next_cursor']}"
-        typer.echo(f"more: {more}")
+    """List the messages to a webhook and their results, newest first."""
+    with connection.open() as service:
+        page = service.get(f"/webhooks/{webhook_id}/deliveries", **asdict(paging))
+    command = f"webhooks deliveries {webhook_id}"
+    show_page(page, command, as_json=as_json, show=_show_deliveries, none="no deliveries yet")
 
 
 @webhooks.command()
 def redeliver(
     webhook_id: WebhookId,
     delivery_id: Annotated[str, typer.Argument(metavar="DELIVERY", help="Its id, msg_….")],
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
+    connection: Connection,
     as_json: Json = False,
 ) -> None:
     """Send a message again, now, under the same id."""
     path = f"/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver"
-    with connect(url, api_key) as service:
+    with connection.open() as service:
         _tell_delivery(service.post(path, None), as_json=as_json)
+
+
+def _show(items: list[dict[str, Any]]) -> None:
+    rows = [
+        (item["id"], _state(item), " ".join(item["events"]), item["url"], item["description"])
+        for item in items
+    ]
+    show_table(("id", "state", "events", "address", "description"), rows, whole=WHOLE)
+
+
+def _show_deliveries(items: list[dict[str, Any]]) -> None:
+    rows = [
+        (item["id"], item["event"], item["job_id"] or "", item["status"], _last(item))
+        for item in items
+    ]
+    show_table(("id", "event", "job", "status", "last attempt"), rows, whole=WHOLE)
 
 
 def _tell_secret(webhook: dict[str, Any], *, as_json: bool) -> None:
@@ -154,15 +133,8 @@ def _state(webhook: dict[str, Any]) -> str:
 
 
 def _last(delivery: dict[str, Any]) -> str:
-    """The number of the last attempt that ended, and what came of it."""
+    """The number of the last attempt that ended, and its result."""
     if not delivery["log"]:
         return "none yet" if delivery["status"] == "pending" else "none"
     last = delivery["log"][-1]
     return f"{last['attempt']}: {last['error'] or last['status_code']}"
-
-
-def _show(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    if rows:
-        show_table(columns, rows, whole=("id", "job", "status"))
-    else:
-        typer.echo("none yet")

@@ -1,4 +1,4 @@
-"""`slimgpt eval`: perplexity (one layer in memory) and tasks (whole model) of a model."""
+"""`slimgpt eval`: perplexity of a model, loaded one layer at a time, and tasks, loaded whole."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
 from pydantic import BaseModel
 from rich.console import Console
 
-from cli.options import shared, tasks
-from cli.options.shared import Json
+from cli.options.evaluation import Tasks
+from cli.options.groups import option, option_names
+from cli.options.shared import Device, Json, Model
 from cli.options.specification import Place, device_name, make_spec, model_place, text_places
 from cli.terminal.display import display_on
 from cli.terminal.exit_status import ending
 from cli.terminal.summary import asked, score, show_facts, size
-from slimgpt.events import Event, StageFinished, StageStarted
+from slimgpt.events import Event, Progress, StageFinished, StageStarted
 from slimgpt.spec.prune import EvaluationSpec
 
 if TYPE_CHECKING:
@@ -34,47 +34,35 @@ if TYPE_CHECKING:
 DEFAULT_TEXT = "wikitext2"
 
 
-def evaluate(  # noqa: PLR0913 - one parameter an option
-    model: shared.Model,
-    *,
-    text: Annotated[
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What a model is measured on."""
+
+    texts: Annotated[
         str | None,
-        typer.Option(
-            help="wikitext2, c4, hf:NAME, or a file (.jsonl, .json, .txt).  [default: wikitext2, "
-            "or none where tasks are asked for]"
+        option(
+            "--text",
+            "wikitext2, c4, hf:NAME, or a file (.jsonl, .json, .txt).",
+            "wikitext2, or none where tasks are asked for",
         ),
-    ] = None,
-    seq_len: Annotated[
-        int, typer.Option(min=2, max=131072, help="Tokens in a window; windows do not overlap.")
-    ] = 128,
+    ] = None
+    sequence_lengths: Annotated[
+        int, option("--seq-len", "Tokens in a window; windows do not overlap.", min=2, max=131072)
+    ] = 128
     max_tokens: Annotated[
-        int | None, typer.Option(min=8, help="Use only so many tokens from the start.")
-    ] = None,
-    task: tasks.Names = None,
-    shots: tasks.Shots = None,
-    limit: tasks.Limit = None,
-    task_source: tasks.Source = None,
-    device: shared.Device = "auto",
-    as_json: Json = False,
+        int | None, option("--max-tokens", "Use only this many tokens from the start.", min=8)
+    ] = None
+    tasks: Tasks
+
+
+def evaluate(
+    model: Model, *, measurement: Measurement, device: Device = "auto", as_json: Json = False
 ) -> None:
-    """Measure the perplexity of MODEL on a text, and its scores on tasks."""
+    """Measure a model's perplexity and its scores on tasks."""
     console = Console()
     with display_on(console, as_json=as_json) as display, ending(display):
         device_name(device)
-        questions = tasks.TaskOptions(task or (), shots, limit, task_source)
-        texts = [text] if text else [] if task else [DEFAULT_TEXT]
-        names, root = text_places([*texts, *questions.files], questions.folders)
-        wanted = make_spec(
-            {
-                "model": "local:any",
-                "ratio": 0.0,
-                "evaluation": {
-                    "texts": names[: len(texts)],
-                    **questions.part(names[-1] if task_source else None),
-                },
-            }
-        ).evaluation
-        harness_run = ModelEvaluation(model_place(model), wanted, root, seq_len, max_tokens)
+        harness_run = _harness_run(model, measurement)
         result: Score | None = None
         with display:
             for event in harness_run.begin(device):
@@ -83,11 +71,30 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
                 else:
                     display.show(event)
         if result is None:
-            raise AssertionError("a sitting ends with its score")
+            raise AssertionError("a run ends with its score")
         if as_json:
             display.show(result)
         else:
             _print(console, result)
+
+
+def _harness_run(model: str, measurement: Measurement) -> HarnessRun:
+    """The run that a command asks for.
+
+    Raises:
+        SlimGPTError, typer.BadParameter: a model, a text or an option cannot be used.
+    """
+    tasks = measurement.tasks
+    text = measurement.texts or ("" if tasks.name else DEFAULT_TEXT)
+    texts = [text] if text else []
+    names, root = text_places([*texts, *tasks.files], tasks.folders)
+    evaluation = {"texts": [names.get(text, text) for text in texts], **tasks.fields(names)}
+    wanted = make_spec(
+        {"model": "local:any", "ratio": 0.0, "evaluation": evaluation},
+        option_names(Measurement, "evaluation"),
+    ).evaluation
+    length, most = measurement.sequence_lengths, measurement.max_tokens
+    return HarnessRun(model_place(model), wanted, root, length, most)
 
 
 class TaskResult(BaseModel):
@@ -122,7 +129,7 @@ class Score(Event):
 
 
 @dataclass(frozen=True)
-class ModelEvaluation:
+class HarnessRun:
     """A model before a text, and before tasks.
 
     Attributes:
@@ -159,7 +166,7 @@ class ModelEvaluation:
         from slimgpt.texts.tokenizer import Tokenizer
 
         began = time.monotonic()
-        target = device_for(device)
+        chosen = device_for(device)
         yield StageStarted(stage="resolve")
         roots = Roots(self.model.root, self.texts_root, confined=False)
         model = resolve_model(self.model.name, roots, None)
@@ -170,15 +177,15 @@ class ModelEvaluation:
         yield StageStarted(stage="evaluate")
         measured: dict[str, Any] = {}
         if windows is not None:
-            measured = yield from self._perplexity(checkpoint, windows, target)
+            measured = yield from self._perplexity(checkpoint, windows, chosen)
         if harness_tasks:
-            measured["tasks"] = yield from _scores(harness_tasks, checkpoint, target)
+            measured["tasks"] = yield from _scores(harness_tasks, checkpoint, chosen)
         yield Score(
             model=self.model.name,
             **measured,
             parameters=checkpoint.parameters,
             seconds=time.monotonic() - began,
-            peak_memory_bytes=memory.peak_bytes(target),
+            peak_memory_bytes=memory.peak_bytes(chosen),
         )
 
     def _windows(self, tokenizer: Tokenizer, roots: Roots) -> Tensor | None:
@@ -195,11 +202,10 @@ class ModelEvaluation:
     ) -> Generator[Event, None, dict[str, Any]]:
         from slimgpt.layers import perplexity
         from slimgpt.layers.stack import Stack
-        from slimgpt.stages.perplexity import as_progress
         from slimgpt.texts import windows
 
         measured = perplexity.measure(Stack(checkpoint, device), cut)
-        value = yield from as_progress(measured, 0, checkpoint.architecture.layers)
+        value = yield from _watched(measured, checkpoint.architecture.layers)
         text = self.wanted.texts[0]
         return {
             "text": text,
@@ -217,12 +223,22 @@ def _scores(
     from slimgpt.checkpoints.output import whole_model
     from slimgpt.stages.tasks import Candidate, ask
 
-    with tempfile.TemporaryDirectory(prefix="slimgpt-eval-") as scratch:
-        folder = whole_model.mirror(checkpoint, Path(scratch) / "model")
+    with tempfile.TemporaryDirectory(prefix="slimgpt-eval-") as room:
+        folder = whole_model.mirror(checkpoint, Path(room) / "model")
         candidate = Candidate("dense", folder, checkpoint.architecture, "")
         steps = (0, sum(len(harness_task.leaves) for harness_task in harness_tasks))
-        rows = yield from ask(harness_tasks, candidate, Path(scratch) / "scores", device, steps)
+        rows = yield from ask(harness_tasks, candidate, Path(room) / "scores", device, steps)
     return [TaskResult.model_validate(asdict(row)) for row in rows]
+
+
+def _watched(measured: Generator[int, None, float], layers: int) -> Generator[Event, None, float]:
+    """A measurement with its layers told as progress."""
+    while True:
+        try:
+            done = next(measured)
+        except StopIteration as finished:
+            return float(finished.value)
+        yield Progress(stage="evaluate", done=done, total=layers)
 
 
 def _print(console: Console, measured: Score) -> None:
@@ -235,8 +251,8 @@ def _print(console: Console, measured: Score) -> None:
         ]
     for row in measured.tasks:
         count = asked(row.samples, row.shots)
-        line = f"{row.task}, {row.metric}: {score(row.value, row.error)} on {count}"
-        facts.append(("task", line))
+        said = f"{row.task}, {row.metric}: {score(row.value, row.error)} on {count}"
+        facts.append(("task", said))
     facts += [
         ("parameters", f"{measured.parameters:,}"),
         ("took", f"{measured.seconds:.1f} s, {size(measured.peak_memory_bytes)} at the peak"),

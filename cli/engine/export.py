@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cli.options import shared
-from cli.options.shared import Json
+from cli.options.job import GgufPrecision
+from cli.options.shared import Device, Json, Out
 from cli.options.specification import device_name
 from cli.terminal.display import display_on
 from cli.terminal.exit_status import ending
@@ -22,19 +22,19 @@ def export(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="Folder of a checkpoint, pruned or dense.")
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not exist.")],
+    out: Out,
     *,
     formats: Annotated[
         list[str],
         typer.Option("--format", help="uniform, padded or gguf; may be given several times."),
     ],
-    gguf_type: shared.GgufPrecision = None,
-    device: shared.Device = "auto",
+    gguf_type: GgufPrecision = None,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Write MODEL in other formats to OUT and prove each by its own loader.
+    """Write MODEL in other formats and prove each by its loader.
 
-    One format lies in OUT as it is, several in folders of their names.
+    One format is written to OUT itself, several to folders of their names in OUT.
     """
     console = Console()
     with display_on(console, as_json=as_json) as display, ending(display):

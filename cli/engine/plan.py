@@ -5,9 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from cli.options import shared
-from cli.options.shared import DEFAULTS, Json
-from cli.options.specification import make_spec, model_place, schedule_fields
+from cli.options.groups import option_names
+from cli.options.job import Outline
+from cli.options.shared import Json, Model
+from cli.options.specification import make_spec, model_place
 from cli.terminal.display import display_on
 from cli.terminal.exit_status import ending
 from cli.terminal.layer_row import PLAN_HEADER, aligned, sizes
@@ -15,47 +16,16 @@ from cli.terminal.summary import show_facts, size
 from slimgpt.events import Ruling
 from slimgpt.planning.document import Outlook
 
-CALIBRATION = DEFAULTS.calibration
 
+def plan(model: Model, *, outline: Outline, as_json: Json = False) -> None:
+    """Show what pruning would leave of each layer, and its cost.
 
-def plan(  # noqa: PLR0913 - one parameter an option
-    model: shared.Model,
-    *,
-    ratio: shared.Ratios = None,
-    parameters: shared.Parameters = None,
-    memory: shared.Memory = None,
-    schedule: shared.Schedule = None,
-    first_ratio: shared.FirstRatio = None,
-    last_ratio: shared.LastRatio = None,
-    method: shared.PruningMethod = DEFAULTS.method,
-    head_unit: shared.Unit = DEFAULTS.head_unit,
-    channel_multiple: shared.ChannelMultiple = None,
-    tensor_parallel: shared.TensorParallel = None,
-    formats: shared.Formats = None,
-    gguf_type: shared.GgufPrecision = None,
-    samples: shared.Samples = CALIBRATION.samples,
-    seq_len: shared.SequenceLength = CALIBRATION.sequence_length,
-    as_json: Json = False,
-) -> None:
-    """Say what pruning MODEL would leave of every layer, and cost, without reading weights."""
+    MODEL's configuration and headers are read, its weights are not.
+    """
     console = Console()
     with display_on(console, as_json=as_json) as display, ending(display):
         place = model_place(model)
-        ends = {"first_ratio": first_ratio, "last_ratio": last_ratio}
-        spec = make_spec(
-            {
-                "model": place.name,
-                **shared.targets(ratio),
-                "parameters": parameters,
-                "memory": memory,
-                "method": method,
-                "schedule": schedule_fields(schedule, method, ends),
-                "calibration": {"samples": samples, "sequence_length": seq_len},
-                "head_unit": head_unit,
-                "channel_multiple": channel_multiple,
-                **shared.loading(formats, gguf_type, tensor_parallel),
-            }
-        )
+        spec = make_spec({"model": place.name, **outline.fields()}, option_names(Outline))
         from slimgpt.origins.roots import Roots
         from slimgpt.planning.preview import plan_preview
 
@@ -99,7 +69,9 @@ def _print(console: Console, outlook: Outlook) -> None:
         left = f"{point.parameters_after:,} parameters ({point.ratio_achieved:.2%} removed)"
         show_facts(console, [(f"ratio {point.ratio:g}", f"{left}, {size(point.bytes_after)}")])
     if outlook.provisional:
-        console.print("the method decides the layers' shares during the run: this is a guess")
+        console.print(
+            "the method sets the layers' ratios during the run: these sizes are estimates"
+        )
     for warning in outlook.warnings:
         text = Text(f"warning: {warning}", style="yellow")
         console.print(text, soft_wrap=True, highlight=False)

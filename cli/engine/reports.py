@@ -1,11 +1,9 @@
-"""`slimgpt report` and `slimgpt compare`: reports in a terminal or as a page."""
+"""`slimgpt report` and `slimgpt compare`: what jobs came to, in a terminal or as a page."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,12 +11,11 @@ import typer
 from rich.table import Table as Grid
 from rich.text import Text
 
-from cli.client.http import DEFAULT_URL, ApiKey, Url, connect
+from cli.client.http import Connection
 from cli.options.shared import Json
-from cli.terminal.exit_status import fail
+from cli.terminal.exit_status import expected, fail
 from cli.terminal.summary import show_facts
-from cli.terminal.tables import table_console
-from slimgpt.errors import SlimGPTError
+from cli.terminal.table import wide_console
 
 if TYPE_CHECKING:
     from slimgpt.report.comparison import Entry
@@ -43,13 +40,12 @@ def report(
     ],
     *,
     html: Html = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
+    connection: Connection,
     as_json: Json = False,
 ) -> None:
-    """Show the report of a pruned model; --html writes it as a page."""
-    with _told():
-        found = found_at(place, url, api_key)
+    """Show the report of a pruned model; --html writes a page."""
+    with expected():
+        found = found_at(place, connection)
         if html is not None:
             _write(html, _page(found))
         if as_json:
@@ -67,15 +63,17 @@ def compare(
     ],
     *,
     html: Html = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
+    connection: Connection,
     as_json: Json = False,
 ) -> None:
-    """Show several reports side by side, the least pruned first; --html adds plots."""
+    """Show reports side by side, the least pruned first.
+
+    The page that --html writes has plots, too.
+    """
     from slimgpt.report import comparison
 
-    with _told():
-        found = [(place, found_at(place, url, api_key)) for place in places]
+    with expected():
+        found = [(place, found_at(place, connection)) for place in places]
         entries = [entry for place, told in found for entry in _entries(told, place)]
         compared = comparison.rows(entries)
         if html is not None:
@@ -83,19 +81,10 @@ def compare(
         if as_json:
             typer.echo(json.dumps({"rows": compared}))
         elif html is None:
-            table_console().print(_beside(comparison.table(compared)))
+            wide_console().print(_beside(comparison.table(compared)))
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """Expected failures are one line and exit status 1."""
-    try:
-        yield
-    except SlimGPTError as error:
-        fail(str(error))
-
-
-def found_at(place: str, url: str, api_key: str | None) -> Document | Sweep:
+def found_at(place: str, connection: Connection) -> Document | Sweep:
     """The report of a folder, a file or a job.
 
     Raises:
@@ -104,7 +93,7 @@ def found_at(place: str, url: str, api_key: str | None) -> Document | Sweep:
     from slimgpt.report import document, sweep
 
     if JOB.fullmatch(place) and not Path(place).exists():
-        with connect(url, api_key) as service:
+        with connection.open() as service:
             content, name = service.get(f"/jobs/{place}/report"), f"the report of {place}"
         return sweep.of(content, name) if sweep.is_one(content) else document.of(content, name)
     content = document.content(Path(place))
@@ -134,7 +123,7 @@ def _show(found: Document | Sweep) -> None:
     from slimgpt.report.tables.cells import printable
 
     if isinstance(found, sweep.Sweep):
-        console = table_console()
+        console = wide_console()
         console.print(Text(printable(found.verdict), style="bold"))
         console.print(_beside(comparison.table(comparison.rows(found.entries()))))
     else:
@@ -154,7 +143,7 @@ def _print(document: Document) -> None:
     from slimgpt.report.tables.cells import printable
     from slimgpt.report.tables.tables import tables
 
-    console = table_console()
+    console = wide_console()
     if document.verdict:
         console.print(Text(printable(document.verdict), style="bold"))
     for warning in document.warnings:

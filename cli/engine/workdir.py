@@ -32,13 +32,13 @@ class Workdir:
         if self.resumed and not resume:
             raise ResumeError(
                 f"{self.path} holds the work of an earlier run",
-                hint="go on with --resume, or remove that folder to start again",
+                hint="continue with --resume, or remove that folder to start again",
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(
-                f"{self.path} cannot be made: {error.strerror}", hint="name another folder"
+                f"{self.path} cannot be created: {error.strerror}", hint="name another folder"
             ) from error
 
     def keep(self) -> None:
@@ -65,7 +65,7 @@ class Workdir:
         """What a user can do with what an unfinished run leaves."""
         if not self._kept or self._complete:  # nothing is left to go on with
             return ""
-        return f"finished layers are kept in {self.path}: the same command with --resume goes on"
+        return f"finished layers are kept in {self.path}: the same command with --resume continues"
 
     def discard_unless_kept(self) -> None:
         """Leave no folder behind that nothing can be resumed from."""

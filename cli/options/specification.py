@@ -17,9 +17,9 @@ from typing import Any, get_args
 import typer
 from pydantic import ValidationError
 
+from cli.options.groups import Loc
 from slimgpt.errors import CalibrationError, ModelNotFoundError
 from slimgpt.spec.prune import (
-    DEFAULT_SHAPES,
     HELD_OUT,
     HUB_ID,
     NAMED_TEXTS,
@@ -31,30 +31,7 @@ NO_TEXT = "none"
 LOCAL = "local:"
 SHAPES = tuple(shape for shape in get_args(ScheduleShape) if shape != "explicit")
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-PARTS = ("schedule", "calibration", "evaluation", "recovery")
-OPTIONS = {
-    ("model",): "MODEL",
-    ("ratios",): "--ratio",
-    ("calibration", "source"): "--calibration",
-    ("calibration", "sequence_length"): "--seq-len",
-    ("calibration", "config"): "--calibration-config",
-    ("calibration", "split"): "--calibration-split",
-    ("evaluation", "texts"): "--eval-text",
-    ("evaluation", "sequence_lengths"): "--eval-seq-len",
-    ("evaluation", "tasks"): "--task",
-    ("evaluation", "tasks_source"): "--task-source",
-    ("schedule", "ratios"): "--schedule",
-    ("schedule", "shape"): "--schedule",
-    ("schedule",): "--schedule",
-    ("recovery", "source"): "--recover",
-    ("recovery", "method"): "--recover-method",
-    ("recovery", "samples"): "--recover-samples",
-    ("recovery", "sequence_length"): "--recover-seq-len",
-    ("recovery", "rank"): "--lora-rank",
-    ("formats",): "--format",
-    ("gguf_type",): "--gguf-type",
-    ("tensor_parallel",): "--tensor-parallel",
-}
+FIELD = re.compile(r"`(\w+)`")
 
 
 @dataclass(frozen=True)
@@ -83,66 +60,44 @@ def model_place(model: str) -> Place:
     )
 
 
-def model_places(models: Sequence[str]) -> tuple[tuple[str, ...], Path]:
+def model_places(*models: str) -> tuple[dict[str, str], Path]:
     """Names of models in the engine's vocabulary, and the one root that their folders share.
 
     Raises:
         ModelNotFoundError: as `model_place`.
     """
-    places = [model_place(model) for model in models]
-    local = [place for place in places if place.name.startswith(LOCAL)]
-    root = Path(os.path.commonpath([place.root for place in local])) if local else Path.cwd()
-    names = [
-        f"{LOCAL}{(place.root / place.name.removeprefix(LOCAL)).relative_to(root).as_posix()}"
-        if place in local
-        else place.name
-        for place in places
-    ]
-    return tuple(names), root
+    places = {model: model_place(model) for model in models}
+    local = {model: place for model, place in places.items() if place.name.startswith(LOCAL)}
+    root = Path.cwd()
+    if local:
+        root = Path(os.path.commonpath([place.root for place in local.values()]))
+    names = {model: place.name for model, place in places.items()}
+    for model, place in local.items():
+        folder = place.root / place.name.removeprefix(LOCAL)
+        names[model] = f"{LOCAL}{folder.relative_to(root).as_posix()}"
+    return names, root
 
 
-def text_places(texts: Sequence[str], folders: Sequence[str] = ()) -> tuple[tuple[str, ...], Path]:
-    """Names of texts and then of folders in the engine's vocabulary, and the root that they share.
+def text_places(texts: Sequence[str], folders: Sequence[str] = ()) -> tuple[dict[str, str], Path]:
+    """Names of files and folders in the engine's vocabulary, and the root that they share.
 
     Raises:
         CalibrationError: a file or a folder does not exist.
     """
-    files = {text: _text_file(text) for text in texts if not _is_named(text)}
+    files = {text: _text_file(text) for text in texts if not is_named(text)}
     files |= {folder: _text_folder(folder) for folder in folders}
     root = Path.cwd()
     if files:
         root = Path(os.path.commonpath([file.parent for file in files.values()]))
-    names = [
-        f"local:{files[text].relative_to(root).as_posix()}" if text in files else text
-        for text in (*texts, *folders)
-    ]
-    return tuple(names), root
+    names = {text: f"{LOCAL}{file.relative_to(root).as_posix()}" for text, file in files.items()}
+    return names, root
 
 
-def schedule_fields(
-    schedule: str | None, method: str, ends: Mapping[str, float | None]
-) -> dict[str, Any] | None:
-    """The schedule's part of a specification: a shape with its ends, or a file's ratios.
-
-    Raises:
-        typer.BadParameter: the file cannot be read or holds something else than numbers.
-    """
-    given = {name: value for name, value in ends.items() if value is not None}
-    if schedule is None and not given:
-        return None
-    shape = schedule or DEFAULT_SHAPES[method]
-    if Path(shape).is_file():
-        return {"shape": "explicit", "ratios": _ratios(Path(shape)), **given}
-    if shape not in SHAPES:
-        raise typer.BadParameter(
-            f"{shape!r} is none of {', '.join(SHAPES)}, and there is no such file of ratios",
-            param_hint="--schedule",
-        )
-    return {"shape": shape, **given}
-
-
-def make_spec(fields: Mapping[str, Any]) -> PruneSpec:
+def make_spec(fields: Mapping[str, Any], options: Mapping[Loc, str]) -> PruneSpec:
     """The specification.
+
+    Args:
+        options: what the user types for its fields, by their places.
 
     Raises:
         typer.BadParameter: a value is out of range or contradicts another; names the option.
@@ -155,7 +110,10 @@ def make_spec(fields: Mapping[str, Any]) -> PruneSpec:
         message = first["msg"].removeprefix("Value error, ")
         if isinstance(first["input"], str | int | float):
             message = f"{first['input']!r}: {message}"
-        raise typer.BadParameter(message, param_hint=_option(place)) from None
+        known = {("model",): "MODEL", ("ratio",): "--ratio", **options}
+        typed = FIELD.sub(lambda field: _first((*place, field[1]), known) or field[0], message)
+        typed = typed.replace("--ratio, --ratio", "--ratio")  # one option, two fields
+        raise typer.BadParameter(typed, param_hint=_option(place, known)) from None
 
 
 def device_name(value: str) -> str:
@@ -177,7 +135,8 @@ def _local(path: Path) -> Place:
     return Place(f"local:{absolute.name}", absolute.parent)
 
 
-def _is_named(text: str) -> bool:
+def is_named(text: str) -> bool:
+    """Whether this is a text's name, which goes before a file: one called `c4` is `./c4`."""
     return text in (*NAMED_TEXTS, HELD_OUT) or text.startswith("hf:")
 
 
@@ -201,22 +160,34 @@ def _text_folder(folder: str) -> Path:
     return path
 
 
-def _ratios(path: Path) -> list[float]:
+def read_ratios(path: Path) -> list[float]:
+    """The ratios in a file, one a layer.
+
+    Raises:
+        typer.BadParameter: it holds something else than numbers.
+    """
     text = path.read_text(encoding="utf-8").strip()
     try:
         values = json.loads(text) if text.startswith("[") else text.split()
         return [float(value) for value in values]
     except (TypeError, ValueError) as error:
         raise typer.BadParameter(
-            f"{path}: {error}; write a JSON list of ratios, or one number a line",
+            f"{path}: {error}; write a JSON list of ratios, or one number per line",
             param_hint="--schedule",
         ) from None
 
 
-def _option(place: tuple[str, ...]) -> str:
-    """The option that set a field of the specification."""
-    if not place:
-        return "options"
-    # Below the fields come the parts of their types, which say nothing to a user.
-    field = place[: 2 if place[0] in PARTS else 1]
-    return OPTIONS.get(field, f"--{field[-1].replace('_', '-')}")
+def _option(place: Loc, options: Mapping[Loc, str]) -> str | None:
+    """The option that set a field of the specification; None for a part as a whole."""
+    if any(known[: len(place)] == place != known for known in options):
+        return None
+    # Below the fields come the parts of their types; options of a part stand for its other fields.
+    for end in range(len(place), 0, -1):
+        if option := _first(place[:end], options):
+            return option
+    return f"--{place[-1].replace('_', '-')}"
+
+
+def _first(place: Loc, options: Mapping[Loc, str]) -> str | None:
+    """The option of a field, or the first of a part."""
+    return next((name for known, name in options.items() if known[: len(place)] == place), None)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from cli.options.groups import Commands
 from cli.options.shared import Json
 
 if TYPE_CHECKING:
@@ -21,12 +22,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0
 # LEASE_SECOND is like LEASE_SECONDS; MODELS, of docker-compose.yml, is not like MODELS_ROOT.
 ALIKE = 0.85
-config = typer.Typer(
-    name="config",
-    help="Look at the service's settings.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+config = Commands("config", help="Check the service's settings.")
 
 
 class Fault(Exception):  # noqa: N818 - says what is the case
@@ -43,7 +39,7 @@ class Finding(NamedTuple):
 
 @config.callback()
 def group() -> None:
-    """Look at the service's settings."""
+    """Check the service's settings."""
 
 
 @config.command()
@@ -53,7 +49,7 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what would keep the service from working; exit status 1 if anything would."""
+    """Report what would keep the service from working; exit status 1 if anything would."""
     state = []
     for finding in _findings(home):
         state.append(finding)
@@ -74,7 +70,7 @@ def _findings(home: Path | None) -> Iterator[Finding]:
         for line in str(error).splitlines():
             yield Finding("settings", False, line)
         return
-    yield from _misspelt() or [Finding("settings", True, "all can be read")]
+    yield from _misspelt() or [Finding("settings", True, "valid")]
     for part, look in CHECKS.items():
         try:
             yield Finding(part, True, look(settings))
@@ -103,7 +99,9 @@ def _misspelt() -> list[Finding]:
     }
     near = {name: get_close_matches(name, known, n=1, cutoff=ALIKE) for name in given - known}
     return [
-        Finding("settings", False, f"{PREFIX}{name} is no setting; is {PREFIX}{meant[0]} meant?")
+        Finding(
+            "settings", False, f"{PREFIX}{name} is not a setting; did you mean {PREFIX}{meant[0]}?"
+        )
         for name, meant in sorted(near.items())
         if meant
     ]
@@ -113,7 +111,7 @@ def _keys(settings: Settings) -> str:
     from api.auth import check as check_auth
 
     check_auth(settings)
-    return "asked for" if settings.auth == "keys" else "off, this machine only is answered"
+    return "required" if settings.auth == "keys" else "off: only this machine may connect"
 
 
 def _database(settings: Settings) -> str:
@@ -124,7 +122,7 @@ def _database(settings: Settings) -> str:
 
     url = make_url(settings.database_url.get_secret_value())
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
-        raise Fault(f"there is no file {url.database}; `slimgpt database upgrade` makes it")
+        raise Fault(f"there is no file {url.database}; `slimgpt database upgrade` creates it")
     engine = make_engine(settings.database_url.get_secret_value())
     try:
         with engine.connect() as connection:

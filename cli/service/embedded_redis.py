@@ -118,7 +118,7 @@ class EmbeddedRedis:
             raise RedisNotStartedError(f"redis did not start ({reason}); see {child.log}")
         self.folder.rename(aside)
         self.folder.mkdir()
-        say(f"did not start ({reason}); its data are set aside as {aside.name}, starting empty")
+        say(f"did not start ({reason}); its data were moved to {aside.name}, it starts empty")
         child.start()
         if not self._answers(child):
             raise RedisNotStartedError(f"redis did not start ({child.ending()}); see {child.log}")

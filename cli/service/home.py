@@ -86,8 +86,8 @@ class Home:
         if not mode & 0o077:
             return ""
         return (
-            f"{self.root} is open to other users of this machine (mode {mode:o}), and with it "
-            f"jobs, keys' hashes and results: chmod 700 {self.root} keeps them out"
+            f"other users of this machine can read {self.root} (mode {mode:o}): jobs, hashes of "
+            f"keys and results; chmod 700 {self.root} prevents that"
         )
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""`slimgpt keys`: creates, lists and revokes API keys in the service's database."""
+"""`slimgpt keys`: create, list and revoke API keys, directly in the service's database."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.options.groups import Commands
 from cli.options.shared import Json
 from cli.terminal.exit_status import fail
+from cli.terminal.table import show_table
+from migrations.command import Home
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -21,29 +24,21 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
     from jobs.store.keys import ApiKey
 
-HOME = typer.Option(
-    "--home",
-    envvar="SLIMGPT_HOME",
-    help="Folder of the service; its database, unless SLIMGPT_DATABASE_URL names another.",
-)
-Home = Annotated[Path | None, HOME]
-keys = typer.Typer(
-    name="keys",
-    help="Make, list and revoke API keys, directly in the service's database.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+COLUMNS = ("id", "owner", "role", "name", "created", "last used", "state")
+keys = Commands("keys", help="Create, list and revoke API keys in the service's database.")
 
 
 @keys.command()
 def create(
-    owner: Annotated[str, typer.Option(help="Whose jobs the key opens.")],
-    admin: Annotated[bool, typer.Option("--admin", help="The key opens everybody's jobs.")] = False,
-    name: Annotated[str, typer.Option(help="What the key is for, to know it in a list.")] = "",
+    owner: Annotated[str, typer.Option(help="Owner whose jobs the key gives access to.")],
+    admin: Annotated[
+        bool, typer.Option("--admin", help="The key gives access to the jobs of all owners.")
+    ] = False,
+    name: Annotated[str, typer.Option(help="What the key is for; shown in lists.")] = "",
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Make an API key and print it. It is shown this once and not kept anywhere."""
+    """Create an API key and print it. It is not stored and not shown again."""
     from jobs.store.keys import BadKeyRequest, Keys
 
     with _database(home) as (engine, settings):
@@ -78,7 +73,7 @@ def list_all(
     elif found:
         _show(found)
     else:
-        typer.echo("no keys yet; make one: slimgpt keys create --owner NAME")
+        typer.echo("no keys yet; create one: slimgpt keys create --owner NAME")
 
 
 @keys.command()
@@ -87,7 +82,7 @@ def revoke(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Revoke a key: from now on no request with it is answered."""
+    """Revoke a key: from now on requests with it are refused."""
     from jobs.store.keys import revoke_key
 
     with _database(home) as (engine, _):
@@ -117,8 +112,8 @@ def _database(home: Path | None) -> Iterator[tuple[Engine, Settings]]:
     except DBAPIError as error:
         reason = str(error.orig).splitlines()[0]
         fail(
-            f"the database has no usable keys ({reason}); does it run, and is it at the newest "
-            "schema? `slimgpt up` and the migration step bring it there"
+            f"the keys in the database cannot be read ({reason}); check that it runs, and bring it "
+            "to the newest schema with `slimgpt database upgrade`"
         )
     finally:
         engine.dispose()
@@ -130,7 +125,7 @@ def _require_file(url: str) -> None:
 
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
-        fail(f"there is no database {parsed.database}; `slimgpt up` makes one, or name another "
+        fail(f"there is no database {parsed.database}; `slimgpt up` creates one, or name another "
              "with --home or SLIMGPT_DATABASE_URL")  # fmt: skip
 
 
@@ -141,14 +136,20 @@ def _plain(key: ApiKey) -> dict[str, Any]:
 
 
 def _show(found: list[ApiKey]) -> None:
-    from cli.terminal.tables import show_table
+    rows = [
+        (
+            key.id,
+            key.owner,
+            "admin" if key.admin else "owner",
+            key.name,
+            _minute(key.created_at),
+            _minute(key.last_used_at) if key.last_used_at else "never",
+            f"revoked {_minute(key.revoked_at)}" if key.revoked_at else "valid",
+        )
+        for key in found
+    ]
+    show_table(COLUMNS, rows, whole=("id",))
 
-    rows = []
-    for key in found:
-        used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
-        state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "valid"
-        role = "admin" if key.admin else "owner"
-        created = f"{key.created_at:%Y-%m-%d %H:%M}"
-        rows.append((key.id, key.owner, role, key.name, created, used, state))
-    columns = ("id", "owner", "role", "name", "created", "last used", "state")
-    show_table(columns, rows, whole=("id",))
+
+def _minute(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M}"

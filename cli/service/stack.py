@@ -115,9 +115,9 @@ class Stack:
             how = child.ending()
             full = len(self._restarts) == MOST_RESTARTS
             if full and now - self._restarts[0] < RESTARTS_WITHIN_SECONDS:
-                raise StackError(f"{child.name} keeps ending ({how}); see {child.log}")
+                raise StackError(f"{child.name} keeps stopping ({how}); see {child.log}")
             self._restarts.append(now)
-            self.say(child.name, f"ended by itself ({how}); started again, log: {child.log}")
+            self.say(child.name, f"stopped unexpectedly ({how}); restarted, log: {child.log}")
             child.start()
 
     def stop(self, hurry: Callable[[], bool], idle: Callable[[], bool]) -> None:

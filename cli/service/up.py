@@ -40,13 +40,13 @@ def up(
     models: Annotated[
         Path | None,
         typer.Option(
-            envvar="SLIMGPT_MODELS_ROOT", help="Folder of local: models. Default: HOME/models."
+            envvar="SLIMGPT_MODELS_ROOT", help="Folder of local: models.  [default: HOME/models]"
         ),
     ] = None,
     texts: Annotated[
         Path | None,
         typer.Option(
-            envvar="SLIMGPT_TEXTS_ROOT", help="Folder of local: texts. Default: HOME/texts."
+            envvar="SLIMGPT_TEXTS_ROOT", help="Folder of local: texts.  [default: HOME/texts]"
         ),
     ] = None,
     port: Annotated[
@@ -114,7 +114,7 @@ def _run(home: Home, listener: socket.socket) -> None:
                         say(console, "job", line)
         finally:
             try:
-                say(console, "up", "stopping; jobs under way go on at the next start")
+                say(console, "up", "stopping; running jobs continue at the next start")
             finally:  # whatever has become of the terminal
                 stack.stop(hurry.is_set, WorkersIdle(store))
                 store.engine.dispose()

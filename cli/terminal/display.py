@@ -32,7 +32,7 @@ LABELS = {
     "prune": "pruning layers",
     "recover": "recovering",
     "evaluate": "evaluating",
-    "verify": "proving that it loads",
+    "verify": "verifying that it loads",
     "publish": "publishing",
 }
 

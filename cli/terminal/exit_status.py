@@ -5,13 +5,14 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from cli.terminal.display import Display
 from slimgpt.errors import SlimGPTError, SpecError
-from slimgpt.events import Failed
+
+if TYPE_CHECKING:
+    from cli.terminal.display import Display
 
 INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
 
@@ -23,6 +24,8 @@ def ending(display: Display) -> Iterator[None]:
     Raises:
         typer.Exit: the work did not reach its end.
     """
+    from slimgpt.events import Failed  # pydantic, which client commands do without
+
     try:
         yield
     except typer.BadParameter as error:
@@ -43,6 +46,15 @@ def ending(display: Display) -> Iterator[None]:
         hint = "this is a defect: report it with the lines above"
         display.show(Failed(code="internal-error", message=message, hint=hint))
         raise typer.Exit(1) from None
+
+
+@contextmanager
+def expected() -> Iterator[None]:
+    """Expected failures are one line on stderr, and exit status 1."""
+    try:
+        yield
+    except SlimGPTError as error:
+        fail(str(error))
 
 
 def fail(message: str, status: int = 1) -> NoReturn:

@@ -80,8 +80,8 @@ def test_options_say_otherwise(client: Any, tmp_path: Path) -> None:
     [
         ("a.jsonl", b'"x"\n{"text": ]', "line 2 is not JSON"),
         ("a.txt", b"", "the file holds no text"),
-        ("a.txt", b"\x1f\x8b\x08packed", "is packed; unpack it first"),
-        ("a.json", b'[{"text": "x"}]', "is a JSON array; write a row a line"),
+        ("a.txt", b"\x1f\x8b\x08packed", "is compressed; decompress it first"),
+        ("a.json", b'[{"text": "x"}]', "is a JSON array; write one row per line"),
     ],
 )
 def test_a_bad_file_is_named_before_it_is_sent(
@@ -110,7 +110,7 @@ def test_submit_uploads_files_of_this_machine(
     texts = (sets["exam.txt"], "held-out", sets["notes.jsonl"])
     assert spec.evaluation.texts == texts  # type: ignore[union-attr]
     assert spec.evaluation.max_tokens == 64  # type: ignore[union-attr]
-    assert f"{notes} is {sets['notes.jsonl']}, 2 documents" in outcome.stderr
+    assert f"{notes} is uploaded as {sets['notes.jsonl']}: 2 documents" in outcome.stderr
 
 
 def test_submit_uploads_what_recovery_learns(client: Any, own_store: Store, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_submit_uploads_what_recovery_learns(client: Any, own_store: Store, tmp_
     recovery = job.spec.recovery  # type: ignore[union-attr]
     assert recovery is not None
     assert recovery.rank == 4
-    assert f"{lessons} is {recovery.source}, 1 document\n" in outcome.stderr
+    assert f"{lessons} is uploaded as {recovery.source}: 1 document\n" in outcome.stderr
 
 
 def test_submit_names_the_field_of_rows(client: Any, own_store: Store, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_submit_takes_what_prune_takes_of_tasks_timing_and_recovery(
     assert outcome.exit_code == 0, outcome.stderr
     made = asked(own_store, outcome.stdout.strip())
     uploaded = made.evaluation.tasks[0].source
-    assert outcome.stderr == f"{questions} is {uploaded}, 1 row\n"
+    assert outcome.stderr == f"{questions} is uploaded as {uploaded}: 1 row\n"
     assert made == PruneSpec.model_validate(
         {
             "model": "local:tiny",
@@ -179,8 +179,8 @@ def test_tasks_and_times_of_options_stand_beside_what_the_file_says(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--epochs", "2"], "epochs belong to a recovery: ask for one with --recover TEXT"),
-        (["--timing-batch", "2"], "ask for --timing as well"),
+        (["--epochs", "2"], "only a recovery uses --epochs: ask for one with --recover TEXT"),
+        (["--timing-batch", "2"], "give --timing as well"),
         (["--limit", "2"], "name one with --task NAME"),
         (["--task", "piqa", "--task-source", "."], "is a folder of this machine"),
         (["--task", "piqa", "--task-source", "local:none"], "there is no folder 'none'"),

@@ -105,7 +105,7 @@ def test_a_webhook_from_its_making_to_its_end(
     new = json.loads(client("rotate", webhook["id"], "--json").stdout)["secret"]
     assert new != secret
     assert client("delete", webhook["id"]).stdout == f"{webhook['id']} deleted\n"
-    assert client("list").stdout == "none yet\n"
+    assert client("list").stdout == "no webhooks yet\n"
     assert api.get(f"/webhooks/{webhook['id']}").status_code == 404
 
 

@@ -95,7 +95,7 @@ def test_a_list_of_ratios_is_read_from_a_file(
         (("--ratio", "a lot"), 2, ("--ratio", "valid number")),
         (("--ratio", "0.2", "--schedule", "steep"), 2, ("--schedule", "steep")),
         (("--ratio", "0.2", "--first-ratio", "2"), 2, ("--first-ratio",)),
-        (("--ratio", "0.2", "--first-ratio", "0.1", "--last-ratio", "0.2"), 2, ("last_ratio",)),
+        (("--ratio", "0.2", "--first-ratio", "0.1", "--last-ratio", "0.2"), 2, ("--last-ratio",)),
         (("--ratio", "0.2", "--method", "luck"), 2, ("--method", "luck")),
     ],
 )

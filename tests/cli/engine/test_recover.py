@@ -109,8 +109,8 @@ def test_a_teacher_with_another_vocabulary_is_refused(
     ("arguments", "complaint"),
     [
         (("prune", "--ratio", "0.2", "--epochs", "2"), "ask for one with --recover TEXT"),
-        (("recover", "--eval-text", "held-out"), "here is none"),
-        (("recover", "--teacher", "org/name"), "goes with method `distillation`"),
+        (("recover", "--eval-text", "held-out"), "nothing is calibrated here"),
+        (("recover", "--teacher", "org/name"), "--teacher goes with method `distillation`"),
         (("recover", "--shots", "1"), "name one with --task NAME"),
         (("recover", "--lora-rank", "0"), "greater than or equal to 1"),
     ],

@@ -7,13 +7,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from cli.options.specification import (
-    device_name,
-    make_spec,
-    model_place,
-    schedule_fields,
-    text_places,
-)
+from cli.engine.recover import OPTIONS as OPTIONS_OF_RECOVER
+from cli.options.groups import option_names
+from cli.options.job import Job, Schedule
+from cli.options.specification import device_name, make_spec, model_place, text_places
 from slimgpt.errors import CalibrationError, ModelNotFoundError
 from slimgpt.origins.roots import Roots
 
@@ -59,9 +56,9 @@ def test_texts_of_several_folders_share_a_root(tmp_path: Path) -> None:
         file.parent.mkdir(parents=True)
         file.write_text("words")
     names, root = text_places([str(files[0]), "wikitext2", "held-out", str(files[1])])
-    assert names == ("local:a/one.txt", "wikitext2", "held-out", "local:b/c/two.jsonl")
+    assert list(names.values()) == ["local:a/one.txt", "local:b/c/two.jsonl"]
     roots = Roots(tmp_path, root, confined=False)
-    assert [roots.text(names[0]), roots.text(names[3])] == files
+    assert [roots.text(names[str(file)]) for file in files] == files
 
 
 def test_a_missing_text_is_said_before_any_work(tmp_path: Path) -> None:
@@ -70,24 +67,25 @@ def test_a_missing_text_is_said_before_any_work(tmp_path: Path) -> None:
 
 
 def test_a_schedule_is_a_shape_the_methods_own_or_a_file(tmp_path: Path) -> None:
-    ends = {"first_ratio": 0.1, "last_ratio": None}
-    assert schedule_fields(None, "slimgpt", {}) is None
-    assert schedule_fields(None, "slimgpt", ends) == {"shape": "log", "first_ratio": 0.1}
-    assert schedule_fields("linear", "slimgpt", {}) == {"shape": "linear"}
+    ends = {"first_ratio": None, "last_ratio": None}
+    end = {**ends, "first_ratio": 0.1}
+    assert Schedule().fields() == {}
+    assert Schedule(first_ratio=0.1).fields() == {"shape": "log", **end}
+    assert Schedule(first_ratio=0.1).fields("flap") == {"shape": "global", **end}
+    assert Schedule(first_ratio=0.1).fields(base={"shape": "linear"}) == end
+    assert Schedule(shape="linear").fields() == {"shape": "linear", "ratios": None, **ends}
     file = tmp_path / "ratios"
     file.write_text("0.1\n0.2\n")
-    assert schedule_fields(str(file), "slimgpt", {}) == {
-        "shape": "explicit",
-        "ratios": [0.1, 0.2],
-    }
+    explicit = Schedule(shape=str(file)).fields()
+    assert explicit == {"shape": "explicit", "ratios": [0.1, 0.2], **ends}
 
 
 @pytest.mark.parametrize("content", ["[0.1, [0.2]]", "[0.1", "0.1 much"])
 def test_a_schedule_file_holds_numbers(tmp_path: Path, content: str) -> None:
     file = tmp_path / "ratios"
     file.write_text(content)
-    with pytest.raises(typer.BadParameter, match="one number a line"):
-        schedule_fields(str(file), "slimgpt", {})
+    with pytest.raises(typer.BadParameter, match="one number per line"):
+        Schedule(shape=str(file)).fields()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +102,30 @@ def test_a_schedule_file_holds_numbers(tmp_path: Path, content: str) -> None:
 )
 def test_a_bad_value_names_its_option(fields: dict[str, object], option: str) -> None:
     with pytest.raises(typer.BadParameter) as caught:
-        make_spec({"model": "local:m", "ratio": 0.2, **fields})
+        make_spec({"model": "local:m", "ratio": 0.2, **fields}, option_names(Job))
+    assert caught.value.param_hint == option
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"ratio": None}, "exactly one of --ratio, --parameters and --memory"),
+        ({"gguf_type": "f16"}, "--gguf-type goes with format `gguf`"),
+        ({"schedule": {"shape": "uniform", "last_ratio": 0.1}}, "neither --first-ratio nor --last"),
+        ({"evaluation": {"tasks": ["piqa", "piqa"]}}, "--task names piqa more than once"),
+    ],
+)
+def test_what_contradicts_itself_is_told_in_options(fields: dict[str, object], words: str) -> None:
+    with pytest.raises(typer.BadParameter, match=words) as caught:
+        make_spec({"model": "local:m", "ratio": 0.2, **fields}, option_names(Job))
+    assert caught.value.param_hint is None
+
+
+@pytest.mark.parametrize(("field", "option"), [("samples", "--samples"), ("rank", "--lora-rank")])
+def test_an_option_is_named_as_its_command_has_it(field: str, option: str) -> None:
+    """What `prune` calls --recover-samples is --samples of `recover`."""
+    with pytest.raises(typer.BadParameter) as caught:
+        make_spec({"model": "local:m", "ratio": 0.0, "recovery": {field: 0}}, OPTIONS_OF_RECOVER)
     assert caught.value.param_hint == option
 
 
@@ -116,5 +137,5 @@ def test_devices_are_checked_without_torch() -> None:
 
 def test_a_schedule_that_is_none_names_those_there_are() -> None:
     with pytest.raises(typer.BadParameter, match="none of log, linear, uniform") as refused:
-        schedule_fields("nosuch", "slimgpt", {})
+        Schedule(shape="nosuch").fields()
     assert "explicit" not in str(refused.value)

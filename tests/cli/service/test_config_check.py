@@ -65,7 +65,7 @@ NOBODY = f"127.0.0.1:{free_port()}"
 @pytest.mark.parametrize(
     ("part", "wrong", "words"),
     [
-        ("settings", {"SLIMGPT_LEASE_SECOND": "9"}, "is SLIMGPT_LEASE_SECONDS meant?"),
+        ("settings", {"SLIMGPT_LEASE_SECOND": "9"}, "did you mean SLIMGPT_LEASE_SECONDS?"),
         ("keys", {"SLIMGPT_KEY_PEPPER": "short"}, "SLIMGPT_KEY_PEPPER has 5 characters"),
         ("keys", {"SLIMGPT_AUTH": "off"}, "SLIMGPT_LOOPBACK_ONLY"),
         ("database", {"SLIMGPT_DATABASE_URL": "sqlite:////none/x.db"}, "there is no file"),

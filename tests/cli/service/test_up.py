@@ -182,7 +182,9 @@ def test_a_process_that_dies_is_reported_and_started_again(running: Up, argument
     )
     victim.kill()
     name = {"uvicorn": "api"}.get(argument, argument)
-    wait_until(lambda: f"{name:<7} ended by itself (killed by SIGKILL)" in running.said(), "a line")
+    wait_until(
+        lambda: f"{name:<7} stopped unexpectedly (killed by SIGKILL)" in running.said(), "a line"
+    )
 
     def serves() -> bool:
         try:
@@ -264,7 +266,7 @@ def test_redis_starts_empty_when_its_files_are_unreadable(tmp_path: Path) -> Non
     said: list[str] = []
     redis.start(child, said.append)
     try:
-        assert "set aside" in said[0]
+        assert "its data were moved to" in said[0]
         assert any(
             (path / "appendonlydir").is_dir() for path in tmp_path.glob("redis.unreadable-*")
         )

@@ -33,7 +33,7 @@ def test_every_failure_has_a_last_line_and_a_status(
 def test_a_defect_shows_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit), ending(JsonLines(lambda line: None)):
         raise ZeroDivisionError
-    assert "test_ending.py" in capsys.readouterr().err
+    assert "test_exit_status.py" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [typer.Exit(3), BrokenPipeError()])

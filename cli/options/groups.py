@@ -1,0 +1,114 @@
+"""Groups of options: a frozen dataclass declares them once, and commands take it as a parameter.
+
+A field is `Annotated[…, option("--name", …)]`. A field that is a dataclass is a part, and one
+whose fields are named as the specification's makes that part of a specification.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import wraps
+from typing import Any, TypeVar, get_type_hints
+
+import typer
+
+Fields = dict[str, Any]
+Names = Mapping[str, str]
+Loc = tuple[str, ...]
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def option(name: str, text: str, default: object = None, **settings: Any) -> Any:
+    """A `typer.Option`.
+
+    Args:
+        default: what it means not to give it, for the help; the value itself stays None.
+    """
+    shown = "" if default is None else f"  [default: {default}]"
+    return typer.Option(name, help=f"{text}{shown}", **settings)
+
+
+class Commands(typer.Typer):
+    """Commands whose parameters may be groups of options."""
+
+    def __init__(self, name: str | None = None, **settings: Any) -> None:
+        super().__init__(
+            name=name,
+            **{"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
+            | settings,
+        )
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Command], Command]:
+        """Add a function as a command; the function stays as it is."""
+
+        def add(function: Command) -> Command:
+            typer.Typer.command(self, name, **settings)(expanded(function))
+            return function
+
+        return add
+
+
+def expanded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as typer reads it: every option of a group is a parameter of its own."""
+    hints = get_type_hints(command, include_extras=True)
+    parameters = inspect.signature(command).parameters
+    single = [
+        option
+        for name, parameter in parameters.items()
+        for option in _options(name, hints[name], parameter.default)
+    ]
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        command(**{name: _built(name, hints[name], values) for name in parameters})
+
+    run.__signature__ = inspect.Signature(single)  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in single}
+    return run
+
+
+def _options(name: str, kind: Any, default: Any) -> Iterator[inspect.Parameter]:
+    if not is_dataclass(kind):
+        yield inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
+        )
+        return
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        none = inspect.Parameter.empty if field.default is MISSING else field.default
+        yield from _options(f"{name}_{field.name}", hints[field.name], none)
+
+
+def _built(name: str, kind: Any, values: Mapping[str, Any]) -> Any:
+    if not is_dataclass(kind):
+        return values[name]
+    hints = get_type_hints(kind)
+    return kind(  # type: ignore[operator]
+        **{
+            field.name: _built(f"{name}_{field.name}", hints[field.name], values)
+            for field in fields(kind)
+        }
+    )
+
+
+def given(group: Any) -> Fields:
+    """The options of a group itself that were given, by the names of their fields."""
+    values = {field.name: getattr(group, field.name) for field in fields(group)}
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and value is not False and value != [] and not is_dataclass(value)
+    }
+
+
+def option_names(group: type, *place: str) -> dict[Loc, str]:
+    """What a user types for the fields of a group and of its parts, by their places."""
+    names: dict[Loc, str] = {}
+    for name, kind in get_type_hints(group, include_extras=True).items():
+        if is_dataclass(kind):
+            names |= option_names(kind, *place, name)  # type: ignore[arg-type]
+        else:
+            names[*place, name] = kind.__metadata__[0].default  # typer keeps the name there
+    return names

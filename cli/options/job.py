@@ -1,0 +1,256 @@
+"""The options that say what a pruning job is, and the specification that they make.
+
+An option that is not given is left out: it means what the specification means without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.options.evaluation import Evaluation
+from cli.options.groups import Fields, Names, given, option
+from cli.options.recovery import Recovery
+from cli.options.specification import SHAPES, read_ratios
+from slimgpt.spec.prune import (
+    DEFAULT_SHAPES,
+    CalibrationSpec,
+    GgufType,
+    HeadScore,
+    HeadUnit,
+    Method,
+    PruneSpec,
+)
+
+DEFAULTS = PruneSpec.model_construct(model="", ratio=0.0)
+CALIBRATION = CalibrationSpec()
+GgufPrecision = Annotated[
+    GgufType | None,
+    option(
+        "--gguf-type",
+        "Precision of a GGUF file's matrices: f32, f16, bf16 or q8_0.",
+        "the model's own",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How the ratio is spread over the layers."""
+
+    shape: Annotated[
+        str | None,
+        option(
+            "--schedule",
+            "How the ratio grows with depth: log, linear, uniform, log-decrease, "
+            "linear-decrease, global (FLAP's), or a file with one ratio per layer, as a "
+            "JSON list or one per line.",
+            "the method's own, log for slimgpt",
+        ),
+    ] = None
+    first_ratio: Annotated[
+        float | None, option("--first-ratio", "Ratio of the first layer.", "a quarter of the last")
+    ] = None
+    last_ratio: Annotated[
+        float | None, option("--last-ratio", "Ratio of the last layer; instead of --first-ratio.")
+    ] = None
+
+    def fields(self, method: str | None = None, base: Any = None) -> Fields:
+        """The part of a specification: a shape with its ends, or a file's ratios.
+
+        Args:
+            method: whose own shape is meant where none is given.
+            base: what a file of `--spec` says of the schedule.
+
+        Raises:
+            typer.BadParameter: the file cannot be read or holds something else than numbers.
+        """
+        if not given(self):
+            return {}
+        ends = {"first_ratio": self.first_ratio, "last_ratio": self.last_ratio}
+        if self.shape is None:
+            own = {"shape": DEFAULT_SHAPES.get(method or DEFAULTS.method, "log")}
+            return ends if isinstance(base, dict) and "shape" in base else own | ends
+        if Path(self.shape).is_file():
+            return {"shape": "explicit", "ratios": read_ratios(Path(self.shape)), **ends}
+        if self.shape not in SHAPES:
+            raise typer.BadParameter(
+                f"{self.shape!r} is none of {', '.join(SHAPES)}, and there is no such file of "
+                "ratios",
+                param_hint="--schedule",
+            )
+        return {"shape": self.shape, "ratios": None, **ends}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """How much text a job calibrates on."""
+
+    samples: Annotated[
+        int | None, option("--samples", "Number of calibration sequences.", CALIBRATION.samples)
+    ] = None
+    sequence_length: Annotated[
+        int | None,
+        option("--seq-len", "Tokens in a calibration sequence.", CALIBRATION.sequence_length),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration(Sequences):
+    """What text a job calibrates on."""
+
+    source: Annotated[
+        str | None,
+        option(
+            "--calibration",
+            "Text to calibrate on: c4, alpaca, gpt4-alpaca, wikitext2, hf:NAME, or a "
+            "file (.jsonl, .json, .txt).",
+            CALIBRATION.source,
+        ),
+    ] = None
+    config: Annotated[
+        str | None, option("--calibration-config", "Configuration of an hf: data set.")
+    ] = None
+    split: Annotated[
+        str | None, option("--calibration-split", "Split of an hf: data set.", CALIBRATION.split)
+    ] = None
+    text_field: Annotated[
+        str | None, option("--text-field", "Field that holds the text.", "found automatically")
+    ] = None
+    seed: Annotated[
+        int | None, option("--seed", "Seed of the calibration samples.", CALIBRATION.seed)
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What decides the sizes of the pruned model, and the memory that pruning takes."""
+
+    ratios: Annotated[
+        list[float] | None,
+        option(
+            "--ratio",
+            "Share of all parameters to remove, 0 ≤ ratio < 1; if given several times, "
+            "each makes a model of its own, and they are compared.",
+        ),
+    ] = None
+    parameters: Annotated[
+        str | None, option("--parameters", "Instead of --ratio: parameters to leave, such as 5.4B.")
+    ] = None
+    memory: Annotated[
+        str | None,
+        option("--memory", "Instead of --ratio: bytes of weights to leave, such as 10GiB."),
+    ] = None
+    schedule: Schedule
+    method: Annotated[
+        Method | None,
+        option(
+            "--method", "What chooses the weights to remove and corrects the rest.", DEFAULTS.method
+        ),
+    ] = None
+    head_unit: Annotated[
+        HeadUnit | None,
+        option(
+            "--head-unit",
+            "What is removed together: a KV head with its query heads, or the same "
+            "number of query heads in every group.",
+            DEFAULTS.head_unit,
+        ),
+    ] = None
+    channel_multiple: Annotated[
+        int | None,
+        option(
+            "--channel-multiple",
+            "FFN widths are multiples of this.",
+            "the largest of 32, 16, 8, 4, 2, 1 that meets the ratio",
+        ),
+    ] = None
+    tensor_parallel: Annotated[
+        int | None,
+        option(
+            "--tensor-parallel",
+            "Heads, KV heads and FFN widths of every layer divide by this number of "
+            "devices: 1, 2, 4, 8, 16 or 32.",
+            DEFAULTS.tensor_parallel,
+        ),
+    ] = None
+    formats: Annotated[
+        list[str] | None,
+        option(
+            "--format",
+            "Also publish this format: uniform, padded or gguf; may be given several times.",
+            "exact alone",
+        ),
+    ] = None
+    gguf_type: GgufPrecision = None
+    calibration: Sequences
+
+    def fields(self, names: Names | None = None, base: Fields | None = None) -> Fields:
+        """What the options say of a specification; None takes away what a file says.
+
+        Args:
+            names: of texts and folders, in the engine's vocabulary; the others keep their own.
+            base: what a file of `--spec` says, which the options refine.
+
+        Raises:
+            typer.BadParameter: options contradict each other, or a file cannot be used.
+        """
+        fields = given(self)
+        ratios = fields.pop("ratios", [])
+        if ratios or "parameters" in fields or "memory" in fields:
+            one = ratios[0] if len(ratios) == 1 else None
+            targets = {"ratio": one, "ratios": ratios if len(ratios) > 1 else None}
+            fields = targets | {"parameters": None, "memory": None} | fields
+        parts = self._parts(names or {}, base or {})
+        return fields | {name: part for name, part in parts.items() if part}
+
+    def _parts(self, names: Names, base: Fields) -> Fields:
+        calibration = given(self.calibration)
+        if "source" in calibration:
+            calibration["source"] = names.get(calibration["source"], calibration["source"])
+        schedule = self.schedule.fields(self.method or base.get("method"), base.get("schedule"))
+        return {"schedule": schedule, "calibration": calibration}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Outline):
+    """All that a pruning job is told."""
+
+    head_score: Annotated[
+        HeadScore | None,
+        option("--head-score", "Score by which heads are removed.", DEFAULTS.head_score),
+    ] = None
+    group_size: Annotated[
+        str | None,
+        option(
+            "--group-size",
+            "Channels removed between two scorings: dynamic or a number.",
+            DEFAULTS.group_size,
+        ),
+    ] = None
+    damping: Annotated[
+        float | None,
+        option(
+            "--damping",
+            "Added to the Hessian's diagonal, as a share of its mean.",
+            DEFAULTS.damping,
+        ),
+    ] = None
+    calibration: Calibration
+    evaluation: Evaluation
+    recovery: Recovery
+
+    @property
+    def texts(self) -> list[str]:
+        """Texts that the options name, by names or as files of this machine."""
+        sources = (self.calibration.source, self.recovery.source)
+        return [*filter(None, sources), *self.evaluation.measured]
+
+    def _parts(self, names: Names, base: Fields) -> Fields:
+        return super()._parts(names, base) | {
+            "evaluation": self.evaluation.fields(names, base.get("evaluation")),
+            "recovery": self.recovery.fields(names, base.get("recovery")),
+        }
