@@ -57,8 +57,14 @@ def _proofs_fork(fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> No
     """The proof that a folder loads, in jobs that tests run in their own process."""
     load = sys.modules.get("slimgpt.proof.load")
     if load is not None:
-        module = "slimgpt.proof.processes.transformers_logits"
-        monkeypatch.setattr(load, "COMMAND", fork_server.command(module))
+        cold = load.python_module
+
+        def python_module(name: str) -> list[str]:
+            if name != "transformers_logits":
+                return cold(name)
+            return fork_server.command(f"slimgpt.proof.processes.{name}")
+
+        monkeypatch.setattr(load, "python_module", python_module)
 
 
 @pytest.fixture(scope="session")

@@ -123,9 +123,8 @@ def fresh_process(
         scratch = Path(name)
         given, out = scratch / "probe.safetensors", scratch / "out.safetensors"
         save_file(dict(probe), given)
-        command = [sys.executable, "-m", f"slimgpt.proof.processes.{module}", str(os.getpid())]
         done = subprocess.run(
-            [*command, target, given, out, *words],
+            [*python_module(module), str(os.getpid()), target, given, out, *words],
             env=environment(scratch) | more,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -134,6 +133,11 @@ def fresh_process(
             check=False,
         )
         return (None if done.returncode or not out.exists() else load_file(out)), done
+
+
+def python_module(name: str) -> list[str]:
+    """The command that runs a module of `slimgpt.proof.processes` in a Python of its own."""
+    return [sys.executable, "-m", f"slimgpt.proof.processes.{name}"]
 
 
 def tail(done: subprocess.CompletedProcess[str]) -> str:

@@ -19,6 +19,7 @@ from tests.slimgpt.pruned import lots, publish
 from tests.slimgpt.tiny import FAMILIES, Tiny, tokens
 
 CPU = torch.device("cpu")
+COLD = load.python_module
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,7 @@ def test_a_fresh_process_gives_the_logits_of_the_model_in_memory(
     tiny: Tiny, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a cold start, as everywhere but in these tests (`tests/fork_server.py`)."""
-    module = "slimgpt.proof.processes.transformers_logits"
-    monkeypatch.setattr(load, "COMMAND", (sys.executable, "-m", module))
+    monkeypatch.setattr(load, "python_module", COLD)
     ids = tokens(tiny)
     expected = Stack(Checkpoint.open(folder), CPU).logits(ids)
     verified = verify(folder, ids, expected, CPU)
