@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ def _proofs_fork(fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> No
     """The proof that a folder loads, in jobs that tests run in their own process."""
     load = sys.modules.get("slimgpt.proof.load")
     if load is not None:
-        cold = load.python_module
+        cold: Callable[[str], list[str]] = load.python_module
 
         def python_module(name: str) -> list[str]:
             if name != "transformers_logits":
