@@ -36,7 +36,7 @@ def add_timing(body: dict[str, Any], timing: bool, batches: list[int]) -> None:
         body["evaluation"] = {**base, "inference": timed}
 
 
-def add_tasks(body: dict[str, Any], asked: tasks.Asked) -> None:
+def add_tasks(body: dict[str, Any], asked: tasks.TaskOptions) -> None:
     """Put the tasks in the place of the file's; its folder of questions serves them, too."""
     for folder in asked.folders:
         if not folder.startswith("local:"):

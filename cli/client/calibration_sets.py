@@ -15,7 +15,6 @@ from cli.client.upload import upload as send
 from cli.options.shared import Json
 from slimgpt.spec.sizes import counted
 
-PIPE_WIDTH = 400
 SetId = Annotated[str, typer.Argument(metavar="ID", help="The set's id.")]
 calibration = typer.Typer(
     name="calibration",
@@ -121,19 +120,17 @@ def _bare(set_id: str) -> str:
 def _show(items: list[dict[str, Any]]) -> None:
     from datetime import datetime
 
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from cli.terminal.tables import show_table
 
-    console = Console()
-    if not console.is_terminal:  # a pipe has no width: nothing is cut
-        console = Console(width=PIPE_WIDTH)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("source", "documents", "bytes", "created", "name"):
-        right = column in ("documents", "bytes")
-        table.add_column(column, no_wrap=True, justify="right" if right else "left")
-    for one in items:
-        created = f"{datetime.fromisoformat(one['created_at']):%Y-%m-%d %H:%M}"
-        sizes = (f"{one['documents']:,}", f"{one['size']:,}")
-        table.add_row(one["source"], *sizes, created, escape(one["name"]))
-    console.print(table)
+    rows = [
+        (
+            one["source"],
+            f"{one['documents']:,}",
+            f"{one['size']:,}",
+            f"{datetime.fromisoformat(one['created_at']):%Y-%m-%d %H:%M}",
+            one["name"],
+        )
+        for one in items
+    ]
+    columns = ("source", "documents", "bytes", "created", "name")
+    show_table(columns, rows, whole=columns, right=("documents", "bytes"))

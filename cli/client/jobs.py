@@ -7,16 +7,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from cli.client.http import DEFAULT_URL, ApiKey, Url, connect
 from cli.options.shared import Json
+from cli.terminal.tables import table_console
 from slimgpt.spec.sizes import short_count, short_size
 
 COLOURS = {"succeeded": "green", "failed": "red", "running": "cyan", "cancelled": "yellow"}
-PIPE_WIDTH = 400
 COLUMNS = {"id": 30, "status": 10, "target": 8, "layers": 6, "age": 6}
 
 
@@ -58,10 +57,7 @@ def jobs(  # noqa: PLR0913 - one parameter an option
     if as_json:
         typer.echo(json.dumps(page))
         return
-    # A table in a pipe must not lose its columns to a terminal width that nobody has.
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPE_WIDTH)
+    console = table_console()
     if not page["items"]:
         filtered = any((status, model, metadata, owner, created_after, created_before, cursor))
         hint = "no jobs yet; post one: slimgpt submit --model local:NAME --ratio 0.25"

@@ -143,7 +143,7 @@ def submit(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Post a pruning job and print its id."""
     training = {"source": recover} | recovery.fields_of(locals())
-    asked = tasks.Asked(task or (), shots, limit, task_source)
+    asked = tasks.TaskOptions(task or (), shots, limit, task_source)
     body = _read_spec(spec) if spec else {}
     target = {**targets(ratio), "parameters": parameters, "memory": memory}
     if any(value is not None for value in target.values()):  # it takes the place of the file's
@@ -205,7 +205,7 @@ def _upload_files(
         body["evaluation"] = {**body["evaluation"], "texts": texts}
 
 
-def _upload_questions(service: Service, body: dict[str, Any], asked: tasks.Asked) -> None:
+def _upload_questions(service: Service, body: dict[str, Any], asked: tasks.TaskOptions) -> None:
     """Upload the file of a task's questions, where it is one of this machine, and name it by id."""
     for source in asked.files:
         path = Path(source).expanduser()

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from cli.client.http import DEFAULT_URL, ApiKey, Url, connect
 from cli.client.lifecycle import remove
 from cli.options.shared import Json
+from cli.terminal.tables import show_table
 
-PIPE_WIDTH = 400
 webhooks = typer.Typer(
     name="webhooks",
     help="Have addresses told when jobs end.",
@@ -165,15 +162,7 @@ def _last(delivery: dict[str, Any]) -> str:
 
 
 def _show(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    console = Console()
-    if not console.is_terminal:  # a pipe has no width: nothing is cut
-        console = Console(width=PIPE_WIDTH)
-    if not rows:
-        console.print("none yet")
-        return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=column in ("id", "job", "status"))
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console.print(table)
+    if rows:
+        show_table(columns, rows, whole=("id", "job", "status"))
+    else:
+        typer.echo("none yet")

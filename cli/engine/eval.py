@@ -19,7 +19,7 @@ from cli.options.specification import Place, device_name, make_spec, model_place
 from cli.terminal.display import display_on
 from cli.terminal.exit_status import ending
 from cli.terminal.summary import asked, score, show_facts, size
-from slimgpt.events import Event, Progress, StageFinished, StageStarted
+from slimgpt.events import Event, StageFinished, StageStarted
 from slimgpt.spec.prune import EvaluationSpec
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     console = Console()
     with display_on(console, as_json=as_json) as display, ending(display):
         device_name(device)
-        questions = tasks.Asked(task or (), shots, limit, task_source)
+        questions = tasks.TaskOptions(task or (), shots, limit, task_source)
         texts = [text] if text else [] if task else [DEFAULT_TEXT]
         names, root = text_places([*texts, *questions.files], questions.folders)
         wanted = make_spec(
@@ -74,7 +74,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
                 },
             }
         ).evaluation
-        harness_run = HarnessRun(model_place(model), wanted, root, seq_len, max_tokens)
+        harness_run = ModelEvaluation(model_place(model), wanted, root, seq_len, max_tokens)
         result: Score | None = None
         with display:
             for event in harness_run.begin(device):
@@ -122,7 +122,7 @@ class Score(Event):
 
 
 @dataclass(frozen=True)
-class HarnessRun:
+class ModelEvaluation:
     """A model before a text, and before tasks.
 
     Attributes:
@@ -159,7 +159,7 @@ class HarnessRun:
         from slimgpt.texts.tokenizer import Tokenizer
 
         began = time.monotonic()
-        chosen = device_for(device)
+        target = device_for(device)
         yield StageStarted(stage="resolve")
         roots = Roots(self.model.root, self.texts_root, confined=False)
         model = resolve_model(self.model.name, roots, None)
@@ -170,15 +170,15 @@ class HarnessRun:
         yield StageStarted(stage="evaluate")
         measured: dict[str, Any] = {}
         if windows is not None:
-            measured = yield from self._perplexity(checkpoint, windows, chosen)
+            measured = yield from self._perplexity(checkpoint, windows, target)
         if harness_tasks:
-            measured["tasks"] = yield from _scores(harness_tasks, checkpoint, chosen)
+            measured["tasks"] = yield from _scores(harness_tasks, checkpoint, target)
         yield Score(
             model=self.model.name,
             **measured,
             parameters=checkpoint.parameters,
             seconds=time.monotonic() - began,
-            peak_memory_bytes=memory.peak_bytes(chosen),
+            peak_memory_bytes=memory.peak_bytes(target),
         )
 
     def _windows(self, tokenizer: Tokenizer, roots: Roots) -> Tensor | None:
@@ -195,10 +195,11 @@ class HarnessRun:
     ) -> Generator[Event, None, dict[str, Any]]:
         from slimgpt.layers import perplexity
         from slimgpt.layers.stack import Stack
+        from slimgpt.stages.perplexity import as_progress
         from slimgpt.texts import windows
 
         measured = perplexity.measure(Stack(checkpoint, device), cut)
-        value = yield from _watched(measured, checkpoint.architecture.layers)
+        value = yield from as_progress(measured, 0, checkpoint.architecture.layers)
         text = self.wanted.texts[0]
         return {
             "text": text,
@@ -216,22 +217,12 @@ def _scores(
     from slimgpt.checkpoints.output import whole_model
     from slimgpt.stages.tasks import Candidate, ask
 
-    with tempfile.TemporaryDirectory(prefix="slimgpt-eval-") as room:
-        folder = whole_model.mirror(checkpoint, Path(room) / "model")
+    with tempfile.TemporaryDirectory(prefix="slimgpt-eval-") as scratch:
+        folder = whole_model.mirror(checkpoint, Path(scratch) / "model")
         candidate = Candidate("dense", folder, checkpoint.architecture, "")
         steps = (0, sum(len(harness_task.leaves) for harness_task in harness_tasks))
-        rows = yield from ask(harness_tasks, candidate, Path(room) / "scores", device, steps)
+        rows = yield from ask(harness_tasks, candidate, Path(scratch) / "scores", device, steps)
     return [TaskResult.model_validate(asdict(row)) for row in rows]
-
-
-def _watched(measured: Generator[int, None, float], layers: int) -> Generator[Event, None, float]:
-    """A measurement with its layers told as progress."""
-    while True:
-        try:
-            done = next(measured)
-        except StopIteration as finished:
-            return float(finished.value)
-        yield Progress(stage="evaluate", done=done, total=layers)
 
 
 def _print(console: Console, measured: Score) -> None:
@@ -244,8 +235,8 @@ def _print(console: Console, measured: Score) -> None:
         ]
     for row in measured.tasks:
         count = asked(row.samples, row.shots)
-        said = f"{row.task}, {row.metric}: {score(row.value, row.error)} on {count}"
-        facts.append(("task", said))
+        line = f"{row.task}, {row.metric}: {score(row.value, row.error)} on {count}"
+        facts.append(("task", line))
     facts += [
         ("parameters", f"{measured.parameters:,}"),
         ("took", f"{measured.seconds:.1f} s, {size(measured.peak_memory_bytes)} at the peak"),

@@ -80,7 +80,7 @@ def prune(  # noqa: PLR0913 - one parameter an option
     with display_on(console, as_json=as_json) as display, ending(display):
         texts = [text for text in eval_text or [HELD_OUT] if text != NO_TEXT]
         learned = [] if recover is None else [recover]
-        asked = tasks.Asked(task or (), shots, limit, task_source)
+        asked = tasks.TaskOptions(task or (), shots, limit, task_source)
         files = [calibration, *texts, *learned, *asked.files]
         names, texts_root = text_places(files, asked.folders)
         place = model_place(model)

@@ -71,7 +71,7 @@ def recover(  # noqa: PLR0913 - one parameter an option
                 "held-out text is what calibration leaves out, and here is none; name a text",
                 param_hint="--eval-text",
             )
-        asked = tasks.Asked(task or (), shots, limit, task_source)
+        asked = tasks.TaskOptions(task or (), shots, limit, task_source)
         names, texts_root = text_places([data, *texts, *asked.files], asked.folders)
         (place, *taught), models_root = model_places([model, *([teacher] if teacher else [])])
         training |= {"seed": seed, "text_field": text_field}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -18,6 +17,7 @@ from cli.client.http import DEFAULT_URL, ApiKey, Url, connect
 from cli.options.shared import Json
 from cli.terminal.exit_status import fail
 from cli.terminal.summary import show_facts
+from cli.terminal.tables import table_console
 from slimgpt.errors import SlimGPTError
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from slimgpt.report.tables.cells import Table
 
 JOB = re.compile(r"job_[0-9a-z]+")
-PIPE_WIDTH = 400
 
 Html = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page to FILE.")
@@ -84,7 +83,7 @@ def compare(
         if as_json:
             typer.echo(json.dumps({"rows": compared}))
         elif html is None:
-            _console().print(_beside(comparison.table(compared)))
+            table_console().print(_beside(comparison.table(compared)))
 
 
 @contextmanager
@@ -135,7 +134,7 @@ def _show(found: Document | Sweep) -> None:
     from slimgpt.report.tables.cells import printable
 
     if isinstance(found, sweep.Sweep):
-        console = _console()
+        console = table_console()
         console.print(Text(printable(found.verdict), style="bold"))
         console.print(_beside(comparison.table(comparison.rows(found.entries()))))
     else:
@@ -150,17 +149,12 @@ def _write(file: Path, page: str) -> None:
     typer.echo(f"written: {file}", err=True)
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=PIPE_WIDTH)
-
-
 def _print(document: Document) -> None:
     from slimgpt.report.facts import facts
     from slimgpt.report.tables.cells import printable
     from slimgpt.report.tables.tables import tables
 
-    console = _console()
+    console = table_console()
     if document.verdict:
         console.print(Text(printable(document.verdict), style="bold"))
     for warning in document.warnings:

@@ -42,7 +42,7 @@ OF_SERVICE = ("local:", "upload:")
 
 
 @dataclass(frozen=True)
-class Asked:
+class TaskOptions:
     """What was asked for on the command line.
 
     Attributes:

@@ -81,10 +81,10 @@ def _findings(home: Path | None) -> Iterator[Finding]:
         except Fault as fault:
             yield Finding(part, False, str(fault))
         except Exception as error:  # whatever a driver or file system raises is a fault
-            yield Finding(part, False, _said(error))
+            yield Finding(part, False, _reason(error))
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The words of an exception in one line."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
@@ -98,10 +98,10 @@ def _misspelt() -> list[Finding]:
     from jobs.settings import PREFIX, Settings
 
     known = {name.upper() for name in Settings.model_fields}
-    said = {
+    given = {
         name.upper().removeprefix(PREFIX) for name in os.environ if name.upper().startswith(PREFIX)
     }
-    near = {name: get_close_matches(name, known, n=1, cutoff=ALIKE) for name in said - known}
+    near = {name: get_close_matches(name, known, n=1, cutoff=ALIKE) for name in given - known}
     return [
         Finding("settings", False, f"{PREFIX}{name} is no setting; is {PREFIX}{meant[0]} meant?")
         for name, meant in sorted(near.items())
@@ -165,7 +165,7 @@ def _redis(settings: Settings) -> str:
             client.ping()
         except redis.RedisError as error:
             raise Fault(
-                f"{where}: {_said(error)}; check that it runs, and SLIMGPT_REDIS_URL"
+                f"{where}: {_reason(error)}; check that it runs, and SLIMGPT_REDIS_URL"
             ) from error
     return f"answers at {where}"
 
@@ -184,7 +184,7 @@ def _artifacts(settings: Settings) -> str:
     except Exception as error:  # each kind of store raises its own
         store = settings.artifacts_url.startswith("s3://")
         more = ", AWS_ENDPOINT_URL and the AWS credentials" if store else ""
-        raise Fault(f"{_said(error)}; check SLIMGPT_ARTIFACTS_URL{more}") from error
+        raise Fault(f"{_reason(error)}; check SLIMGPT_ARTIFACTS_URL{more}") from error
     return f"{settings.artifacts_url} can be written"
 
 

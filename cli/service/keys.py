@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
     from jobs.store.keys import ApiKey
 
-PIPE_WIDTH = 400
 HOME = typer.Option(
     "--home",
     envvar="SLIMGPT_HOME",
@@ -142,20 +141,14 @@ def _plain(key: ApiKey) -> dict[str, Any]:
 
 
 def _show(found: list[ApiKey]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from cli.terminal.tables import show_table
 
-    console = Console()
-    if not console.is_terminal:  # a pipe has no width: nothing is cut
-        console = Console(width=PIPE_WIDTH)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("id", "owner", "role", "name", "created", "last used", "state"):
-        table.add_column(column, no_wrap=column == "id")
+    rows = []
     for key in found:
         used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
         state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "valid"
         role = "admin" if key.admin else "owner"
         created = f"{key.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(key.id, key.owner, role, escape(key.name), created, used, state)
-    console.print(table)
+        rows.append((key.id, key.owner, role, key.name, created, used, state))
+    columns = ("id", "owner", "role", "name", "created", "last used", "state")
+    show_table(columns, rows, whole=("id",))

@@ -11,7 +11,7 @@ import typer
 
 from cli.client.http import DEFAULT_URL, ApiKey, UnreachableError, Url, connect
 from cli.engine.reports import JOB
-from cli.engine.tracking import tracked
+from cli.engine.tracking import report_source
 from cli.engine.tracking.tracker import Tracker
 from cli.options.shared import Json
 from cli.terminal.exit_status import fail
@@ -109,14 +109,17 @@ def track(  # noqa: PLR0913 - one parameter an option
     if as_json:
         typer.echo(json.dumps({"items": [one._asdict() for one in logged]}))
     for one in logged if not as_json else ():
-        typer.echo(_said(one, register))
+        typer.echo(_line(one, register))
 
 
 def _one(place: str, target: Place, whole: bool, url: str, api_key: str | None) -> list[Logged]:
     if JOB.fullmatch(place) and not Path(place).exists():
-        with connect(url, api_key) as service, tracked.of_job(service, place, whole=whole) as one:
+        with (
+            connect(url, api_key) as service,
+            report_source.of_job(service, place, whole=whole) as one,
+        ):
             return one.log(target, whole=whole)
-    return tracked.of_path(Path(place)).log(target, whole=whole)
+    return report_source.of_path(Path(place)).log(target, whole=whole)
 
 
 def _follow(tracker: Tracker, every: float | None, register: str | None, as_json: bool) -> None:
@@ -132,7 +135,7 @@ def _follow(tracker: Tracker, every: float | None, register: str | None, as_json
         try:
             for one in tracker.look():
                 if one.new or every is None:
-                    typer.echo(json.dumps(one._asdict()) if as_json else _said(one, register))
+                    typer.echo(json.dumps(one._asdict()) if as_json else _line(one, register))
         except (UnreachableError, TrackingError) as error:
             if every is None:
                 raise
@@ -146,7 +149,7 @@ def _warn(job: str, why: str) -> None:
     typer.echo(f"warning: {job} is not logged: {why}", err=True)
 
 
-def _said(logged: Logged, register: str | None) -> str:
+def _line(logged: Logged, register: str | None) -> str:
     what = "logged" if logged.new else "was logged before, nothing is missing"
     version = f"; {register} version {logged.version}" if logged.version else ""
     return f"run {logged.run_id} of experiment {logged.experiment_id}: {what}{version}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from cli.client.http import Service, ServiceError, UnreachableError
-from cli.engine.tracking import tracked
+from cli.engine.tracking import report_source
 from slimgpt.errors import SlimGPTError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Tracker:
         waiting.sort(key=lambda job: job in self._later)
         for job in waiting:
             try:
-                with tracked.of_job(self._service, job, whole=self._whole) as one:
+                with report_source.of_job(self._service, job, whole=self._whole) as one:
                     logged = one.log(self._place, whole=self._whole)
             except (SlimGPTError, ServiceError, OSError) as error:
                 self._later.add(job)

@@ -1,4 +1,4 @@
-"""`Tracked`: a place with a report, and the runs that it becomes in MLflow."""
+"""`ReportSource`: a place with a report, and the runs that it becomes in MLflow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPORT = "report.json"
 FILES = (REPORT, "report.html", "README.md")
 
 
-class Tracked(NamedTuple):
+class ReportSource(NamedTuple):
     """Where a report and its files lie.
 
     Attributes:
@@ -78,7 +78,7 @@ class Tracked(NamedTuple):
         )
 
 
-def of_path(path: Path) -> Tracked:
+def of_path(path: Path) -> ReportSource:
     """What lies in a folder, or is a report's file.
 
     Raises:
@@ -87,11 +87,11 @@ def of_path(path: Path) -> Tracked:
     from slimgpt.report.document import find
 
     file = find(path)
-    return Tracked(file.parent, hashlib.sha256(file.read_bytes()).hexdigest())
+    return ReportSource(file.parent, hashlib.sha256(file.read_bytes()).hexdigest())
 
 
 @contextmanager
-def of_job(service: Service, job_id: str, *, whole: bool) -> Iterator[Tracked]:
+def of_job(service: Service, job_id: str, *, whole: bool) -> Iterator[ReportSource]:
     """A job of the service, its files fetched and checked for as long as the context lasts.
 
     Args:
@@ -105,7 +105,7 @@ def of_job(service: Service, job_id: str, *, whole: bool) -> Iterator[Tracked]:
     with TemporaryDirectory(prefix="slimgpt-track-") as spare:
         folder = Path(spare) / job_id
         fetch(service, job_id, wanted, folder)
-        yield Tracked(folder, job_id, job_id)
+        yield ReportSource(folder, job_id, job_id)
 
 
 def _parts(found: Document | Sweep) -> list[tuple[str, Document]]:
