@@ -16,7 +16,7 @@ from api.http import problems
 from api.middleware.body_size import BodySizeLimit
 from api.middleware.early_response import EarlyResponse
 from api.middleware.header_size import HeaderSizeLimit
-from api.middleware.message_framing import MessageFraming
+from api.middleware.message_framing import OneLength
 from api.middleware.request_log import RequestLog
 from api.routes import (
     artifacts,
@@ -60,7 +60,7 @@ ROUTED = (
 """What has routes, in the order in which they are documented."""
 
 
-class SecurityHeaders:
+class Guarded:
     """ASGI middleware: browsers take every answer for what it is declared as, and show it in no
     other site's page, whose visitors might be led to press a button of ours."""
 
@@ -111,8 +111,8 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.loopback_only:
         app.add_middleware(auth.LoopbackOnly)
     app.add_middleware(HeaderSizeLimit)
-    app.add_middleware(MessageFraming)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(OneLength)
+    app.add_middleware(Guarded)
     app.add_middleware(EarlyResponse)
     app.add_middleware(RequestLog)  # the outermost
     for module in ROUTED:
