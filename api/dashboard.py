@@ -36,7 +36,7 @@ HEADERS = {
 }
 
 
-class Guarded(StaticFiles):
+class PageFiles(StaticFiles):
     """Static files under the page's own policy."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -58,4 +58,4 @@ def install(app: FastAPI) -> None:
     async def page() -> FileResponse:
         return FileResponse(FILES / "index.html", headers=HEADERS)
 
-    app.mount("/static", Guarded(directory=FILES), name="static")
+    app.mount("/static", PageFiles(directory=FILES), name="static")

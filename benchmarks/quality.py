@@ -80,18 +80,24 @@ def quality(
     """Measure all methods and write benchmarks/results/quality-MODEL.md and .json."""
     torch.set_num_threads(1)
     settings = {"windows": samples, "window tokens": 256, "seed": seed, "perplexity window": 128}
-    for subject in SUBJECTS:
-        if model not in (None, subject.model):
-            continue
-        if not (subject.roots.models / subject.model).is_dir():
-            console.print(f"{subject.model}: left out, {subject.roots.models} does not hold it")
-            continue
+    for subject in subjects(model):
         rows = []
         for row in measure(subject, samples, seed):
             console.print("  ".join(str(value) for value in row.values()))
             rows.append(row)
             path = results.write(f"quality-{subject.model}", settings, rows)  # as far as it got
         console.print(f"written: {path}")
+
+
+def subjects(model: str | None) -> Iterator[Subject]:
+    """The models that are measured, one if it is named, and that are here."""
+    for subject in SUBJECTS:
+        if model not in (None, subject.model):
+            continue
+        if (subject.roots.models / subject.model).is_dir():
+            yield subject
+        else:
+            console.print(f"{subject.model}: left out, {subject.roots.models} does not hold it")
 
 
 def measure(subject: Subject, samples: int, seed: int) -> Iterator[dict[str, Any]]:

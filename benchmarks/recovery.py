@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import results
-from benchmarks.quality import SUBJECTS, Subject
+from benchmarks.quality import Subject, subjects
 from slimgpt.events import Event, Perplexity
 from slimgpt.spec.prune import PruneSpec, RecoverySpec
 from slimgpt.spec.recovery import Method
@@ -38,12 +38,7 @@ def recovery(
     """Measure both methods and write benchmarks/results/recovery-MODEL.md and .json."""
     torch.set_num_threads(threads)
     settings = {"windows": windows, "rows": rows, "threads": threads, **COURSE}
-    for subject in SUBJECTS:
-        if model not in (None, subject.model):
-            continue
-        if not (subject.roots.models / subject.model).is_dir():
-            console.print(f"{subject.model}: left out, {subject.roots.models} does not hold it")
-            continue
+    for subject in subjects(model):
         measured = []
         for row in measure(subject, rows, windows):
             console.print("  ".join(str(value) for value in row.values()))

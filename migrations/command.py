@@ -5,7 +5,7 @@ Needs neither the engine nor torch: it runs wherever the API runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -40,13 +40,9 @@ def upgrade(
     home: Home = None,
 ) -> None:
     """Bring the schema to the newest version, or to REVISION. Again: nothing to do."""
-    from jobs.store import database
+    from jobs.store.database import upgrade
 
-    with _named(home) as url:
-        before, _ = database.versions(url)
-        database.upgrade(url, revision)
-        after, _ = database.versions(url)
-        typer.echo(f"{_shown(url)}: {_step(before, after)}")
+    _move(upgrade, revision, home)
 
 
 @app.command()
@@ -55,13 +51,9 @@ def downgrade(
     home: Home = None,
 ) -> None:
     """Take the schema back to REVISION. What only later versions keep is lost."""
-    from jobs.store import database
+    from jobs.store.database import downgrade
 
-    with _named(home) as url:
-        before, _ = database.versions(url)
-        database.downgrade(url, revision)
-        after, _ = database.versions(url)
-        typer.echo(f"{_shown(url)}: {_step(before, after)}")
+    _move(downgrade, revision, home)
 
 
 @app.command()
@@ -74,6 +66,17 @@ def current(home: Home = None) -> None:
         typer.echo(f"{_shown(url)}: at {at or 'no version'}, the newest is {newest}")
     if at != newest:
         raise typer.Exit(1)
+
+
+def _move(step: Callable[[str, str], None], revision: str, home: Path | None) -> None:
+    """Take the schema to a version, and say from where to where."""
+    from jobs.store.database import versions
+
+    with _named(home) as url:
+        before, _ = versions(url)
+        step(url, revision)
+        after, _ = versions(url)
+        typer.echo(f"{_shown(url)}: {_step(before, after)}")
 
 
 @contextmanager

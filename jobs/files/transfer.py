@@ -50,13 +50,13 @@ def files_of(folder: Path) -> list[str]:
         if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
             raise ValueError(f"{path!r} is neither a file nor a folder; it is not published")
         if entry.is_file():
-            if hollow(entry):
+            if is_sparse(entry):
                 raise ValueError(f"{path!r} is larger than what was written; it is not published")
             paths.append(plain(path))
     return paths
 
 
-def hollow(path: Path) -> bool:
+def is_sparse(path: Path) -> bool:
     """Whether a large file takes next to no room: it was made long, and not written.
 
     Few blocks alone mean little: file systems compress, and some don't count. These know no holes.

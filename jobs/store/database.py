@@ -32,7 +32,7 @@ CLUSTER = text(
     "SELECT system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database()) "
     "FROM pg_control_system()"
 )
-UNTOLD = ("42501", "42883")
+UNAVAILABLE = ("42501", "42883")
 """SQLSTATEs of a server that does not tell: it is not allowed; there is no such function."""
 
 
@@ -184,7 +184,7 @@ def identity(engine: Engine) -> str:
         with engine.execution_options(**READ_ONLY).connect() as connection:
             system, database = connection.execute(CLUSTER).one()
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) in UNTOLD:
+        if getattr(error.orig, "sqlstate", None) in UNAVAILABLE:
             return ""
         raise
     return f"postgresql:{system}:{database}"

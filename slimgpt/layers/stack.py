@@ -54,20 +54,16 @@ class Stack:
         self.architecture = checkpoint.architecture
         self.device = device
         self._sizes = tuple(sizes or checkpoint.architecture.sizes)
-        self._read = read_layer or (lambda index: checkpoint.layer(index, device=str(device)))
+        self.read_layer = read_layer or (lambda i: checkpoint.layer(i, device=str(device)))
         self.parallel = self.architecture.family.is_parallel(checkpoint.config)
         self._modeling = modeling.load(self.architecture.family)
         self._config = self._checked_config()
         self._outer = OuterModules(checkpoint, self._config, self._modeling, device)
         self._calls: dict[tuple[str, torch.Size], Call] = {}
 
-    def read_layer(self, index: int) -> dict[str, Tensor]:
-        """Tensors of one layer on the device, by their names within the layer."""
-        return self._read(index)
-
     def layer(self, index: int) -> Block:
         """Layer `index` as it is stored now."""
-        return self.build(index, self._sizes[index], self._read(index))
+        return self.build(index, self._sizes[index], self.read_layer(index))
 
     def build(self, index: int, size: LayerSize, tensors: dict[str, Tensor]) -> Block:
         """Layer `index` at `size` with the given tensors.

@@ -93,22 +93,13 @@ def write(
         file = folder / f"model-{kind}.gguf"
         gguf_file.write(checkpoint, file, kind, name or checkpoint.folder.name)
         return prove_gguf(checkpoint, file, kind, probe)
+    bound = None
     if form == "padded":
         stock.write_padded(checkpoint, folder)
-        return prove_padded(folder, probe)
-    stock.write_uniform(checkpoint, folder)
-    return prove_uniform(folder, probe)
-
-
-def prove_uniform(folder: Path, probe: Probe) -> Verified:
-    """Load a folder of a stock class without trust in any code; logits must be equal."""
-    return verify(folder, probe.tokens, probe.logits, probe.device, "uniform")
-
-
-def prove_padded(folder: Path, probe: Probe) -> Verified:
-    """Load a padded folder without trust in any code; logits may differ in their last places."""
-    bound = padded_bound(probe.logits)
-    return verify(folder, probe.tokens, probe.logits, probe.device, "padded", bound)
+        bound = padded_bound(probe.logits)
+    else:
+        stock.write_uniform(checkpoint, folder)
+    return verify(folder, probe.tokens, probe.logits, probe.device, form, bound)
 
 
 def padded_bound(logits: Tensor) -> float:

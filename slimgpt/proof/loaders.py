@@ -6,7 +6,6 @@ Looks without importing: vLLM is imported by the processes that use it alone.
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions, version
@@ -67,12 +66,6 @@ def vllm() -> str | None:
     # The builds for other devices than CUDA's are distributions of other names.
     names = packages_distributions().get("vllm", [])
     return f"vllm {version(names[0])}" if names else "vllm"
-
-
-def command_line(arguments: Sequence[str], parent: int) -> list[str]:
-    """The command line of a process that holds a model."""
-    module, *arguments = arguments
-    return [sys.executable, "-m", module, str(parent), *arguments]
 
 
 def _transformers_words(model: Model, device: torch.device, spec: InferenceSpec) -> Sequence[str]:

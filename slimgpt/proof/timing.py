@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -39,8 +40,9 @@ class Stopwatch:
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        module, *more = arguments
         self._process = subprocess.Popen(
-            loaders.command_line(arguments, os.getpid()),
+            [sys.executable, "-m", module, str(os.getpid()), *more],
             env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -121,12 +123,15 @@ def _interleaved(
             for name, model in models.items()
         }
         for batch in spec.batch_sizes:
+            request = GenerationRequest(
+                batch=batch, prompt_tokens=spec.prompt_tokens, new_tokens=spec.new_tokens
+            )
             timings: dict[ModelName, list[GenerationTiming]] = {name: [] for name in models}
             try:
-                for name in _turns(list(models), spec):
+                for name in list(models) * (spec.warmup + spec.repeats):
                     what = f"timing by {loader.name}, batch {batch}, {name}"
                     yield Progress(stage="evaluate", done=done, total=rounds, what=what)
-                    timings[name].append(watches[name].generate(_request(spec, batch)))
+                    timings[name].append(watches[name].generate(request))
                     done += 1
             except StopwatchEnded as ended:
                 yield Warned(message=f"{what}: not measured, {ended}")
@@ -169,17 +174,6 @@ def summarise(
 def _spread(values: np.ndarray) -> float:
     low, high = np.percentile(values, [5, 95])
     return float(high - low)
-
-
-def _turns(group: Sequence[ModelName], spec: InferenceSpec) -> Iterator[ModelName]:
-    for _ in range(spec.warmup + spec.repeats):
-        yield from group
-
-
-def _request(spec: InferenceSpec, batch: int) -> GenerationRequest:
-    return GenerationRequest(
-        batch=batch, prompt_tokens=spec.prompt_tokens, new_tokens=spec.new_tokens
-    )
 
 
 def _fit_together(

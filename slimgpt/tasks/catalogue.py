@@ -76,9 +76,9 @@ def find(name: str) -> Entry:
     require()
     if name in GROUPS:
         tasks = tuple(GROUPS[name])
-        return Entry(tasks, managers={task: _manager(_file(task)) for task in tasks})
+        return Entry(tasks, managers={task: _manager(_file(task).parent) for task in tasks})
     file = _file(name)
-    manager = _manager(file)
+    manager = _manager(file.parent)
     if manager.task_index[name].kind.name != "GROUP":
         return Entry((name,), managers={name: manager})
     group = _group(name, manager.task_index)
@@ -152,13 +152,9 @@ def _folder() -> Path:
 
 
 @functools.cache
-def _manager_of(folder: Path | None) -> Any:
+def _manager(folder: Path | None) -> Any:
     from lm_eval.tasks import TaskManager
 
     if folder is None:
         return TaskManager()
     return TaskManager(include_path=[str(folder)], include_defaults=False)
-
-
-def _manager(file: Path | None) -> Any:
-    return _manager_of(None if file is None else file.parent)

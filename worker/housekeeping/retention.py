@@ -31,7 +31,7 @@ from worker.housekeeping.metrics import expired_results
 from worker.housekeeping.orphan_sweep import OrphanSweep
 from worker.job import uploads
 
-PATROL_SECONDS = 6 * 3600.0
+ORPHAN_SWEEP_SECONDS = 6 * 3600.0
 MOST_FAILURES = 3
 """In a row; then the place of artifacts is away, and the rest can wait."""
 log = structlog.get_logger(__name__)
@@ -59,8 +59,8 @@ class RetentionSweep(Loop):
         self._store = store
         self._artifacts = artifacts
         self._progress = progress
-        self._patrol = OrphanSweep(store, artifacts)
-        self._next_patrol = 0.0
+        self._orphan_sweep = OrphanSweep(store, artifacts)
+        self._next_orphan_sweep = 0.0
         self._failures = 0
         self._failed: set[str] = set()
         self._later: dict[str, Callable[[], bool]] = {}
@@ -88,9 +88,9 @@ class RetentionSweep(Loop):
         for stale in self._unswept():
             self._try(stale.id, lambda stale=stale: self._sweep(stale))  # type: ignore[misc]
         self._sweep_uploads()
-        if time.monotonic() >= self._next_patrol and not self.over.is_set():
-            self._next_patrol = time.monotonic() + PATROL_SECONDS
-            self._patrol.walk(self.over.is_set)
+        if time.monotonic() >= self._next_orphan_sweep and not self.over.is_set():
+            self._next_orphan_sweep = time.monotonic() + ORPHAN_SWEEP_SECONDS
+            self._orphan_sweep.walk(self.over.is_set)
         for name, step in self._later.items():
             if self.over.is_set():
                 return

@@ -40,8 +40,8 @@ from worker.job.watched import why_to_stop
 from worker.job.workfolder import WorkFolder
 
 TICK_SECONDS = 0.2
-TOLD_TO_END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
-TOLD_SECONDS = 5.0
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+SIGNAL_SECONDS = 5.0
 """From the end of an engine by one of these to the worker's own signal, if both were told."""
 log = structlog.get_logger(__name__)
 
@@ -161,9 +161,9 @@ class Attempt:
 
         Who ends a machine or a systemd unit signals every process, and the engine dies at once.
         """
-        hears_soon = time.monotonic() + TOLD_SECONDS
+        deadline = time.monotonic() + SIGNAL_SECONDS
         while (why := why_to_stop(self._lease, self._shutting_down)) is None:
-            if -engine.returncode not in TOLD_TO_END or time.monotonic() > hears_soon:
+            if -engine.returncode not in STOP_SIGNALS or time.monotonic() > deadline:
                 return None
             time.sleep(TICK_SECONDS)
         return why

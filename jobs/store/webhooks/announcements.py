@@ -29,7 +29,7 @@ RESULT_FIELDS = (
     "perplexity",
     "points",
 )
-_UNTOLD = (JOBS.c.status.in_(TERMINAL), JOBS.c.announced.is_(False))
+UNANNOUNCED = (JOBS.c.status.in_(TERMINAL), JOBS.c.announced.is_(False))
 
 
 def announce(connection: Connection, *where: ColumnElement[bool]) -> int:
@@ -42,21 +42,21 @@ def announce(connection: Connection, *where: ColumnElement[bool]) -> int:
     Returns:
         How many jobs were told; fewer than `BATCH`: there are no more.
     """
-    untold = (
+    unannounced = (
         select(JOBS.c.id)
-        .where(*_UNTOLD, *where)
+        .where(*UNANNOUNCED, *where)
         .order_by(JOBS.c.id)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
         .correlate(None)
     )
-    told = (
+    ended = (
         update(JOBS)
-        .where(JOBS.c.id.in_(untold), *_UNTOLD)
+        .where(JOBS.c.id.in_(unannounced), *UNANNOUNCED)
         .values(announced=True)
         .returning(*JOB_COLUMNS)
     )
-    jobs = [job_of(row) for row in connection.execute(told).mappings().all()]
+    jobs = [job_of(row) for row in connection.execute(ended).mappings().all()]
     rows = list(_deliveries(connection, jobs))
     if rows:
         connection.execute(insert(DELIVERIES), rows)
@@ -65,14 +65,14 @@ def announce(connection: Connection, *where: ColumnElement[bool]) -> int:
 
 def announce_all(engine: Engine) -> int:
     """Tell the ends that nobody told yet; takes no write lock when there are none."""
-    told = 0
-    while _any_untold(engine):
+    announced = 0
+    while _any_unannounced(engine):
         with engine.begin() as connection:
             batch = announce(connection)
-        told += batch
+        announced += batch
         if batch < BATCH:
             break
-    return told
+    return announced
 
 
 def new_delivery(webhook_id: str, owner: str, event: str, body: str) -> dict[str, Any]:
@@ -90,9 +90,10 @@ def new_delivery(webhook_id: str, owner: str, event: str, body: str) -> dict[str
     }
 
 
-def _any_untold(engine: Engine) -> bool:
+def _any_unannounced(engine: Engine) -> bool:
     with engine.execution_options(**READ_ONLY).connect() as connection:
-        return connection.execute(select(JOBS.c.id).where(*_UNTOLD).limit(1)).first() is not None
+        first = select(JOBS.c.id).where(*UNANNOUNCED).limit(1)
+        return connection.execute(first).first() is not None
 
 
 def _deliveries(connection: Connection, jobs: list[Job]) -> Iterable[dict[str, Any]]:

@@ -18,7 +18,6 @@ from slimgpt.checkpoints.checkpoint import CONFIG, Checkpoint
 from slimgpt.checkpoints.families import architecture as architectures
 from slimgpt.checkpoints.families import rope
 from slimgpt.checkpoints.families.architecture import LayerSize
-from slimgpt.checkpoints.families.family import Family
 from slimgpt.checkpoints.output import modeling
 from slimgpt.checkpoints.output.modeling import MODELING
 from slimgpt.machine.disk import copy, write_text
@@ -61,19 +60,9 @@ def write(checkpoint: Checkpoint, sizes: Sequence[LayerSize], folder: Path) -> N
         ModelNotFoundError: a companion file is a link out of the folder for models.
         StorageError: the disk is full or cannot be written.
     """
-    write_config(checkpoint, sizes, folder)
-    write_modeling(checkpoint.architecture.family, folder)
-    copy_companions(checkpoint, folder)
-
-
-def write_config(checkpoint: Checkpoint, sizes: Sequence[LayerSize], folder: Path) -> None:
-    """Write `config.json` (see `config`)."""
     write_text(folder / CONFIG, json.dumps(config(checkpoint, sizes), indent=2) + "\n")
-
-
-def write_modeling(family: Family, folder: Path) -> None:
-    """Write the family's modelling file."""
-    write_text(folder / MODELING, modeling.source(family))
+    write_text(folder / MODELING, modeling.source(checkpoint.architecture.family))
+    copy_companions(checkpoint, folder)
 
 
 def copy_companions(checkpoint: Checkpoint, folder: Path) -> None:

@@ -119,11 +119,7 @@ def log(record: Record, subject: Subject, place: Place) -> Logged:
         TrackingError: the server cannot be reached or refuses; what was written stays, and a
             repetition goes on from there.
     """
-    require()
-    from mlflow import MlflowClient
-
-    with _client_errors(place):
-        client = MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
+    with _client(place) as client:
         experiment = _experiment(client, place.experiment)
         run, new = _run(client, experiment, subject)
         finished = run.info.status == "FINISHED"
@@ -150,12 +146,8 @@ def finished(place: Place, *, whole: bool) -> Counter[str]:
     Raises:
         TrackingError: the server cannot be reached or refuses.
     """
-    require()
-    from mlflow import MlflowClient
-
     keys: set[tuple[str, str]] = set()
-    with _client_errors(place):
-        client = MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
+    with _client(place) as client:
         experiment = client.get_experiment_by_name(place.experiment)
         token, more = None, experiment is not None
         while more:
@@ -176,10 +168,13 @@ def _has(tags: Mapping[str, str], place: Place, whole: bool) -> bool:
 
 
 @contextmanager
-def _client_errors(place: Place) -> Iterator[None]:
-    """What the client raises, which is nearly anything, in one line."""
+def _client(place: Place) -> Iterator[MlflowClient]:
+    """A client; what it raises, which is nearly anything, in one line."""
+    require()
+    from mlflow import MlflowClient
+
     try:
-        yield
+        yield MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
     except SlimGPTError:
         raise
     except Exception as error:

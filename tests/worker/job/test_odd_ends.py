@@ -27,7 +27,7 @@ def test_a_signal_to_all_processes_of_the_machine_costs_no_job(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, shutdown: bool
 ) -> None:
     """The engine dies of it before its worker has heard of the shutdown."""
-    monkeypatch.setattr("worker.job.attempt.TOLD_SECONDS", 60.0 if shutdown else 0.5)
+    monkeypatch.setattr("worker.job.attempt.SIGNAL_SECONDS", 60.0 if shutdown else 0.5)
     job = bench.job()
     answers = bench.beside(bench.supervisor("told"), job)
     wait_until(lambda: bench.again(job).layers_done == 1, "the first layer")
