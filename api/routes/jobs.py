@@ -21,7 +21,7 @@ from api.http.validation import summary
 from api.openapi import problems
 from api.schemas.examples import REPORT, answers
 from api.schemas.job_status import job_status
-from api.schemas.jobs import JobPage, JobRequest, JobView, LayerList, StatusView
+from api.schemas.jobs import JobPage, JobRequest, JobSummaryView, JobView, LayerList, StatusView
 from api.services import Services
 from jobs import request_id
 from jobs.messages.queue import QueueUnavailable
@@ -127,7 +127,10 @@ def list_jobs(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> JobPage:
-    """Jobs, newest first: the caller's own, and everybody's for an admin."""
+    """Jobs, newest first: the caller's own, and everybody's for an admin.
+
+    Of each only what a table shows: all of its specification, warnings and result are in the job.
+    """
     if owner is not None and not caller.sees(owner):
         return JobPage(items=[], next_cursor=None)
     page = services.store.list(
@@ -137,7 +140,8 @@ def list_jobs(
         limit=limit,
         cursor=cursor,
     )
-    return JobPage(items=[JobView.of(job) for job in page.items], next_cursor=page.next_cursor)
+    items = [JobSummaryView.of(job) for job in page.items]
+    return JobPage(items=items, next_cursor=page.next_cursor)
 
 
 @router.get("/{job_id}", responses=problems(404, 503))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from pydantic import (
 from api.http.validation import FieldError
 from api.schemas import examples
 from jobs.files.artifacts import Artifact
+from jobs.store.lists.summaries import JobSummary
 from jobs.store.records import ForeignSpec, Job, Layer
 from slimgpt.spec.prune import PruneSpec
 
@@ -114,6 +116,14 @@ class Links(BaseModel):
     report: str
     artifacts: str
 
+    @classmethod
+    def of(cls, job_id: str) -> Links:
+        """The addresses of a job."""
+        here = f"/jobs/{job_id}"
+        return cls(
+            self=here, **{name: f"{here}/{name}" for name in cls.model_fields if name != "self"}
+        )
+
 
 class JobView(BaseModel):
     """A job: what was asked and what became of it. Times are in UTC."""
@@ -148,22 +158,73 @@ class JobView(BaseModel):
     @classmethod
     def of(cls, job: Job) -> JobView:
         """The view of a job of the store."""
-        here = f"/jobs/{job.id}"
-        names = ("status", "events", "layers", "report", "artifacts")
         made_here = {"links", "spec", "spec_understood"}
         given = {name: getattr(job, name) for name in cls.model_fields if name not in made_here}
         given["spec_understood"] = isinstance(job.spec, PruneSpec)
         given["spec"] = job.spec.values if isinstance(job.spec, ForeignSpec) else job.spec
         if job.result is not None:  # its layers are at /layers: a list of jobs stays small
             given["result"] = {k: v for k, v in job.result.items() if k != "layers"}
-        links = {"self": here} | {name: f"{here}/{name}" for name in names}
-        return cls.model_validate({**given, "links": links})
+        return cls.model_validate({**given, "links": Links.of(job.id)})
+
+
+class ScheduleSummary(BaseModel):
+    """The shape of a schedule, without the ratios of its layers."""
+
+    shape: JsonValue = Field(examples=["log"])
+
+
+class SpecSummary(BaseModel):
+    """What of a specification a list shows, as it is stored; of another version any JSON."""
+
+    model: JsonValue = Field(examples=["local:demo"])
+    ratio: JsonValue = Field(examples=[0.25])
+    ratios: JsonValue = None
+    parameters: JsonValue = None
+    memory: JsonValue = None
+    method: JsonValue = Field(examples=["slimgpt"])
+    schedule: ScheduleSummary
+    formats: JsonValue = Field(examples=[["gguf"]])
+
+
+class JobSummaryView(BaseModel):
+    """A job in a list: what was asked and what became of it, in few words. Times are in UTC."""
+
+    id: str = Field(examples=[examples.JOB_ID])
+    owner: str = Field(description="Owner of the API key that posted it.", examples=["ada"])
+    status: str = Field(examples=["succeeded"])
+    stage: str | None
+    spec: SpecSummary = Field(description="Part of what was posted; all of it is at `links.self`.")
+    metadata: dict[str, str]
+    attempt: int
+    layers_done: int
+    layers_total: int | None
+    plan: dict[str, Any] | None = Field(description="Sizes before and after, once planned.")
+    result: dict[str, Any] | None = Field(
+        description="Sizes, time and perplexity on the first text, once succeeded."
+    )
+    error: ErrorView | None = Field(description="Its words cut at 500 characters.")
+    artifacts_bytes: int | None = Field(description="Size of all files together.")
+    artifacts_removed_at: datetime | None = Field(
+        description="When the files went, after a time or to make room; the report stays."
+    )
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    links: Links
+
+    @classmethod
+    def of(cls, job: JobSummary) -> JobSummaryView:
+        """The view of a job in a list of the store."""
+        given = {name: getattr(job, name) for name in cls.model_fields if name != "links"}
+        spec = asdict(job.spec)
+        given["spec"] = spec | {"schedule": {"shape": spec.pop("shape")}}
+        return cls.model_validate({**given, "links": Links.of(job.id)})
 
 
 class JobPage(BaseModel):
     """Some jobs, newest first; go on with `cursor=next_cursor` while it is not null."""
 
-    items: list[JobView]
+    items: list[JobSummaryView]
     next_cursor: str | None
 
 

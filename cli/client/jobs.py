@@ -81,7 +81,7 @@ def job_table(items: list[dict[str, Any]], width: int) -> Table:
             f"{job['layers_done']}/{total}" if total else "",
             _age(job["created_at"]),
             *([job["owner"]] if len(owners) > 1 else []),
-            escape(str(job["spec"].get("model", "?"))),
+            escape(str(job["spec"].get("model") or "?")),
         )
     return table
 

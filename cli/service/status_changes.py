@@ -7,6 +7,7 @@ import time
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.states import HELD, TERMINAL, Status
+from jobs.store.lists.summaries import JobSummary
 from jobs.store.records import Job
 from jobs.store.store import Store
 
@@ -35,9 +36,11 @@ class StatusChanges:
         self._known = {job.id: job.status for job in jobs}
         return changes
 
-    def _look(self) -> list[Job]:
+    def _look(self) -> list[Job | JobSummary]:
         """The newest jobs and those that were under way, oldest first."""
-        jobs = {job.id: job for job in self._store.list(limit=NEWEST).items}
+        jobs: dict[str, Job | JobSummary] = {
+            job.id: job for job in self._store.list(limit=NEWEST).items
+        }
         for job_id, status in (self._known or {}).items():
             if status not in TERMINAL and job_id not in jobs and (job := self._store.get(job_id)):
                 jobs[job_id] = job
@@ -66,7 +69,7 @@ class WorkersIdle:
             return False
 
 
-def _line(job: Job) -> str:
+def _line(job: Job | JobSummary) -> str:
     what = f"{job.spec.model} to {job.spec.target}"
     reason = f": {job.error.get('message', '')}" if job.error else ""
     return f"{job.id} {job.status} ({what}){reason}"

@@ -14,6 +14,7 @@ from jobs.states import TERMINAL, Status
 from slimgpt.spec.prune import PruneSpec
 
 MAX_FAULTS = 5
+UNKNOWN_TARGET = "a target that this version does not understand"
 T = TypeVar("T")
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -45,7 +46,7 @@ class ForeignSpec:
     @property
     def target(self) -> str:
         """In place of `PruneSpec.target`."""
-        return "a target that this version does not understand"
+        return UNKNOWN_TARGET
 
 
 def spec_of(values: dict[str, Any]) -> PruneSpec | ForeignSpec:

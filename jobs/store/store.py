@@ -28,7 +28,7 @@ import builtins
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, select, update
+from sqlalchemy import ColumnElement, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.cursors import InvalidCursor, make_cursor, read_cursor
@@ -36,6 +36,7 @@ from jobs.states import Status
 from jobs.store.clock import from_now
 from jobs.store.leases import touch
 from jobs.store.lists.filters import Filter
+from jobs.store.lists.summaries import SUMMARY_COLUMNS, JobSummary, summary_of
 from jobs.store.quotas import require_within
 from jobs.store.records import Claim, Job, Layer, Page, Reaped, Renewal, StatusRow, new_job_id
 from jobs.store.repairs import Upkeep
@@ -167,14 +168,14 @@ class Store(Upkeep):
         where: Filter | None = None,
         limit: int = 50,
         cursor: str | None = None,
-    ) -> Page[Job]:
-        """Jobs, newest first, `limit` (1 to 200) at a time.
+    ) -> Page[JobSummary]:
+        """Jobs, newest first, `limit` (1 to 200) at a time; of each what a list shows.
 
         Raises:
             InvalidCursor: the cursor is not one that this method gave.
         """
         limit = max(1, min(limit, MAX_PAGE))
-        statement = select(*JOB_COLUMNS).order_by(JOBS.c.id.desc()).limit(limit + 1)
+        statement = select(*SUMMARY_COLUMNS).order_by(JOBS.c.id.desc()).limit(limit + 1)
         if owner is not None:
             statement = statement.where(JOBS.c.owner == owner)
         if status is not None:
@@ -184,7 +185,8 @@ class Store(Upkeep):
             statement = statement.where(*where.conditions())
         if cursor is not None:
             statement = statement.where(JOBS.c.id < read_cursor(cursor, "job_"))
-        jobs = self._many(statement)
+        with self._reading() as connection:
+            jobs = [summary_of(row) for row in connection.execute(statement).mappings()]
         more = len(jobs) > limit
         return Page(jobs[:limit], make_cursor(jobs[limit - 1].id) if more else None)
 
@@ -210,11 +212,9 @@ class Store(Upkeep):
         return self.get(job_id)
 
     def _one(self, *where: ColumnElement[bool]) -> Job | None:
-        return next(iter(self._many(select(*JOB_COLUMNS).where(*where))), None)
-
-    def _many(self, statement: Select[Any]) -> builtins.list[Job]:
         with self._reading() as connection:
-            return [job_of(row) for row in connection.execute(statement).mappings()]
+            row = connection.execute(select(*JOB_COLUMNS).where(*where)).mappings().first()
+        return None if row is None else job_of(row)
 
 
 def _new_row(

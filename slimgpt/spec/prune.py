@@ -7,6 +7,7 @@ fields are refused. This module imports neither torch nor transformers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
@@ -27,6 +28,7 @@ from slimgpt.spec.names import (
     text_source,
 )
 from slimgpt.spec.recovery import RecoverySpec
+from slimgpt.spec.schedule import Ratio, ScheduleShape, ScheduleSpec
 from slimgpt.spec.sizes import Count, Size, short_count, short_size
 
 __all__ = [
@@ -53,15 +55,9 @@ __all__ = [
 ]
 
 Method = Literal["slimgpt", "magnitude", "wanda-sp", "flap"]
-ScheduleShape = Literal[
-    "log", "linear", "uniform", "log-decrease", "linear-decrease", "explicit", "global"
-]
 HeadScore = Literal["diagonal", "grouped_cholesky", "exact"]
 HeadUnit = Literal["kv_group", "query_head"]
-Ratio = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
 MAX_POINTS = 16
-MAX_LAYERS = 4096
-"""Several times those of the deepest models."""
 POINT = "ratio-"
 
 DEFAULT_SHAPES: dict[str, ScheduleShape] = {
@@ -77,32 +73,20 @@ def point_folder(ratio: float) -> str:
     return f"{POINT}{ratio:g}"
 
 
-class ScheduleSpec(Spec):
-    """How the ratio is spread over depth (paper section 4.3, Eq. 6; ALGORITHM section 5)."""
-
-    shape: ScheduleShape = Field(
-        "log",
-        description="Shape of the ratio over depth; `global` lets the method's own scores "
-        "choose (FLAP).",
-    )
-    first_ratio: Ratio | None = Field(
-        None, description="r_0, the ratio of the first layer; at most one of the two ends."
-    )
-    last_ratio: Ratio | None = Field(None, description="r_(n-1), the ratio of the last layer.")
-    ratios: Annotated[Several[Ratio], Field(max_length=MAX_LAYERS)] | None = Field(
-        None, description="One ratio a layer, for `explicit`; scaled together to meet the target."
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ScheduleSpec:
-        if (self.shape == "explicit") != (self.ratios is not None):
-            raise ValueError("`ratios` goes with shape `explicit`, and only with it")
-        if self.first_ratio is not None and self.last_ratio is not None:
-            raise ValueError("set `first_ratio` or `last_ratio`, not both: the target fixes one")
-        ends = self.first_ratio is not None or self.last_ratio is not None
-        if ends and self.shape in ("uniform", "explicit", "global"):
-            raise ValueError(f"shape `{self.shape}` takes neither `first_ratio` nor `last_ratio`")
-        return self
+def target_in_words(
+    ratio: float | None,
+    ratios: Sequence[float] | None,
+    parameters: int | None,
+    memory: int | None,
+) -> str:
+    """How small a model shall be, where one of these is given."""
+    if parameters is not None:
+        return f"{short_count(parameters)} parameters"
+    if memory is not None:
+        return f"{short_size(memory)} of weights"
+    if ratios is not None:
+        return f"ratios {', '.join(f'{one:g}' for one in ratios)}"
+    return f"ratio {ratio:g}"
 
 
 class CalibrationSpec(Spec):
@@ -256,13 +240,7 @@ class PruneSpec(Spec):
     @property
     def target(self) -> str:
         """What was asked for, in words."""
-        if self.parameters is not None:
-            return f"{short_count(self.parameters)} parameters"
-        if self.memory is not None:
-            return f"{short_size(self.memory)} of weights"
-        if self.ratios is not None:
-            return f"ratios {', '.join(f'{ratio:g}' for ratio in self.ratios)}"
-        return f"ratio {self.ratio:g}"
+        return target_in_words(self.ratio, self.ratios, self.parameters, self.memory)
 
     @property
     def sequence_lengths(self) -> dict[str, int]:

@@ -18,13 +18,16 @@ from starlette.testclient import TestClient
 from api.app import MAX_BODY_BYTES, ROUTED, create_app
 from api.http.validation import MAX_ERRORS
 from api.middleware.json_size import LIMITS
-from api.schemas.jobs import JobRequest
+from api.schemas.jobs import MAX_METADATA_BYTES, JobRequest
 from api.schemas.webhooks import WebhookChange, WebhookRequest
 from jobs.settings import Settings
+from jobs.store.lists.summaries import MAX_SAID
+from jobs.store.store import MAX_PAGE, Store
+from slimgpt.events import Planned, PlannedPoint, Warned
 from slimgpt.texts.json_limits import require_within
 from tests.api.conftest import BODY
 from tests.api.http.test_problems import JSON, problem
-from tests.api.test_contract import OUTLOOK, PEPPER
+from tests.api.test_contract import OUTLOOK, PEPPER, RESULT
 
 FULL: dict[str, Any] = {
     **BODY,
@@ -51,6 +54,8 @@ VALID: dict[type[BaseModel], dict[str, Any]] = {
     WebhookRequest: HOOK,
     WebhookChange: {"events": ["job.failed"], "description": "mine", "enabled": False},
 }
+PAGE_BYTES = 4 << 20
+"""Of the largest page of the largest jobs."""
 NUMBERS = st.sampled_from([2**31, 2**63, 10**30, 1e308, float("inf"), float("nan"), -0.0])
 NUMBERS |= st.sampled_from([-1, 1]).map(lambda sign: sign * 10**400)
 TEXTS = st.text(max_size=30) | st.sampled_from("x9é").map(lambda letter: letter * 5000)
@@ -186,6 +191,19 @@ def local(settings: Settings) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.fixture
+def finished_job(local: TestClient, own_store: Store) -> str:
+    """A succeeded job with much to tell."""
+    job_id = str(local.post("/jobs", json=BODY).json()["id"])
+    assert own_store.claim(job_id, "tester") is not None
+    result = RESULT.model_dump() | {
+        "layers": [{"kept": list(range(8192))}] * 32,
+        "perplexity": [{"text": "c4", "dense": 1.5}] * 64,
+    }
+    assert own_store.finish(job_id, 1, prefix=f"jobs/{job_id}/1", result=result, report={})
+    return job_id
+
+
 ADDRESSES: dict[str, type[BaseModel]] = {
     "/jobs": JobRequest,
     "/plans": JobRequest,
@@ -281,8 +299,8 @@ def test_text_is_refused_for_a_nul_alone(local: TestClient) -> None:
         assert answer.status_code == status, text
 
 
-def test_the_largest_body_that_is_legal_is_accepted(local: TestClient) -> None:
-    """What counts bodies must not refuse what the specification allows."""
+def largest() -> bytes:
+    """The largest body that is legal, more or less."""
     ratios = [0.123456789012345678 + n * 1e-9 for n in range(4096)]
     tasks = [
         {"name": f"{n:0128}", "shots": 64, "limit": 10**9, "source": "local:a.jsonl"}
@@ -298,9 +316,70 @@ def test_the_largest_body_that_is_legal_is_accepted(local: TestClient) -> None:
             "tasks": tasks,
             "tasks_source": "local:zeroshot",
         },
-        "metadata": {f"{n:064}": "🦙" * 40 for n in range(32)},
+        "model": "org/n" + "\U0001d4b3" * 251,  # a letter of four bytes
+        "metadata": {f"{n:064}": "🦙" * 40 for n in range(31)} | {"last": "\1" * 160},
     }
-    content = json.dumps(body, indent=4).encode()
+    room = MAX_METADATA_BYTES - len(json.dumps(body["metadata"], ensure_ascii=False).encode())
+    assert 0 <= room < 100
+    return json.dumps(body, indent=4).encode()
+
+
+def test_the_largest_body_that_is_legal_is_accepted(local: TestClient) -> None:
+    """What counts bodies must not refuse what the specification allows."""
+    content = largest()
+    assert len(content) < MAX_BODY_BYTES // 2
     require_within(content, LIMITS)
     answer = local.post("/jobs", content=content, headers=JSON)
     assert answer.status_code == 202, answer.text
+
+
+def test_the_largest_page_of_the_largest_jobs_is_small(
+    local: TestClient, own_store: Store, redis_url: str
+) -> None:
+    """One answer is one body times one page; so is what the process takes to make it."""
+    answer = local.post("/jobs", content=largest(), headers=JSON)
+    job_id = answer.json()["id"]
+    assert own_store.claim(job_id, "tester") is not None
+    point = PlannedPoint(
+        ratio=0.2,
+        parameters_after=10**15,
+        bytes_after=10**15,
+        ratio_achieved=0.2,
+        channel_multiple=1,
+    )
+    planned = Planned(
+        parameters_before=10**15,
+        parameters_after=10**15,
+        ratio_achieved=0.123456789012345678,
+        layers=4096,
+        channel_multiple=4096,
+        points=[point] * 16,
+    )
+    own_store.planned(job_id, 1, planned)
+    for n in range(200):
+        own_store.warn(job_id, 1, Warned(message=f"{n}" + "w" * 1000))
+    own_store.fail(job_id, 1, {"code": "x" * 64, "message": "🦙" * 10**5, "hint": "\1" * 10**5})
+    (item,) = local.get("/jobs").json()["items"]
+    assert len(json.dumps(item, ensure_ascii=False).encode()) * MAX_PAGE < PAGE_BYTES
+    assert item["error"]["message"] == "🦙" * MAX_SAID
+    assert item["metadata"] == answer.json()["metadata"]  # labels are whole
+
+
+def test_a_list_holds_of_a_result_what_a_table_shows(
+    local: TestClient, finished_job: str, own_store: Store
+) -> None:
+    (item,) = local.get("/jobs").json()["items"]
+    assert item["result"] == {
+        "parameters_before": 100,
+        "parameters_after": 75,
+        "ratio_achieved": 0.25,
+        "seconds": 1.5,
+        "peak_memory_bytes": 1000,
+        "perplexity": [{"text": "c4", "dense": 1.5}],
+    }
+    whole = local.get(f"/jobs/{finished_job}").json()
+    assert len(whole["result"]["perplexity"]) == 64
+    assert {name: whole["spec"][name] for name in item["spec"] if name != "schedule"} == {
+        name: value for name, value in item["spec"].items() if name != "schedule"
+    }
+    assert item["spec"]["schedule"] == {"shape": whole["spec"]["schedule"]["shape"]}
