@@ -61,7 +61,7 @@ class Retention(Finished):
         return self._expire(beyond)
 
     def unswept(self, after: str = "") -> list[StaleFiles]:
-        """Some jobs that are over, by id, and whose files that nothing points at are still to be removed.
+        """Some jobs, by id, that are over and whose unreferenced files are still to be removed.
 
         Args:
             after: only jobs with a greater id: one whose sweep fails must not hold up the rest.
