@@ -97,6 +97,6 @@ JSON_LINES = '{"text": "Once upon a time there was a model."}\n{"text": "It was 
 METRICS = '# TYPE slimgpt_jobs gauge\nslimgpt_jobs{status="queued"} 2.0\n'
 
 
-def answers(example: Any, media_type: str = "application/json") -> dict[int | str, Any]:
+def answers(example: Any) -> dict[int | str, Any]:
     """For a route's `responses`: what its 200 looks like."""
-    return {200: {"content": {media_type: {"example": example}}}}
+    return {200: {"content": {"application/json": {"example": example}}}}

@@ -60,18 +60,17 @@ class Retention(Finished):
         )
         return self._expire(beyond)
 
-    def unswept(self, after: str = "", most: int = BATCH) -> list[StaleFiles]:
-        """Jobs that are over, and whose files that nothing points at are still to be removed.
+    def unswept(self, after: str = "") -> list[StaleFiles]:
+        """Some jobs, by id, that are over and whose unreferenced files are still to be removed.
 
         Args:
             after: only jobs with a greater id: one whose sweep fails must not hold up the rest.
-            most: so many, by id.
         """
         statement = (
             select(*WHAT_IS_LEFT)
             .where(UNSWEPT, JOBS.c.status.in_(TERMINAL), JOBS.c.id > after)
             .order_by(JOBS.c.id)
-            .limit(most)
+            .limit(BATCH)
         )
         with self._reading() as connection:
             return [_stale_files(row) for row in connection.execute(statement)]

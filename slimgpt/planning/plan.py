@@ -206,8 +206,9 @@ def _continuous(wanted: Allocation, multiple: int, costs: Costs) -> float:
     return total
 
 
-def _bisect(excess: Callable[[float], float], low: float = 0.0, high: float = 1.0) -> float:
-    """Where a growing function changes sign in [low, high], to double precision; else an end."""
+def _bisect(excess: Callable[[float], float], high: float = 1.0) -> float:
+    """Where a growing function changes sign in [0, high], to double precision; else an end."""
+    low = 0.0
     for _ in range(200):
         middle = (low + high) / 2
         if excess(middle) < 0:

@@ -43,7 +43,6 @@ class Sender(Loop):
     Args:
         settings: the schedule and the limits of webhooks.
         engine: from `jobs.store.database.make_engine`, the schema at its newest version.
-        targets: where may be sent to; as the settings say if None.
         tls: whom to trust; see `Poster`.
 
     Raises:
@@ -51,11 +50,7 @@ class Sender(Loop):
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        engine: Engine,
-        targets: Targets | None = None,
-        tls: ssl.SSLContext | None = None,
+        self, settings: Settings, engine: Engine, tls: ssl.SSLContext | None = None
     ) -> None:
         super().__init__("webhooks", PAUSE_SECONDS)
         self._settings = settings
@@ -63,7 +58,7 @@ class Sender(Loop):
         self._webhooks = Webhooks(engine)
         self._deliveries = Deliveries(engine)
         self._signatures = Signatures(settings.key_pepper.get_secret_value())
-        targets = targets or Targets(private=settings.webhook_allow_private)
+        targets = Targets(private=settings.webhook_allow_private)
         self._poster = Poster(targets, settings.webhook_timeout_seconds, tls)
         self._slots = threading.Semaphore(MOST_AT_ONCE)
         self._under_way: set[threading.Thread] = set()
