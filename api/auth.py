@@ -14,13 +14,13 @@ from typing import Annotated
 
 import structlog
 from fastapi import Depends, Request
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.problems import Problem, document
+from api.http.problems import Problem, document, of_database
 from api.middleware.rate_limit import RateStatus, of_address
 from api.services import Services
 from jobs.metrics.exposition import admits
@@ -192,10 +192,8 @@ def _identify(scope: Scope, path: str) -> Identity | None:
         return SCRAPER  # without the database, which may be what is to be measured
     try:
         key = keys.find(text)
-    except (OperationalError, PoolTimeoutError) as error:
-        log.error("database unavailable", path=scope["path"], error=type(error).__name__)
-        detail = "the database does not answer; try again"
-        raise Problem("unavailable", detail, headers={"Retry-After": "5"}) from error
+    except (DBAPIError, PoolTimeoutError) as error:
+        raise of_database(scope["path"], error) from error
     if key is None:
         challenge = f'{REALM}, error="invalid_token"'
         raise Problem("unauthorized", "the API key is not valid, or was revoked",
