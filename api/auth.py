@@ -14,13 +14,13 @@ from typing import Annotated
 
 import structlog
 from fastapi import Depends, Request
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.problems import Problem, document
+from api.http.problems import Problem, document, of_database
 from api.middleware.rate_limit import RateStatus, of_address
 from api.services import Services
 from jobs.metrics.exposition import admits
@@ -37,6 +37,7 @@ METRICS = "/metrics"
 ALIVE = "/healthz"
 """Not counted, and answered without a thread: all may be waiting for a store that hangs."""
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(?::\d*)?")
+_ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[^:/@\[\]]+)(?::([0-9]{1,5}))?")
 log = structlog.get_logger(__name__)
 
 
@@ -92,7 +93,8 @@ class LoopbackOnly:
     """ASGI middleware that refuses requests from other machines, those that name this one
     otherwise than by a loopback address, and those of other sites' pages: in a browser here a page
     could have its own host name resolve to 127.0.0.1 (DNS rebinding), or post a form without
-    reading the answer, and so ask as if it were the user."""
+    reading the answer, and so ask as if it were the user. A page of another port of this machine
+    is another site's as well: who knows what else answers here."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -100,11 +102,12 @@ class LoopbackOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             peer = (scope.get("client") or ("",))[0]
-            host = Headers(scope=scope).get("host", "")
-            origin = Headers(scope=scope).get("origin", f"http://{host}")
-            local = _names_loopback(host) and _names_loopback(origin.partition("://")[2])
-            if not (_is_loopback(peer) and local):
-                log.warning("not local", peer=peer, host=host[:256], origin=origin[:256])
+            headers = Headers(scope=scope)
+            host = headers.get("host", "")
+            own = _names_loopback(host) and _of_own_page(headers, f"{scope['scheme']}://{host}")
+            if not (_is_loopback(peer) and own):
+                origin = headers.get("origin", "")[:256]
+                log.warning("not local", peer=peer, host=host[:256], origin=origin)
                 refusal = Problem("not-local", "this service answers its own machine only")
                 await document(scope["path"], refusal)(scope, receive, send)
                 return
@@ -192,10 +195,8 @@ def _identify(scope: Scope, path: str) -> Identity | None:
         return SCRAPER  # without the database, which may be what is to be measured
     try:
         key = keys.find(text)
-    except (OperationalError, PoolTimeoutError) as error:
-        log.error("database unavailable", path=scope["path"], error=type(error).__name__)
-        detail = "the database does not answer; try again"
-        raise Problem("unavailable", detail, headers={"Retry-After": "5"}) from error
+    except (DBAPIError, PoolTimeoutError) as error:
+        raise of_database(scope["path"], error) from error
     if key is None:
         challenge = f'{REALM}, error="invalid_token"'
         raise Problem("unauthorized", "the API key is not valid, or was revoked",
@@ -220,6 +221,26 @@ def _names_loopback(host: str) -> bool:
     match = _HOST.fullmatch(host)
     name = match[1].strip("[]").lower() if match else ""
     return name == "localhost" or _is_loopback(name)
+
+
+def _of_own_page(headers: Headers, own: str) -> bool:
+    """Whether no page of another origin asks, as far as browsers tell.
+
+    Those that load a picture or a script tell no `Origin`, but of what kind of site the page is.
+    """
+    here = _origin(own)
+    if here is None or any(_origin(said) != here for said in headers.getlist("origin")):
+        return False
+    navigates = headers.get("sec-fetch-mode") == "navigate"
+    return navigates or headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+
+
+def _origin(text: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port of an origin (RFC 6454); None if it is none, like `null`."""
+    match = _ORIGIN.fullmatch(text.lower())
+    if match is None:
+        return None
+    return match[1], match[2], int(match[3] or (443 if match[1] == "https" else 80))
 
 
 def _is_loopback(text: str) -> bool:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -27,6 +27,8 @@ from jobs import request_id
 from jobs.cursors import InvalidCursor
 
 MEDIA_TYPE = "application/problem+json"
+AWAY = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
+"""What a database raises that is away, too busy, or ends."""
 RETRY_SECONDS = "5"
 log = structlog.get_logger(__name__)
 
@@ -248,23 +250,40 @@ async def _on_invalid_cursor(request: Request, error: Exception) -> JSONResponse
     return document(request.url.path, Problem("invalid-request", summary([fault]), errors=[fault]))
 
 
+def of_database(path: str, error: DBAPIError | PoolTimeoutError) -> Problem:
+    """What a request is told of an error of the database; the transaction has been rolled back.
+
+    A database that is away or too busy is asked again. A value that it cannot hold should have been
+    refused before; the request is, since it would fail again. Anything else is a bug.
+    """
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    if lost or isinstance(error, AWAY):
+        log.error("database unavailable", path=path, error=type(error).__name__)
+        return Problem("unavailable", "the database does not answer; try again")
+    if isinstance(error, DataError):
+        log.error("the database refuses a value", path=path, error=repr(error.orig))
+        return Problem("invalid-request", "the database cannot hold a value of the request")
+    return _bug(path, error)
+
+
+def _bug(path: str, error: Exception) -> Problem:
+    reference = secrets.token_hex(6)
+    log.error("request failed", reference=reference, path=path, error=repr(error))
+    detail = f"the request failed inside the service; its log says why under {reference}"
+    return Problem("internal-error", detail, extensions={"reference": reference})
+
+
 async def _on_database_error(request: Request, error: Exception) -> JSONResponse:
-    log.error("database unavailable", path=request.url.path, error=type(error).__name__)
-    problem = Problem(
-        "unavailable", "the database does not answer; try again", headers={"Retry-After": "5"}
-    )
-    return document(request.url.path, problem)
+    assert isinstance(error, DBAPIError | PoolTimeoutError)
+    return document(request.url.path, of_database(request.url.path, error))
 
 
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:
-    reference = secrets.token_hex(6)
-    log.error("request failed", reference=reference, path=request.url.path, error=repr(error))
-    detail = f"the request failed inside the service; its log says why under {reference}"
+    answer = document(request.url.path, _bug(request.url.path, error))
     # This answer is made outside of what puts these into all others.
-    headers = {request_id.HEADER: request_id.current() or "", "X-Content-Type-Options": "nosniff"}
-    said = {"reference": reference}
-    problem = Problem("internal-error", detail, headers=headers, extensions=said)
-    return document(request.url.path, problem)
+    answer.headers[request_id.HEADER] = request_id.current() or ""
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    return answer
 
 
 def install(app: FastAPI) -> None:
@@ -272,6 +291,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(InvalidCursor, _on_invalid_cursor)
-    app.add_exception_handler(OperationalError, _on_database_error)
+    app.add_exception_handler(DBAPIError, _on_database_error)
     app.add_exception_handler(PoolTimeoutError, _on_database_error)
     app.add_exception_handler(Exception, _on_bug)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.auth import Caller
 from api.checks.disk import require_free_disk
@@ -107,7 +108,7 @@ def dispatch(services: Services, job: Job) -> None:
     try:
         services.queue.publish(job.id)
         services.store.dispatched(job.id)
-    except QueueUnavailable as error:
+    except (QueueUnavailable, SQLAlchemyError) as error:
         log.warning("job not dispatched yet", job=job.id, reason=str(error))
 
 

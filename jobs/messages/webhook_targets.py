@@ -56,12 +56,18 @@ class Targets:
             raise BadTarget(f"a URL is at most {MAX_URL} printable characters without spaces")
         try:
             url = httpx.URL(text)
-        except (httpx.InvalidURL, UnicodeError) as error:
+            _ = (
+                url.host,
+                url.userinfo,
+                url.port,
+                url.fragment,
+            )  # each is decoded when it is asked for
+        except (httpx.InvalidURL, ValueError) as error:  # UnicodeError is one: IDNs that are none
             raise BadTarget("this is not a URL") from error
         schemes = ("https", "http") if self.private else ("https",)
         if url.scheme not in schemes:
             raise BadTarget(f"the URL must begin with {' or '.join(f'{s}://' for s in schemes)}")
-        if not url.host:
+        if not url.host or "%" in url.host:  # no name has an escape, and no public address a zone
             raise BadTarget("the URL names no host")
         if url.userinfo:
             raise BadTarget("the URL must not hold a user name or password")

@@ -36,7 +36,7 @@ from jobs.states import Status
 from jobs.store.clock import from_now
 from jobs.store.leases import touch
 from jobs.store.lists.filters import Filter
-from jobs.store.lists.summaries import SUMMARY_COLUMNS, JobSummary, summary_of
+from jobs.store.lists.summaries import JobSummary, summary_columns, summary_of
 from jobs.store.quotas import require_within
 from jobs.store.records import Claim, Job, Layer, Page, Reaped, Renewal, StatusRow, new_job_id
 from jobs.store.repairs import Upkeep
@@ -175,7 +175,8 @@ class Store(Upkeep):
             InvalidCursor: the cursor is not one that this method gave.
         """
         limit = max(1, min(limit, MAX_PAGE))
-        statement = select(*SUMMARY_COLUMNS).order_by(JOBS.c.id.desc()).limit(limit + 1)
+        columns = summary_columns(self.engine.dialect.name)
+        statement = select(*columns).order_by(JOBS.c.id.desc()).limit(limit + 1)
         if owner is not None:
             statement = statement.where(JOBS.c.owner == owner)
         if status is not None:

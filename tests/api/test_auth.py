@@ -246,8 +246,17 @@ def test_without_keys_the_description_asks_for_none(settings: Settings) -> None:
     ("origin", "status"),
     [
         (None, 200),
-        ("http://localhost:3000", 200),
         ("http://127.0.0.1:8000", 200),
+        ("HTTP://127.0.0.1:8000", 200),
+        ("http://127.0.0.1:3000", 403),  # another program's page, on this machine
+        ("http://localhost:3000", 403),
+        ("http://localhost:8000", 403),  # the same place under a name that was not asked
+        ("https://127.0.0.1:8000", 403),
+        ("http://127.0.0.1", 403),
+        ("http://[::1]:8000", 403),
+        ("http://127.0.0.1:8000/", 403),
+        ("http://127.0.0.1:8000@evil.example", 403),
+        ("http://127.0.0.1:8000, http://evil.example", 403),
         ("https://evil.example", 403),
         ("http://localhost.evil.example", 403),
         ("http://evil.example@localhost:1@x", 403),
@@ -261,6 +270,43 @@ def test_without_keys_no_other_sites_page_may_ask(
     """A form of any site can post here without a preflight, and need not read the answer."""
     with TestClient(create_app(settings), client=("127.0.0.1", 1)) as client:
         headers = {"Host": "127.0.0.1:8000"} | ({} if origin is None else {"Origin": origin})
+        assert client.get("/jobs", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("localhost", "http://localhost"),
+        ("localhost", "http://localhost:80"),
+        ("localhost:80", "http://localhost"),
+        ("LOCALHOST:8000", "http://localhost:8000"),
+        ("[::1]:8000", "http://[::1]:8000"),
+    ],
+)
+def test_the_origin_is_the_host_that_was_asked(settings: Settings, host: str, origin: str) -> None:
+    with TestClient(create_app(settings), client=("127.0.0.1", 1)) as client:
+        headers = {"Host": host, "Origin": origin}
+        assert client.get("/jobs", headers=headers).status_code == 200
+        twice = [("Host", host), ("Origin", origin), ("Origin", "http://evil.example")]
+        assert client.get("/jobs", headers=twice).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "status"),
+    [
+        ("same-origin", "cors", 200),
+        ("none", "navigate", 200),
+        ("cross-site", "navigate", 200),  # somebody follows a link to the dashboard
+        ("same-site", "no-cors", 403),  # a picture in a page of another port
+        ("cross-site", "no-cors", 403),
+        ("cross-site", "cors", 403),
+    ],
+)
+def test_no_other_sites_page_may_load_from_here(
+    settings: Settings, site: str, mode: str, status: int
+) -> None:
+    with TestClient(create_app(settings), client=("127.0.0.1", 1)) as client:
+        headers = {"Host": "localhost:8000", "Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
         assert client.get("/jobs", headers=headers).status_code == status
 
 

@@ -6,11 +6,13 @@ hundred would be all that, read, parsed and sent, for a table of a few words a l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, func
+from sqlalchemy import JSON, ColumnElement, RowMapping, func
+from sqlalchemy.dialects.postgresql import JSONB
 
 from jobs.states import TERMINAL, Status
 from jobs.store.records import UNKNOWN_TARGET
@@ -19,15 +21,15 @@ from slimgpt.spec.prune import target_in_words
 
 MAX_SAID = 500
 """Characters of a failure's message, and of its hint."""
-SPEC = ("model", "ratio", "ratios", "parameters", "memory", "method", "formats")
-PLAN = ("parameters_before", "parameters_after", "ratio_achieved", "layers")
-RESULT = (
-    "parameters_before",
-    "parameters_after",
-    "ratio_achieved",
-    "seconds",
-    "peak_memory_bytes",
-)
+SIZES = ("parameters_before", "parameters_after", "ratio_achieved")
+TARGET = ("ratio", "ratios", "parameters", "memory")
+PARTS = {
+    "spec": ("model", *TARGET, "method", "formats", "schedule.shape"),
+    "plan": (*SIZES, "layers"),
+    "result": (*SIZES, "seconds", "peak_memory_bytes", "perplexity.0"),
+}
+"""What is read of each column of JSON, with the steps that lead there."""
+ERROR = ("code", "message", "hint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,8 @@ class JobSummary:
     layers_done: int
     layers_total: int | None
     plan: dict[str, Any] | None
-    """`PLAN`'s fields."""
+    """As in `PARTS`; so is `result`, whose `perplexity` is a list of the first text's."""
     result: dict[str, Any] | None
-    """`RESULT`'s fields, and `perplexity` of the first text."""
     error: dict[str, str] | None
     artifacts_bytes: int | None
     artifacts_removed_at: datetime | None
@@ -82,39 +83,55 @@ class JobSummary:
         return self.status in TERMINAL
 
 
-_MADE = ("spec", "plan", "result", "error")
-_PLAIN = tuple(name for name in JobSummary.__dataclass_fields__ if name not in _MADE)
-_PARTS: dict[str, ColumnElement[Any]] = {
-    **{f"spec.{name}": JOBS.c.spec[name] for name in SPEC},
-    "spec.shape": JOBS.c.spec["schedule", "shape"],
-    **{f"plan.{name}": JOBS.c.plan[name] for name in PLAN},
-    **{f"result.{name}": JOBS.c.result[name] for name in RESULT},
-    "result.perplexity": JOBS.c.result["perplexity", 0],
-    "error.code": JOBS.c.error["code"].as_string(),
-    "error.message": func.substr(JOBS.c.error["message"].as_string(), 1, MAX_SAID),
-    "error.hint": func.substr(JOBS.c.error["hint"].as_string(), 1, MAX_SAID),
-}
-SUMMARY_COLUMNS = (
-    *(JOBS.c[name] for name in _PLAIN),
-    *(part.label(name) for name, part in _PARTS.items()),
-)
+_PLAIN = tuple(name for name in JobSummary.__dataclass_fields__ if name not in {*PARTS, "error"})
+
+
+def summary_columns(dialect: str) -> list[ColumnElement[Any]]:
+    """What to select of `JOBS` for `summary_of`.
+
+    Args:
+        dialect: `sqlite` or `postgresql`.
+    """
+    plain: list[ColumnElement[Any]] = [JOBS.c[name] for name in _PLAIN]
+    parts = [_parts(dialect, name, paths) for name, paths in PARTS.items()]
+    said = [func.substr(JOBS.c.error[name].as_string(), 1, MAX_SAID) for name in ERROR]
+    return [*plain, *parts, *(words.label(name) for name, words in zip(ERROR, said, strict=True))]
+
+
+def _parts(dialect: str, name: str, paths: Sequence[str]) -> ColumnElement[Any]:
+    """Parts of a column as one JSON list: each by itself would lose digits on SQLite."""
+    column = JOBS.c[name]
+    steps = [[int(s) if s.isdigit() else s for s in path.split(".")] for path in paths]
+    if dialect == "postgresql":
+        found = func.jsonb_build_array(*(column[tuple(path)] for path in steps), type_=JSONB)
+        return found.label(name)
+    written = ("".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in path) for path in steps)
+    return func.json_extract(column, *(f"${path}" for path in written), type_=JSON).label(name)
+
+
+def _field(path: str) -> str:
+    """What the value at a path is called: `shape` at `schedule.shape`."""
+    return [step for step in path.split(".") if not step.isdigit()][-1]
 
 
 def summary_of(row: RowMapping) -> JobSummary:
-    """The job in a row of `SUMMARY_COLUMNS`."""
-    made: dict[str, dict[str, Any]] = {name: {} for name in _MADE}
-    for label in _PARTS:
-        column, _, name = label.partition(".")
-        made[column][name] = row[label]
-    plan, result, error = (_there(made[name]) for name in ("plan", "result", "error"))
-    if result is not None:
-        first = result.pop("perplexity")
-        result["perplexity"] = [] if first is None else [first]
+    """The job in a row of `summary_columns`."""
+    found = {
+        name: dict(zip(map(_field, paths), row[name] or [None] * len(paths), strict=True))
+        for name, paths in PARTS.items()
+    }
+    first = found["result"]["perplexity"]
+    result = _there(found["result"] | {"perplexity": [] if first is None else [first]})
     plain = {name: row[name] for name in _PLAIN} | {"status": Status(row["status"])}
-    spec = SpecSummary(**made["spec"])
-    return JobSummary(spec=spec, plan=plan, result=result, error=error, **plain)
+    return JobSummary(
+        spec=SpecSummary(**found["spec"]),
+        plan=_there(found["plan"]),
+        result=result,
+        error=_there({name: row[name] for name in ERROR}),
+        **plain,
+    )
 
 
 def _there(values: dict[str, Any]) -> dict[str, Any] | None:
-    """The values, None if there are none: nothing has been written there yet."""
-    return values if any(value is not None for value in values.values()) else None
+    """The values; None if there are none, since nothing has been written there yet."""
+    return values if any(value not in (None, []) for value in values.values()) else None

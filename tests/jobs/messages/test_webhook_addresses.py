@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.messages.webhook_addresses import NOT_PUBLIC_V4, PRIVATE, is_allowed
+from jobs.messages.webhook_addresses import CLOUD, NOT_PUBLIC_V4, PRIVATE, is_allowed
 
 PUBLIC = [
     "1.1.1.1",
@@ -21,6 +21,10 @@ PUBLIC = [
     "2606:4700:4700::1111",
     "2001:4860:4860::8888",
     "2a00:1450:4001:82f::200e",
+    "168.63.129.15",
+    "168.63.129.17",
+    "166.7.255.255",
+    "166.12.0.0",
     "::ffff:8.8.8.8",
     "64:ff9b::808:808",
 ]
@@ -45,7 +49,18 @@ NEVER = [
     "100.64.0.1",
     "100.100.100.200",  # a cloud's credentials
     "169.254.0.1",
+    "168.63.129.16",  # to IANA a host like any other
     "169.254.169.254",  # most clouds' credentials
+    "169.254.170.2",
+    "169.254.170.23",
+    "169.254.0.23",
+    "169.254.42.42",
+    "161.26.0.10",
+    "166.8.0.1",
+    "166.11.255.255",
+    "192.80.8.124",
+    "199.36.153.4",
+    "199.36.153.11",
     "192.0.0.1",
     "192.0.0.192",
     "192.0.2.1",
@@ -64,6 +79,10 @@ NEVER = [
     "::127.0.0.1",
     "::7f00:1",
     "64:ff9b::a9fe:a9fe",
+    "64:ff9b::a83f:8110",  # 168.63.129.16 behind NAT64
+    "::ffff:168.63.129.16",
+    "2606:4700::5efe:a83f:8110",  # ISATAP
+    "2606:4700::200:5efe:808:808",
     "64:ff9b:1::7f00:1",
     "100::1",
     "2001::1",  # Teredo
@@ -74,7 +93,11 @@ NEVER = [
     "3fff::1",
     "5f00::1",
     "fd00:ec2::254",
+    "fd00:ec2::23",
+    "fd00:ec2::253",
     "fd20:ce::254",
+    "fd00:42::42",
+    "fd00:a9fe:a9fe::1",
     "fe80::1",
     "fe80::1%eth0",
     "fec0::1",
@@ -101,6 +124,15 @@ def test_those_inside_pass_with_the_switch_alone(address: str) -> None:
 def test_others_never_pass(address: str) -> None:
     assert not is_allowed(address, private=False)
     assert not is_allowed(address, private=True)
+
+
+@pytest.mark.parametrize("network", CLOUD, ids=str)
+def test_what_clouds_keep_for_their_machines_never_passes(
+    network: IPv4Network | IPv6Network,
+) -> None:
+    for address in (network.network_address, network.broadcast_address):
+        assert not is_allowed(str(address), private=False)
+        assert not is_allowed(str(address), private=True)
 
 
 @given(st.ip_addresses(v=4))

@@ -6,6 +6,8 @@ import threading
 import time
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from jobs.messages.webhook_targets import BadTarget, Targets
 
@@ -62,11 +64,30 @@ def test_what_passes(text: str, host: str) -> None:
         "https://receiver.example/" + "a" * 2048,
         "https://receiver.example/" + "ü" * 1000,  # longer when it is sent
         "https://\udcff.example/",
+        "https://xn--a/",  # begins like a name in punycode, and is none
+        "https://xn--a.example/",
+        "https://xn--0.pt/",
+        "https://\u2177.example/",
     ],
 )
 def test_what_does_not(text: str) -> None:
     with pytest.raises(BadTarget):
         targets(PUBLIC).check(text)
+
+
+HOSTS = st.text("ax-n0123456789.:[]%@/\\_\u3002\u0130\u212b", max_size=20) | st.text(max_size=20)
+
+
+@given(st.sampled_from(["https://", "https://xn--", "https:/", ""]), HOSTS, st.text(max_size=10))
+@example("https://xn--", "a", "/")
+def test_any_text_is_a_target_or_is_none(scheme: str, host: str, rest: str) -> None:
+    """A library that decodes a part only when it is asked for must not raise when it is."""
+    for chosen in (targets(PUBLIC), Targets(private=True)):
+        try:
+            kept = chosen.url(f"{scheme}{host}{rest}")
+        except BadTarget:
+            continue
+        assert targets(PUBLIC, private=True).check(str(kept)) == str(kept)
 
 
 def test_http_with_the_switch_alone() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from jobs.states import TERMINAL, Status
 from jobs.store.records import Claim, Job
 from jobs.store.store import IdempotencyConflict, InvalidCursor, Store
 from slimgpt.events import Warned
-from slimgpt.spec.prune import PruneSpec
+from slimgpt.spec.prune import PruneSpec, RecoverySpec, ScheduleSpec
 from tests.jobs.conftest import PLAN, SPEC, layer
 
 ERROR = {"code": "engine-killed", "message": "killed", "hint": "more memory"}
@@ -324,3 +327,36 @@ def test_what_strangers_wrote_is_kept_by_every_database(store: Store) -> None:
     assert failed is not None
     assert failed.error == {"code": "c", "message": "x\ufffdy", "hint": r"a \u0000 of text"}
     assert failed.warnings == [{"message": "named 'a\ufffdb'", "layer": None}]
+
+
+@given(
+    ratio=st.floats(0, 1, exclude_max=True),
+    alpha=st.floats(0, 1e6, exclude_min=True),
+    damping=st.floats(0, 1, exclude_min=True),
+    ratios=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=5),
+    samples=st.integers(1, 10**9),
+)
+@example(ratio=-0.0, alpha=5e-324, damping=5e-324, ratios=[2**-1074, 1 - 2**-53], samples=10**9)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_number_that_is_legal_comes_back_from_every_database(
+    store: Store, ratio: float, alpha: float, damping: float, ratios: list[float], samples: int
+) -> None:
+    spec = PruneSpec(
+        model="local:tiny",
+        ratio=ratio,
+        damping=damping,
+        recovery=RecoverySpec(alpha=alpha, samples=samples),
+        schedule=ScheduleSpec(shape="explicit", ratios=tuple(ratios)),
+    )
+    job = store.create(spec)
+    assert job.spec == spec
+    assert store.list(limit=1).items[0].spec.ratio == ratio
+
+
+@pytest.mark.parametrize("target", [{"parameters": 10**15}, {"memory": 2**60}])
+def test_the_largest_targets_come_back(store: Store, target: dict[str, Any]) -> None:
+    spec = PruneSpec(model="local:tiny", **target)
+    assert store.create(spec).spec == spec
+    (job,) = store.list().items
+    assert (job.spec.parameters, job.spec.memory) == (spec.parameters, spec.memory)
+    assert job.spec.target == spec.target
