@@ -59,7 +59,8 @@ def plan(  # noqa: PLR0913 - one parameter an option
         from slimgpt.origins.roots import Roots
         from slimgpt.stages.preview import look_ahead
 
-        outlook = look_ahead(spec, Roots(place.root, place.root, confined=False))
+        roots = Roots(place.root, place.root, confined=False)
+        outlook = look_ahead(spec, roots, build=True)
         if as_json:
             display.show(outlook)
         else:

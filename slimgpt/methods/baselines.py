@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from slimgpt.errors import NumericalError
 from slimgpt.methods.problem import Problem, Settings, Solution, Units
 from slimgpt.methods.slimgpt import columns_of
 
@@ -58,7 +59,16 @@ def best_units(
     scores: Tensor,  # (d_in,), of columns
     units: Units,
 ) -> Tensor:
-    """The units that stay, ascending: in each group all but the `quota` of least score."""
+    """The units that stay, ascending: in each group all but the `quota` of least score.
+
+    Raises:
+        NumericalError: a score is no number, and compares with none.
+    """
+    if not bool(torch.isfinite(scores).all()):
+        raise NumericalError(
+            "the weights' scores are not finite",
+            hint="the checkpoint holds NaN or infinity: download the model again",
+        )
     of_units = scores.view(-1, units.width).sum(1).view(units.groups, -1)  # (groups, units a group)
     size = of_units.shape[1]
     kept = of_units.argsort(dim=1, stable=True)[:, units.quota :].sort(dim=1).values

@@ -8,6 +8,7 @@ from typing import Any
 from slimgpt.checkpoints import outline
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
+from slimgpt.errors import UnsupportedModelError
 from slimgpt.events import LayerOutlook, PlannedPoint, Ruling
 from slimgpt.formats import support
 from slimgpt.origins.resolve import resolve_model
@@ -17,21 +18,32 @@ from slimgpt.planning.document import Outlook
 from slimgpt.planning.forecast import Forecast
 from slimgpt.spec.prune import PruneSpec
 
+UNPADDED = frozenset({"falcon", "gpt2", "gpt_neox"})
+"""Families whose embedding knows no padding."""
 NO_WEIGHTS = (
     "the folder holds no weights: planned from config.json alone, a job of this model fails; put "
     "its safetensors beside it"
 )
 
 
-def look_ahead(spec: PruneSpec, roots: Roots) -> Outlook:
-    """Plan a job; reads headers only and imports no torch.
+def look_ahead(spec: PruneSpec, roots: Roots, build: bool = False) -> Outlook:
+    """Plan a job; reads headers only.
 
     A local folder that holds `config.json` and no weights is planned by what its config says.
+
+    Args:
+        build: build the model without memory for it, by which all of its config is read; imports
+            torch, and nothing else here does.
 
     Raises:
         SlimGPTError: the model cannot be had or pruned, or not so far.
     """
     checkpoint, warnings = _opened(spec.model, roots)
+    _check_padding(checkpoint)
+    if build:
+        from slimgpt.layers import sanity
+
+        sanity.build(checkpoint)
     positions = checkpoint.architecture.family.keys.positions
     points = [(point.ratio, forecast.make(checkpoint, point)) for point in spec.points]
     made = min((one for _, one in points), key=lambda one: one.plan.parameters_after)
@@ -68,6 +80,19 @@ def _opened(model: str, roots: Roots) -> tuple[Checkpoint, list[str]]:
         if outline.alone(location):
             return outline.of(location), [NO_WEIGHTS]
     return Checkpoint.open(resolve_model(model, roots, None).folder, within=within), []
+
+
+def _check_padding(checkpoint: Checkpoint) -> None:
+    """Refuse the one value that breaks models in use, which no header and no layer shows."""
+    architecture, padding = checkpoint.architecture, checkpoint.config.get("pad_token_id")
+    if architecture.family.model_type in UNPADDED or not isinstance(padding, int):
+        return
+    if not -architecture.vocabulary <= padding < architecture.vocabulary:
+        raise UnsupportedModelError(
+            f"config.json: pad_token_id is {padding}, and the embedding has "
+            f"{architecture.vocabulary} rows (vocab_size): transformers cannot build the model",
+            hint="set pad_token_id to null, or to a token that the model has",
+        )
 
 
 def _too_long(spec: PruneSpec, positions: Any) -> list[str]:
