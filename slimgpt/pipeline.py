@@ -33,6 +33,7 @@ from slimgpt.events import (
     Warned,
 )
 from slimgpt.machine import exhaustion, memory, precision
+from slimgpt.origins import network
 from slimgpt.origins.roots import Roots
 from slimgpt.spec.prune import PruneSpec, point_folder
 from slimgpt.stages import evaluate, formats, plan, prune, recover, resolve, result, tasks
@@ -71,6 +72,7 @@ def run(
     """
     with exhaustion.expected(workdir):
         _check(workdir, resume)
+        network.require(spec)
         chosen = precision.device_for(device)
         points = [ModelState(point, chosen) for point in spec.points]
         yield from _Job(spec, points, workdir).stages(roots)
@@ -121,6 +123,8 @@ class _Job:
         return folder / f"p{number}" if self._sweeps else folder
 
     def _plan(self, point: ModelState) -> Generator[Event, None, None]:
+        if point is self._points[0]:
+            yield from plan.try_models(point.inputs, point.device)
         point.pruning_plan = yield from plan.make_plan(point.spec, point.inputs, point.device)
         formats.require(point.spec, point.inputs.checkpoint, point.plan.after)
 

@@ -271,6 +271,27 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
+def cached(folder: Path, cache: Path, name: str) -> Path:
+    """A folder as huggingface_hub leaves it in a cache; returns the snapshot.
+
+    Files are blobs named by their hashes, and a snapshot has links to them under their names.
+    """
+    repository = Repository("models", name, folder)
+    place = cache / f"models--{name.replace('/', '--')}"
+    snapshot = place / "snapshots" / repository.commit
+    (place / "blobs").mkdir(parents=True)
+    for file, path in repository.files.items():
+        blob = place / "blobs" / repository.hashes[file]
+        blob.write_bytes(path.read_bytes())
+        link = snapshot / file
+        link.parent.mkdir(parents=True, exist_ok=True)
+        up = Path(*[".."] * (2 + file.count("/")))
+        link.symlink_to(up / "blobs" / blob.name)
+    (place / "refs").mkdir()
+    (place / "refs/main").write_text(repository.commit)
+    return snapshot
+
+
 @contextmanager
 def serve(root: Path) -> Iterator[Hub]:
     """Serve the repositories below `root` on a free port of the loopback interface."""

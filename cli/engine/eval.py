@@ -151,19 +151,25 @@ class HarnessRun:
             SlimGPTError: model, text, tasks or device cannot be had, or the likelihood is not
                 finite.
         """
+        from slimgpt.origins import network
+
+        for text in self.wanted.texts:
+            if not text.startswith(network.HERE):
+                network.reach(f"text {text!r}", "`--text FILE`")
         from slimgpt.machine import exhaustion
 
         with exhaustion.expected(self.texts_root):
             yield from self._measure(device)
 
     def _measure(self, device: str) -> Iterator[Event]:
+        from slimgpt.checkpoints import companions
         from slimgpt.checkpoints.checkpoint import Checkpoint
         from slimgpt.machine import memory
         from slimgpt.machine.precision import device_for
         from slimgpt.origins.resolve import resolve_model
         from slimgpt.origins.roots import Roots
         from slimgpt.tasks.harness_task import prepare
-        from slimgpt.texts.tokenizer import Tokenizer
+        from slimgpt.texts import tokenizer_process
 
         began = time.monotonic()
         chosen = device_for(device)
@@ -171,7 +177,9 @@ class HarnessRun:
         roots = Roots(self.model.root, self.texts_root, confined=False)
         model = resolve_model(self.model.name, roots, None)
         checkpoint = Checkpoint.open(model.folder)
-        windows = self._windows(Tokenizer.load(model.folder), roots)
+        companions.check(checkpoint.location)
+        with tokenizer_process.opened(model.folder) as tokenizer:
+            windows = self._windows(tokenizer, roots)
         harness_tasks = prepare(self.wanted, roots)
         yield StageFinished(stage="resolve", seconds=time.monotonic() - began)
         yield StageStarted(stage="evaluate")

@@ -26,10 +26,12 @@ def plan(model: Model, *, outline: Outline, as_json: Json = False) -> None:
     with display_on(console, as_json=as_json) as display, ending(display):
         place = model_place(model)
         spec = make_spec({"model": place.name, **outline.fields()}, option_names(Outline))
+        from slimgpt.layers import sanity
         from slimgpt.origins.roots import Roots
         from slimgpt.planning.preview import plan_preview
 
-        outlook = plan_preview(spec, Roots(place.root, place.root, confined=False))
+        roots = Roots(place.root, place.root, confined=False)
+        outlook = plan_preview(spec, roots, sanity.build)
         if as_json:
             display.show(outlook)
         else:

@@ -22,6 +22,7 @@ from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.header import TensorInfo
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
+from slimgpt.origins import adapters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,14 +143,14 @@ def config_of(location: Location) -> dict[str, Any]:
 
     Raises:
         BrokenCheckpointError: there is none, or it is not a JSON object.
+        UnsupportedModelError: an adapter lies in the folder.
     """
+    names = [entry.name for entry in location.folder.iterdir()]
+    weights = [n for n in names if n in (SINGLE, INDEX) or n.startswith("pytorch_model")]
+    adapters.refuse(names, "the folder", weights)
     if not location.has(CONFIG):
-        adapter = location.has("adapter_config.json")
         raise BrokenCheckpointError(
-            "the folder holds a LoRA adapter, not a model" if adapter else f"{CONFIG} is missing",
-            hint="merge the adapter into its base model and prune the result"
-            if adapter
-            else "name the folder that holds the model's config.json",
+            f"{CONFIG} is missing", hint="name the folder that holds the model's config.json"
         )
     return _object(location, CONFIG)
 
@@ -237,9 +238,13 @@ def _check_shapes(stored: Mapping[str, TensorInfo], wanted: Mapping[str, tuple[i
     missing = [name for name in wanted if name not in stored]
     if missing:
         more = f" and {len(missing) - 1} more tensors" if len(missing) > 1 else ""
+        other = next((info for name, info in stored.items() if name not in wanted), None)
+        there = f"; there is {other.name} in {other.file.name}" if other else ""
         raise BrokenCheckpointError(
-            f"the weights lack {missing[0]}{more}",
-            hint="download the model again, or correct its config.json",
+            f"the weights lack {missing[0]}{more}{there}",
+            hint=f"save the tensors under the names of the model's family, or correct its {CONFIG}"
+            if other
+            else f"download the model again, or correct its {CONFIG}",
         )
     for name, shape in wanted.items():
         if stored[name].shape != shape:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError
+from slimgpt.origins import tokenizer_files
 
 READ = (".json", ".jinja", ".model", ".tiktoken", ".txt")
 LARGEST = 256 << 20  # the largest tokenizers take 35 MB
-TEMPLATES = "additional_chat_templates"
 
 
 def check(location: Location) -> None:
@@ -22,13 +22,25 @@ def check(location: Location) -> None:
         BrokenCheckpointError: it is a device, a pipe, a dangling link, or larger than any.
     """
     _check(location)
-    if location.has(TEMPLATES):
-        _check(Location.of(location.folder / TEMPLATES, location.root))
+    if (templates := templates_of(location)) is not None:
+        _check(templates)
+
+
+def templates_of(location: Location) -> Location | None:
+    """Where the folder's chat templates lie that have names; None where there are none.
+
+    Raises:
+        ModelNotFoundError: it is a link out of the folder that models are read from.
+    """
+    if not location.has(tokenizer_files.TEMPLATES):
+        return None
+    return Location.of(location.folder / tokenizer_files.TEMPLATES, location.root)
 
 
 def _check(location: Location) -> None:
     for entry in sorted(location.folder.iterdir()):
-        if entry.suffix not in READ or (entry.is_dir() and not entry.is_symlink()):
+        read = entry.suffix in READ or tokenizer_files.is_one(entry.name)
+        if not read or (entry.is_dir() and not entry.is_symlink()):
             continue
         if location.file(entry.name).stat().st_size > LARGEST:
             raise BrokenCheckpointError(

@@ -1,8 +1,9 @@
 """Checkpoints with other tensor names than their family's (old GPT-2 and OPT, Baichuan), remapped.
 
-Old GPT-2 and OPT files leave out the name of the body. Baichuan-7B is a Llama whose queries, keys
-and values are one tensor, and whose code ships with the model; none of it is run, and what is
-written is a Llama. Imports neither torch nor transformers.
+Old GPT-2 and OPT files leave out the name of the body. Whoever saves a model that is wrapped
+(torch.compile, FSDP, DDP, PEFT) has the wrapper's name in all of its tensors'. Baichuan-7B is a
+Llama whose queries, keys and values are one tensor, and whose code ships with the model; none of it
+is run, and what is written is a Llama. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from typing import Any
 
 from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.header import FORMATS, TensorInfo
-from slimgpt.errors import UnsupportedModelError
+from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
+from slimgpt.origins import adapters
 
+WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+"""What torch.compile, FSDP and activation checkpointing put into names, at any place."""
 BAICHUAN = "baichuan"
 PACKED = ".self_attn.W_pack.weight"
 BAICHUAN_2_VOCABULARY = 125_696
@@ -40,15 +44,47 @@ def config(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def tensors(stored: Mapping[str, TensorInfo], read: Architecture) -> dict[str, TensorInfo]:
-    """The stored tensors by the names that the family has for them."""
+    """The stored tensors by the names that the family has for them.
+
+    Raises:
+        UnsupportedModelError: there are an adapter's tensors among them.
+        BrokenCheckpointError: two tensors have one name but for what wrapped the model.
+    """
+    adapters.refuse_tensors(stored)
     body, embedding = read.family.body, f"{read.family.embedding}.weight"
     short = embedding.removeprefix(f"{body}.")
-    named = dict(stored)
-    if embedding not in stored and short in stored:
+    named = _unwrapped(stored, (embedding, short))
+    if embedding not in named and short in named:
         head = f"{read.family.head}.weight"
-        named = {n if n == head else f"{body}.{n}": info for n, info in stored.items()}
+        named = {n if n == head else f"{body}.{n}": info for n, info in named.items()}
     for name in [name for name in named if name.endswith(PACKED)]:
         named |= _unpacked(name.removesuffix("W_pack.weight"), named.pop(name))
+    return named
+
+
+def _unwrapped(
+    stored: Mapping[str, TensorInfo], embeddings: tuple[str, ...]
+) -> dict[str, TensorInfo]:
+    """Names without a wrapper's: parts anywhere, and whatever all begin with before the embedding.
+
+    Args:
+        embeddings: what the embedding is called, the longer name first.
+    """
+    named: dict[str, TensorInfo] = {}
+    for name, info in stored.items():
+        plain = ".".join(part for part in name.split(".") if part not in WRAPPERS)
+        if plain in named:
+            raise BrokenCheckpointError(
+                f"{plain} is stored twice, as {named[plain].name} and as {name}",
+                hint="files of two models may be mixed: save or download the model again",
+            )
+        named[plain] = info
+    if named.keys().isdisjoint(embeddings):
+        for embedding in embeddings:
+            for name in [name for name in named if name.endswith(f".{embedding}")]:
+                prefix = name.removesuffix(embedding)
+                if all(one.startswith(prefix) for one in named):
+                    return {one.removeprefix(prefix): info for one, info in named.items()}
     return named
 
 

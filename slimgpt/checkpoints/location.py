@@ -46,7 +46,9 @@ class Location:
         return (self.folder / name).exists() or (self.folder / name).is_symlink()
 
     def file(self, name: str) -> Path:
-        """The regular file `name`, links resolved.
+        """The regular file `name` under that name; where its links lead is checked.
+
+        What a link leads to says nothing: in a hub's cache it is called by a hash.
 
         Raises:
             BrokenCheckpointError: it is missing, a dangling link, or not a regular file.
@@ -72,7 +74,7 @@ class Location:
             raise BrokenCheckpointError(
                 f"{name} is not a regular file", hint="put the file itself into the model folder"
             )
-        return real
+        return self.folder / name
 
 
 def _absent(folder: Path) -> ModelNotFoundError:

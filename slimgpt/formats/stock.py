@@ -64,10 +64,13 @@ def write_uniform(checkpoint: Checkpoint, folder: Path) -> None:
             hint="choose format `padded`, which fills them up, or `gguf`",
         )
     made = config(checkpoint, size)
-    for file in sorted({info.file for info in checkpoint.tensors.values()}):
-        copy(file, folder / file.name)
-    if checkpoint.location.has(INDEX):
-        copy(checkpoint.location.file(INDEX), folder / INDEX)
+    if checkpoint.renamed:  # the files themselves have other names for the tensors
+        _write_layers(checkpoint, folder, size)
+    else:
+        for file in sorted({info.file for info in checkpoint.tensors.values()}):
+            copy(file, folder / file.name)
+        if checkpoint.location.has(INDEX):
+            copy(checkpoint.location.file(INDEX), folder / INDEX)
     write_text(folder / CONFIG, json.dumps(made, indent=2) + "\n")
     published.copy_companions(checkpoint, folder)
 
@@ -82,15 +85,22 @@ def write_padded(checkpoint: Checkpoint, folder: Path) -> None:
         SpecError: no stock class has such layers.
         StorageError: the disk is full.
     """
-    from slimgpt.checkpoints import header, tensorfile
-
-    architecture = checkpoint.architecture
-    size = padded_size(architecture)
-    if reason := padding_obstacle(architecture, checkpoint.config):
+    size = padded_size(checkpoint.architecture)
+    if reason := padding_obstacle(checkpoint.architecture, checkpoint.config):
         raise SpecError(
             f"format `padded` cannot hold this model: {reason}", hint="use format `exact`"
         )
     made = config(checkpoint, size)
+    _write_layers(checkpoint, folder, size)
+    write_text(folder / CONFIG, json.dumps(made, indent=2) + "\n")
+    published.copy_companions(checkpoint, folder)
+
+
+def _write_layers(checkpoint: Checkpoint, folder: Path, size: LayerSize) -> None:
+    """Write a shard for each layer, padded to the size, one for the rest, and their index."""
+    from slimgpt.checkpoints import header, tensorfile
+
+    architecture = checkpoint.architecture
     total = architecture.layers + 1
     stored: dict[str, header.TensorInfo] = {}
 
@@ -105,8 +115,6 @@ def write_padded(checkpoint: Checkpoint, folder: Path) -> None:
         save(index + 1, {prefix + name: tensor for name, tensor in layer.items()})
     save(total, checkpoint.load(checkpoint.outer_names()))
     write_text(folder / INDEX, index_of(stored))
-    write_text(folder / CONFIG, json.dumps(made, indent=2) + "\n")
-    published.copy_companions(checkpoint, folder)
 
 
 def padded(

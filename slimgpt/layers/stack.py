@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, PretrainedConfig
+from transformers.initialization import no_init_weights
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families import architecture as architectures
@@ -122,8 +123,7 @@ class Stack:
             self._config = _stock_config(self.checkpoint)
             stock = getattr(self._modeling, modeling.causal_class(self.architecture.family))
             self._config._attn_implementation = "sdpa" if stock._supports_sdpa else "eager"
-            if self.architecture.experts:
-                self._choose_experts()
+            self._build_outer()
             self._empty_layer(0, self.architecture.sizes[0])
         except Exception as error:  # whatever transformers says of values it does not know
             reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -133,10 +133,14 @@ class Stack:
             ) from error
         return self._config
 
-    def _choose_experts(self) -> None:
-        """Run experts by what the stock class chooses here: others round otherwise."""
-        stock = getattr(self._modeling, self.architecture.family.prefix + "ForCausalLM")
-        with torch.device("meta"), self._modeling.without_layers(self._config):
+    def _build_outer(self) -> None:
+        """Let the stock class read all that is no layer's, and choose how experts are run here.
+
+        Other ways to run them round otherwise.
+        """
+        family = self.architecture.family
+        stock = getattr(self._modeling, family.prefix + family.causal_suffix)
+        with no_init_weights(), torch.device("meta"), self._modeling.without_layers(self._config):
             stock(self._config)
 
     def _empty_layer(self, index: int, size: LayerSize) -> nn.Module:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from slimgpt.errors import NumericalError
 from slimgpt.methods.problem import Problem, Settings, Solution, Units
 from slimgpt.methods.slimgpt import columns_of
 
@@ -59,7 +60,16 @@ def best_units(
     scores_I: Tensor,  # of columns
     units: Units,
 ) -> Tensor:
-    """The units that stay, ascending: in each group all but the `quota` of least score."""
+    """The units that stay, ascending: in each group all but the `quota` of least score.
+
+    Raises:
+        NumericalError: a score is not finite, and compares with none.
+    """
+    if not bool(torch.isfinite(scores_I).all()):
+        raise NumericalError(
+            "the weights' scores are not finite",
+            hint="the checkpoint holds NaN or infinity: download the model again",
+        )
     scores_GU = scores_I.view(-1, units.width).sum(1).view(units.groups, -1)
     kept_GS = scores_GU.argsort(dim=1, stable=True)[:, units.quota :].sort(dim=1).values
     starts_G = torch.arange(units.groups, device=scores_I.device) * scores_GU.shape[1]

@@ -58,10 +58,12 @@ class Wanted:
     Attributes:
         what: for example `model 'org/name'`.
         missing: the error to raise when the hub does not give it.
+        instead: what to do where there is no hub.
     """
 
     what: str
     missing: type[SlimGPTError]
+    instead: str = "use a local folder or file"
 
 
 @contextmanager
@@ -118,7 +120,7 @@ def _unreachable(error: BaseException, wanted: Wanted) -> SlimGPTError | None:
     if isinstance(error, hub_errors.OfflineModeIsEnabled):
         return HubUnreachableError(
             f"{what} cannot be had: the hub is switched off (HF_HUB_OFFLINE)",
-            hint="unset HF_HUB_OFFLINE, or use a local folder or file",
+            hint=f"unset HF_HUB_OFFLINE, or {wanted.instead}",
         )
     if isinstance(error, hub_errors.HfHubHTTPError):
         status = error.response.status_code
@@ -133,6 +135,6 @@ def _unreachable(error: BaseException, wanted: Wanted) -> SlimGPTError | None:
     if isinstance(error, TransportError | ConnectionError | TimeoutError):
         return HubUnreachableError(
             f"{what}: the hub cannot be reached",
-            hint="check the network and HF_ENDPOINT, or use a local folder or file",
+            hint=f"check the network and HF_ENDPOINT, or {wanted.instead}",
         )
     return None

@@ -8,6 +8,8 @@ from pathlib import Path
 import yaml
 
 LONGEST = 100
+CARD = 256 << 10  # characters of a card that are looked at
+TITLE = 4 << 10
 _FRONT_MATTER = re.compile(r"\A\s*---\r?\n(.*?)\r?\n---", re.DOTALL)
 
 
@@ -17,10 +19,13 @@ def of_folder(folder: Path) -> str | None:
 
 
 def _of_card(card: Path) -> str | None:
+    if not card.is_file():  # a pipe would be waited for
+        return None
     try:
-        front = _FRONT_MATTER.match(card.read_text("utf-8", errors="replace"))
+        with card.open(encoding="utf-8", errors="replace") as file:
+            front = _FRONT_MATTER.match(file.read(CARD))
         data = yaml.safe_load(front[1]) if front else None
-    except (OSError, yaml.YAMLError):
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return None
     if not isinstance(data, dict):
         return None
@@ -28,14 +33,16 @@ def _of_card(card: Path) -> str | None:
     if licence == "other":  # the hub's way to say that the name stands elsewhere
         licence = data.get("license_name") or licence
     names = licence if isinstance(licence, list) else [licence]
-    return ", ".join(str(name) for name in names if name)[:LONGEST] or None
+    # Text alone: YAML names a list within itself, and its words fill any memory.
+    return ", ".join(name for name in names if isinstance(name, str) and name)[:LONGEST] or None
 
 
 def _of_files(folder: Path) -> str | None:
     for path in sorted(folder.glob("LICEN[SC]E*")):
         if path.is_file():
             with path.open(encoding="utf-8", errors="replace") as file:
-                title = next((line.strip() for line in file if line.strip()), "")
+                lines = file.read(TITLE).splitlines()
+            title = next((line.strip() for line in lines if line.strip()), "")
             if title:
                 return title[:LONGEST]
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,26 +17,16 @@ from slimgpt.errors import (
     StorageError,
     UnsupportedModelError,
 )
-from slimgpt.origins import licence
+from slimgpt.origins import adapters, licence, tokenizer_files
 from slimgpt.origins.hub import TerminalBar, Wanted, asking, is_offline
 from slimgpt.origins.roots import PREFIX, Roots
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 INDEX = "model.safetensors.index.json"
-# Beside the weights: what configures, tokenises and explains. Never code, never pickles.
-COMPANIONS = (
-    "*.json",
-    "*.jinja",
-    "tokenizer.model",
-    "*.tiktoken",
-    "merges.txt",
-    "vocab.txt",
-    "README.md",
-    "LICENSE*",
-    "LICENCE*",
-    "NOTICE*",
-    "USE_POLICY*",
-)
+# Beside the weights and the tokenizer: what configures and explains. Never code, never pickles.
+COMPANIONS = ("*.json", "README.md", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
+ANSWER_SECONDS = 10.0  # huggingface_hub itself would wait for ever
+INSTEAD = "name a folder of this machine: a path on the command line, local:NAME in the service"
 _NUMBERED = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx")
 
@@ -93,7 +83,10 @@ def resolve_model(model: str, roots: Roots, cache: Path | None) -> ResolvedModel
 
 
 def _resolved(folder: Path, model: str, revision: str | None) -> ResolvedModel:
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    found = (*folder.iterdir(), *folder.glob(f"{tokenizer_files.TEMPLATES}/*"))
+    sizes = {
+        path.relative_to(folder).as_posix(): path.stat().st_size for path in found if path.is_file()
+    }
     files = needed(sizes, model)
     return ResolvedModel(
         folder=folder,
@@ -104,19 +97,21 @@ def _resolved(folder: Path, model: str, revision: str | None) -> ResolvedModel:
     )
 
 
-def needed(names: Iterable[str], model: str) -> list[str]:
+def needed(names: Collection[str], model: str) -> list[str]:
     """The files of a repository that pruning needs: the weights once, and what goes with them.
 
     Some repositories hold the weights twice (`consolidated.safetensors`), in folders
     (`original/`), or as pickles beside the safetensors: those are left out.
 
     Raises:
-        UnsupportedModelError: there are no safetensors in the layout of transformers.
+        UnsupportedModelError: there are no safetensors in the layout of transformers, or an
+            adapter lies beside them.
     """
     top = sorted(name for name in names if "/" not in name)
     weights = [name for name in top if _NUMBERED.fullmatch(name)]
     if not weights and INDEX in top:
         weights = [name for name in top if name.endswith(".safetensors")]
+    adapters.refuse(top, f"model {model!r}", weights)
     if not weights:
         others = [name for name in top if name.endswith((*_OTHER_WEIGHTS, ".safetensors"))]
         there = f"it has {', '.join(others[:4])}" if others else "it has no weights at all"
@@ -125,13 +120,16 @@ def needed(names: Iterable[str], model: str) -> list[str]:
             hint="choose a revision with safetensors, or convert it with transformers' "
             "`save_pretrained`; pickled weights are never read, because they can run code",
         )
-    return weights + [name for name in top if any(fnmatch(name, p) for p in COMPANIONS)]
+    others = [name for name in top if any(fnmatch(name, p) for p in COMPANIONS)]
+    return [*weights, *dict.fromkeys([*others, *filter(tokenizer_files.is_one, sorted(names))])]
 
 
 def _download(repository: str, revision: str | None, cache: Path) -> Path:
     named = f"{repository}@{revision}" if revision else repository
-    with asking(Wanted(f"model {named!r}", ModelNotFoundError)):
-        info = HfApi().model_info(repository, revision=revision, files_metadata=True)
+    with asking(Wanted(f"model {named!r}", ModelNotFoundError, INSTEAD)):
+        info = HfApi().model_info(
+            repository, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS
+        )
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
         files = needed(sizes, named)
         missing = {

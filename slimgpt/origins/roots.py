@@ -46,7 +46,7 @@ class Roots:
         return folder
 
     def text(self, name: str) -> Path:
-        """The regular file of `local:FILE`, links resolved.
+        """The regular file of `local:FILE` under that name; where its links lead is checked.
 
         Raises:
             CalibrationError: there is no such file below the root, or it is a folder or a device.
@@ -62,7 +62,7 @@ class Roots:
                 f"text {name!r}: there is no such file below the texts folder",
                 hint="check the spelling, or put the file there",
             )
-        return path
+        return self.texts / name.removeprefix(PREFIX)
 
     def folder(self, name: str) -> Path:
         """The folder of texts of `local:FOLDER`, links resolved.

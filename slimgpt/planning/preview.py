@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from slimgpt.checkpoints import outline
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
+from slimgpt.errors import UnsupportedModelError
 from slimgpt.events import Ruling
 from slimgpt.formats import support
 from slimgpt.origins.resolve import resolve_model
@@ -16,21 +17,32 @@ from slimgpt.planning import forecast
 from slimgpt.planning.document import Outlook, layer_outlook, planned_point
 from slimgpt.spec.prune import PruneSpec
 
+UNPADDED = frozenset({"falcon", "gpt2", "gpt_neox"})
+"""Families whose embedding knows no padding."""
 NO_WEIGHTS = (
     "the folder holds no weights: planned from config.json alone, a job of this model fails; put "
     "its safetensors beside it"
 )
 
 
-def plan_preview(spec: PruneSpec, roots: Roots) -> Outlook:
-    """Plan a job; reads headers only and imports no torch.
+def plan_preview(
+    spec: PruneSpec, roots: Roots, check: Callable[[Checkpoint], None] | None = None
+) -> Outlook:
+    """Plan a job; reads headers only.
 
     A local folder that holds `config.json` and no weights is planned by what its config says.
+
+    Args:
+        check: a further check of the model, such as `layers.sanity.build`, which imports torch;
+            nothing here does.
 
     Raises:
         SlimGPTError: the model cannot be had or pruned, or not so far.
     """
     checkpoint, warnings = _opened(spec.model, roots)
+    _check_padding(checkpoint)
+    if check is not None:
+        check(checkpoint)
     positions = checkpoint.architecture.family.keys.positions
     points = [(point.ratio, forecast.make(checkpoint, point)) for point in spec.points]
     made = min((one for _, one in points), key=lambda one: one.plan.parameters_after)
@@ -74,6 +86,19 @@ def _opened(model: str, roots: Roots) -> tuple[Checkpoint, list[str]]:
         if outline.alone(location):
             return outline.of(location), [NO_WEIGHTS]
     return Checkpoint.open(resolve_model(model, roots, None).folder, within=within), []
+
+
+def _check_padding(checkpoint: Checkpoint) -> None:
+    """Refuse the one value that breaks models in use, which no header and no layer shows."""
+    architecture, padding = checkpoint.architecture, checkpoint.config.get("pad_token_id")
+    if architecture.family.model_type in UNPADDED or not isinstance(padding, int):
+        return
+    if not -architecture.vocabulary <= padding < architecture.vocabulary:
+        raise UnsupportedModelError(
+            f"config.json: pad_token_id is {padding}, and the embedding has "
+            f"{architecture.vocabulary} rows (vocab_size): transformers cannot build the model",
+            hint="set pad_token_id to null, or to a token that the model has",
+        )
 
 
 def _too_long(spec: PruneSpec, positions: Any) -> list[str]:

@@ -17,7 +17,7 @@ from slimgpt.formats import stock
 from slimgpt.formats.gguf import architectures
 from slimgpt.formats.gguf import file as gguf_file
 from slimgpt.layers.stack import Stack
-from slimgpt.proof.load import fresh_process, tail, verify
+from slimgpt.proof.load import fresh_process, require_finite, tail, verify
 from slimgpt.spec.prune import Format, GgufType
 from slimgpt.texts.tokenizer import Tokenizer
 
@@ -45,11 +45,17 @@ class Probe:
         tokens: (batch, seq) int64.
         logits: of the model in memory on these tokens (batch, seq, vocab).
         device: where they were computed.
+
+    Raises:
+        NumericalError: the logits are not all finite.
     """
 
     tokens: Tensor
     logits: Tensor
     device: torch.device
+
+    def __post_init__(self) -> None:
+        require_finite(self.logits)
 
 
 def require(form: Format) -> None:

@@ -14,7 +14,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from slimgpt.errors import VerificationError
+from slimgpt.errors import NumericalError, VerificationError
 from slimgpt.events import Verified
 from slimgpt.spec.prune import Format
 
@@ -47,7 +47,9 @@ def verify(
 
     Raises:
         VerificationError: the folder does not load, or the logits differ by more than that.
+        NumericalError: those expected are not all finite.
     """
+    require_finite(expected)
     if device.type == "cuda":
         torch.cuda.empty_cache()  # the other process needs the room
     logits = _reload(folder, tokens, device, form)
@@ -56,6 +58,11 @@ def verify(
             f"the reloaded model gives logits {list(logits.shape)} in {logits.dtype}, the model "
             f"in memory {list(expected.shape)} in {expected.dtype}",
             hint="the written config does not describe the weights; please report this",
+        )
+    if not logits.isfinite().all():
+        raise VerificationError(
+            "the reloaded model gives NaN or infinity where the model in memory gives numbers",
+            hint="nothing was published; run the job again, and report it if it happens twice",
         )
     difference = _largest(logits, expected)
     most = bound(expected) if allowed is None else allowed
@@ -73,6 +80,19 @@ def verify(
         tokens=tokens.numel(),
         bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
     )
+
+
+def require_finite(logits: Tensor) -> None:
+    """See that what a loader shall be held to is numbers: nothing can be compared with others.
+
+    Raises:
+        NumericalError: there is NaN or infinity among them.
+    """
+    if not bool(logits.isfinite().all()):
+        raise NumericalError(
+            "the model in memory gives NaN or infinity, to which no loader can be held",
+            hint="its own precision is too narrow for it: take the model in bfloat16 or float32",
+        )
 
 
 def bound(expected: Tensor) -> float:

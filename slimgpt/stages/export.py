@@ -14,9 +14,12 @@ from slimgpt.events import Event, Progress
 from slimgpt.formats import support
 from slimgpt.formats.gguf import file
 from slimgpt.machine import disk, exhaustion, precision
+from slimgpt.origins import tokenizer_files
 from slimgpt.proof import formats as proof
 from slimgpt.proof import vllm
+from slimgpt.proof.tokenizer import prove as prove_tokenizer
 from slimgpt.spec.prune import Format, GgufType
+from slimgpt.texts import tokenizer_process
 
 
 def export(
@@ -52,6 +55,9 @@ def export(
                 f"format `{other}` is not one to export to",
                 hint=f"choose among {', '.join(support.FURTHER)}; a pruned folder is `exact`",
             )
+        if _has_tokenizer(checkpoint):
+            with tokenizer_process.opened(checkpoint.folder) as tokenizer:
+                tokenizer_process.describe(tokenizer)  # once here: it is loaded again, unbounded
         for form in wanted:
             proof.require(form)
             support.require(form, checkpoint.architecture, checkpoint.config)
@@ -77,8 +83,14 @@ def _written(
                 folder.mkdir(parents=True)
             yield proof.write(form, checkpoint, folder, probe, stored)
             yield from vllm.prove(folder, form, probe)
+            if form != "gguf" and _has_tokenizer(checkpoint):
+                prove_tokenizer(checkpoint.folder, [folder])
         with disk.storage_errors(destination, 0):
             aside.rename(destination)
             disk.sync(destination.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _has_tokenizer(checkpoint: Checkpoint) -> bool:
+    return tokenizer_files.include_tokenizer(one.name for one in checkpoint.folder.iterdir())

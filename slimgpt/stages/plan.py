@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from slimgpt.events import Event, Progress
-from slimgpt.layers import dense_pass
+from slimgpt.layers import dense_pass, sanity
 from slimgpt.layers.sequence import DenseVariances
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
@@ -25,6 +25,24 @@ class PruningPlan:
     plan: Plan
     variances: tuple[DenseVariances, ...] | None
     layer_parameters: tuple[tuple[int, int], ...]
+
+
+PROBE_TOKENS = 128
+
+
+def try_models(inputs: JobInputs, device: torch.device) -> Generator[Event, None, None]:
+    """See that the dense model computes numbers on one sequence, and a distillation's teacher too.
+
+    Raises:
+        NumericalError: one gives NaN or infinity.
+    """
+    probe = inputs.calibration.input_ids[:1, :PROBE_TOKENS].contiguous()
+    for model, name in ((inputs.checkpoint, "dense model"), (inputs.teacher, "teacher")):
+        if model is None:
+            continue
+        what, total = f"the {name} on one sequence", model.architecture.layers
+        for done in sanity.compute(Stack(model, device), probe):
+            yield Progress(stage="plan", done=done, total=total, what=what)
 
 
 def make_plan(

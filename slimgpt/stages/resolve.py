@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from slimgpt.checkpoints import companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError
 from slimgpt.events import Event, Progress, Warned
-from slimgpt.layers.stack import Stack
+from slimgpt.layers import sanity
 from slimgpt.origins.resolve import ResolvedModel, resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
@@ -23,7 +22,7 @@ from slimgpt.recovery.training_data import TrainingData, gather
 from slimgpt.spec.prune import HELD_OUT, PruneSpec
 from slimgpt.tasks.harness_run import require_prefix
 from slimgpt.tasks.harness_task import HarnessTask, prepare
-from slimgpt.texts import calibration, windows
+from slimgpt.texts import calibration, tokenizer_process, windows
 from slimgpt.texts import sources as texts
 from slimgpt.texts.calibration import Calibration
 from slimgpt.texts.overlap import RUN, Seen
@@ -61,11 +60,11 @@ class JobInputs:
     evaluation_sets: tuple[EvaluationSet, ...]
     training_data: TrainingData | None = None
     """What recovery learns from; None: there is no recovery."""
+    harness_tasks: tuple[HarnessTask, ...] = ()
+    """The tasks that the models are asked."""
     end_token: int | None = None
     teacher: Checkpoint | None = None
     """Whom a distillation learns from; None: the checkpoint itself."""
-    harness_tasks: tuple[HarnessTask, ...] = ()
-    """The tasks that the models are asked."""
 
 
 def resolve(spec: PruneSpec, roots: Roots) -> Generator[Event, None, JobInputs]:
@@ -76,18 +75,38 @@ def resolve(spec: PruneSpec, roots: Roots) -> Generator[Event, None, JobInputs]:
         UnreachableTargetError, SpecError: no legal plan meets the target.
         CalibrationError: the texts, or the questions of tasks.
     """
-    steps = 3 if spec.recovery is None else 4
-    yield Progress(stage="resolve", done=0, total=steps, what="model")
+    yield Progress(stage="resolve", done=0, total=_steps(spec), what="model")
     model = resolve_model(spec.model, roots, cache=None)
     checkpoint = _opened(model, roots)
-    Stack(checkpoint, torch.device("cpu"))  # a config that builds no model is refused here
+    sanity.build(checkpoint)
     for point in spec.points:
         forecast.make(checkpoint, point)  # a target out of reach is refused before any text is read
-    tokenizer = Tokenizer.load(model.folder)
+    teacher = _teacher(spec, checkpoint, roots)
+    with tokenizer_process.opened(model.folder) as tokenizer:
+        tokenizer_process.describe(tokenizer)  # the result's is compared by it, hours from now
+        texts_read = yield from _read_texts(spec, tokenizer, roots)
+        end = tokenizer.end
+    return JobInputs(model, checkpoint, *texts_read, end_token=end, teacher=teacher)
+
+
+def _steps(spec: PruneSpec) -> int:
+    return 3 if spec.recovery is None else 4
+
+
+TextsRead = tuple[
+    Calibration, tuple[EvaluationSet, ...], TrainingData | None, tuple[HarnessTask, ...]
+]
+
+
+def _read_texts(
+    spec: PruneSpec, tokenizer: Tokenizer, roots: Roots
+) -> Generator[Event, None, TextsRead]:
+    """Everything that the job reads, as tokens."""
+    steps = _steps(spec)
     harness_tasks: tuple[HarnessTask, ...] = ()
     if spec.evaluation.tasks:
         yield Progress(stage="resolve", done=0, total=steps, what="tasks")
-        require_prefix(tokenizer.inner)
+        require_prefix(tokenizer)
         harness_tasks = prepare(spec.evaluation, roots)
     yield Progress(stage="resolve", done=1, total=steps, what="calibration text")
     if (timed := spec.evaluation.inference) is not None:
@@ -108,11 +127,7 @@ def resolve(spec: PruneSpec, roots: Roots) -> Generator[Event, None, JobInputs]:
         if training_data.left_out:
             yield Warned(message=f"recovery leaves out rows: {training_data.left_out}")
     yield Progress(stage="resolve", done=steps, total=steps)
-    teacher = _teacher(spec, checkpoint, roots)
-    end = tokenizer.end
-    return JobInputs(
-        model, checkpoint, drawn, tuple(evaluation_sets), training_data, end, teacher, harness_tasks
-    )
+    return drawn, tuple(evaluation_sets), training_data, harness_tasks
 
 
 def _opened(model: ResolvedModel, roots: Roots) -> Checkpoint:
@@ -127,7 +142,7 @@ def _teacher(spec: PruneSpec, student: Checkpoint, roots: Roots) -> Checkpoint |
     if spec.recovery is None or spec.recovery.teacher is None:
         return None
     teacher = _opened(resolve_model(spec.recovery.teacher, roots, cache=None), roots)
-    Stack(teacher, torch.device("cpu"))
+    sanity.build(teacher)
     theirs, ours = teacher.architecture.vocabulary, student.architecture.vocabulary
     if theirs != ours:
         raise SpecError(

@@ -15,6 +15,7 @@ from slimgpt.checkpoints.output.provenance import Origin
 from slimgpt.events import Event, PointEvent, Progress, Verified, Warned
 from slimgpt.layers.stack import Stack
 from slimgpt.machine import disk, memory
+from slimgpt.proof import tokenizer
 from slimgpt.proof.formats import Probe
 from slimgpt.proof.load import verify
 from slimgpt.recovery.peft_model import ADAPTERS, BASE
@@ -38,27 +39,28 @@ def publish(
 
     Raises:
         VerificationError: a fresh process cannot load it, or computes something else.
+        NumericalError: the model computes no finite numbers.
         StorageError: the disk is full.
     """
     steps = 2 + len(formats.wanted(state.spec))
     yield Progress(stage="verify", done=0, total=steps, what="writing")
     partial.write_outer(state.inputs.checkpoint)
-    probe = state.inputs.calibration.input_ids[:PROBE_SEQUENCES, :PROBE_TOKENS].contiguous()
-    expected = pruned.logits(probe)
+    tokens = state.inputs.calibration.input_ids[:PROBE_SEQUENCES, :PROBE_TOKENS].contiguous()
+    probe = Probe(tokens, pruned.logits(tokens), state.device)
     name = published_name(state.inputs.model.model, state.plan.ratio_achieved)
-
     unproved: list[Warned] = []
 
     def complete(folder: Path) -> None:
         published.write(state.inputs.checkpoint, state.plan.after, folder)
-        state.verified.append(verify(folder, probe, expected, state.device))
-        asked = Probe(probe, expected, state.device)
-        for result in formats.write(state.spec, folder, asked, name):
+        state.verified.append(verify(folder, probe.tokens, probe.logits, state.device))
+        for result in formats.write(state.spec, folder, probe, name):
             if isinstance(result, Verified):
                 state.verified.append(result)
             else:
                 state.warnings.append(result.message)
                 unproved.append(result)
+        stock = [folder / form for form in formats.wanted(state.spec) if form != "gguf"]
+        tokenizer.prove(state.inputs.checkpoint.folder, [folder, *stock])
         if state.recovery is not None:
             _add_recovery(state.recovery, state.verdict, folder)
         provenance.write(folder, _provenance(state))

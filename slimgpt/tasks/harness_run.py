@@ -58,8 +58,9 @@ class HarnessRun:
     def __init__(self, folder: Path, architecture: Architecture, device: torch.device) -> None:
         from lm_eval.models.huggingface import HFLM
 
-        tokenizer = Tokenizer.load(folder).inner
-        require_prefix(tokenizer)
+        loaded = Tokenizer.load(folder)
+        require_prefix(loaded)
+        tokenizer = loaded.inner
         tokenizer.deprecation_warnings[TOO_LONG] = True  # said already: the harness cuts, we count
         model = whole_model.load(folder, architecture.family, architecture.dtype, device)
         together = batch_size(architecture.vocabulary, device)
@@ -116,13 +117,13 @@ class HarnessRun:
         return Answers(metrics, sum(cut))
 
 
-def require_prefix(tokenizer: Any) -> None:
+def require_prefix(tokenizer: Tokenizer) -> None:
     """See that a tokenizer has a token to begin a text with, which the harness needs.
 
     Raises:
         BrokenCheckpointError: it has neither a token of beginning nor of end.
     """
-    if tokenizer.bos_token_id is None and tokenizer.eos_token_id is None:
+    if tokenizer.begin is None and tokenizer.end is None:
         raise BrokenCheckpointError(
             "evaluation.tasks: the model's tokenizer names neither `bos_token` nor `eos_token`",
             hint="name one in tokenizer_config.json, or ask for no tasks",

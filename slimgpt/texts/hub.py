@@ -17,7 +17,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from slimgpt.errors import CalibrationError
 from slimgpt.origins.hub import Wanted, asking
-from slimgpt.origins.resolve import check_room
+from slimgpt.origins.resolve import ANSWER_SECONDS, check_room
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.rows import field_of, text_of
 
@@ -71,7 +71,7 @@ def parsed(
             hint="write hf:OWNER/NAME, as on the hub's page",
         )
     with asking(Wanted(f"data set {text.name!r} ({source})", CalibrationError)):
-        info = HfApi().dataset_info(text.name, expand=["sha", "gated"])
+        info = HfApi().dataset_info(text.name, expand=["sha", "gated"], timeout=ANSWER_SECONDS)
         if info.gated:  # its files may be listed by all, and are read by few: ask before any work
             HfApi().auth_check(info.id, repo_type="dataset")
         name, commit = info.id, str(info.sha)

@@ -94,6 +94,12 @@ class Tokenizer:
         return told["input_ids"], [(first, last) for first, last in told["offset_mapping"]]
 
     @property
+    def begin(self) -> int | None:
+        """The id of the token that begins a text, if there is one."""
+        begin: int | None = self._inner.bos_token_id
+        return begin
+
+    @property
     def end(self) -> int | None:
         """The id of the token that ends a text, if there is one."""
         end: int | None = self._inner.eos_token_id

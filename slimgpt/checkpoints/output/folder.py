@@ -14,30 +14,17 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from slimgpt.checkpoints import companions
 from slimgpt.checkpoints.checkpoint import CONFIG, Checkpoint
 from slimgpt.checkpoints.families import architecture as architectures
 from slimgpt.checkpoints.families import rope
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.checkpoints.output import modeling
 from slimgpt.checkpoints.output.modeling import MODELING
-from slimgpt.machine.disk import copy, write_text
+from slimgpt.machine.disk import copy, storage_errors, write_text
+from slimgpt.origins import tokenizer_files
 
-TOKENIZER_CONFIG = "tokenizer_config.json"
-COMPANIONS = frozenset(
-    {
-        "added_tokens.json",
-        "chat_template.jinja",
-        "chat_template.json",
-        "generation_config.json",
-        "merges.txt",
-        "special_tokens_map.json",
-        "tekken.json",
-        "tokenizer.json",
-        "tokenizer.model",
-        "tokenizer_config.json",
-        "vocab.json",
-    }
-)
+SETTINGS = "_config.json"
 LEFT_BEHIND = (
     "_name_or_path",  # a path of the machine where the parent was saved
     # May name a repository of kernels, which loaders would fetch and run.
@@ -66,19 +53,26 @@ def write(checkpoint: Checkpoint, sizes: Sequence[LayerSize], folder: Path) -> N
 
 
 def copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
-    """Copy tokenizer, generation settings, chat templates and licence from the parent.
+    """Copy tokenizer, processor, generation settings, chat templates and licence from the parent.
 
     Weights and code are not copied, and no README: it would claim the parent's numbers.
     """
-    for entry in sorted(checkpoint.folder.iterdir()):
-        if entry.name == TOKENIZER_CONFIG:
-            write_tokenizer_config(checkpoint.location.file(entry.name), folder / entry.name)
-        elif entry.name in COMPANIONS or is_legal(entry.name):
-            copy(checkpoint.location.file(entry.name), folder / entry.name)
+    location = checkpoint.location
+    for entry in sorted(location.folder.iterdir()):
+        if tokenizer_files.is_one(entry.name) and entry.name.endswith(SETTINGS):
+            write_settings(location.file(entry.name), folder / entry.name)
+        elif tokenizer_files.is_one(entry.name) or is_legal(entry.name):
+            copy(location.file(entry.name), folder / entry.name)
+    if (templates := companions.templates_of(location)) is not None:
+        target = folder / tokenizer_files.TEMPLATES
+        for entry in sorted(templates.folder.glob("*.jinja")):
+            with storage_errors(target, 0):
+                target.mkdir(exist_ok=True)
+            copy(templates.file(entry.name), target / entry.name)
 
 
-def write_tokenizer_config(source: Path, target: Path) -> None:
-    """Copy the tokenizer's settings, without the code that they name.
+def write_settings(source: Path, target: Path) -> None:
+    """Copy settings of the tokenizer, a processor or generation, without the code that they name.
 
     The model is loaded with trust in *our* file; by `auto_map` that trust would have the parent's
     code, which is nowhere in the folder, fetched and run.

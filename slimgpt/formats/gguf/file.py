@@ -130,10 +130,18 @@ def name_for(checkpoint: Checkpoint, vocabulary: Vocabulary, name: str) -> str:
     It strips the space after them where the name says Phi-3, and fails where they are not there
     (`src/llama-vocab.cpp`).
     """
-    name = PHI_3.sub("phi", name)
+    name = PHI_3.sub("phi", name or _title(checkpoint.folder))
     if checkpoint.architecture.family.model_type == "phi3" and {*vocabulary.tokens} >= SPECIAL:
         return f"Phi-3 {name}"
     return name
+
+
+def _title(folder: Path) -> str:
+    """What a folder is called: in the hub's cache its name is a commit, aside it has a number."""
+    repository = folder.parent.parent.name
+    if folder.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.rpartition("--")[2]
+    return folder.name.removeprefix(".").partition(".")[0] if folder.name[0] == "." else folder.name
 
 
 def _entries(checkpoint: Checkpoint, plan: Blueprint, stored: GgufType) -> Iterator[TensorEntry]:

@@ -6,6 +6,7 @@ transformers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,9 @@ def _describe_own(writer: gguf.GGUFWriter, architecture: Architecture, plan: Blu
 
 
 def add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
-    """Say the tokenizer, and the chat template."""
+    """Say the tokenizer, and the chat templates."""
+    import gguf
+
     writer.add_tokenizer_model(vocabulary.model)
     writer.add_tokenizer_pre(vocabulary.pre)
     writer.add_token_list(vocabulary.tokens)
@@ -83,6 +86,11 @@ def add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
     writer.add_add_eos_token(vocabulary.add_end)
     if vocabulary.chat_template:
         writer.add_chat_template(vocabulary.chat_template)
+    named = {re.sub(r"[^A-Za-z0-9]", "_", n): t for n, t in vocabulary.named_templates.items()}
+    for name, template in sorted(named.items()):
+        writer.add_string(gguf.Keys.Tokenizer.CHAT_TEMPLATE_N.format(name=name), template)
+    if named:
+        writer.add_array(gguf.Keys.Tokenizer.CHAT_TEMPLATES, sorted(named))
 
 
 def _file_type(stored: GgufType) -> int:

@@ -18,6 +18,7 @@ SPACE = "▁"
 NEVER = -1e6  # score of a token that no merge makes
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 GPT2 = "gpt-2"
+DEFAULT = "default"
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 SPLITS = {
@@ -46,6 +47,8 @@ class Vocabulary:
         add_begin: whether the tokenizer puts the begin token before a text.
         add_end: whether it puts the end token after a text.
         add_space: whether it puts a space before a text.
+        chat_template: the one that is taken unasked.
+        named_templates: the others.
     """
 
     model: Literal["llama", "gpt2"]
@@ -59,6 +62,7 @@ class Vocabulary:
     add_end: bool = False
     add_space: bool = False
     chat_template: str | None = None
+    named_templates: dict[str, str] = field(default_factory=dict)
 
 
 def read(inner: Any, rows: int) -> Vocabulary:
@@ -101,14 +105,15 @@ def read(inner: Any, rows: int) -> Vocabulary:
         add_begin=begin is not None and around[:1] == [begin],
         add_end=end is not None and around[-1:] == [end],
         add_space=sentencepiece and _adds_space(content),
-        chat_template=_template(inner.chat_template),
+        chat_template=(templates := _templates(inner.chat_template)).pop(DEFAULT, None),
+        named_templates=templates,
     )
 
 
-def _template(given: Any) -> str | None:
-    """The chat template; of several by name the one that transformers takes unasked."""
-    found = given.get("default") if isinstance(given, dict) else given
-    return found if isinstance(found, str) else None
+def _templates(given: Any) -> dict[str, str]:
+    """Chat templates by name; the one that transformers takes unasked is the default."""
+    named = given if isinstance(given, dict) else {DEFAULT: given}
+    return {str(name): one for name, one in named.items() if isinstance(one, str)}
 
 
 def _tokens(content: dict[str, Any], rows: int, sentencepiece: bool) -> tuple[list[str], list[int]]:

@@ -27,8 +27,8 @@ def test_a_folder_becomes_a_name_below_its_parent(
 
 
 def test_a_folder_of_links_keeps_its_own_name(tmp_path: Path) -> None:
-    (tmp_path / "blobs").mkdir()
-    (tmp_path / "snapshot").symlink_to(tmp_path / "blobs")
+    (tmp_path / "a1b2c3").mkdir()
+    (tmp_path / "snapshot").symlink_to(tmp_path / "a1b2c3")
     assert model_place(str(tmp_path / "snapshot")).name == "local:snapshot"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output import whole_model
-from slimgpt.errors import UnsupportedModelError
+from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
+from slimgpt.formats import stock
 from slimgpt.layers.stack import Stack
 from slimgpt.texts.tokenizer import Tokenizer
 from tests.slimgpt.pruned import lots, publish
@@ -123,3 +125,75 @@ def test_names_without_the_body_are_those_with_it(family: str, tmp_path: Path) -
     model = whole_model.load(mirror, checkpoint.architecture.family, "float32", CPU)
     with torch.no_grad():
         assert torch.equal(model(tokens(tiny)).logits, expected(tiny))
+
+
+def renamed(folder: Path, rename: Callable[[str], str], tiny: Tiny = LLAMA) -> Path:
+    """A model whose tensors were saved under other names."""
+    tiny.save(folder)
+    file = folder / "model.safetensors"
+    tensors = {rename(name): tensor for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    return folder
+
+
+WRAPPED: dict[str, Callable[[str], str]] = {
+    "torch.compile": lambda name: f"_orig_mod.{name}",
+    "DataParallel": lambda name: f"module.{name}",
+    "PEFT": lambda name: f"base_model.model.{name}",
+    "Lightning": lambda name: f"model.{name}",
+    "several": lambda name: f"module._orig_mod.base_model.model.{name}",
+    "FSDP": lambda name: f"_fsdp_wrapped_module.{name}".replace(
+        "layers.0.", "layers.0._fsdp_wrapped_module._checkpoint_wrapped_module."
+    ),
+    "a compiled body": lambda name: name.replace("model.", "model._orig_mod."),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPED)
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_wrapper_in_the_names_changes_nothing(wrapper: str, tied: bool, tmp_path: Path) -> None:
+    tiny = Tiny(kv_heads=4, tied=tied)
+    checkpoint = Checkpoint.open(renamed(tmp_path / "model", WRAPPED[wrapper], tiny))
+    assert checkpoint.tensors.keys() == Checkpoint.open(tiny.save(tmp_path / "own")).tensors.keys()
+    assert torch.equal(Stack(checkpoint, CPU).logits(tokens(tiny)), expected(tiny))
+    mirror = whole_model.mirror(checkpoint, tmp_path / "mirror")
+    loaded = whole_model.load(mirror, checkpoint.architecture.family, "float32", CPU)
+    with torch.no_grad():
+        assert torch.equal(loaded(tokens(tiny)).logits, expected(tiny))
+
+
+def test_gpt2_has_a_wrapper_before_its_short_names(tmp_path: Path) -> None:
+    tiny = Tiny("gpt2", tied=True)
+    folder = renamed(tmp_path / "model", lambda n: "module." + n.removeprefix("transformer."), tiny)
+    assert torch.equal(Stack(Checkpoint.open(folder), CPU).logits(tokens(tiny)), expected(tiny))
+
+
+def test_a_wrapped_model_is_written_as_a_stock_class(tmp_path: Path) -> None:
+    checkpoint = Checkpoint.open(renamed(tmp_path / "model", WRAPPED["PEFT"]))
+    (tmp_path / "uniform").mkdir()
+    stock.write_uniform(checkpoint, tmp_path / "uniform")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "uniform")
+    with torch.no_grad():
+        assert torch.equal(model(tokens(LLAMA)).logits, expected(LLAMA))
+
+
+def test_names_that_cannot_be_told_are_named(tmp_path: Path) -> None:
+    odd = renamed(tmp_path / "odd", lambda name: name.replace("model.layers", "model.blocks"))
+    with pytest.raises(BrokenCheckpointError, match=r"there is model\.blocks\.0\..* in model"):
+        Checkpoint.open(odd)
+    apart = renamed(tmp_path / "apart", lambda n: n if "layers" in n else f"_orig_mod.{n}")
+    assert Checkpoint.open(apart).parameters
+    tensors = load_file(apart / "model.safetensors")
+    tensors["model.norm.weight"] = tensors["_orig_mod.model.norm.weight"].clone()
+    save_file(tensors, apart / "model.safetensors")
+    with pytest.raises(BrokenCheckpointError, match=r"model\.norm\.weight is stored twice"):
+        Checkpoint.open(apart)
+
+
+def unmerged(name: str) -> str:
+    return f"base_model.model.{name}".replace("q_proj.weight", "q_proj.base_layer.weight")
+
+
+def test_an_adapter_that_is_not_merged_is_told_from_a_wrapper(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"not merged .*q_proj\.base_layer.*merge_and"):
+        Checkpoint.open(renamed(tmp_path / "model", unmerged))

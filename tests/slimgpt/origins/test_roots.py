@@ -61,7 +61,7 @@ def test_texts_outside_are_said_not_to_exist(roots: Roots, outside: Path, name: 
 def test_a_trusted_caller_may_link_outside(roots: Roots, outside: Path) -> None:
     trusted = Roots(roots.models, roots.texts, confined=False)
     assert trusted.model("local:link") == outside.resolve()
-    assert trusted.text("local:link.txt") == (outside / "secret.txt").resolve()
+    assert trusted.text("local:link.txt") == roots.texts / "link.txt"  # its own name says its kind
 
 
 def test_a_root_that_is_a_link_is_the_folder_behind_it(tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def test_of_several_templates_the_default_goes_into_the_file() -> None:
     made = tokenizer("qwen2")
     made.chat_template = {"tool_use": "x", "default": TEMPLATE}
     assert read(made, ROWS).chat_template == TEMPLATE
+    assert read(made, ROWS).named_templates == {"tool_use": "x"}
     made.chat_template = None
     assert read(made, ROWS).chat_template is None
 

@@ -1,0 +1,300 @@
+"""A stranger's tokenizer in a process of its own, bounded in time and memory.
+
+A tokenizer is data that works: regular expressions without end, replacements that make a gigabyte
+of a letter, a chat template of nested loops. Nothing here can be stopped from within the process
+that runs it, so another does, which the kernel ends (`RLIMIT_CPU`, `RLIMIT_DATA`) when more is
+taken than loading a tokenizer, and the text that it was given, can explain.
+
+    with opened(folder) as tokenizer:
+        ids = tokenizer.encode(text)
+
+The process is started once, loads no torch, and takes one folder after the other.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+import pickle
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, cast
+
+from slimgpt.errors import SlimGPTError, UnsupportedModelError
+from slimgpt.machine.child_process import die_with
+from slimgpt.texts import tokenizer_samples
+from slimgpt.texts.tokenizer import Tokenizer
+
+SECONDS = 30
+"""Of processor time, to load a tokenizer; and as many for all texts, beside what follows."""
+BYTES_A_SECOND = 50_000  # of text; the slowest tokenizers take ten times as many
+MEMORY = 4 << 30
+MEMORY_A_BYTE = 256  # of text
+ANSWER = 64 << 20
+ANSWER_A_BYTE = 256
+PATIENCE = 20  # times the processor time: a machine that is busy with other work, or a deadlock
+START_SECONDS = 600.0
+DESCRIBE = "describe"
+LENGTH = struct.Struct("<Q")
+HINT = (
+    "a pattern or a template in the model's folder has no end: take tokenizer.json and the chat "
+    "templates of the model's authors"
+)
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Tokenizer]:
+    """The tokenizer of a checkpoint folder; all that it does, another process does.
+
+    Raises (the tokenizer's methods too):
+        UnsupportedModelError: it took more time or memory than any tokenizer, or broke.
+        SlimGPTError: as `Tokenizer`.
+    """
+    process = _Process.running()
+    try:
+        process.load(folder)
+        yield cast(Tokenizer, _Remote(process))
+    finally:
+        process.forget()
+
+
+def describe(tokenizer: Tokenizer) -> dict[str, Any]:
+    """What a tokenizer of `opened` makes of samples (`tokenizer_samples`).
+
+    Raises:
+        UnsupportedModelError: as `opened`.
+    """
+    described: dict[str, Any] = cast(_Remote, tokenizer).process.ask(DESCRIBE)
+    return described
+
+
+class _Remote:
+    """Looks like a `Tokenizer`; asks the process for everything."""
+
+    def __init__(self, process: _Process) -> None:
+        self.process = process
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner" or name.startswith("_"):
+            raise AttributeError(f"{name} is in another process, and stays there")
+        if callable(getattr(Tokenizer, name, None)):
+            return partial(self.process.ask, name)
+        value = self.process.ask(name)
+        setattr(self, name, value)  # a tokenizer does not change
+        return value
+
+
+class _Process:
+    """The one process of this kind that this process has."""
+
+    _one: _Process | None = None
+
+    def __init__(self) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
+        )
+        self._given = 0
+        atexit.register(self._close)
+
+    @classmethod
+    def running(cls) -> _Process:
+        """The process that is there, or a new one."""
+        if cls._one is None or cls._one._child.poll() is not None:
+            cls._one = cls()
+        return cls._one
+
+    def load(self, folder: Path) -> None:
+        """Read a folder's tokenizer in place of the one before."""
+        self._given = 0
+        self._send(("load", (str(folder), SECONDS), {}), "the model's tokenizer")
+
+    def forget(self) -> None:
+        """Give the tokenizer's memory back."""
+        if self._child.poll() is None:
+            with suppress(SlimGPTError):
+                self._send(("forget", (), {}), "the model's tokenizer")
+
+    def ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """What an attribute of the tokenizer is, or a method returns."""
+        what = "the model's chat template" if "chat" in name else "the model's tokenizer"
+        if name == DESCRIBE:
+            what += ", or one of its chat templates,"
+        return self._send((name, args, kwargs), what)
+
+    def _send(self, request: tuple[str, tuple[Any, ...], dict[str, Any]], what: str) -> Any:
+        raw = pickle.dumps(request)
+        self._given += len(raw)
+        seconds = SECONDS + self._given // BYTES_A_SECOND
+        asks, tells = self._child.stdin, self._child.stdout
+        assert asks is not None
+        assert tells is not None
+        try:
+            _write(asks, raw)
+            done, answer = pickle.loads(_read(tells, START_SECONDS + PATIENCE * seconds))
+        except (EOFError, BrokenPipeError, TimeoutError) as error:
+            raise self._ended(what, seconds) from error
+        if done:
+            return answer
+        if isinstance(answer, SlimGPTError):
+            raise answer
+        raise UnsupportedModelError(f"{what} {answer}", hint=HINT)
+
+    def _close(self) -> int:
+        """End the process; its exit status."""
+        self._child.kill()
+        with self._child:
+            pass
+        atexit.unregister(self._close)
+        return self._child.returncode
+
+    def _ended(self, what: str, seconds: int) -> UnsupportedModelError:
+        """Why the process is no longer there."""
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(1.0)
+        waited = self._child.poll() is None
+        status = self._close()
+        if waited or status == -signal.SIGXCPU:
+            return UnsupportedModelError(
+                f"{what} took more than {seconds} s of processor time", hint=HINT
+            )
+        return UnsupportedModelError(
+            f"{what} ended the process that ran it ({_name(status)}): most likely it asked for "
+            f"more than {MEMORY >> 30} GiB of memory",
+            hint=HINT,
+        )
+
+
+def _name(status: int) -> str:
+    known = {number.value: number.name for number in signal.Signals}
+    return f"exit status {status}" if status >= 0 else known.get(-status, f"signal {-status}")
+
+
+def _write(stream: IO[bytes], raw: bytes) -> None:
+    stream.write(LENGTH.pack(len(raw)) + raw)
+    stream.flush()
+
+
+def _read(stream: IO[bytes], seconds: float | None = None) -> bytes:
+    """One message.
+
+    Raises:
+        EOFError: the other side is gone.
+        TimeoutError: it does not come.
+    """
+    over = None if seconds is None else time.monotonic() + seconds
+    raw, wanted = bytearray(), LENGTH.size
+    length = None
+    while len(raw) < wanted:
+        left = None if over is None else max(0.0, over - time.monotonic())
+        if not select.select([stream], [], [], left)[0]:
+            raise TimeoutError
+        part = os.read(stream.fileno(), min(wanted - len(raw), 1 << 20))
+        if not part:
+            raise EOFError
+        raw += part
+        if length is None and len(raw) == wanted:
+            (length,) = LENGTH.unpack(raw)
+            raw, wanted = bytearray(), length
+    return bytes(raw)
+
+
+class _Server:
+    """The other side: holds a tokenizer, and itself to what it may take."""
+
+    def __init__(self) -> None:
+        self.tokenizer: Tokenizer | None = None
+        self.began = 0.0
+        self.seconds = SECONDS
+        self.given = 0
+
+    def answer(self, raw: bytes) -> bytes:
+        """Do what is asked; the answer, or what went wrong."""
+        name, args, kwargs = pickle.loads(raw)
+        if name in ("load", "forget"):
+            self.tokenizer, self.began, self.given = None, time.process_time(), 0
+            self.seconds = args[1] if args else SECONDS
+        self.given += len(raw)
+        self._bound()
+        try:
+            result = pickle.dumps((True, self._do(name, args, kwargs)))
+        except BaseException as error:  # a panic of the library `tokenizers` is no Exception
+            return pickle.dumps((False, _said(error)))
+        if len(result) > ANSWER + ANSWER_A_BYTE * self.given:
+            made = f"makes {len(result) >> 20} MiB of {self.given:,} bytes of text"
+            return pickle.dumps((False, made))
+        return result
+
+    def _do(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if name == "load":
+            self.tokenizer = Tokenizer.load(Path(args[0]))
+            # Reading took its share; texts have theirs.
+            self.began = time.process_time()
+            return None
+        if name == "forget":
+            return None
+        assert self.tokenizer is not None
+        if name == DESCRIBE:
+            return tokenizer_samples.describe(self.tokenizer)
+        attribute = getattr(self.tokenizer, name)
+        return attribute(*args, **kwargs) if callable(attribute) else attribute
+
+    def _bound(self) -> None:
+        """Have the kernel end this process when it takes more than what was given explains."""
+        seconds = self.began + self.seconds + self.given // BYTES_A_SECOND
+        _limit(resource.RLIMIT_CPU, math.ceil(max(seconds, time.process_time())) + 1)
+        _limit(resource.RLIMIT_DATA, MEMORY + MEMORY_A_BYTE * self.given)
+
+
+def _said(error: BaseException) -> SlimGPTError | str:
+    """What went wrong: an error of the engine's own, or a predicate."""
+    cause: BaseException | None = error
+    while cause is not None:  # whatever was made of it on the way
+        if isinstance(cause, MemoryError):
+            return f"asks for more than {MEMORY >> 30} GiB of memory"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, SlimGPTError):
+        return error
+    traceback.print_exception(error)
+    return f"breaks ({type(error).__name__}: {str(error)[:200]})"
+
+
+def _limit(kind: int, soft: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def main(parent: int) -> None:
+    """Answer until nobody asks."""
+    die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the parent's to handle
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    sys.modules["torch"] = None  # type: ignore[assignment]  # a tokenizer needs none of it
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    # Its libraries come with the first one: before the clock runs.
+    _ = (transformers.AutoTokenizer, transformers.PreTrainedTokenizerFast)
+    server = _Server()
+    with suppress(EOFError):
+        while True:
+            _write(answers, server.answer(_read(sys.stdin.buffer)))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
