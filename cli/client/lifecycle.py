@@ -16,11 +16,7 @@ from cli.options.shared import JobId, Json, Watch
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
-def cancel(
-    job_id: JobId,
-    connection: Connection,
-    as_json: Json = False,
-) -> None:
+def cancel(job_id: JobId, connection: Connection, as_json: Json = False) -> None:
     """Cancel a job that waits or runs.
 
     A running one is cancelled when its worker has stopped.
@@ -31,11 +27,7 @@ def cancel(
 
 
 def retry(
-    job_id: JobId,
-    *,
-    watch: Watch = False,
-    connection: Connection,
-    as_json: Json = False,
+    job_id: JobId, *, watch: Watch = False, connection: Connection, as_json: Json = False
 ) -> None:
     """Queue a failed or cancelled job again, with new attempts."""
     with connection.open() as service:

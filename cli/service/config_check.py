@@ -186,14 +186,6 @@ def _artifacts(settings: Settings) -> str:
     return f"{settings.artifacts_url} can be written"
 
 
-def _models(settings: Settings) -> str:
-    return _readable(settings.models_root, "SLIMGPT_MODELS_ROOT")
-
-
-def _texts(settings: Settings) -> str:
-    return _readable(settings.texts_root, "SLIMGPT_TEXTS_ROOT")
-
-
 def _readable(folder: Path, variable: str) -> str:
     if not folder.is_dir():
         raise Fault(f"{folder} is not a folder; create it, or name another by {variable}")
@@ -221,7 +213,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "database": _database,
     "redis": _redis,
     "artifacts": _artifacts,
-    "models": _models,
-    "texts": _texts,
+    "models": lambda settings: _readable(settings.models_root, "SLIMGPT_MODELS_ROOT"),
+    "texts": lambda settings: _readable(settings.texts_root, "SLIMGPT_TEXTS_ROOT"),
     "work": _work,
 }

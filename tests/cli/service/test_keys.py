@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 from typer.testing import Result as Outcome
 
@@ -47,7 +48,8 @@ def url(settings: Settings, database_url: str) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started, "uvicorn listens")
-    yield f"http://127.0.0.1:{port}"
+    with capture_logs():  # a line of the server's would be one of the command's output
+        yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join()
 
