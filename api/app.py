@@ -107,7 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     openapi.install(app, with_keys=settings.auth == "keys", loopback_only=settings.loopback_only)
     uploads = {("POST", calibration_sets.router.prefix): settings.max_upload_bytes}
-    app.add_middleware(JsonSizeLimit)
+    app.add_middleware(JsonSizeLimit, apart=uploads)
     app.add_middleware(BodySizeLimit, max_bytes=MAX_BODY_BYTES, larger=uploads)
     app.add_middleware(auth.Gate)
     if settings.loopback_only:

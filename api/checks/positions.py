@@ -12,9 +12,12 @@ from pathlib import Path
 from api.checks.sources import LOCAL, inside
 from api.http.validation import FieldError
 from slimgpt.spec.prune import PruneSpec
+from slimgpt.texts.json_limits import JsonLimits, require_within
 
 MAX_CONFIG_BYTES = 4 << 20
 """Of a `config.json`; a real one with sizes for each of a hundred layers has less than 64 KiB."""
+CONFIG = JsonLimits(values=50_000, keys=20_000, depth=64, string_bytes=MAX_CONFIG_BYTES)
+"""What is parsed while everybody else waits."""
 
 
 def too_long(spec: PruneSpec, models_root: Path) -> list[FieldError]:
@@ -47,8 +50,9 @@ def _positions(model: str, models_root: Path) -> int | None:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
+        require_within(content, CONFIG)
         config = json.loads(content) if len(content) <= MAX_CONFIG_BYTES else None
-    except (OSError, ValueError, RecursionError):  # nested without end
+    except (OSError, ValueError, RecursionError):
         return None
     positions = None
     if isinstance(config, dict):

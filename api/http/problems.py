@@ -142,6 +142,12 @@ KINDS: dict[str, Kind] = {
     "too-many-jobs": Kind(
         429, "The owner has too many unfinished jobs", "Wait until one is over, or cancel one."
     ),
+    "too-many-plans": Kind(
+        429, "The owner has too many plans under way", "Wait until one is made."
+    ),
+    "too-many-checks": Kind(
+        429, "The owner has too many addresses under way", "Wait until one is checked."
+    ),
     "too-many-uploads": Kind(
         429, "The owner has too many uploads under way", "Wait until one is done."
     ),

@@ -7,6 +7,8 @@ takes holds a few thousand.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,17 +22,20 @@ class JsonSizeLimit:
     """ASGI middleware that refuses a JSON body that holds too much, with 413 or 400.
 
     Whatever might be taken for JSON is counted, by whichever route it is read.
+
+    Args:
+        apart: routes whose bodies are no JSON and are checked by themselves: method and path.
     """
 
-    def __init__(self, app: ASGIApp, limits: JsonLimits = LIMITS) -> None:
+    def __init__(self, app: ASGIApp, apart: Collection[tuple[str, str]] = ()) -> None:
         self.app = app
-        self.limits = limits
+        self.apart = apart
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _may_be_json(Headers(scope=scope)):
+        if scope["type"] != "http" or not self._counts(scope):
             await self.app(scope, receive, send)
             return
-        count = JsonCount(self.limits)
+        count = JsonCount(LIMITS)
 
         async def counted() -> Message:
             message = await receive()
@@ -39,9 +44,10 @@ class JsonSizeLimit:
 
         await self.app(scope, counted, send)
 
-
-def _may_be_json(headers: Headers) -> bool:
-    return any("json" in text.lower() for text in headers.getlist("content-type"))
+    def _counts(self, scope: Scope) -> bool:
+        route = scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))
+        declared = Headers(scope=scope).getlist("content-type")
+        return route not in self.apart and any("json" in kind.lower() for kind in declared)
 
 
 def _count(count: JsonCount, content: bytes) -> None:

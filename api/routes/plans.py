@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 
 import structlog
 from fastapi import APIRouter, Depends
@@ -18,6 +17,7 @@ from api.auth import Caller
 from api.checks import sandbox
 from api.checks.sources import missing_sources, missing_uploads
 from api.dependencies import ServicesDep
+from api.http.owner_shares import RETRY, OwnerShares
 from api.http.problems import Problem
 from api.http.validation import summary
 from api.openapi import problems
@@ -38,17 +38,16 @@ PLAN_BYTES = 384 << 20
 """A plan takes less than 96 MiB, the headers of a real model megabytes. All plans at once and the
 API together stay below the GiB that its container has: beyond it the kernel would end them all."""
 AT_ONCE = 2
-RETRY = {"Retry-After": "2"}
 ANSWER: TypeAdapter[Outlook | Failed] = TypeAdapter(Outlook | Failed)
 router = APIRouter(tags=["plans"])
 log = structlog.get_logger(__name__)
-_places = threading.BoundedSemaphore(AT_ONCE)
+_places = OwnerShares("plans", AT_ONCE, AT_ONCE - 1, "too-many-plans")
 
 
 @router.post(
     "/plans",
     dependencies=[Depends(declared_json)],
-    responses={**answers(PLAN), **problems(400, 413, 415, 422, 503)},
+    responses={**answers(PLAN), **problems(400, 413, 415, 422, 429, 503)},
 )
 def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> Outlook:
     """Plan a job, given as for `POST /jobs`, without running it.
@@ -60,12 +59,8 @@ def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> Outloo
     faults = [fault for fault in faults if fault.pointer == "/model"]
     if faults := faults + missing_uploads(spec, services.calibration_sets, caller.scope):
         raise Problem("invalid-request", summary(faults), errors=faults)
-    if not _places.acquire(blocking=False):
-        raise Problem("unavailable", f"{AT_ONCE} plans are being made already", headers=RETRY)
-    try:
+    with _places.held(caller.owner, alone=services.keys is None):
         answer = _ask_engine(spec, settings)
-    finally:
-        _places.release()
     if isinstance(answer, Failed):
         raise _refusal(answer, spec)
     return answer.model_copy(update={"warnings": for_clients(answer.warnings)})

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Response
 
 from api.auth import Caller
 from api.dependencies import ServicesDep
+from api.http.owner_shares import OwnerShares
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
 from api.http.validation import FieldError, summary
@@ -32,7 +30,8 @@ from jobs.store.webhooks.records import Webhook
 from jobs.store.webhooks.signatures import Signatures
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
-_CHECKS = threading.Semaphore(8)
+_CHECKS = OwnerShares("checks of addresses", 8, 2, "too-many-checks")
+"""Name servers that hang must not take every thread of the API."""
 
 
 def _webhook(
@@ -58,18 +57,6 @@ def not_found(webhook_id: str) -> Problem:
     return Problem("webhook-not-found", f"there is no webhook {webhook_id[:64]!r}")
 
 
-@contextmanager
-def _few_at_once() -> Iterator[None]:
-    """Hold one of a few places: name servers that hang must not take every thread of the API."""
-    if not _CHECKS.acquire(blocking=False):
-        detail = "too many addresses are being checked at this moment; try again"
-        raise Problem("unavailable", detail, headers={"Retry-After": "5"})
-    try:
-        yield
-    finally:
-        _CHECKS.release()
-
-
 def signatures_of(services: Services) -> Signatures:
     """What signs messages.
 
@@ -87,7 +74,7 @@ def signatures_of(services: Services) -> Signatures:
     "",
     status_code=201,
     dependencies=[Depends(declared_json)],
-    responses=problems(400, 409, 413, 415, 422, 503),
+    responses=problems(400, 409, 413, 415, 422, 429, 503),
 )
 def create_webhook(
     body: WebhookRequest, services: ServicesDep, caller: Caller, response: Response
@@ -96,7 +83,7 @@ def create_webhook(
     signatures = signatures_of(services)
     settings = services.settings
     try:
-        with _few_at_once():
+        with _CHECKS.held(caller.owner, alone=services.keys is None):
             url = Targets(private=settings.webhook_allow_private).check(body.url)
         webhook = Webhooks(services.engine).create(
             url,

@@ -6,8 +6,10 @@ The body is never in memory as a whole. The bound on its size is `api.middleware
 from __future__ import annotations
 
 import errno
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Annotated
 
@@ -47,7 +49,7 @@ WHOLE_SECONDS = 3600.0
 AT_ONCE = 4
 """Uploads of an owner under way, in one process."""
 CHECKS_AT_ONCE = 2
-"""Of all owners, in one process: parsing one line may take a hundred times its size in memory."""
+"""Of all owners, in one process, and one of each owner: a line that is parsed takes memory."""
 PIECE_BYTES = 256 << 10
 LOOK_BYTES = 16 << 20
 """Between two looks at the free disk."""
@@ -56,7 +58,22 @@ RETRY = {"Retry-After": "30"}
 CLOSE = {"Connection": "close"}
 log = structlog.get_logger(__name__)
 _checks: RunVar[anyio.CapacityLimiter] = RunVar("calibration checks")
-_under_way: dict[str, int] = {}
+
+
+@dataclass
+class _Uploader:
+    """An owner with uploads under way.
+
+    Attributes:
+        uploads: how many.
+        turn: held while one of them is checked, so that others' wait for one piece of theirs.
+    """
+
+    uploads: int = 0
+    turn: anyio.Lock = field(default_factory=anyio.Lock)
+
+
+_under_way: defaultdict[str, _Uploader] = defaultdict(_Uploader)
 
 
 def declared_format(request: Request) -> Format:
@@ -99,24 +116,26 @@ async def receive(
         Problem: it is not a text, too much, too slow, or cannot be kept. Nothing is left then.
     """
     root = services.settings.uploads_root
-    with _one_of_few(owner), _told():
+    with _one_of_few(owner) as turn, _told():
         await run_sync(sweep, root)
         with await run_sync(Spool, root, *text) as spool:
-            content = await _take(request, services, spool)
+            content = await _take(request, services, spool, turn)
             return await in_storage_thread(_keep, services, spool, owner, name, content)
 
 
 @contextmanager
-def _one_of_few(owner: str) -> Iterator[None]:
-    if _under_way.get(owner, 0) >= AT_ONCE:
+def _one_of_few(owner: str) -> Iterator[anyio.Lock]:
+    """Count an upload of the owner; what is held while a piece of it is checked."""
+    uploader = _under_way[owner]
+    if uploader.uploads >= AT_ONCE:
         detail = f"{AT_ONCE} uploads of {owner} are under way already"
         raise Problem("too-many-uploads", detail, headers={**RETRY, **CLOSE})
-    _under_way[owner] = _under_way.get(owner, 0) + 1
+    uploader.uploads += 1
     try:
-        yield
+        yield uploader.turn
     finally:
-        _under_way[owner] -= 1
-        if not _under_way[owner]:
+        uploader.uploads -= 1
+        if not uploader.uploads:
             del _under_way[owner]
 
 
@@ -141,20 +160,22 @@ def _told() -> Iterator[None]:
         raise Problem("unavailable", detail, headers={**RETRY, **CLOSE}) from error
 
 
-async def _take(request: Request, services: Services, spool: Spool) -> Content:
+async def _take(request: Request, services: Services, spool: Spool, turn: anyio.Lock) -> Content:
     held = bytearray()
     looked_at = 0
     async for chunk in _steadily(request):
         held += chunk
         if len(held) < PIECE_BYTES:
             continue
-        await run_sync(spool.feed, bytes(held), limiter=_checkers())
+        async with turn:
+            await run_sync(spool.feed, bytes(held), limiter=_checkers())
         held.clear()
         if spool.size - looked_at >= LOOK_BYTES:
             looked_at = spool.size
             await run_sync(require_free_disk, services)
-    await run_sync(spool.feed, bytes(held), limiter=_checkers())
-    return await run_sync(spool.finish, limiter=_checkers())
+    async with turn:
+        await run_sync(spool.feed, bytes(held), limiter=_checkers())
+        return await run_sync(spool.finish, limiter=_checkers())
 
 
 async def _steadily(request: Request) -> AsyncIterator[bytes]:

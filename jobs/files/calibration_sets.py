@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     String,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    or_,
     select,
     update,
 )
@@ -36,7 +38,7 @@ from jobs.store.database import READ_ONLY
 from jobs.store.records import Page, new_id
 from jobs.store.store import MAX_PAGE
 from jobs.store.tables import CALIBRATION_SETS, JOBS
-from slimgpt.spec.prune import UPLOAD, PruneSpec
+from slimgpt.spec.prune import MAX_TASKS, MAX_TEXTS, UPLOAD, PruneSpec
 
 Format = Literal["jsonl", "text"]
 KIND = "cal"
@@ -185,9 +187,11 @@ class CalibrationSets:
         return Page(found[:limit], make_cursor(found[limit - 1].id) if more else None)
 
     def withdraw(self, set_id: str) -> bool:
-        """Take a set away from everybody, unless an unfinished job names it; then discard it."""
-        name = cast(JOBS.c.spec, String).contains(f"upload:{set_id}", autoescape=True)
-        used = exists().where(JOBS.c.status.in_(ACTIVE), name)
+        """Take a set away from everybody, unless an unfinished job names it; then discard it.
+
+        Whoever's job: only an admin's can name another owner's set.
+        """
+        used = exists().where(JOBS.c.status.in_(ACTIVE), *_named(set_id))
         statement = (
             update(CALIBRATION_SETS)
             .where(SETS.id == set_id, SETS.stored, ~used)
@@ -236,6 +240,17 @@ def named_in(spec: PruneSpec) -> Mapping[str, str]:
     """The uploads that a job names: JSON pointer to the set's id."""
     found = {place: UPLOAD.fullmatch(source) for place, source in spec.text_sources.items()}
     return {place: match[1] for place, match in found.items() if match}
+
+
+def _named(set_id: str) -> tuple[ColumnElement[bool], ...]:
+    """That a job names the set: `named_in` in SQL, not wherever else the id may be written."""
+    source = f"upload:{set_id}"
+    texts = [("evaluation", "texts", index) for index in range(MAX_TEXTS)]
+    tasks = [("evaluation", "tasks", index, "source") for index in range(MAX_TASKS)]
+    places = [("calibration", "source"), ("recovery", "source"), *texts, *tasks]
+    # Of most jobs a look at the whole text spares that at forty places.
+    written = cast(JOBS.c.spec, String).contains(source, autoescape=True)
+    return written, or_(*(JOBS.c.spec[place].as_string() == source for place in places))
 
 
 def discard(set_id: str, sets: CalibrationSets, artifacts: Artifacts) -> None:

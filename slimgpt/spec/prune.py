@@ -12,7 +12,13 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from slimgpt.spec.evaluation import EvaluationSpec, InferenceSpec, TaskSpec
+from slimgpt.spec.evaluation import (
+    MAX_TASKS,
+    MAX_TEXTS,
+    EvaluationSpec,
+    InferenceSpec,
+    TaskSpec,
+)
 from slimgpt.spec.names import (
     HELD_OUT,
     HUB_ID,
@@ -36,6 +42,8 @@ __all__ = [
     "HELD_OUT",
     "HUB_ID",
     "LOCAL_NAME",
+    "MAX_TASKS",
+    "MAX_TEXTS",
     "NAMED_TEXTS",
     "UPLOAD",
     "CalibrationSpec",

@@ -3,7 +3,8 @@
 What passes here the engine reads without an error, and counts the same documents
 (`slimgpt.texts.local`). The service checks uploads with it before anything is stored; so it
 imports neither torch nor transformers, and its work is bounded whatever comes: the length of a
-line, the number of lines, the depth of a JSON value.
+line and what it holds, the number of lines, the depth of a JSON value. A line is parsed in one go,
+in which no other thread runs: a long one may be one long text, not a million small things.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import re
 from typing import Literal, Protocol
 
+from slimgpt.texts.json_limits import JsonLimits, TooMuchJson, require_within
 from slimgpt.texts.rows import loaded, text_of
 
 Format = Literal["jsonl", "text"]
@@ -20,6 +22,11 @@ SEPARATOR = b"<|endoftext|>"
 MAX_LINE_BYTES = 8 << 20
 MAX_LINES = 10_000_000
 """Of JSON; of plain text so many documents."""
+LINE = JsonLimits(
+    values=50_000, keys=20_000, depth=64, string_bytes=MAX_LINE_BYTES, number_bytes=128
+)
+SHORT_LINE_BYTES = 64 << 10
+"""Parsed in a few milliseconds, whatever it holds; so it is not counted first."""
 _SAID = 200
 _BLANKS = re.compile(rb"\n[ \t\r]*\n\s*")
 _LINE_BEGINS = re.compile(rb"\n[ \t\r]*\Z")
@@ -141,7 +148,11 @@ class Lines:
         if not line.strip():
             return
         try:
+            if len(line) > SHORT_LINE_BYTES:
+                require_within(line, LINE)
             text = text_of(loaded(line.rstrip()), self._field)
+        except TooMuchJson as error:
+            raise BadText(self._number, str(error)) from error
         except json.JSONDecodeError as error:
             reason = f"is not JSON ({error.msg} at column {error.colno})"
             raise BadText(self._number, reason) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +153,9 @@ def test_an_engine_that_crashes_is_a_fault_of_the_service(settings: Settings) ->
 
 
 def test_no_more_than_so_many_at_once(api: httpx.Client, model: str) -> None:
-    for _ in range(plans.AT_ONCE):
-        assert plans._places.acquire(blocking=False)
-    try:
+    with ExitStack() as held:
+        for n in range(plans.AT_ONCE):
+            held.enter_context(plans._places.held(f"owner-{n}", alone=False))
         answer = ask(api, model=model, ratio=0.2)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
-    finally:
-        for _ in range(plans.AT_ONCE):
-            plans._places.release()
     assert ask(api, model=model, ratio=0.2).status_code == 200

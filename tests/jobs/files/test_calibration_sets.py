@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text, update
@@ -23,7 +24,7 @@ from jobs.files.calibration_sets import (
 )
 from jobs.store.clock import from_now
 from jobs.store.store import InvalidCursor, Store
-from jobs.store.tables import CALIBRATION_SETS
+from jobs.store.tables import CALIBRATION_SETS, JOBS
 from slimgpt.spec.prune import UPLOAD, PruneSpec
 
 ROOM = Quota(sets=100, size=1 << 30)
@@ -149,6 +150,67 @@ def test_a_set_in_use_stays(sets: CalibrationSets, store: Store) -> None:
     store.request_cancel(job.id)
     assert sets.withdraw(calibrated.id)
     assert sets.withdraw(examined.id)
+
+
+FULL = PruneSpec.model_validate(
+    {
+        "model": "org/name",
+        "ratio": 0.5,
+        "calibration": {"source": "c4", "config": "en", "split": "train", "text_field": "text"},
+        "recovery": {
+            "source": "alpaca",
+            "config": "en",
+            "text_field": "text",
+            "method": "distillation",
+            "teacher": "org/name",
+        },
+        "evaluation": {
+            "texts": ["c4"] * 8,
+            "tasks": [{"name": f"t{n}", "source": "local:a"} for n in range(32)],
+            "tasks_source": "local:folder",
+        },
+    }
+)
+
+
+def strings(value: Any, here: str = "") -> Iterator[str]:
+    """JSON pointers of all strings."""
+    if isinstance(value, str):
+        yield here
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from strings(part, f"{here}/{key}")
+
+
+def with_text(spec: PruneSpec, place: str, text: str) -> dict[str, Any]:
+    """The specification as JSON, with another text at a place."""
+    body = spec.model_dump(mode="json")
+    node: Any = body
+    *way, last = [int(step) if step.isdigit() else step for step in place.split("/")[1:]]
+    for step in way:
+        node = node[step]
+    node[last] = text
+    return body
+
+
+def test_a_set_is_in_use_where_it_is_named_and_nowhere_else(
+    sets: CalibrationSets, store: Store
+) -> None:
+    """Every text of a job is tried; names are what `PruneSpec.text_sources` says."""
+    mine = made(sets, "mine")
+    job = store.create(FULL, owner="mallory")
+    places = set(strings(FULL.model_dump(mode="json")))
+    assert set(FULL.text_sources) < places
+    for place in places:
+        body = with_text(FULL, place, f"upload:{mine.id}")
+        with sets.engine.begin() as connection:
+            connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(spec=body))
+        assert sets.withdraw(mine.id) is (place not in FULL.text_sources), place
+        with sets.engine.begin() as connection:
+            connection.execute(update(CALIBRATION_SETS).values(stored=True))
+    store.request_cancel(job.id)
+    store.create(FULL, owner="mallory", metadata={"note": f"upload:{mine.id}"})
+    assert sets.withdraw(mine.id)
 
 
 def test_what_a_crash_leaves_is_found_and_removed(sets: CalibrationSets, tmp_path: Path) -> None:
