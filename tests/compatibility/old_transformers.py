@@ -32,7 +32,7 @@ from tests.slimgpt.pruned import lots, publish
 from tests.slimgpt.tiny import FALCON_7B, FALCON_OLD, FAMILIES, ROUTED, Tiny, tokens
 
 DEFAULT = "4.57.*"
-RELOAD = Path(slimgpt.__file__).parent / "reload.py"
+RELOAD = Path(slimgpt.__file__).parent / "proof/processes/transformers_logits.py"
 CPU = torch.device("cpu")
 DRIVER = """
 import importlib.util, sys, transformers
