@@ -27,11 +27,21 @@ def cancel(job_id: JobId, connection: Connection, as_json: Json = False) -> None
 
 
 def retry(
-    job_id: JobId, *, watch: Watch = False, connection: Connection, as_json: Json = False
+    job_id: JobId,
+    *,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Start at the first layer, not after the last finished.")
+    ] = False,
+    watch: Watch = False,
+    connection: Connection,
+    as_json: Json = False,
 ) -> None:
-    """Queue a failed or cancelled job again, with new attempts."""
+    """Queue a failed or cancelled job again, with new attempts.
+
+    It resumes after its last finished layer.
+    """
     with connection.open() as service:
-        job = service.post(f"/jobs/{job_id}/retry", None)
+        job = service.post(f"/jobs/{job_id}/retry", {"anew": True} if anew else None)
         typer.echo(json.dumps(job) if as_json else f"{job['id']} {job['status']}")
         if watch:
             follow(service, job_id, as_json=as_json)

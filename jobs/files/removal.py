@@ -16,14 +16,18 @@ EPOCH = re.compile(r"\d{1,9}")
 def sweep_job(stale: StaleFiles, store: Store, artifacts: Artifacts) -> bool:
     """Remove the files of a job that is over that nothing points at, and note it in its row.
 
+    Layers that are kept for a retry stay.
+
     Returns:
         False if the job was tried again or has expired meanwhile; then there is more to sweep.
 
     Raises:
         OSError: the place of artifacts does not answer; sweep again.
     """
-    for folder in prefixes.folders(stale.id):
-        clear(folder, stale, artifacts)
+    published, layers = prefixes.folders(stale.id)
+    clear(published, stale, artifacts)
+    if not stale.layers_kept:
+        clear(layers, stale, artifacts)
     return store.swept(stale)
 
 

@@ -28,6 +28,7 @@ WHAT_IS_LEFT = (
     JOBS.c.lease_epoch,
     JOBS.c.artifacts_prefix,
     JOBS.c.artifacts_removed_at,
+    JOBS.c.layers_kept,
 )
 
 
@@ -60,7 +61,20 @@ class Retention(Finished):
         )
         return self._expire(beyond)
 
-    def unswept(self, after: str = "") -> list[StaleFiles]:
+    def expire_layers(self, days: float) -> list[str]:
+        """Give up the layers of jobs that failed so long ago; the same, in batches."""
+        old = (JOBS.c.status == Status.FAILED, JOBS.c.finished_at <= moment(-days * DAY_SECONDS))
+        found = select(JOBS.c.id).where(JOBS.c.layers_kept, *old).limit(BATCH)
+        statement = (
+            update(JOBS)
+            .where(JOBS.c.id.in_(found), JOBS.c.status == Status.FAILED, JOBS.c.layers_kept)
+            .values(layers_kept=False, swept_epoch=0)
+            .returning(JOBS.c.id)
+        )
+        with self.engine.begin() as connection:
+            return list(connection.scalars(statement))
+
+    def unswept(self, after: str = "", most: int = BATCH) -> list[StaleFiles]:
         """Some jobs, by id, that are over and whose unreferenced files are still to be removed.
 
         Args:
@@ -96,6 +110,7 @@ class Retention(Finished):
             JOBS.c.lease_epoch == stale.epoch,
             JOBS.c.status.in_(TERMINAL),
             removed.is_not(None) if stale.expired else removed.is_(None),
+            JOBS.c.layers_kept == stale.layers_kept,
         )
         return self._apply(statement.values(swept_epoch=stale.epoch))
 
@@ -127,4 +142,4 @@ class Retention(Finished):
 def _stale_files(row: Any) -> StaleFiles:
     expired = row.artifacts_removed_at is not None
     kept = None if expired else row.artifacts_prefix
-    return StaleFiles(row.id, row.lease_epoch, kept, expired=expired)
+    return StaleFiles(row.id, row.lease_epoch, kept, expired, row.layers_kept)
