@@ -14,12 +14,12 @@ import typer
 from cli.client.http import Connection
 from cli.client.lifecycle import Yes, confirm, remove
 from cli.client.paging import Paging, show_page
-from cli.client.upload import Form
 from cli.client.upload import upload as send
 from cli.options.groups import Commands
 from cli.options.shared import Json
 from cli.terminal.table import show_table
 from slimgpt.spec.sizes import counted
+from slimgpt.texts.checks import Format
 
 SetId = Annotated[str, typer.Argument(metavar="ID", help="The set's id.")]
 COLUMNS = ("source", "documents", "bytes", "created", "name")
@@ -37,7 +37,7 @@ def upload(
         str | None, typer.Option(help="Name shown in lists.  [default: the file's name]")
     ] = None,
     form: Annotated[
-        Form | None,
+        Format | None,
         typer.Option("--format", help="What the file is.  [default: found automatically]"),
     ] = None,
     text_field: Annotated[

@@ -18,6 +18,7 @@ from cli.options.shared import Json, Watch
 from cli.options.specification import is_named
 from cli.terminal.exit_status import fail
 from slimgpt.spec.sizes import counted
+from slimgpt.texts.files.encoding import BadText, read_small
 
 OF_SERVICE = ("local:", "upload:")
 
@@ -98,10 +99,12 @@ def _uploaded(service: Service, job: Job, body: Fields) -> dict[str, str]:
 
 def _read_spec(path: Path) -> Fields:
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = json.loads(read_small(path))
     except OSError as error:
         fail(f"{path} cannot be read: {error.strerror}")
-    except ValueError as error:
+    except BadText as error:
+        fail(f"{path}: {error}")
+    except (ValueError, RecursionError) as error:
         fail(f"{path} is not JSON: {error}")
     if not isinstance(body, dict):
         fail(f"{path} does not hold a JSON object")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel
 from rich.console import Console
 
-from cli.options.evaluation import Tasks
+from cli.options.evaluation import Begin, Tasks
 from cli.options.groups import option, option_names
 from cli.options.shared import Device, Json, Model
 from cli.options.specification import Place, device_name, make_spec, model_place, text_places
@@ -42,7 +42,7 @@ class Measurement:
         str | None,
         option(
             "--text",
-            "wikitext2, c4, hf:NAME, or a file (.jsonl, .json, .txt).",
+            "wikitext2, c4, hf:NAME, or a file as for prune.",
             "wikitext2, or none where tasks are asked for",
         ),
     ] = None
@@ -52,6 +52,7 @@ class Measurement:
     max_tokens: Annotated[
         int | None, option("--max-tokens", "Use only this many tokens from the start.", min=8)
     ] = None
+    bos: Begin = None
     tasks: Tasks
 
 
@@ -88,7 +89,9 @@ def _harness_run(model: str, measurement: Measurement) -> HarnessRun:
     text = measurement.texts or ("" if tasks.name else DEFAULT_TEXT)
     texts = [text] if text else []
     names, root = text_places([*texts, *tasks.files], tasks.folders)
-    evaluation = {"texts": [names.get(text, text) for text in texts], **tasks.fields(names)}
+    begin = {} if measurement.bos is None else {"bos": measurement.bos}
+    read = [names.get(text, text) for text in texts]
+    evaluation = {"texts": read, **begin, **tasks.fields(names)}
     wanted = make_spec(
         {"model": "local:any", "ratio": 0.0, "evaluation": evaluation},
         option_names(Measurement, "evaluation"),
@@ -120,6 +123,7 @@ class Score(Event):
     text: str | None = None
     protocol: str | None = None
     sequence_length: int | None = None
+    begins_with: str | None = None
     tokens: int | None = None
     perplexity: float | None = None
     tasks: tuple[TaskResult, ...] = ()
@@ -185,7 +189,7 @@ class HarnessRun:
         yield StageStarted(stage="evaluate")
         measured: dict[str, Any] = {}
         if windows is not None:
-            measured = yield from self._perplexity(checkpoint, windows, chosen)
+            measured = yield from self._perplexity(checkpoint, windows, tokenizer, chosen)
         if harness_tasks:
             measured["tasks"] = yield from _scores(harness_tasks, checkpoint, chosen)
         yield Score(
@@ -203,23 +207,26 @@ class HarnessRun:
         if not self.wanted.texts:
             return None
         content = evaluation_text(self.wanted.texts[0], roots)
-        return windows.windows(content, tokenizer, self.length, self.max_tokens)
+        bos = self.wanted.bos
+        return windows.windows(content, tokenizer, self.length, self.max_tokens, bos=bos)
 
     def _perplexity(
-        self, checkpoint: Checkpoint, cut: Tensor, device: torch.device
+        self, checkpoint: Checkpoint, cut: Tensor, tokenizer: Tokenizer, device: torch.device
     ) -> Generator[Event, None, dict[str, Any]]:
         from slimgpt.layers import perplexity
         from slimgpt.layers.stack import Stack
         from slimgpt.texts import windows
 
-        measured = perplexity.measure(Stack(checkpoint, device), cut)
+        begin = windows.Beginning.of(tokenizer, self.wanted.bos, self.length)
+        measured = perplexity.measure(Stack(checkpoint, device), cut, begin.given)
         value = yield from _watched(measured, checkpoint.architecture.layers)
         text = self.wanted.texts[0]
         return {
             "text": text,
-            "protocol": windows.protocol(text, self.length, self.max_tokens),
+            "protocol": windows.protocol(text, self.length, self.max_tokens, begin),
             "sequence_length": self.length,
-            "tokens": len(cut) * (self.length - 1),
+            "begins_with": begin.text,
+            "tokens": len(cut) * (self.length - begin.given),
             "perplexity": value,
         }
 

@@ -11,6 +11,7 @@ import typer
 
 from cli.options.groups import Fields, Names, given, option
 from cli.options.specification import NO_TEXT
+from slimgpt.spec.names import Bos
 
 FILE = re.compile(r"\.(jsonl|ndjson|json)(\.gz)?$")
 OF_SERVICE = ("local:", "upload:")
@@ -118,6 +119,17 @@ class Timing:
         return {"inference": sizes} if self.timing or sizes else {}
 
 
+Begin = Annotated[
+    Bos | None,
+    option(
+        "--bos",
+        "What every window begins with, of calibration and evaluation: tokenizer, what the "
+        "tokenizer puts before a text; none, windows as papers cut them for Llama.",
+        "tokenizer",
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What the models are measured on."""
@@ -141,6 +153,7 @@ class Evaluation:
         int | None,
         option("--max-tokens", "Use only this many tokens of each evaluation text.", "all"),
     ] = None
+    bos: Begin = None
     tasks: Tasks
     inference: Timing
 

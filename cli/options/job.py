@@ -106,8 +106,8 @@ class Calibration(Sequences):
         str | None,
         option(
             "--calibration",
-            "Text to calibrate on: c4, alpaca, gpt4-alpaca, wikitext2, hf:NAME, or a "
-            "file (.jsonl, .json, .txt).",
+            "Text to calibrate on: c4, alpaca, gpt4-alpaca, wikitext2, hf:NAME, or a file (JSON "
+            "lines or array, CSV, TSV, Parquet, plain text).",
             CALIBRATION.source,
         ),
     ] = None
@@ -250,7 +250,10 @@ class Job(Outline):
         return [*filter(None, sources), *self.evaluation.measured]
 
     def _parts(self, names: Names, base: Fields) -> Fields:
-        return super()._parts(names, base) | {
+        parts = super()._parts(names, base)
+        if self.evaluation.bos is not None:
+            parts["calibration"] |= {"bos": self.evaluation.bos}
+        return parts | {
             "evaluation": self.evaluation.fields(names, base.get("evaluation")),
             "recovery": self.recovery.fields(names, base.get("recovery")),
         }

@@ -1,7 +1,7 @@
 """Perplexity with one layer in memory at a time (ALGORITHM section 9).
 
 Windows do not overlap, every window stands alone, and its first token is not predicted: the
-protocol of the paper and of LLM-Pruner.
+protocol of the paper and of LLM-Pruner. `slimgpt.texts.windows` says what a window begins with.
 
 Names end in their shape: N windows, S tokens of a window, B windows of a batch, D d_model, V
 vocabulary.
@@ -26,8 +26,12 @@ LARGEST_LOG = 700.0  # e^700 still is a number
 def measure(
     stack: Stack,
     windows_NS: Tensor,  # int64
+    given: int = 1,
 ) -> Generator[int, None, float]:
     """Perplexity exp(mean negative log likelihood) over all predicted tokens.
+
+    Args:
+        given: tokens at the start of each window that are not predicted.
 
     Yields:
         how many layers are done.
@@ -48,12 +52,12 @@ def measure(
         for hidden_BSD in torch.split(batch, step):
             ids_BS = windows_NS[start : start + len(hidden_BSD)].to(stack.device)
             start += len(hidden_BSD)
-            logits_BSV = head(hidden_BSD.to(stack.device))[:, :-1].float()
+            logits_BSV = head(hidden_BSD.to(stack.device))[:, given - 1 : -1].float()
             losses = nn.functional.cross_entropy(
-                logits_BSV.flatten(0, 1), ids_BS[:, 1:].flatten(), reduction="sum"
+                logits_BSV.flatten(0, 1), ids_BS[:, given:].flatten(), reduction="sum"
             )
             total += float(losses)
-    mean = total / (windows_NS.shape[0] * (windows_NS.shape[1] - 1))
+    mean = total / (windows_NS.shape[0] * (windows_NS.shape[1] - given))
     if not math.isfinite(mean):
         raise NumericalError(
             "the likelihood of the evaluation text is not finite",

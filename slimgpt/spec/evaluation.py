@@ -11,8 +11,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from slimgpt.spec.names import (
+    BOS,
     HELD_OUT,
     MAX_COUNT,
+    Bos,
     Named,
     Several,
     Spec,
@@ -89,6 +91,7 @@ class EvaluationSpec(Spec):
     max_tokens: int | None = Field(
         None, ge=8, le=MAX_COUNT, description="Cut each text after so many tokens."
     )
+    bos: Bos = Field("tokenizer", description=BOS)
     inference: InferenceSpec | None = Field(
         None, description="Time generation, dense and pruned in turn; unset: not. `{}`: defaults."
     )

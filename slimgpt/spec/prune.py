@@ -20,11 +20,13 @@ from slimgpt.spec.evaluation import (
     TaskSpec,
 )
 from slimgpt.spec.names import (
+    BOS,
     HELD_OUT,
     HUB_ID,
     LOCAL_NAME,
     NAMED_TEXTS,
     UPLOAD,
+    Bos,
     Format,
     GgufType,
     Several,
@@ -38,6 +40,7 @@ from slimgpt.spec.schedule import Ratio, ScheduleShape, ScheduleSpec
 from slimgpt.spec.sizes import Count, Size, short_count, short_size
 
 __all__ = [
+    "BOS",
     "DEFAULT_SHAPES",
     "HELD_OUT",
     "HUB_ID",
@@ -46,6 +49,7 @@ __all__ = [
     "MAX_TEXTS",
     "NAMED_TEXTS",
     "UPLOAD",
+    "Bos",
     "CalibrationSpec",
     "EvaluationSpec",
     "Format",
@@ -104,6 +108,7 @@ class CalibrationSpec(Spec):
     samples: int = Field(256, ge=1, le=65536, description="Number of sequences.")
     sequence_length: int = Field(2048, ge=8, le=131072, description="Tokens in a sequence.")
     seed: int = Field(0, ge=0, lt=2**32)
+    bos: Bos = Field("tokenizer", description=BOS)
     config: str | None = Field(None, max_length=128, description="Configuration of a hub data set.")
     split: str = Field("train", max_length=64, description="Split of a hub data set.")
     text_field: str | None = Field(

@@ -10,7 +10,13 @@ import typer
 from cli.engine.recover import OPTIONS as OPTIONS_OF_RECOVER
 from cli.options.groups import option_names
 from cli.options.job import Job, Schedule
-from cli.options.specification import device_name, make_spec, model_place, text_places
+from cli.options.specification import (
+    device_name,
+    make_spec,
+    model_place,
+    read_ratios,
+    text_places,
+)
 from slimgpt.errors import CalibrationError, ModelNotFoundError
 from slimgpt.origins.roots import Roots
 
@@ -78,6 +84,27 @@ def test_a_schedule_is_a_shape_the_methods_own_or_a_file(tmp_path: Path) -> None
     file.write_text("0.1\n0.2\n")
     explicit = Schedule(shape=str(file)).fields()
     assert explicit == {"shape": "explicit", "ratios": [0.1, 0.2], **ends}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize(
+    "content", ["[0.1, 0.25]", "0.1\r\n0.25\r\n", "0.1\r0.25", "[0.1,\r\n0.25]"]
+)
+def test_a_schedule_file_is_read_as_it_was_saved(
+    tmp_path: Path, encoding: str, content: str
+) -> None:
+    file = tmp_path / "ratios.txt"
+    file.write_bytes(content.encode(encoding))
+    assert read_ratios(file) == [0.1, 0.25]
+
+
+def test_the_name_of_a_shape_goes_before_a_file_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "log").write_text("what a program has written")
+    monkeypatch.chdir(tmp_path)
+    fields = Schedule(shape="log").fields()
+    assert (fields["shape"], fields["ratios"]) == ("log", None)
 
 
 @pytest.mark.parametrize("content", ["[0.1, [0.2]]", "[0.1", "0.1 much"])
