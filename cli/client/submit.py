@@ -67,8 +67,11 @@ def merged(base: Any, changes: Fields) -> Fields:
         )
     body = dict(base or {})
     for name, change in changes.items():
-        body[name] = merged(body.get(name), change) if isinstance(change, dict) else change
-    return {name: value for name, value in body.items() if value is not None}
+        if change is None:
+            body.pop(name, None)
+        else:
+            body[name] = merged(body.get(name), change) if isinstance(change, dict) else change
+    return body
 
 
 def _uploaded(service: Service, job: Job, body: Fields) -> dict[str, str]:
@@ -79,7 +82,6 @@ def _uploaded(service: Service, job: Job, body: Fields) -> dict[str, str]:
                 f"--task-source {folder} is a folder of this machine, which the service cannot "
                 "read: name local:FOLDER below its folder of texts, or the file of one task"
             )
-    parts = {job.recovery.source: "recovery", job.calibration.source: "calibration"}
     parts = {job.recovery.source: "recovery", job.calibration.source: "calibration"}
     names = {}
     for text in dict.fromkeys([*job.texts, *job.evaluation.tasks.files]):

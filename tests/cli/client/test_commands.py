@@ -182,6 +182,8 @@ def test_tasks_and_times_of_options_stand_beside_what_the_file_says(
         (["--epochs", "2"], "only a recovery uses --epochs: ask for one with --recover TEXT"),
         (["--timing-batch", "2"], "give --timing as well"),
         (["--limit", "2"], "name one with --task NAME"),
+        (["--schedule", "nosuch"], "'nosuch' is none of log, linear"),
+        (["--method", "luck"], "'luck' is not one of"),
         (["--task", "piqa", "--task-source", "."], "is a folder of this machine"),
         (["--task", "piqa", "--task-source", "local:none"], "there is no folder 'none'"),
         (["--task", "piqa", "--task-source", "local:none.jsonl"], "there is no text file"),
@@ -206,9 +208,9 @@ def test_submit_without_evaluation(client: Any, own_store: Store) -> None:
 def test_submit_takes_a_file_that_options_override(
     client: Any, own_store: Store, tmp_path: Path
 ) -> None:
-    spec, ratios = tmp_path / "job.json", tmp_path / "ratios.json"
+    spec, ratios = tmp_path / "job.json", tmp_path / "ratios"
     spec.write_text(json.dumps({**BODY, "metadata": {"a": "1"}, "damping": 0.05}))
-    ratios.write_text("[0.1, 0.2, 0.3]")
+    ratios.write_text("0.1\n0.2\n0.3\n")
     arguments = ("--spec", str(spec), "--ratio", "0.4", "--metadata", "b=2", "--json")
     outcome = client("submit", *arguments, "--schedule", str(ratios))
     job = own_store.get(json.loads(outcome.stdout)["id"])
