@@ -38,8 +38,8 @@ from api.routes import (
     webhooks,
 )
 from api.services import Services
-from jobs import logs
 from jobs.files import places
+from jobs.logs import structured
 from jobs.settings import Settings, load
 
 MAX_BODY_BYTES = 1 << 20
@@ -138,5 +138,5 @@ def from_environment() -> FastAPI:
             names it.
     """
     settings = load()
-    logs.configure_for(settings)
+    structured.configure_for(settings)
     return create_app(settings)

@@ -13,9 +13,9 @@ LONGEST_FUNCTION = 50
 MOST_FILES = 12
 PRODUCT = {
     "slimgpt": {"__main__", "errors", "events", "pipeline"},
-    "api": {"app", "auth", "dashboard", "dependencies", "key_watch", "openapi", "services"},
+    "api": {"app", "auth", "dashboard", "dependencies", "openapi", "probes", "services"},
     "jobs": {
-        *("cursors", "environment", "logs", "pepper", "redaction"),
+        *("cursors", "environment", "pepper"),
         *("request_id", "settings", "states"),
     },
     "worker": {"__main__", "app", "metrics", "shutdown"},

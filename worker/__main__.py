@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 
-from jobs import logs
+from jobs.logs import structured
 from jobs.settings import BadSettings
 
 
@@ -22,7 +22,7 @@ def main() -> None:
         from worker.app import app, settings
     except BadSettings as error:
         sys.exit(str(error))
-    logs.configure_for(settings)  # Celery has something to say before it asks for it
+    structured.configure_for(settings)  # Celery has something to say before it asks for it
     name = f"slimgpt-{os.getpid()}@{socket.gethostname()}"
     chatter = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     app.worker_main(

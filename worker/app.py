@@ -14,10 +14,10 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutdown
 from celery.utils.log import get_multiprocessing_logger
 
-from jobs import logs
 from jobs.files import places
 from jobs.files.artifacts import Artifacts
 from jobs.files.disks import DiskMetrics
+from jobs.logs import structured
 from jobs.messages.progress import Progress
 from jobs.messages.queue import TASK, make_app
 from jobs.metrics.exposition import serve
@@ -58,7 +58,7 @@ def prune_job(job_id: str) -> str:
 
 
 def _configure_logs(**_: Any) -> None:
-    logs.configure_for(settings)
+    structured.configure_for(settings)
     get_multiprocessing_logger().propagate = True  # it tells of children that were killed
 
 

@@ -25,7 +25,7 @@ from api.routes.jobs import declared_json
 from api.schemas.examples import PLAN, answers
 from api.schemas.jobs import JobRequest
 from jobs.environment import scrubbed
-from jobs.redaction import for_clients
+from jobs.logs.redaction import for_clients
 from jobs.settings import Settings
 from slimgpt.errors import HubUnreachableError
 from slimgpt.events import Failed

@@ -68,8 +68,11 @@ def merged(base: Any, changes: Fields) -> Fields:
         )
     body = dict(base or {})
     for name, change in changes.items():
-        body[name] = merged(body.get(name), change) if isinstance(change, dict) else change
-    return {name: value for name, value in body.items() if value is not None}
+        if change is None:
+            body.pop(name, None)
+        else:
+            body[name] = merged(body.get(name), change) if isinstance(change, dict) else change
+    return body
 
 
 def _uploaded(service: Service, job: Job, body: Fields) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`slimgpt webhooks`: addresses that are told when jobs end, made and looked after."""
+"""`slimgpt webhooks`: addresses that are notified when jobs end."""
 
 from __future__ import annotations
 

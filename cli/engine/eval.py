@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from slimgpt.checkpoints.checkpoint import Checkpoint
     from slimgpt.origins.roots import Roots
     from slimgpt.tasks.harness_task import HarnessTask
-    from slimgpt.texts.tokenizer import Tokenizer
+    from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 DEFAULT_TEXT = "wikitext2"
 
@@ -173,7 +173,7 @@ class HarnessRun:
         from slimgpt.origins.resolve import resolve_model
         from slimgpt.origins.roots import Roots
         from slimgpt.tasks.harness_task import prepare
-        from slimgpt.texts import tokenizer_process
+        from slimgpt.texts.tokenization import process
 
         began = time.monotonic()
         chosen = device_for(device)
@@ -182,7 +182,7 @@ class HarnessRun:
         model = resolve_model(self.model.name, roots, None)
         checkpoint = Checkpoint.open(model.folder)
         companions.check(checkpoint.location)
-        with tokenizer_process.opened(model.folder) as tokenizer:
+        with process.opened(model.folder) as tokenizer:
             windows = self._windows(tokenizer, roots)
         harness_tasks = prepare(self.wanted, roots)
         yield StageFinished(stage="resolve", seconds=time.monotonic() - began)
@@ -201,8 +201,8 @@ class HarnessRun:
         )
 
     def _windows(self, tokenizer: Tokenizer, roots: Roots) -> Tensor | None:
-        from slimgpt.texts import windows
         from slimgpt.texts.sources import evaluation_text
+        from slimgpt.texts.tokenization import windows
 
         if not self.wanted.texts:
             return None
@@ -215,7 +215,7 @@ class HarnessRun:
     ) -> Generator[Event, None, dict[str, Any]]:
         from slimgpt.layers import perplexity
         from slimgpt.layers.stack import Stack
-        from slimgpt.texts import windows
+        from slimgpt.texts.tokenization import windows
 
         begin = windows.Beginning.of(tokenizer, self.wanted.bos, self.length)
         measured = perplexity.measure(Stack(checkpoint, device), cut, begin.given)

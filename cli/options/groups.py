@@ -34,11 +34,8 @@ class Commands(typer.Typer):
     """Commands whose parameters may be groups of options."""
 
     def __init__(self, name: str | None = None, **settings: Any) -> None:
-        super().__init__(
-            name=name,
-            **{"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
-            | settings,
-        )
+        plain = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
+        super().__init__(name=name, **{**plain, **settings})
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Command], Command]:
         """Add a function as a command; the function stays as it is."""
@@ -55,9 +52,9 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
     hints = get_type_hints(command, include_extras=True)
     parameters = inspect.signature(command).parameters
     single = [
-        option
+        one
         for name, parameter in parameters.items()
-        for option in _options(name, hints[name], parameter.default)
+        for one in _options(name, hints[name], parameter.default)
     ]
 
     @wraps(command)
@@ -65,7 +62,7 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
         command(**{name: _built(name, hints[name], values) for name in parameters})
 
     run.__signature__ = inspect.Signature(single)  # type: ignore[attr-defined]
-    run.__annotations__ = {option.name: option.annotation for option in single}
+    run.__annotations__ = {one.name: one.annotation for one in single}
     return run
 
 

@@ -1,7 +1,8 @@
 """Perplexity with one layer in memory at a time (ALGORITHM section 9).
 
 Windows do not overlap, every window stands alone, and its first token is not predicted: the
-protocol of the paper and of LLM-Pruner. `slimgpt.texts.windows` says what a window begins with.
+protocol of the paper and of LLM-Pruner. What a window begins with:
+`slimgpt.texts.tokenization.windows`.
 
 Names end in their shape: N windows, S tokens of a window, B windows of a batch, D d_model, V
 vocabulary.

@@ -18,7 +18,7 @@ from slimgpt.checkpoints.output import folder as published
 from slimgpt.checkpoints.output import modeling
 from slimgpt.errors import NumericalError, UnsupportedModelError
 from slimgpt.layers.stack import Stack
-from slimgpt.texts.tokenizer import no_layers_are_built
+from slimgpt.texts.tokenization.tokenizer import no_layers_are_built
 
 GENERATION = "generation_config.json"
 

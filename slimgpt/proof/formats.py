@@ -19,7 +19,7 @@ from slimgpt.formats.gguf import file as gguf_file
 from slimgpt.layers.stack import Stack
 from slimgpt.proof.load import fresh_process, require_finite, tail, verify
 from slimgpt.spec.prune import Format, GgufType
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 PLACES = 8  # in a sequence, at which the next token is asked for
 TEXT = "Once upon a time, there was a girl named Lily. She had 12 books; it's größer:\n\tx = 3.5\n"

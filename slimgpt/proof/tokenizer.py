@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from slimgpt.errors import UnsupportedModelError, VerificationError
-from slimgpt.texts import tokenizer_process
+from slimgpt.texts.tokenization import process
 
 
 def prove(model: Path, written: Iterable[Path]) -> None:
-    """Compare what the tokenizers make of samples (`slimgpt.texts.tokenizer_samples`).
+    """Compare what the tokenizers make of samples (`slimgpt.texts.tokenization.samples`).
 
     Args:
         model: the folder that the tokenizer comes from.
@@ -48,5 +48,5 @@ def _apart(model: Path, folder: Path) -> str:
 
 
 def _described(folder: Path) -> Mapping[str, Any]:
-    with tokenizer_process.opened(folder) as tokenizer:
-        return tokenizer_process.describe(tokenizer)
+    with process.opened(folder) as tokenizer:
+        return process.describe(tokenizer)

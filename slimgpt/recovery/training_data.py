@@ -16,7 +16,7 @@ from slimgpt.texts import sources
 from slimgpt.texts.instructions import LeftOut, Reason, Tokens, tokens_of
 from slimgpt.texts.overlap import Seen
 from slimgpt.texts.seeded_order import shuffled
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 HELD_OUT_SHARE = 20
 MOST_HELD_OUT = 200

@@ -19,7 +19,7 @@ from slimgpt.proof import formats as proof
 from slimgpt.proof import vllm
 from slimgpt.proof.tokenizer import prove as prove_tokenizer
 from slimgpt.spec.prune import Format, GgufType
-from slimgpt.texts import tokenizer_process
+from slimgpt.texts.tokenization import process
 
 
 def export(
@@ -56,8 +56,8 @@ def export(
                 hint=f"choose among {', '.join(support.FURTHER)}; a pruned folder is `exact`",
             )
         if _has_tokenizer(checkpoint):
-            with tokenizer_process.opened(checkpoint.folder) as tokenizer:
-                tokenizer_process.describe(tokenizer)  # once here: it is loaded again, unbounded
+            with process.opened(checkpoint.folder) as tokenizer:
+                process.describe(tokenizer)  # once here: it is loaded again, unbounded
         for form in wanted:
             proof.require(form)
             support.require(form, checkpoint.architecture, checkpoint.config)

@@ -23,12 +23,13 @@ from slimgpt.recovery.training_data import TrainingData, gather
 from slimgpt.spec.prune import HELD_OUT, EvaluationSpec, PruneSpec
 from slimgpt.tasks.harness_run import require_prefix
 from slimgpt.tasks.harness_task import HarnessTask, prepare
-from slimgpt.texts import calibration, tokenizer_process, windows
+from slimgpt.texts import calibration
 from slimgpt.texts import sources as texts
 from slimgpt.texts.calibration import Calibration
 from slimgpt.texts.overlap import RUN, Seen
-from slimgpt.texts.tokenizer import Tokenizer
-from slimgpt.texts.windows import Beginning
+from slimgpt.texts.tokenization import process, windows
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.windows import Beginning
 
 HELD_OUT_WINDOWS = 32
 HELD_OUT_TOKENS = 16384
@@ -92,8 +93,8 @@ def resolve(spec: PruneSpec, roots: Roots) -> Generator[Event, None, JobInputs]:
     for point in spec.points:
         forecast.make(checkpoint, point)  # a target out of reach is refused before any text is read
     teacher = _teacher(spec, checkpoint, roots)
-    with tokenizer_process.opened(model.folder) as tokenizer:
-        tokenizer_process.describe(tokenizer)  # the result's is compared by it, hours from now
+    with process.opened(model.folder) as tokenizer:
+        process.describe(tokenizer)  # the result's is compared by it, hours from now
         texts_read = yield from _read_texts(spec, tokenizer, roots)
         end = tokenizer.end
     return JobInputs(model, checkpoint, *texts_read, end_token=end, teacher=teacher)

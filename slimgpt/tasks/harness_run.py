@@ -19,7 +19,7 @@ from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.output import whole_model
 from slimgpt.errors import BrokenCheckpointError, MemoryExhaustedError
 from slimgpt.tasks.harness_task import SEED, Leaf
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 BOOTSTRAP = 1000  # draws, for the errors of metrics that are no mean
 LARGEST_BATCH = 64

@@ -4,7 +4,7 @@
    Each has the special tokens that the tokenizer itself gives it, and nothing else.
 2. Documents are joined until a sequence fits; the sequence is cut at a random offset, and what is
    left of them is put aside: every sequence has documents of its own. It begins with what the
-   tokenizer puts before a text (`slimgpt.texts.windows`), unless `bos` is `none`.
+   tokenizer puts before a text (`slimgpt.texts.tokenization.windows`), unless `bos` is `none`.
 3. Where the text is too short for that, it is all joined and cut into sequences end to end, and
    the generator chooses among them. A single long document serves many sequences that way.
 4. Held-out sequences come from what calibration did not touch: the documents after the last one
@@ -26,7 +26,7 @@ from slimgpt.errors import CalibrationError
 from slimgpt.spec.names import Bos
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.seeded_order import below, shuffled
-from slimgpt.texts.windows import (
+from slimgpt.texts.tokenization.windows import (
     Beginning,
     Encoder,
     Ids,

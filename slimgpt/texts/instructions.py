@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from slimgpt.errors import CalibrationError
-from slimgpt.texts.chat_spans import spans
 from slimgpt.texts.rows import ASSISTANT, Conversation, Exchange, Lesson, Prose, Unwanted
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.chat_spans import spans
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 IGNORED = -100
 """Label of a token that is read and not learned, as transformers has it."""

@@ -20,7 +20,7 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import BrokenCheckpointError, HubUnreachableError, ModelNotFoundError
 from slimgpt.formats.gguf.file import write
 from slimgpt.origins import licence
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from tests.slimgpt.tiny import Tiny
 
 PARTS = 2

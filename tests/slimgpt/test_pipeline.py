@@ -31,7 +31,7 @@ from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.resolve import build_evaluation_sets, draw_calibration, overlaps
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from tests.slimgpt.tiny import Tiny
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from typing import IO
 
 import structlog
 
-from jobs.redaction import for_clients, redact
+from jobs.logs.redaction import for_clients, redact
 from slimgpt.events import AnyEvent, Result, parse
 from worker.engine import launch
 from worker.engine.log import EngineLog

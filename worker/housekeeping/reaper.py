@@ -14,7 +14,7 @@ import sys
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs import logs
+from jobs.logs import structured
 from jobs.messages.queue import Queue, QueueUnavailable
 from jobs.metrics.exposition import serve
 from jobs.settings import BadSettings, Settings, load
@@ -94,7 +94,7 @@ def main() -> None:
         settings = load()
     except BadSettings as error:
         sys.exit(str(error))
-    logs.configure_for(settings)
+    structured.configure_for(settings)
     engine = make_engine(settings.database_url.get_secret_value())
     queue = Queue(settings.redis_url.get_secret_value())
     store = Store(engine, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.redaction import for_clients
+from jobs.logs.redaction import for_clients
 from slimgpt.events import Failed, Result
 
 Why = Literal["lost", "cancel", "shutdown"]

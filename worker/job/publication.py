@@ -15,8 +15,8 @@ import structlog
 
 from jobs.files import prefixes
 from jobs.files.artifacts import Artifacts
+from jobs.logs.redaction import for_clients, redact
 from jobs.messages.progress import Progress
-from jobs.redaction import for_clients, redact
 from jobs.store.records import Claim
 from slimgpt.events import Result, StageFinished, StageStarted
 from worker import metrics

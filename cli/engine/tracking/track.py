@@ -119,11 +119,11 @@ def track(
 
 def _refuse_contradictions(place: str | None, target: Target, followed: Followed) -> None:
     if followed.jobs == (place is not None):
-        fail("name a PLACE, or give --jobs for all jobs of the service", 2)
+        fail("name a PLACE, or --jobs for all jobs of the service", 2)
     if not followed.jobs and followed.every is not None:
         fail("--every goes with --jobs: a finished report does not change", 2)
     if followed.jobs and target.source is not None:
-        fail("--source is the address of one model; --jobs may log several", 2)
+        fail("--source is the address of one model, which many jobs cannot share", 2)
 
 
 def _one(place: str, target: Place, whole: bool, connection: Connection) -> list[Logged]:

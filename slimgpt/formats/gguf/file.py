@@ -26,7 +26,7 @@ from slimgpt.formats.gguf.tensors import Rows
 from slimgpt.formats.gguf.vocabulary import Vocabulary, read
 from slimgpt.machine import disk
 from slimgpt.spec.prune import GgufType
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import gguf

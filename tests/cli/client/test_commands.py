@@ -182,6 +182,8 @@ def test_tasks_and_times_of_options_stand_beside_what_the_file_says(
         (["--epochs", "2"], "only a recovery uses --epochs: ask for one with --recover TEXT"),
         (["--timing-batch", "2"], "give --timing as well"),
         (["--limit", "2"], "name one with --task NAME"),
+        (["--schedule", "nosuch"], "'nosuch' is none of log, linear"),
+        (["--method", "luck"], "'luck' is not one of"),
         (["--task", "piqa", "--task-source", "."], "is a folder of this machine"),
         (["--task", "piqa", "--task-source", "local:none"], "there is no folder 'none'"),
         (["--task", "piqa", "--task-source", "local:none.jsonl"], "there is no text file"),

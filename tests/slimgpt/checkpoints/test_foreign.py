@@ -19,7 +19,7 @@ from slimgpt.checkpoints.output import whole_model
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
 from slimgpt.formats import stock
 from slimgpt.layers.stack import Stack
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from tests.slimgpt.pruned import lots, publish
 from tests.slimgpt.tiny import Tiny, tokens
 

@@ -21,7 +21,7 @@ from slimgpt.events import Event, LayerFinished, Loss, Perplexity, Result, Warne
 from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from tests.slimgpt.tiny import Tiny
 
 LINES = [f"{n} bottles of beer on the wall, {n} bottles of beer." for n in range(500, 0, -1)]

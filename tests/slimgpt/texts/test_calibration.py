@@ -15,7 +15,7 @@ from slimgpt.spec.prune import Bos
 from slimgpt.texts import local as local_texts
 from slimgpt.texts.calibration import Calibration, digest, sample
 from slimgpt.texts.documents import Documents
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 
 class Numbers:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from slimgpt.texts.instructions import IGNORED, LeftOut, Tokens, tokens_of
 from slimgpt.texts.rows import Conversation, Exchange, Prose, lesson_of, text_of
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "model"
 ROW = {"instruction": "Name a colour.", "input": "", "output": "Blue, like the sky."}

@@ -15,7 +15,7 @@ found by comparing what they make of nearly the same conversation:
 from __future__ import annotations
 
 from slimgpt.texts.rows import ASSISTANT
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 OTHER_ANSWERS = ("\N{PILCROW SIGN}", "\N{SECTION SIGN}", "\N{DAGGER}")
 """One of these begins and ends unlike any given answer."""

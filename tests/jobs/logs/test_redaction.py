@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.redaction import MASK, Redaction, secrets_of
+from jobs.logs.redaction import MASK, Redaction, secrets_of
 from jobs.settings import Settings
 
 SHAPES = Redaction()

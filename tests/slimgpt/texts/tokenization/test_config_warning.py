@@ -11,9 +11,14 @@ from pathlib import Path
 import pytest
 import transformers
 
-from slimgpt.texts.tokenizer import WARNING, WARNING_SOURCE, Tokenizer, no_layers_are_built
+from slimgpt.texts.tokenization.tokenizer import (
+    WARNING,
+    WARNING_SOURCE,
+    Tokenizer,
+    no_layers_are_built,
+)
 
-MODEL = Path(__file__).resolve().parents[3] / "examples" / "model"
+MODEL = Path(__file__).resolve().parents[4] / "examples" / "model"
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ from typing import IO, Any, cast
 
 from slimgpt.errors import SlimGPTError, UnsupportedModelError
 from slimgpt.machine.child_process import die_with
-from slimgpt.texts import tokenizer_samples
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization import samples
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 SECONDS = 30
 """Of processor time, to load a tokenizer; and as many for all texts, beside what follows."""
@@ -248,7 +248,7 @@ class _Server:
             return None
         assert self.tokenizer is not None
         if name == DESCRIBE:
-            return tokenizer_samples.describe(self.tokenizer)
+            return samples.describe(self.tokenizer)
         attribute = getattr(self.tokenizer, name)
         return attribute(*args, **kwargs) if callable(attribute) else attribute
 

@@ -2,8 +2,8 @@
 
 Whatever a client, an engine or a library put into an entry, it stays one entry: JSON escapes what
 is not ASCII, and in the form for people every character that is not printable is escaped and the
-lines of a traceback are marked. Secrets are taken out of the finished line (`jobs.redaction`).
-Warnings that are repeated are counted (`jobs.repeats`).
+lines of a traceback are marked. Secrets are taken out of the finished line (`jobs.logs.redaction`).
+Warnings that are repeated are counted (`jobs.logs.repeats`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor
 
-from jobs.redaction import learn, redact
-from jobs.repeats import RepeatHandler
+from jobs.logs.redaction import learn, redact
+from jobs.logs.repeats import RepeatHandler
 from jobs.settings import Settings
 
 SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access")

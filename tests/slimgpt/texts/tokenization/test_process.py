@@ -14,9 +14,9 @@ from slimgpt.events import Event, StageFinished
 from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.texts import tokenizer_process
-from slimgpt.texts.tokenizer import Tokenizer
-from slimgpt.texts.tokenizer_process import opened
+from slimgpt.texts.tokenization import process
+from slimgpt.texts.tokenization.process import opened
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from tests.slimgpt.test_pipeline import SETTINGS, TEXT
 from tests.slimgpt.tiny import Tiny
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A second of processor time in place of half a minute."""
-    monkeypatch.setattr(tokenizer_process, "SECONDS", 1)
+    monkeypatch.setattr(process, "SECONDS", 1)
     yield
     monkeypatch.undo()
 

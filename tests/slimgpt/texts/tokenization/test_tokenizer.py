@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
-from jobs.machine_paths import Paths, paths_of
+from jobs.logs.machine_paths import Paths, paths_of
 from jobs.settings import Settings
 
 MASK = "[redacted]"

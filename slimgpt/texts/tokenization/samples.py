@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 TEXTS = (
     "a",

@@ -26,7 +26,7 @@ Ids = NDArray[np.int32]
 
 
 class Encoder(Protocol):
-    """What is needed of a tokenizer; `slimgpt.texts.tokenizer.Tokenizer` is one."""
+    """What is needed of a tokenizer; `slimgpt.texts.tokenization.tokenizer.Tokenizer` is one."""
 
     @property
     def first_tokens(self) -> tuple[int, ...]:

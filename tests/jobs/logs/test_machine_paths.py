@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.machine_paths import Paths, paths_of
+from jobs.logs.machine_paths import Paths, paths_of
 from jobs.settings import Settings
 
 ODD = ("plain", "a b", "q?uery", "per%20cent", "dou::ble", "ha#sh", "grüße", "(round)", "it's")

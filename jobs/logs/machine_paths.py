@@ -75,7 +75,7 @@ def _written(folder: Path) -> Iterator[str]:
 def paths_of(settings: Settings) -> Paths:
     """What a process of these settings knows of its machine."""
     roots = [settings.home, settings.work_root, settings.uploads_root]
-    roots += [Path.home(), Path(tempfile.gettempdir()), Path(sys.prefix), Path(__file__).parents[1]]
+    roots += [Path.home(), Path(tempfile.gettempdir()), Path(sys.prefix), Path(__file__).parents[2]]
     roots += [Path(os.environ[name]) for name in ("HF_HOME", "XDG_CACHE_HOME") if os.getenv(name)]
     with suppress(BadPlace):  # refused elsewhere, in words
         if (artifacts := local_folder(settings.artifacts_url)) is not None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from slimgpt.errors import CalibrationError
-from slimgpt.texts.tokenizer import Tokenizer
-from slimgpt.texts.windows import Beginning, protocol, windows
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
+from slimgpt.texts.tokenization.windows import Beginning, protocol, windows
 from tests.slimgpt.tiny import Tiny, put_around
 
 

@@ -1,0 +1,1 @@
+"""Structured logs without secrets, paths of the machine or endless repetitions."""
