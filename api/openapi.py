@@ -8,7 +8,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.auth import is_open
-from api.http.problems import KINDS, MEDIA_TYPE
+from api.http.problem_kinds import KINDS
+from api.http.problems import MEDIA_TYPE
 from api.schemas.jobs import ProblemView
 
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}

@@ -11,7 +11,8 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from api.dependencies import ServicesDep
-from api.http.problems import KINDS, Problem
+from api.http.problem_kinds import KINDS
+from api.http.problems import Problem
 from api.openapi import problems
 
 READY_SECONDS = 0.8

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from slimgpt.errors import CalibrationError
-from slimgpt.texts.rows import ASSISTANT, Conversation, Exchange, Lesson, Prose, Unwanted
+from slimgpt.texts.row_types import ASSISTANT, Conversation, Exchange, Lesson, Prose, Unwanted
 from slimgpt.texts.tokenization.chat_spans import spans
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 

@@ -10,8 +10,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from slimgpt.texts.row_types import (
+    ASSISTANT,
+    Conversation,
+    Exchange,
+    Lesson,
+    Prose,
+    Unwanted,
+)
 
 TEXT_FIELDS = ("text", "content")
 CHAT_FIELDS = ("messages", "conversations", "conversation")
@@ -30,7 +38,6 @@ KNOWN = frozenset(
     | {name for _, names in ANSWERED for name in names}
 )
 """Names of fields that say what a row is."""
-ASSISTANT = "assistant"
 ROLES = {
     **dict.fromkeys(("human", "prompter"), "user"),
     **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "model", "bot"), ASSISTANT),
@@ -48,61 +55,6 @@ WITHOUT_INPUT = (
     "Below is an instruction that describes a task. Write a response that appropriately "
     "completes the request.\n\n### Instruction:\n{instruction}\n\n### Response:\n{output}"
 )
-
-
-@dataclass(frozen=True)
-class Prose:
-    """Text that stands for itself."""
-
-    text: str
-
-    def __bool__(self) -> bool:
-        return bool(self.text.strip())
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """A prompt and the answer to it, which follows it as it is."""
-
-    prompt: str
-    answer: str
-
-    def __bool__(self) -> bool:
-        return bool(self.answer.strip())
-
-    @property
-    def text(self) -> str:
-        """Both, as a model reads them."""
-        return self.prompt + self.answer
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """Messages, each with `role` and `content`; the assistant's are the answers."""
-
-    messages: tuple[dict[str, str], ...]
-
-    def __bool__(self) -> bool:
-        return any(turn["content"].strip() for turn in self.messages if turn["role"] == ASSISTANT)
-
-    @property
-    def text(self) -> str:
-        """Plain turns: no chat template, which would tie the text to one model."""
-        return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in self.messages)
-
-
-@dataclass(frozen=True)
-class Unwanted:
-    """An answer that the row itself marks as a bad one: nothing to learn from."""
-
-    text: str
-
-    def __bool__(self) -> bool:
-        return False
-
-
-Lesson = Prose | Exchange | Conversation | Unwanted
-"""What a row says; false where there is nothing in it to learn: an answer that is empty."""
 
 
 def loaded(content: bytes) -> Any:

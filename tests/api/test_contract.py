@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.http.problems import KINDS
+from api.http.problem_kinds import KINDS
 from jobs.files.artifacts import Artifacts
 from jobs.settings import Settings
 from jobs.store.database import make_engine

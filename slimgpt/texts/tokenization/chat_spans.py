@@ -14,7 +14,7 @@ found by comparing what they make of nearly the same conversation:
 
 from __future__ import annotations
 
-from slimgpt.texts.rows import ASSISTANT
+from slimgpt.texts.row_types import ASSISTANT
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 OTHER_ANSWERS = ("\N{PILCROW SIGN}", "\N{SECTION SIGN}", "\N{DAGGER}")

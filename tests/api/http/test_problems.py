@@ -12,7 +12,8 @@ from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from api.app import MAX_BODY_BYTES, create_app
-from api.http.problems import KINDS, MEDIA_TYPE, Problem, document
+from api.http.problem_kinds import KINDS
+from api.http.problems import MEDIA_TYPE, Problem, document
 from jobs.settings import Settings
 from tests.api.conftest import BODY
 

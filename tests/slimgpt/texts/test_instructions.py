@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slimgpt.texts.instructions import IGNORED, LeftOut, Tokens, tokens_of
-from slimgpt.texts.rows import Conversation, Exchange, Prose, lesson_of, text_of
+from slimgpt.texts.row_types import Conversation, Exchange, Prose
+from slimgpt.texts.rows import lesson_of, text_of
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "model"

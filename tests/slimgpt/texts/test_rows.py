@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from slimgpt.texts.rows import Conversation, Exchange, Prose, Unwanted, lesson_of, text_of
+from slimgpt.texts.row_types import Conversation, Exchange, Prose, Unwanted
+from slimgpt.texts.rows import lesson_of, text_of
 
 ROW = {"instruction": "Add.", "input": "1, 2", "output": "3"}
 
