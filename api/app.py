@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import auth, dashboard, openapi
 from api.http import problems
+from api.http.resident_files import ResidentFiles
 from api.middleware.body_size import BodySizeLimit
 from api.middleware.early_response import EarlyResponse
 from api.middleware.header_size import HeaderSizeLimit
@@ -93,7 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.services = Services.connect(settings)
         metrics.install(app.state.services)
         yield
-        app.state.services.close()
+        await app.state.services.close()
 
     app: FastAPI = FastAPIOffline(  # its /docs needs no other host
         redoc_url=None,
@@ -103,6 +107,9 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
     )
+    for mounted in app.routes:  # what /docs loads
+        if isinstance(mounted, Mount) and isinstance(mounted.app, StaticFiles):
+            mounted.app = ResidentFiles(Path(str(mounted.app.directory)))
     problems.install(app)
     openapi.install(app, with_keys=settings.auth == "keys", loopback_only=settings.loopback_only)
     uploads = {("POST", calibration_sets.router.prefix): settings.max_upload_bytes}

@@ -35,7 +35,7 @@ OPEN = re.compile(
 )
 METRICS = "/metrics"
 ALIVE = "/healthz"
-"""Not counted, and answered without a thread: all may be waiting for a store that hangs."""
+"""Not counted: a probe must not fail for others' sake."""
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(?::\d*)?")
 log = structlog.get_logger(__name__)
 
@@ -122,7 +122,7 @@ class Gate:
             await self.app(scope, receive, send)
             return
         try:
-            caller, rate_status = await run_in_threadpool(_admit, scope)
+            caller, rate_status = await _admit(scope)
         except Problem as refusal:
             await document(scope["path"], refusal)(scope, receive, send)
             return
@@ -136,7 +136,7 @@ class Gate:
         await self.app(scope, receive, told)
 
 
-def _admit(scope: Scope) -> tuple[Identity | None, RateStatus | None]:
+async def _admit(scope: Scope) -> tuple[Identity | None, RateStatus | None]:
     """Who asks, None for what anyone may read; and how they stand with their limit, if counted.
 
     Without a valid key the address counts, so that guessing is limited as well.
@@ -147,15 +147,15 @@ def _admit(scope: Scope) -> tuple[Identity | None, RateStatus | None]:
     rate = _services(scope).rate
     path = _path(scope)
     if rate is None:
-        return _identify(scope, path), None
+        return await _identify(scope, path), None
     who = of_address((scope.get("client") or ("",))[0])
     try:
-        caller = _identify(scope, path)
+        caller = await _identify(scope, path)
     except Problem as refusal:
         if refusal.status_code == 401:
-            _require_allowed(rate.count(who))
+            _require_allowed(await rate.count(who))
         raise
-    rate_status = rate.count(who if caller is None else str(caller.key_id))
+    rate_status = await rate.count(who if caller is None else str(caller.key_id))
     _require_allowed(rate_status)
     return caller, rate_status
 
@@ -176,8 +176,9 @@ def _services(scope: Scope) -> Services:
     return services
 
 
-def _identify(scope: Scope, path: str) -> Identity | None:
-    """Who asks; None for what anyone may read.
+async def _identify(scope: Scope, path: str) -> Identity | None:
+    """Who asks; None for what anyone may read. A thread is used for a key alone, which needs the
+    database: all threads may be waiting for one that hangs.
 
     Raises:
         Problem: 401, no key or one that is not valid; 503, the database does not answer.
@@ -191,7 +192,7 @@ def _identify(scope: Scope, path: str) -> Identity | None:
     if path == METRICS and admits(_services(scope).settings, text):
         return SCRAPER  # without the database, which may be what is to be measured
     try:
-        key = keys.find(text)
+        key = await run_in_threadpool(keys.find, text)
     except (OperationalError, PoolTimeoutError) as error:
         log.error("database unavailable", path=scope["path"], error=type(error).__name__)
         detail = "the database does not answer; try again"

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import FastAPI
-from starlette.responses import FileResponse, Response
-from starlette.staticfiles import StaticFiles
+from fastapi import FastAPI, Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from api.http.resident_files import ResidentFiles
 
 FILES = Path(__file__).with_name("static")
 POLICY = "; ".join(
@@ -36,7 +37,7 @@ HEADERS = {
 }
 
 
-class Guarded(StaticFiles):
+class Guarded(ResidentFiles):
     """Static files under the page's own policy."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -53,9 +54,11 @@ class Guarded(StaticFiles):
 def install(app: FastAPI) -> None:
     """Serve the page and its files."""
 
+    files = Guarded(FILES)
+
     @app.get("/", include_in_schema=False)
     @app.head("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(FILES / "index.html", headers=HEADERS)
+    async def page(request: Request) -> Response:
+        return await files.get_response("index.html", request.scope)
 
-    app.mount("/static", Guarded(directory=FILES), name="static")
+    app.mount("/static", files, name="static")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Path, Request
@@ -22,6 +22,18 @@ def _services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
+
+
+async def counted_stream(services: ServicesDep, caller: Caller) -> AsyncIterator[None]:
+    """Count a stream of events until it ends; 429 or 503 if it is one too many."""
+    with services.streams.counted(caller.owner):
+        yield
+
+
+async def counted_download(services: ServicesDep, caller: Caller) -> AsyncIterator[None]:
+    """Count a download until its last byte is sent; 429 or 503 if it is one too many."""
+    with services.downloads.counted(caller.owner):
+        yield
 
 
 JobId = Annotated[str, Path(description="The job's id.", examples=[JOB_ID])]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
+from api import probes
 from api.middleware.metrics import HttpMetrics
 from api.middleware.rate_limit import RequestRate
+from api.streams.feeds import Feeds
+from api.streams.key_watch import KeyWatch
+from api.streams.open_answers import OpenAnswers
 from jobs.files.artifacts import Artifacts
 from jobs.files.calibration_sets import CalibrationSets
 from jobs.files.presigned_links import Links
-from jobs.messages.progress import Progress
+from jobs.messages.progress import Progress, ProgressReader, breaker
 from jobs.messages.queue import Queue
+from jobs.metrics.cached_probe import CachedProbe
 from jobs.metrics.exposition import new_registry
 from jobs.settings import Settings
 from jobs.store.database import make_engine
@@ -23,7 +27,7 @@ from jobs.store.store import Store
 
 ANSWER_SECONDS = 10.0
 """A request whose database takes longer ends with 503: its thread is wanted by others."""
-T = TypeVar("T")
+WITHOUT_REDIS = "progress is not shown, and requests are counted in each process"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class Services:
     engine: Engine
     store: Store
     progress: Progress
+    reader: ProgressReader
+    feeds: Feeds
+    streams: OpenAnswers
+    downloads: OpenAnswers
     artifacts: Artifacts
     links: Links | None
     """None: published files pass through this process."""
@@ -41,8 +49,10 @@ class Services:
     queue: Queue
     keys: Keys | None
     """None: nobody is asked for a key."""
+    key_watch: KeyWatch
     rate: RequestRate | None
     """None: requests are not counted."""
+    probes: dict[str, CachedProbe[None]]
     metrics: CollectorRegistry
     http: HttpMetrics
 
@@ -51,30 +61,50 @@ class Services:
         """The services that the settings name; nothing is contacted yet."""
         url = settings.database_url.get_secret_value()
         engine = make_engine(url, answer_seconds=ANSWER_SECONDS)
-        redis_url = settings.redis_url.get_secret_value()
+        redis_url, guard = settings.redis_url.get_secret_value(), breaker(WITHOUT_REDIS)
         asked = settings.auth == "keys"
-        metrics = new_registry()
+        keys = Keys(engine, settings.key_pepper.get_secret_value()) if asked else None
+        store = Store(
+            engine, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts
+        )
+        reader, progress = ProgressReader(redis_url, guard), Progress.connect(redis_url, guard)
+        artifacts, metrics = Artifacts(settings.artifacts_url), new_registry()
         return cls(
             settings=settings,
             engine=engine,
-            store=Store(
-                engine, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts
-            ),
-            progress=Progress.connect(redis_url),
-            artifacts=Artifacts(settings.artifacts_url),
+            store=store,
+            progress=progress,
+            reader=reader,
+            feeds=Feeds(store, reader),
+            **_bounds(settings, asked=asked),
+            artifacts=artifacts,
             links=Links.wanted(settings),
             calibration_sets=CalibrationSets(engine),
             queue=Queue(redis_url),
-            keys=Keys(engine, settings.key_pepper.get_secret_value()) if asked else None,
-            rate=RequestRate(redis_url, settings.requests_per_minute) if asked else None,
+            keys=keys,
+            key_watch=KeyWatch(keys),
+            rate=RequestRate(redis_url, settings.requests_per_minute, guard) if asked else None,
+            probes=probes.of(engine, progress.redis, artifacts),
             metrics=metrics,
             http=HttpMetrics(metrics),
         )
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give the connections back."""
+        await self.feeds.close()
         if self.rate is not None:
-            self.rate.close()
+            await self.rate.close()
+        await self.reader.close()
         self.queue.close()
         self.progress.close()
         self.engine.dispose()
+
+
+def _bounds(settings: Settings, *, asked: bool) -> dict[str, OpenAnswers]:
+    """How many answers may be open; where nobody is asked for a key all are one owner's."""
+    of_owner = (settings.max_streams_per_owner, settings.max_downloads_per_owner)
+    streams, downloads = of_owner if asked else (None, None)
+    return {
+        "streams": OpenAnswers("streams", settings.max_streams, streams),
+        "downloads": OpenAnswers("downloads", settings.max_downloads, downloads),
+    }

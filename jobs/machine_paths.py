@@ -20,13 +20,16 @@ _USUAL += "|opt|private|proc|root|run|sbin|snap|srv|storage|sys|tmp|usr|var|work
 _END = r"[\s'\",;:()\[\]<>]"
 
 
-def _generic() -> re.Pattern[str]:
-    """An absolute path of this system: its first folder is one there is. `/jobs/{id}` is none."""
+def _top() -> str:
+    """The first folder of a path of this system. `/jobs/{id}` has none of them."""
     try:
         there = os.listdir("/")
     except OSError:
         there = []
-    top = "|".join([_USUAL, *map(re.escape, there)])
+    return "|".join([_USUAL, *map(re.escape, there)])
+
+
+def _shape(top: str) -> re.Pattern[str]:
     begin = rf"(?:~/|[A-Za-z]:[/\\]|/(?:{top})(?={_END}|[/\\]|$))"
     return re.compile(
         # Between quotes a path may hold spaces. What a client names `local:/x` is its own word.
@@ -50,7 +53,7 @@ class Paths:
         longest_first = "|".join(map(re.escape, sorted(own, key=len, reverse=True)))
         tail = rf"(?![\w.-])((?:/{_END.replace('[', '[^', 1)}*)?)"
         self._own = re.compile(f"({longest_first}){tail}") if own else None
-        self._any = _generic()
+        self._any = _shape(_top())
 
     def text(self, text: str) -> str:
         """The text without where things lie on this machine; addresses and ratios stay."""
@@ -63,6 +66,14 @@ class Paths:
     def _told(self, found: re.Match[str]) -> str:
         prefix, rest = self._prefixes[found[1]], found[2].strip("/")
         return prefix + rest if prefix and rest else HIDDEN
+
+
+_ROOTED = _shape(r"[^\s/'\",;:()\[\]<>]{2,}")
+
+
+def without_rooted(text: str) -> str:
+    """What a defect says, without anything that looks like a path, of this machine or not."""
+    return _ROOTED.sub(HIDDEN, text)
 
 
 def _written(folder: Path) -> Iterator[str]:

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from contextlib import suppress
 
 import structlog
-from redis import Redis
-from redis.exceptions import RedisError
 
 HEADER = "X-Request-ID"
 FIELD = "request_id"
@@ -34,21 +31,11 @@ def current() -> str | None:
     return name if isinstance(name, str) else None
 
 
-def keep(redis: Redis, job_id: str) -> None:
-    """Remember which request posted a job, or had it tried again."""
-    name = current()
-    if name is not None:
-        with suppress(RedisError):
-            redis.set(key(job_id), name, ex=KEPT_SECONDS)
+def field(name: object) -> dict[str, str]:
+    """The field of log entries that names a request; none of what is no name.
 
-
-def of(redis: Redis, job_id: str) -> dict[str, str]:
-    """The field of a job's log entries that names its request; none if that is not known."""
-    try:
-        name = redis.get(key(job_id))
-    except RedisError:
-        return {}
-    # Whatever lies there came over the network.
+    What lies in Redis came over the network.
+    """
     return {FIELD: name} if isinstance(name, str) and _TOKEN.fullmatch(name) else {}
 
 

@@ -116,6 +116,27 @@ class Settings(BaseSettings):
         description="Requests that a key, or an address without one, may make; not counted with "
         "`auth` off.",
     )
+    max_streams_per_owner: int = Field(
+        100,
+        ge=1,
+        description="Streams of events that an owner may have open in one process of the API; not "
+        "counted with `auth` off.",
+    )
+    max_streams: int = Field(
+        500,
+        ge=1,
+        description="Streams of events that one process of the API may have open; fewer where it "
+        "may not open as many descriptors.",
+    )
+    max_downloads_per_owner: int = Field(
+        20,
+        ge=1,
+        description="Downloads that an owner may have under way in one process of the API; not "
+        "counted with `auth` off.",
+    )
+    max_downloads: int = Field(
+        100, ge=1, description="Downloads that one process of the API may have under way."
+    )
     max_active_jobs: int = Field(
         100, ge=1, description="Unfinished jobs, waiting or running, that an owner may have."
     )

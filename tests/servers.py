@@ -17,11 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import psycopg
 import redis
 from redis.backoff import NoBackoff
@@ -108,6 +110,21 @@ class Server:
             self.process.send_signal(number)
             self.process.wait(timeout=START_SECONDS)
             self.process = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop it and its children where they stand (SIGSTOP): connections stay, nobody answers."""
+        assert self.process is not None
+        whole = psutil.Process(self.process.pid)
+        family = [whole, *whole.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def close(self) -> None:
         """Stop it and remove its folder."""

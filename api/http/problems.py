@@ -137,6 +137,14 @@ KINDS: dict[str, Kind] = {
     "too-many-requests": Kind(
         429, "Too many requests", "Wait as many seconds as Retry-After says."
     ),
+    "too-many-streams": Kind(
+        429,
+        "The owner has too many streams of events open",
+        "Close one, or poll GET /jobs/{id}/status.",
+    ),
+    "too-many-downloads": Kind(
+        429, "The owner has too many downloads under way", "Wait until one is done."
+    ),
     "too-many-jobs": Kind(
         429, "The owner has too many unfinished jobs", "Wait until one is over, or cancel one."
     ),

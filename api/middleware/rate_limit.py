@@ -1,30 +1,29 @@
 """How many requests a minute: counted per key or address, in Redis for all processes together.
 
-While Redis is down every process counts for itself, so that a limit holds and nobody is locked
-out; the log says so once.
+While Redis does not answer every process counts for itself, so that a limit holds and nobody is
+locked out; the log says so once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-import threading
 import time
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
-import redis
-import structlog
 from limits import RateLimitItemPerMinute
-from limits.errors import StorageError
-from limits.storage import MemoryStorage, RedisStorage
-from limits.strategies import SlidingWindowCounterRateLimiter as Limiter
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter as Limiter
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis.exceptions import ConnectionError as BrokenConnection
+
+from jobs.messages.breaker import Away, Breaker
+from jobs.messages.progress import CONNECTIONS, LIMIT_SECONDS
 
 WINDOW_SECONDS = 60
-TIMEOUT_SECONDS = 0.5
-LEFT_ALONE_SECONDS = 5.0
-log = structlog.get_logger(__name__)
 
 
 class RateStatus(NamedTuple):
@@ -52,55 +51,49 @@ class RequestRate:
     Args:
         redis_url: where they are counted, for all processes that name it.
         per_minute: how many a client may make.
+        guard: stands before Redis in this process.
     """
 
-    def __init__(self, redis_url: str, per_minute: int) -> None:
-        pool = redis.ConnectionPool.from_url(
+    def __init__(self, redis_url: str, per_minute: int, guard: Breaker) -> None:
+        self._pool = BlockingConnectionPool.from_url(
             redis_url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
+            max_connections=CONNECTIONS,
+            timeout=LIMIT_SECONDS,
+            socket_timeout=LIMIT_SECONDS,
+            socket_connect_timeout=LIMIT_SECONDS,
+            retry=Retry(NoBackoff(), 1, (BrokenConnection,)),  # one that broke is replaced
         )
-        self._pool = pool
         self._most = per_minute
         self._item = RateLimitItemPerMinute(per_minute, namespace="requests")
-        self._shared = Limiter(
-            RedisStorage(redis_url, pool, key_prefix="slimgpt:rate", wrap_exceptions=True)
+        storage = RedisStorage(
+            f"async+{redis_url}",
+            implementation="redispy",
+            key_prefix="slimgpt:rate",
+            connection_pool=self._pool,  # type: ignore[arg-type]  # its hints know no pool
         )
+        self._shared = Limiter(storage)
         self._own: Limiter | None = None
-        self._own_until = 0.0
-        self._lock = threading.Lock()
+        self._guard = guard
 
-    def count(self, who: str) -> RateStatus:
+    async def count(self, who: str) -> RateStatus:
         """Count a request of this client, and say whether it is one too many."""
-        if time.monotonic() >= self._own_until:
-            try:
-                rate_status = self._count(self._shared, who)
-            except StorageError as error:
-                self._fall_back(error)
-            else:
-                self._own_until = 0.0
-                return rate_status
-        with self._lock:
+        try:
+            with self._guard.asking():
+                async with asyncio.timeout(LIMIT_SECONDS):
+                    return await self._count(self._shared, who)
+        except Away:
             self._own = self._own or Limiter(MemoryStorage())
-        return self._count(self._own, who)
+            return await self._count(self._own, who)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give the connections back."""
-        self._pool.disconnect()
+        await self._pool.disconnect()
 
-    def _count(self, limiter: Limiter, who: str) -> RateStatus:
-        allowed = limiter.hit(self._item, who)
-        reset_at, remaining = limiter.get_window_stats(self._item, who)
+    async def _count(self, limiter: Limiter, who: str) -> RateStatus:
+        allowed = await limiter.hit(self._item, who)
+        reset_at, remaining = await limiter.get_window_stats(self._item, who)
         seconds = max(1, math.ceil(reset_at - time.time()))
         return RateStatus(allowed, self._most, int(remaining) if allowed else 0, seconds)
-
-    def _fall_back(self, error: StorageError) -> None:
-        """Count here for some seconds, before Redis is asked again."""
-        if not self._own_until:
-            reason = str(error.storage_error)
-            log.warning("requests are counted in each process: Redis is down", reason=reason)
-        self._own_until = time.monotonic() + LEFT_ALONE_SECONDS
 
 
 def of_address(peer: str) -> str:

@@ -43,7 +43,7 @@ class RequestLog:
         finally:
             # Without an answer it broke, and becomes a 500 further out.
             metrics.running.dec()
-            seconds = time.monotonic() - began
+            seconds = (answer.ended or time.monotonic()) - began
             route = _route(scope, answer.status)
             timed = None if answer.stream else seconds
             metrics.count(scope["method"], route, answer.status, timed)
@@ -57,6 +57,7 @@ class _Answer:
         self._name, self._send = name, send
         self.status = 500
         self.stream = False
+        self.ended = 0.0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -65,6 +66,8 @@ class _Answer:
             self.status = message["status"]
             self.stream = headers.get("content-type", "").startswith("text/event-stream")
         await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.ended = time.monotonic()  # what is done afterwards nobody waits for
 
 
 def _metrics(scope: Scope) -> HttpMetrics:

@@ -15,11 +15,12 @@ from fastapi import Path as FilePath
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
-from api.dependencies import FoundJob, ServicesDep
+from api.dependencies import FoundJob, ServicesDep, counted_download
 from api.http.conditional import not_modified
 from api.http.problems import Problem
 from api.http.ranges import RangeError, parse
-from api.http.streaming import chunks, in_store
+from api.http.streaming import chunks
+from api.http.threads import in_store
 from api.openapi import problems
 from api.routes.jobs import no_result
 from api.schemas.jobs import ArtifactList
@@ -76,7 +77,7 @@ def _list(artifacts: Artifacts, job: Job) -> list[Artifact]:
         raise Problem("artifact-not-found", detail) from error
 
 
-@router.head("/{path:path}", include_in_schema=False)
+@router.head("/{path:path}", include_in_schema=False, dependencies=[Depends(counted_download)])
 @router.get(
     "/{path:path}",
     response_class=Response,
@@ -85,8 +86,9 @@ def _list(artifacts: Artifacts, job: Job) -> list[Artifact]:
         206: {"content": {"*/*": {}}, "description": "A part of it."},
         304: {"description": "The client has the file already."},
         307: {"description": "It is at another address, for five minutes; send no key there."},
-        **problems(404, 409, 410, 416, 503),
+        **problems(404, 409, 410, 416, 429, 503),
     },
+    dependencies=[Depends(counted_download)],
 )
 async def get_artifact(
     job: FoundJob,

@@ -12,11 +12,12 @@ from starlette.responses import StreamingResponse
 
 from api.auth import Caller
 from api.checks.disk import require_free_disk
-from api.dependencies import ServicesDep
+from api.dependencies import ServicesDep, counted_download
 from api.http.conditional import not_modified
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
-from api.http.streaming import chunks, in_store
+from api.http.streaming import chunks
+from api.http.threads import in_store
 from api.openapi import problems
 from api.schemas.examples import JSON_LINES, SET_ID
 from api.services import Services
@@ -176,8 +177,9 @@ def get_calibration_set(found: FoundSet) -> CalibrationSetView:
     responses={
         200: {"content": BODY["content"], "description": "The text, as it was uploaded."},
         304: {"description": "The client has the text already."},
-        **problems(404, 503),
+        **problems(404, 429, 503),
     },
+    dependencies=[Depends(counted_download)],
 )
 async def get_calibration_text(
     found: FoundSet,

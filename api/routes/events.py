@@ -3,33 +3,33 @@
 The engine's events come from the job's stream in Redis under the stream's own ids, so that a
 client which was cut off goes on with Last-Event-ID. Where the job stands comes from the store, as
 `state` events without an id, and one of the name `end` closes every stream: also that of a job
-whose events have expired, and while Redis is away. Between two looks nothing is held but the
-connection: no thread, no database session.
+whose events have expired, and while Redis is away. A stream holds its connection and a place in the
+job's feed (`api.streams.feeds`): no thread, no session of the database, no connection to Redis.
 """
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Header
-from fastapi.concurrency import run_in_threadpool
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import APIRouter, Depends, Header, Response
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.responses import StreamingResponse
 
 from api.auth import Caller
-from api.dependencies import FoundStatus, ServicesDep
-from api.key_watch import KeyWatch
+from api.dependencies import FoundStatus, ServicesDep, counted_stream
 from api.openapi import problems
-from api.schemas.job_status import job_status
+from api.schemas.job_status import status_now
 from api.schemas.jobs import StatusView
 from api.services import Services
-from jobs.messages.progress import Entry
+from api.streams import key_watch
+from api.streams.feed import Feed, sent
 from jobs.states import TERMINAL
 
-LOOK_SECONDS = 0.5
-ASK_STORE_EVERY = 4  # looks without news
+PING_SECONDS = 15.0
+SHORTEST_WAIT_SECONDS = 0.05
 EXAMPLE = """event: state
 data: {"id": "job_01…", "status": "running", "stage": "prune", "layers_done": 7, "percent": 31.5}
 
@@ -40,12 +40,14 @@ data: {"type": "layer_finished", "layer": 7, "layers_total": 32, "heads": 24, "s
 event: end
 data: {"id": "job_01…", "status": "succeeded", "stage": "publish", "percent": 100.0}
 """
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nor a proxy's buffer
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
 @router.get(
     "/{job_id}/events",
-    response_class=EventSourceResponse,
+    response_class=StreamingResponse,
+    dependencies=[Depends(counted_stream)],
     responses={
         200: {
             "description": "`state`: the body of `/status`, at first and when it changed. The "
@@ -53,7 +55,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
             "job that is over, always last. Comments keep the connection alive.",
             "content": {"text/event-stream": {"example": EXAMPLE}},
         },
-        **problems(404, 422, 503),
+        **problems(404, 422, 429, 503),
     },
 )
 async def follow_job(
@@ -67,57 +69,59 @@ async def follow_job(
             description="The last id that the client has seen: only later events are sent.",
         ),
     ] = None,
-) -> AsyncIterator[ServerSentEvent]:
+) -> Response:
     """Follow a job to its end. Close the connection when `end` came.
 
-    A stream whose key is revoked is closed within half a minute, without an `end`.
+    A stream whose key is revoked is closed within half a minute, without an `end`. So many may be
+    open of an owner (429) and in a process (503): poll `/status` then, or come again.
     """
-    key = KeyWatch(services.keys, caller)
-    after, told, quiet = last_event_id or "0", "", ASK_STORE_EVERY
-    while not await key.revoked():
-        entries = await run_in_threadpool(services.progress.after, job.id, after)
-        if entries or quiet >= ASK_STORE_EVERY:
-            state = await run_in_threadpool(_state, services, job.id)
-            quiet = 0
-            if state is None:  # it was over, and deleted, between two looks
-                yield ServerSentEvent(event="end", data={"id": job.id, "status": "deleted"})
+    state = await status_now(job, services.reader)
+    stream = _stream(services, state, last_event_id or "0", caller.key_id)
+    return StreamingResponse(stream, headers=HEADERS, media_type="text/event-stream")
+
+
+async def _stream(
+    services: Services, state: StatusView, after: str, key_id: str | None
+) -> AsyncIterator[bytes]:
+    if state.status in TERMINAL:
+        while page := (await services.reader.after({state.id: after}) or {}).get(state.id):
+            after = page[-1].id
+            yield b"".join(map(sent, page))
+        yield format_sse_event(event="end", data_str=state.model_dump_json())
+        return
+    with services.feeds.follow(state) as feed:
+        told, last = b"", time.monotonic()
+        while not services.key_watch.revoked(key_id):
+            changed, events = feed.changed, b""
+            if feed.end is None and feed.state != told:
+                yield (told := feed.state)
+            while (found := await _next(services, feed, after))[0]:
+                events, after = found
+                yield events
+            if feed.end is not None:
+                yield feed.end
                 return
-            if state.status in TERMINAL:
-                async for event in _rest(services, state, entries, after):
-                    yield event
-                return
-            if (body := state.model_dump_json()) != told:
-                told = body
-                yield ServerSentEvent(event="state", raw_data=body)
-        for entry in entries:
-            after = entry.id
-            yield _sent(entry)
-        quiet += 1
-        await anyio.sleep(LOOK_SECONDS)
+            last = time.monotonic() if events else last
+            with anyio.move_on_after(_pause()):
+                await changed.wait()
+            if time.monotonic() - last >= PING_SECONDS:
+                last = time.monotonic()
+                yield KEEPALIVE_COMMENT
 
 
-async def _rest(
-    services: Services, state: StatusView, entries: list[Entry], after: str
-) -> AsyncIterator[ServerSentEvent]:
-    """Over: what is in the stream now is all there will be. Then the end.
-
-    The stream is looked at once more even if nothing was there: the last events may have come
-    between that look and the one at the store.
-    """
-    while True:
-        for entry in entries:
-            after = entry.id
-            yield _sent(entry)
-        entries = await run_in_threadpool(services.progress.after, state.id, after)
-        if not entries:
-            break
-    yield ServerSentEvent(event="end", raw_data=state.model_dump_json())
+def _pause() -> float:
+    """Until a stream looks up though nothing is new: for a ping, and whether its key lives."""
+    return max(SHORTEST_WAIT_SECONDS, min(PING_SECONDS, key_watch.EVERY_SECONDS))
 
 
-def _state(services: Services, job_id: str) -> StatusView | None:
-    job = services.store.status_row(job_id)
-    return None if job is None else job_status(job, services.progress)
-
-
-def _sent(entry: Entry) -> ServerSentEvent:
-    return ServerSentEvent(id=entry.id, event=json.loads(entry.data)["type"], raw_data=entry.data)
+async def _next(services: Services, feed: Feed, after: str) -> tuple[bytes, str]:
+    """The next events after one, none yet if empty; and the id of the last of them."""
+    if (here := feed.after(after)) is not None:
+        return here
+    # Far behind the feed: what came before is in Redis alone.
+    found = await services.reader.after({feed.job_id: after})
+    if found is None:
+        return b"", after
+    if page := found.get(feed.job_id):
+        return b"".join(map(sent, page)), page[-1].id
+    return feed.after(feed.since or after) or (b"", after)  # it has expired

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import FoundJob, ServicesDep
 from api.http.problems import Problem
-from api.http.streaming import in_store
+from api.http.threads import in_store
 from api.openapi import problems
 from api.routes.jobs import POLL_SECONDS, dispatch, too_many_jobs
 from api.schemas.jobs import JobView

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Annotated, Literal
 
+import anyio
 import structlog
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
-from sqlalchemy import text
 
 from api.dependencies import ServicesDep
 from api.http.problems import KINDS, Problem
-from api.http.streaming import in_store
 from api.openapi import problems
-from api.services import Services
 
+READY_SECONDS = 0.8
+LOOK_SECONDS = 0.01
 router = APIRouter(tags=["service"])
 log = structlog.get_logger(__name__)
 
@@ -53,12 +52,12 @@ async def get_health() -> Health:
 
 @router.get("/readyz", responses=problems(503))
 async def get_readiness(services: ServicesDep) -> Readiness:
-    """Database, Redis and artifacts answer."""
-    return await in_store(_readiness, services)
-
-
-def _readiness(services: Services) -> Readiness:
-    checks = {name: _check(name, check, services) for name, check in CHECKS.items()}
+    """Database, Redis and artifacts answer. What does not within a second is not ready."""
+    asked = {name: probe.start() for name, probe in services.probes.items()}
+    with anyio.move_on_after(READY_SECONDS):
+        while not all(answer.done() for answer in asked.values()):
+            await anyio.sleep(LOOK_SECONDS)
+    checks = {name: _state(name, answer) for name, answer in asked.items()}
     missing = [name for name, state in checks.items() if state != "ok"]
     if missing:
         detail = f"not ready: {', '.join(missing)} cannot be used"
@@ -66,40 +65,18 @@ def _readiness(services: Services) -> Readiness:
     return Readiness(checks=dict.fromkeys(checks, "ok"))
 
 
-def _check_database(services: Services) -> None:
-    with services.engine.connect() as connection:
-        connection.execute(text("SELECT count(*) FROM jobs WHERE id = ''"))
-
-
-def _check_redis(services: Services) -> None:
-    services.progress.redis.ping()
-
-
-def _check_artifacts(services: Services) -> None:
-    services.artifacts.probe()
-    root = services.artifacts.root
-    if services.artifacts.local and not os.access(root, os.W_OK):
-        raise PermissionError("the folder of artifacts cannot be written")
-
-
-CHECKS: dict[str, Callable[[Services], None]] = {
-    "database": _check_database,
-    "redis": _check_redis,
-    "artifacts": _check_artifacts,
-}
-
-
-def _check(name: str, check: Callable[[Services], None], services: Services) -> str:
-    try:
-        check(services)
-    except Exception as error:  # whatever breaks a part, the answer is that it is broken
-        log.warning("not ready", part=name, error=type(error).__name__, reason=str(error))
-        return "failed"
-    return "ok"
+def _state(part: str, answer: Future[None]) -> str:
+    error: BaseException | None = TimeoutError("no answer in time")
+    if answer.done():
+        error = answer.exception()
+    if error is None:
+        return "ok"
+    log.warning("not ready", part=part, error=type(error).__name__, reason=str(error))
+    return "failed"
 
 
 @router.get("/problems/{kind}", responses=problems(404))
-def get_problem(kind: Annotated[str, Path(examples=["job-not-found"])]) -> ProblemKind:
+async def get_problem(kind: Annotated[str, Path(examples=["job-not-found"])]) -> ProblemKind:
     """What a problem's type means and what to do about it."""
     if kind not in KINDS:
         raise Problem("not-found", f"there is no kind of problem {kind[:64]!r}")

@@ -17,13 +17,13 @@ from api.http.conditional import not_modified
 from api.http.job_filters import Filtered
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
+from api.http.threads import at_broker
 from api.http.validation import summary
 from api.openapi import problems
 from api.schemas.examples import REPORT, answers
-from api.schemas.job_status import job_status
+from api.schemas.job_status import status_now
 from api.schemas.jobs import JobPage, JobRequest, JobView, LayerList, StatusView
 from api.services import Services
-from jobs import request_id
 from jobs.messages.queue import QueueUnavailable
 from jobs.states import Status
 from jobs.store.keys import OWNER
@@ -101,9 +101,13 @@ def too_many_jobs(error: QuotaReached) -> Problem:
     return Problem("too-many-jobs", str(error), headers={"Retry-After": str(QUOTA_SECONDS)})
 
 
-def dispatch(services: Services, job: Job) -> None:
+async def dispatch(services: Services, job: Job) -> None:
     """Tell the workers. If that fails, the reaper will: the row is the outbox."""
-    request_id.keep(services.progress.redis, job.id)
+    services.progress.keep_request(job.id)
+    await at_broker(_publish, services, job)
+
+
+def _publish(services: Services, job: Job) -> None:
     try:
         services.queue.publish(job.id)
         services.store.dispatched(job.id)
@@ -152,7 +156,7 @@ def get_job(job: FoundJob) -> JobView:
     response_model_exclude_none=False,
     responses={304: {"description": "Nothing changed since the given ETag."}, **problems(404, 503)},
 )
-def get_status(
+async def get_status(
     job: FoundStatus,
     services: ServicesDep,
     if_none_match: Annotated[
@@ -160,7 +164,7 @@ def get_status(
     ] = None,
 ) -> Response:
     """How far a job is: small, and cheap to poll."""
-    body = job_status(job, services.progress).model_dump_json()
+    body = (await status_now(job, services.reader)).model_dump_json()
     etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if not job.terminal:

@@ -10,6 +10,7 @@ from api.auth import Caller
 from api.checks.disk import folders
 from api.dependencies import ServicesDep
 from api.http.problems import Problem
+from api.http.threads import for_metrics
 from api.openapi import problems
 from api.schemas.examples import METRICS
 from api.services import Services
@@ -32,7 +33,7 @@ router = APIRouter(tags=["service"])
         **problems(403),
     },
 )
-def get_metrics(
+async def get_metrics(
     services: ServicesDep,
     caller: Caller,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
@@ -40,7 +41,7 @@ def get_metrics(
     """Numbers for Prometheus. For admins, and those who have the token of metrics."""
     if not caller.admin:
         raise Problem("not-admin", "metrics are of all owners' jobs")
-    body, media_type = render(services.metrics, accept)
+    body, media_type = await for_metrics(render, services.metrics, accept)
     return Response(body, headers={"Content-Type": media_type})
 
 

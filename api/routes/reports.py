@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 
-from api.dependencies import FoundJob, ServicesDep
+from api.dependencies import FoundJob, ServicesDep, counted_download
 from api.openapi import problems
 from api.routes.artifacts import Asked, get_artifact
 
@@ -42,8 +42,9 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["artifacts"])
     responses={
         200: {"content": {"text/html": {}}, "description": "The page."},
         304: {"description": "The client has the page already."},
-        **problems(404, 409, 410, 503),
+        **problems(404, 409, 410, 429, 503),
     },
+    dependencies=[Depends(counted_download)],
 )
 async def get_report_page(
     job: FoundJob,

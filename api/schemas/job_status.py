@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from api.schemas.jobs import StatusView
-from jobs.messages.progress import Progress, Snapshot
+from jobs.messages.progress import ProgressReader
+from jobs.messages.snapshot import Snapshot
 from jobs.states import HELD, Status
 from jobs.store.records import Job, StatusRow
 
 
-def job_status(job: Job | StatusRow, progress: Progress) -> StatusView:
-    """The status of a job.
+async def status_now(job: Job | StatusRow, reader: ProgressReader) -> StatusView:
+    """The status of a job, with what workers have left in Redis.
 
     Redis is asked only about a job that a worker holds; without it the row alone answers.
+    """
+    return job_status(job, await reader.read(job.id) if job.status in HELD else None)
+
+
+def job_status(job: Job | StatusRow, snapshot: Snapshot | None) -> StatusView:
+    """The status of a job.
 
     Args:
         job: as the store has it now.
-        progress: snapshots that workers leave in Redis.
+        snapshot: what is known in Redis, if a worker holds the job.
     """
-    snapshot = progress.read(job.id) if job.status in HELD else None
     layers_total = job.layers_total or (snapshot.layers_total if snapshot else None)
     return StatusView.model_validate(
         {

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from api.checks.disk import require_free_disk
 from api.http.problems import Problem
-from api.http.streaming import in_store
+from api.http.threads import in_store
 from api.services import Services
 from api.uploads.spool import Spool, sweep
 from jobs.files.calibration_sets import (

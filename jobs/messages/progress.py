@@ -1,55 +1,48 @@
-"""`Progress`: how far a job is, kept in Redis for those who watch.
+"""`Progress` and `ProgressReader`: how far a job is, kept in Redis for those who watch.
 
 A hash holds the latest state, a stream every event; both expire. All of it is a hint that may
-vanish at any time: the truth is in `jobs.store.store`, and a lost Redis never fails a job.
+vanish at any time: the truth is in `jobs.store.store`. A Redis that is lost, hangs or is slow fails
+no job and delays nobody: workers write on a thread of its own (`jobs.messages.hints`), the API
+reads on its event loop within half a second, and neither asks again for a while after a failure.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-import structlog
+import redis.asyncio
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as BrokenConnection
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from jobs import request_id
+from jobs.messages.breaker import Away, Breaker
+from jobs.messages.hints import Hints
+from jobs.messages.snapshot import Snapshot, advance, fields, of_json
 from jobs.states import Status
-from slimgpt.events import Event, LayerFinished, Planned, Result, StageFinished, StageStarted
-from slimgpt.events import Progress as Counted
+from slimgpt.events import Event, Result
 
-WEIGHTS = {"resolve": 2, "plan": 1, "prune": 80, "evaluate": 12, "verify": 3, "publish": 2}
-"""Percent of a job's time that a stage takes, roughly, in the order of the stages."""
 KEPT_EVENTS = 5_000
 KEPT_SECONDS = 7 * 24 * 3600
-SOCKET_SECONDS = 5.0
-PAUSE_SECONDS = 5.0
-log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The latest state of a job's attempt.
-
-    `percent` runs over all stages, 0 to 100; `eta_seconds` is None until a layer is done, and
-    never 0; `layer_seconds` is the mean time of a layer, `started_at` the attempt's first event.
-    """
-
-    stage: str | None = None
-    layers_done: int = 0
-    layers_total: int | None = None
-    percent: float = 0.0
-    eta_seconds: float | None = None
-    updated_at: datetime | None = None
-    layer_seconds: float | None = None
-    layers_timed: int = 0
-    started_at: datetime | None = None
+LIMIT_SECONDS = 0.6
+"""For one answer of Redis, whatever it takes: a connection, a name, several commands."""
+CONNECTIONS = 8
+"""Of a process that reads."""
+# A connection that broke is replaced and asked once more; what was silent is not.
+OPTIONS: dict[str, Any] = {
+    "decode_responses": True,
+    "protocol": 2,
+    "socket_timeout": LIMIT_SECONDS,
+    "socket_connect_timeout": LIMIT_SECONDS,
+}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,175 +53,189 @@ class Entry:
     data: str
 
 
-def advance(before: Snapshot, event: Event) -> Snapshot:
-    """The snapshot after an event; percent never falls within an attempt."""
-    after = before
-    if isinstance(event, StageStarted):
-        after = _at(replace(before, stage=event.stage), event.stage, 0.0)
-    elif isinstance(event, StageFinished):
-        after = _at(before, event.stage, 1.0)
-    elif isinstance(event, Planned):
-        after = replace(before, layers_total=event.layers)
-    elif isinstance(event, Counted):
-        after = _at(before, event.stage, event.done / max(event.total, 1))
-    elif isinstance(event, LayerFinished):
-        after = _with_layer(before, event)
-    now = datetime.now(UTC)
-    after = replace(after, started_at=before.started_at or now, updated_at=now)
-    return replace(after, eta_seconds=_eta(after))
-
-
-def _at(snapshot: Snapshot, stage: str, share: float) -> Snapshot:
-    """Move to a share (0 to 1) of a stage; a stage without weight moves nothing."""
-    if stage not in WEIGHTS:
-        return snapshot
-    names = list(WEIGHTS)
-    before = sum(WEIGHTS[name] for name in names[: names.index(stage)])
-    percent = before + WEIGHTS[stage] * min(max(share, 0.0), 1.0)
-    return replace(snapshot, percent=max(snapshot.percent, round(percent, 2)))
-
-
-def _with_layer(before: Snapshot, event: LayerFinished) -> Snapshot:
-    done = event.done
-    moved = _at(before, "prune", done / max(event.layers_total, 1))
-    moved = replace(moved, layers_done=done, layers_total=event.layers_total)
-    if event.resumed:  # took its time in another attempt
-        return moved
-    timed = before.layers_timed + 1
-    mean = before.layer_seconds or 0.0
-    return replace(moved, layers_timed=timed, layer_seconds=mean + (event.seconds - mean) / timed)
-
-
-def _eta(snapshot: Snapshot) -> float | None:
-    """Seconds left, if a percent takes as long as those of the layers, or those so far, took.
-
-    The longer of both: a small model's layers pass in no time, its other stages do not.
-    """
-    if snapshot.layer_seconds is None or snapshot.layers_total is None:
-        return None
-    per_percent = snapshot.layer_seconds * snapshot.layers_total / WEIGHTS["prune"]
-    if snapshot.started_at is not None and snapshot.updated_at is not None:
-        so_far = (snapshot.updated_at - snapshot.started_at).total_seconds()
-        per_percent = max(per_percent, so_far / max(snapshot.percent, 1.0))
-    # What is done but not told yet takes a moment that nobody knows.
-    return round(per_percent * (100.0 - snapshot.percent), 1) or None
+def breaker(lost: str = "progress is lost") -> Breaker:
+    """What stands before Redis in a process. One for all who ask it: each request waits once."""
+    return Breaker("Redis", lost, (RedisError, OSError))
 
 
 class Progress:
-    """Writes and reads what is known of running jobs. One writer a job: its worker.
+    """Writes what is known of running jobs. One writer a job: its worker. No method waits, but for
+    `settle`, `request_of` and `forget`, and these a moment.
 
     Args:
         redis: a client that answers with text (`decode_responses=True`), as `connect` makes.
+        guard: stands before Redis in this process.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, guard: Breaker) -> None:
         self.redis = redis
-        self._silent_until = 0.0
+        self._hints = Hints(redis, guard)
+        self._latest: tuple[str, Snapshot] | None = None
+        """Of the job that is worked on, known to the thread of hints alone."""
 
     @classmethod
-    def connect(cls, redis_url: str) -> Progress:
-        """A client that gives up after seconds; nothing is sent yet."""
-        redis = Redis.from_url(
-            redis_url,
-            decode_responses=True,
-            protocol=2,
-            socket_timeout=SOCKET_SECONDS,
-            socket_connect_timeout=1.0,
-            retry=Retry(NoBackoff(), 1),
-            health_check_interval=30,
-        )
-        return cls(redis)
+    def connect(cls, redis_url: str, guard: Breaker | None = None) -> Progress:
+        """A client that gives up soon; nothing is sent yet."""
+        retry = Retry(NoBackoff(), 1, (BrokenConnection,))
+        redis = Redis.from_url(redis_url, retry=retry, health_check_interval=30, **OPTIONS)
+        return cls(redis, guard or breaker())
 
     def start(self, job_id: str) -> None:
         """A new attempt begins: forget how far the last one was, keep its events."""
-        self._try(lambda: self.redis.delete(_hash(job_id)))
+
+        def forget(redis: Redis) -> None:
+            self._latest = job_id, Snapshot()
+            redis.delete(_hash(job_id))
+
+        self._hints.tell(forget)
 
     def record(self, job_id: str, event: Event) -> None:
-        """Add an event of the engine. Never fails: without Redis it only logs."""
+        """Add an event of the engine."""
+        # Of a result's layers those who watch were told one by one, as they came.
+        line = event.model_dump_json(exclude={"layers"} if isinstance(event, Result) else None)
+        now = datetime.now(UTC)
 
-        def write() -> None:
-            snapshot = advance(self._read(job_id) or Snapshot(), event)
-            # Of a result's layers those who watch were told one by one, as they came.
-            line = event.model_dump_json(exclude={"layers"} if isinstance(event, Result) else None)
-            self._write(job_id, line, snapshot)
+        def write(redis: Redis) -> None:
+            after = advance(self._before(redis, job_id), event, now)
+            self._latest = job_id, after
+            _write(redis, job_id, line, after)
 
-        self._try(write)
+        self._hints.tell(write)
 
     def record_status(self, job_id: str, status: Status) -> None:
         """Add `{"type": "status", "status": …}` to the stream: the job has changed its state."""
-        data = json.dumps({"type": "status", "status": str(status)})
-        self._try(lambda: self._write(job_id, data, None))
+        line = json.dumps({"type": "status", "status": str(status)})
+        self._hints.tell(lambda redis: _write(redis, job_id, line, None))
 
-    def read(self, job_id: str) -> Snapshot | None:
-        """The latest snapshot; None if nothing is known, or Redis is away."""
-        return cast("Snapshot | None", self._try(lambda: self._read(job_id)))
+    def keep_request(self, job_id: str) -> None:
+        """Remember which request posted a job, or had it tried again: this context's."""
+        if (name := request_id.current()) is not None:
+            key, kept = request_id.key(job_id), request_id.KEPT_SECONDS
+            self._hints.tell(lambda redis: redis.set(key, name, ex=kept))
 
-    def events(self, job_id: str, after_id: str = "0", block_ms: int = 1000) -> Iterator[Entry]:
-        """Events after the one with id `after_id` ("0": from the first that is kept).
-
-        Waits up to `block_ms` (at most 4000) for more, and ends when none came in that time:
-        call again with the last id.
-
-        Raises:
-            redis.exceptions.RedisError: Redis is away, or `after_id` is not an id of a stream.
-        """
-        block = max(1, min(block_ms, 4000))
-        while True:
-            answer = cast(Any, self.redis.xread({_stream(job_id): after_id}, 100, block))
-            entries = _entries(answer, _stream(job_id))
-            if not entries:
-                return
-            for entry in entries:
-                after_id = entry.id
-                yield entry
-
-    def after(self, job_id: str, after_id: str = "0", most: int = 500) -> list[Entry]:
-        """The next events after the one with id `after_id`, without waiting.
-
-        Empty when there are none, they have expired, or Redis is away.
-        """
-        found = self._try(lambda: self.redis.xrange(_stream(job_id), f"({after_id}", "+", most))
-        pairs = cast("list[tuple[str, dict[str, str]]]", found or [])
-        return [Entry(entry_id, fields["event"]) for entry_id, fields in pairs]
+    def request_of(self, job_id: str) -> dict[str, str]:
+        """The field of a job's log entries that names its request; none if that is not known."""
+        name = self._hints.ask(lambda redis: redis.get(request_id.key(job_id)))
+        return request_id.field(name)
 
     def forget(self, job_id: str) -> None:
         """Remove what is known of a job."""
-        self._try(lambda: self.redis.delete(_hash(job_id), _stream(job_id), request_id.key(job_id)))
+        keys = _hash(job_id), _stream(job_id), request_id.key(job_id)
+        self._hints.tell(lambda redis: redis.delete(*keys))
+        self.settle()
+
+    @property
+    def away(self) -> bool:
+        """Whether Redis did not answer a moment ago."""
+        return self._hints.away
+
+    def settle(self) -> None:
+        """Wait a moment for what was recorded so far; not while Redis is away."""
+        self._hints.settle()
 
     def close(self) -> None:
+        """Settle, and close the connections."""
+        self._hints.close()
+
+    def _before(self, redis: Redis, job_id: str) -> Snapshot:
+        if self._latest is not None and self._latest[0] == job_id:
+            return self._latest[1]
+        text = cast("str | None", redis.hget(_hash(job_id), "snapshot"))
+        return of_json(text) or Snapshot()
+
+
+class ProgressReader:
+    """Reads what is known of jobs, on the event loop that it is first used on.
+
+    What Redis does not tell in time is not known: None, or nothing.
+
+    Args:
+        redis_url: where workers write it.
+        guard: stands before Redis in this process.
+    """
+
+    def __init__(self, redis_url: str, guard: Breaker) -> None:
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            redis_url,
+            max_connections=CONNECTIONS,
+            timeout=LIMIT_SECONDS,
+            retry=redis.asyncio.retry.Retry(NoBackoff(), 1, (BrokenConnection,)),
+            **OPTIONS,
+        )
+        self._redis = redis.asyncio.Redis.from_pool(pool)
+        self._breaker = guard
+
+    async def read(self, job_id: str) -> Snapshot | None:
+        """The latest snapshot."""
+        return (await self.read_all([job_id])).get(job_id)
+
+    async def read_all(self, job_ids: Iterable[str]) -> dict[str, Snapshot]:
+        """The latest snapshots of those jobs of which one is known."""
+        asked = list(job_ids)
+
+        async def texts() -> list[str | None]:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in asked:
+                    pipe.hget(_hash(job_id), "snapshot")
+                return cast("list[str | None]", await pipe.execute())
+
+        found = await self._ask(texts) or []
+        known = {job_id: of_json(text) for job_id, text in zip(asked, found, strict=False)}
+        return {job_id: snapshot for job_id, snapshot in known.items() if snapshot}
+
+    async def after(
+        self, positions: Mapping[str, str], most: int = 500
+    ) -> dict[str, list[Entry]] | None:
+        """The next events of jobs, without waiting for any.
+
+        Args:
+            positions: of each job the id of the event to go on after ("0": from the first).
+            most: events of a job.
+
+        Returns:
+            Those of the jobs of which there are any; None: Redis does not tell.
+        """
+        streams = {_stream(job_id): job_id for job_id in positions}
+        asked = {stream: positions[job_id] for stream, job_id in streams.items()}
+
+        async def look() -> dict[str, Any]:
+            return dict(cast(Any, await self._redis.xread(cast(Any, asked), most)) or [])
+
+        found = await self._ask(look)
+        if found is None:
+            return None
+        return {
+            streams[stream]: [Entry(entry_id, values["event"]) for entry_id, values in entries]
+            for stream, entries in found.items()
+        }
+
+    async def last(self, job_ids: Sequence[str]) -> dict[str, str] | None:
+        """The id of the newest event of those jobs that have any; None: Redis does not tell."""
+
+        async def look() -> list[Any]:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in job_ids:
+                    pipe.xrevrange(_stream(job_id), count=1)
+                return await pipe.execute()
+
+        found = await self._ask(look)
+        if found is None:
+            return None
+        return {
+            job_id: entries[0][0] for job_id, entries in zip(job_ids, found, strict=True) if entries
+        }
+
+    async def close(self) -> None:
         """Close the connections."""
-        self.redis.close()
+        await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
 
-    def _read(self, job_id: str) -> Snapshot | None:
-        raw = cast(dict[str, str], self.redis.hgetall(_hash(job_id)))
-        if "snapshot" not in raw:
-            return None
+    async def _ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
         try:
-            values = json.loads(raw["snapshot"])
-            for name in ("started_at", "updated_at"):
-                values[name] = values[name] and datetime.fromisoformat(values[name])
-            return Snapshot(**values)
-        except (ValueError, TypeError, KeyError):  # of another version, or torn: a hint, no truth
-            return None
-
-    def _write(self, job_id: str, data: str, snapshot: Snapshot | None) -> None:
-        with self.redis.pipeline(transaction=True) as pipe:
-            if snapshot is not None:
-                pipe.hset(_hash(job_id), mapping=_fields(snapshot))
-                pipe.expire(_hash(job_id), KEPT_SECONDS)
-            pipe.xadd(_stream(job_id), {"event": data}, maxlen=KEPT_EVENTS, approximate=True)
-            pipe.expire(_stream(job_id), KEPT_SECONDS)
-            pipe.execute()
-
-    def _try(self, action: Any) -> Any:
-        """Run it, unless Redis was away a moment ago; a job must not wait for hints."""
-        if time.monotonic() < self._silent_until:
-            return None
-        try:
-            return action()
-        except RedisError as error:
-            self._silent_until = time.monotonic() + PAUSE_SECONDS
-            log.warning("progress is lost: Redis is away", error=str(error))
+            with self._breaker.asking():
+                async with asyncio.timeout(LIMIT_SECONDS):
+                    return await question()
+        except Away:
             return None
 
 
@@ -240,16 +247,11 @@ def _stream(job_id: str) -> str:
     return f"slimgpt:job:{job_id}:events"
 
 
-def _fields(snapshot: Snapshot) -> dict[Any, Any]:
-    """Fields for people and dashboards, and the whole as JSON for `read`."""
-    values = asdict(snapshot)
-    for name in ("started_at", "updated_at"):
-        values[name] = values[name] and values[name].isoformat()
-    plain = {name: "" if value is None else str(value) for name, value in values.items()}
-    return plain | {"snapshot": json.dumps(values)}
-
-
-def _entries(answer: Any, stream: str) -> list[Entry]:
-    """XREAD's answer: pairs of a stream and its entries, or nothing."""
-    found = dict(answer or []).get(stream, [])
-    return [Entry(entry_id, fields["event"]) for entry_id, fields in found]
+def _write(redis: Redis, job_id: str, line: str, snapshot: Snapshot | None) -> None:
+    with redis.pipeline(transaction=True) as pipe:
+        if snapshot is not None:
+            pipe.hset(_hash(job_id), mapping=fields(snapshot))
+            pipe.expire(_hash(job_id), KEPT_SECONDS)
+        pipe.xadd(_stream(job_id), {"event": line}, maxlen=KEPT_EVENTS, approximate=True)
+        pipe.expire(_stream(job_id), KEPT_SECONDS)
+        pipe.execute()

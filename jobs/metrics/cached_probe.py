@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import structlog
 
 KEEP_SECONDS = 5.0
-WAIT_SECONDS = 2.0
+WAIT_SECONDS = 0.8
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -39,20 +39,24 @@ class CachedProbe(Generic[T]):
         self._running: Future[T] | None = None
         self._known: tuple[float, T] | None = None
 
-    def start(self) -> None:
-        """Begin to ask, if there is no fresh answer and no question open."""
+    def start(self) -> Future[T]:
+        """The fresh answer, or the open question; else begin to ask. Waits for nothing."""
         with self._lock:
-            if self._fresh() is None:
-                self._open()
+            if (known := self._fresh()) is None:
+                return self._open()
+        answered: Future[T] = Future()
+        answered.set_result(known[0])
+        return answered
 
-    def take(self) -> T | None:
-        """The answer; None if there is none in time. A late one is good for the next call."""
-        with self._lock:
-            if (known := self._fresh()) is not None:
-                return known[0]
-            running = self._open()
+    def take(self, wait: float | None = None) -> T | None:
+        """The answer; None if there is none in time. A late one is good for the next call.
+
+        Args:
+            wait: seconds, in place of the probe's own.
+        """
+        question = self.start()
         try:
-            return running.result(self._wait)
+            return question.result(self._wait if wait is None else max(0.0, wait))
         except Exception as error:  # whatever it is, there is no answer
             log.warning("no answer", asked=self._name, error=type(error).__name__)
             return None

@@ -137,13 +137,12 @@ class Store(Upkeep):
 
     def status_row(self, job_id: str, owner: str | None = None) -> StatusRow | None:
         """How far the job is; None if there is none or it is another owner's."""
-        columns = [JOBS.c[field] for field in StatusRow.__dataclass_fields__]
         where = [JOBS.c.id == job_id] + ([] if owner is None else [JOBS.c.owner == owner])
-        with self._reading() as connection:
-            row = connection.execute(select(*columns).where(*where)).mappings().one_or_none()
-        if row is None:
-            return None
-        return StatusRow(**{**row, "status": Status(row["status"])})
+        return next(iter(self._status_rows(*where)), None)
+
+    def status_rows(self, job_ids: Iterable[str]) -> dict[str, StatusRow]:
+        """How far those jobs are of which there is a row."""
+        return {row.id: row for row in self._status_rows(JOBS.c.id.in_(list(job_ids)))}
 
     def report(self, job_id: str, owner: str | None = None) -> dict[str, Any] | None:
         """The report of a succeeded job; None while there is none."""
@@ -208,6 +207,12 @@ class Store(Upkeep):
         )
         self._apply(statement)
         return self.get(job_id)
+
+    def _status_rows(self, *where: ColumnElement[bool]) -> builtins.list[StatusRow]:
+        columns = [JOBS.c[field] for field in StatusRow.__dataclass_fields__]
+        with self._reading() as connection:
+            rows = connection.execute(select(*columns).where(*where)).mappings().all()
+        return [StatusRow(**{**row, "status": Status(row["status"])}) for row in rows]
 
     def _one(self, *where: ColumnElement[bool]) -> Job | None:
         return next(iter(self._many(select(*JOB_COLUMNS).where(*where))), None)

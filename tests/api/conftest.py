@@ -11,6 +11,7 @@ import httpx
 import pytest
 import structlog
 import uvicorn
+from starlette.testclient import TestClient
 
 from api.app import create_app
 from jobs.files.artifacts import Artifacts
@@ -21,6 +22,13 @@ from slimgpt.events import Result
 from tests.servers import free_port, wait_until
 
 BODY: dict[str, Any] = {"model": "local:tiny", "ratio": 0.25, "calibration": {"source": "c4"}}
+
+
+def another(running: TestClient, **options: Any) -> TestClient:
+    """Another client of the application that one is running, on its event loop."""
+    made = TestClient(running.app, **options)
+    made.portal = running.portal
+    return made
 
 
 @pytest.fixture

@@ -11,14 +11,13 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from api import key_watch
 from api.app import create_app
 from api.auth import is_open
-from api.routes import events
+from api.streams import feeds, key_watch
 from jobs.settings import BadSettings, Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import Keys, list_keys, revoke_key
-from tests.api.conftest import BODY
+from tests.api.conftest import BODY, another
 from tests.api.http.test_problems import problem
 
 PEPPER = "a pepper that only the tests know, of some length"
@@ -59,7 +58,7 @@ def client(stranger: TestClient, keys: Keys) -> Client:
     """A client with a new key of an owner."""
 
     def of(owner: str, *, admin: bool = False) -> TestClient:
-        made = TestClient(stranger.app)
+        made = another(stranger)
         made.headers["Authorization"] = f"Bearer {keys.create(owner, admin=admin).text}"
         return made
 
@@ -271,7 +270,7 @@ def test_a_stream_ends_when_its_key_is_revoked(
     monkeypatch.setattr(key_watch, "EVERY_SECONDS", 0.0)
     ada = client("ada")
     job_id = ada.post("/jobs", json=BODY).json()["id"]
-    monkeypatch.setattr(events, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(feeds, "LOOK_SECONDS", 0.02)
     (key,) = list_keys(engine)
     revoking = threading.Timer(1.0, revoke_key, (engine, key.id))
     revoking.start()

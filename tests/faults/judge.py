@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.messages.progress import PAUSE_SECONDS
 from slimgpt.spec.prune import PruneSpec
 from tests.faults import invariants
 from tests.faults.faults import FAULTS, Fault
@@ -22,6 +21,7 @@ from tests.servers import wait_until
 
 END_SECONDS = 90.0
 SETTLE_LOOKS, SETTLE_SECONDS = 3, 10.0
+PAUSE_SECONDS = 4.0
 TIMED = ("report.json", "report.html", "provenance.json")  # name times, machines and durations
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.machine_paths import without_rooted
 from jobs.redaction import for_clients
 from slimgpt.events import Failed, Result
 
@@ -60,7 +61,9 @@ def of_exit(
         tail: the end of what it wrote to standard error.
     """
     if isinstance(last, Failed):
-        return Broken(last.code, last.message, last.hint)
+        defect = last.code == "internal-error"
+        told = without_rooted(last.message) if defect else last.message
+        return Broken(last.code, told, last.hint)
     if returncode < 0:
         return _killed(-returncode, where)
     if returncode != 0:
@@ -121,4 +124,4 @@ def reason(error: BaseException) -> str:
 def _last_line(tail: str) -> str:
     """What a traceback says at its end, bounded."""
     lines = [line.strip() for line in tail.splitlines() if line.strip()]
-    return lines[-1][:500] if lines else ""
+    return without_rooted(lines[-1])[:500] if lines else ""

@@ -25,7 +25,6 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from jobs import request_id
 from jobs.files.artifacts import Artifacts
 from jobs.files.calibration_sets import CalibrationSets
 from jobs.messages.progress import Progress
@@ -111,13 +110,14 @@ class Supervisor:
             job=job_id,
             epoch=claim.epoch,
             attempt=claim.attempt,
-            **request_id.of(self.progress.redis, job_id),
+            **self.progress.request_of(job_id),
         ):
             log.info("claimed", model=claim.spec.model)
             self.progress.start(job_id)
             self.progress.record_status(job_id, Status.RUNNING)
             with metrics.busy.track_inprogress():
                 outcome = self._guarded(claim)
+            self.progress.settle()
             log.info("done", outcome=str(outcome))
             metrics.ended(str(outcome))
             if outcome is Outcome.LOST:

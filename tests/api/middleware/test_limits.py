@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.middleware import rate_limit
 from api.middleware.header_size import MAX_HEADER_BYTES
 from api.middleware.rate_limit import RequestRate, of_address
+from jobs.messages import breaker as breaker_module
+from jobs.messages.progress import breaker
 from jobs.settings import Settings
-from tests.api.conftest import BODY
+from tests.api.conftest import BODY, another
 from tests.api.http.test_problems import problem
 from tests.api.test_auth import Client, client, engine, guarded, keys, stranger
 from tests.servers import RedisServer
@@ -45,7 +47,7 @@ def door(limited: Settings) -> Iterator[TestClient]:
 
 
 def keyed(door: TestClient, owner: Any, peer: str = "203.0.113.9") -> TestClient:
-    made = TestClient(door.app, client=(peer, 50000))
+    made = another(door, client=(peer, 50000))
     made.headers["Authorization"] = owner.headers["Authorization"]
     return made
 
@@ -101,27 +103,41 @@ def test_all_processes_count_together(limited: Settings, door: TestClient, clien
 def test_without_redis_each_process_counts(
     redis_server: RedisServer, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rate_limit, "LEFT_ALONE_SECONDS", 0.0)  # ask Redis again at once
-    counted = RequestRate(redis_url, 2)
-    try:
-        assert counted.count("ada").allowed
+    monkeypatch.setattr(breaker_module, "PAUSE_SECONDS", 0.0)  # ask Redis again at once
+    monkeypatch.setattr(breaker_module, "LONGEST_PAUSE_SECONDS", 0.0)
+
+    async def requests() -> None:
+        counted = RequestRate(redis_url, 2, breaker())
+
+        async def allowed(who: str, times: int) -> list[bool]:
+            return [(await counted.count(who)).allowed for _ in range(times)]
+
+        assert await allowed("ada", 1) == [True]
         redis_server.stop()
-        assert [counted.count("ada").allowed for _ in range(3)] == [True, True, False]
-        assert counted.count("bob").allowed
+        assert await allowed("ada", 3) == [True, True, False]
+        assert await allowed("bob", 1) == [True]
         redis_server.start()
-        assert [counted.count("ada").allowed for _ in range(3)] == [True, True, False]
+        assert await allowed("ada", 3) == [True, True, False]
+        with redis_server.frozen():
+            assert await allowed("bob", 2) == [True, False]  # as this process has counted
+        await counted.close()
+
+    try:
+        asyncio.run(requests())
     finally:
         if redis_server.process is None:
             redis_server.start()
-        counted.close()
 
 
 def test_an_outage_is_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
-    counted = RequestRate("redis://127.0.0.1:1/0", 2)
-    for _ in range(3):
-        counted.count("ada")
-    assert "".join(capfd.readouterr()).count("Redis is down") == 1
-    counted.close()
+    async def requests() -> None:
+        counted = RequestRate("redis://127.0.0.1:1/0", 2, breaker("requests are counted here"))
+        for _ in range(3):
+            await counted.count("ada")
+        await counted.close()
+
+    asyncio.run(requests())
+    assert "".join(capfd.readouterr()).count("requests are counted here") == 1
 
 
 def test_addresses_of_one_customer_are_one_client() -> None:

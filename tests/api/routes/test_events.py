@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
 import pytest
 
 from api.routes.events import EXAMPLE
-from jobs.messages.progress import Entry, Progress
+from api.streams.feed import RECENT, Feed
+from api.streams.feeds import Feeds
+from jobs.messages.progress import Progress, ProgressReader
 from jobs.settings import Settings
 from jobs.states import Status
 from jobs.store.store import Store
 from slimgpt.events import StageStarted
 from tests.api.routes.test_jobs import layer, post, run_two_of_four_layers
+from tests.progress import entries
 from tests.servers import RedisServer, wait_until
 
 ERROR = {"code": "numerical-error", "message": "layer 2: not finite", "hint": "raise damping"}
@@ -98,7 +102,7 @@ def test_a_client_that_was_cut_off_misses_nothing_and_sees_nothing_twice(
         *("planned", "stage_started", "layer_finished", "layer_finished", "end")
     ]
     ids = [event["id"] for event in whole[:-1]]
-    assert ids == [entry.id for entry in progress.events(job_id, block_ms=1)]
+    assert ids == [entry.id for entry in entries(progress, job_id)]
     for seen, last in enumerate(ids, start=1):
         assert follow(api, job_id, last) == whole[seen:]
 
@@ -109,6 +113,9 @@ def test_more_events_than_one_look_takes_all_come_once(
     job_id = failed_job(api, own_store, settings)
     for number in range(1200):
         progress.record(job_id, layer(number, 1200))
+        if number % 100 == 0:
+            progress.settle()
+    progress.settle()
     layers = [e["data"]["layer"] for e in follow(api, job_id) if e["event"] == "layer_finished"]
     assert layers == [0, 1, *range(1200)]
 
@@ -117,23 +124,25 @@ def test_events_between_the_look_at_the_stream_and_that_at_the_store_come_before
     api: httpx.Client,
     own_store: Store,
     settings: Settings,
-    progress: Progress,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job_id = post(api).json()["id"]
-    look = Progress.after
+    look = ProgressReader.after
     began = False
 
-    def overtaken(self: Progress, job_id: str, after_id: str = "0", most: int = 500) -> list[Entry]:
+    async def overtaken(self: ProgressReader, positions: dict[str, str]) -> Any:
         nonlocal began
-        found = look(self, job_id, after_id, most)
+        found = await look(self, positions)
         if not began:  # the job runs to its end while this answer is on its way
             began = True
-            own_store.fail(job_id, run_two_of_four_layers(own_store, settings, job_id), ERROR)
+            await asyncio.to_thread(run_to_its_end)
         return found
 
-    monkeypatch.setattr(Progress, "after", overtaken)
-    names = [event["event"] for event in follow(api, job_id)]
+    def run_to_its_end() -> None:
+        own_store.fail(job_id, run_two_of_four_layers(own_store, settings, job_id), ERROR)
+
+    monkeypatch.setattr(ProgressReader, "after", overtaken)
+    names = [event["event"] for event in follow(api, job_id) if event["event"] != "state"]
     assert names == ["planned", "stage_started", "layer_finished", "layer_finished", "end"]
 
 
@@ -170,45 +179,105 @@ def test_without_redis_the_state_comes_from_the_store(
         redis_server.start()
 
 
-def test_a_hundred_watchers_hold_no_threads_and_leave_nothing_behind(
-    api: httpx.Client, base_url: str, redis_server: RedisServer
-) -> None:
-    job_id = post(api).json()["id"]
-    limits = httpx.Limits(max_connections=100)
-    many = httpx.Client(base_url=base_url, trust_env=False, limits=limits, timeout=60)
+@contextmanager
+def watchers(base_url: str, job_id: str, count: int, **options: Any) -> Iterator[httpx.Client]:
+    """So many open streams of a job, each of which has heard its first event."""
+    limits = httpx.Limits(max_connections=count)
+    many = httpx.Client(base_url=base_url, trust_env=False, limits=limits, timeout=60, **options)
+    held = []  # a reader that is let go closes its connection
     with many, ExitStack() as open_streams, ThreadPoolExecutor(10) as pool:
 
         def watch(_: int) -> str:
             answer = open_streams.enter_context(many.stream("GET", f"/jobs/{job_id}/events"))
-            return str(next(events(answer.iter_lines()))["event"])
+            held.append(coming := events(answer.iter_lines()))
+            return str(next(coming)["event"])
 
-        assert set(pool.map(watch, range(100))) == {"state"}
+        assert set(pool.map(watch, range(count))) == {"state"}
+        yield many
+
+
+def questions(server: RedisServer) -> int:
+    """Commands about streams and snapshots that Redis has carried out."""
+    with server.client() as redis:
+        counted: Any = redis.info("commandstats")
+    names = ("xread", "xrange", "xrevrange", "hget", "hgetall")
+    return sum(counted.get(f"cmdstat_{name}", {}).get("calls", 0) for name in names)
+
+
+def test_a_hundred_watchers_cost_what_one_does_and_leave_nothing_behind(
+    api: httpx.Client, base_url: str, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+    look, rows = Feeds._look, Store.status_rows
+
+    async def looked(self: Feeds, feeds: Sequence[Feed]) -> None:
+        looks.append("Redis")
+        await look(self, feeds)
+
+    def asked(self: Store, job_ids: list[str]) -> Any:
+        looks.append("store")
+        return rows(self, job_ids)
+
+    monkeypatch.setattr(Feeds, "_look", looked)
+    monkeypatch.setattr(Store, "status_rows", asked)
+    job_id = post(api).json()["id"]
+    with watchers(base_url, job_id, 100):
         # More streams than the server has threads, and it still answers.
         assert api.get(f"/jobs/{job_id}").status_code == 200
+        before = len(looks), questions(redis_server)
+        wait_until(lambda: len(looks) - before[0] >= 8, "everybody has been looked after")
+        made = questions(redis_server) - before[1]
+    assert made <= 2 * len(looks)  # where a hundred would have made hundreds
+    assert looks.count("store") <= looks.count("Redis")
 
-    with redis_server.client() as redis:
+    def silent() -> bool:
+        before = questions(redis_server)
+        time.sleep(1.2)  # longer than two looks take
+        return questions(redis_server) == before
 
-        def looks() -> int:
-            statistics: Any = redis.info("commandstats")
-            return int(statistics["cmdstat_xrange"]["calls"])
-
-        before = looks()
-
-        def silent() -> bool:
-            nonlocal before
-            last, before = before, looks()
-            return last == before
-
-        wait_until(lambda: not _moves(silent), "nobody looks any more")
+    wait_until(silent, "nobody looks any more")
 
 
-def _moves(silent: Any) -> bool:
-    """Whether any of several looks, longer apart together than two of a watcher, finds news."""
-    for _ in range(4):
-        time.sleep(0.25)
-        if not silent():
-            return True
-    return False
+def test_slow_and_quick_watchers_of_one_job_see_the_same(
+    api: httpx.Client, base_url: str, own_store: Store, settings: Settings, progress: Progress
+) -> None:
+    """One reads nothing until far more has come than is kept for those who keep up."""
+    job_id = post(api).json()["id"]
+    epoch = run_two_of_four_layers(own_store, settings, job_id)
+    with (
+        httpx.Client(base_url=base_url, trust_env=False, timeout=60) as one,
+        one.stream("GET", f"/jobs/{job_id}/events") as slow,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        quick = pool.submit(follow, api, job_id)
+        for number in range(3 * RECENT):
+            progress.record(job_id, layer(number, 3 * RECENT))
+            if number % RECENT == 0:
+                progress.settle()
+                time.sleep(0.6)  # a look between
+        progress.settle()
+        own_store.fail(job_id, epoch, ERROR)
+        ids = [event["id"] for event in quick.result() if "id" in event]
+        assert ids == [entry.id for entry in entries(progress, job_id)]
+        assert [event["id"] for event in events(slow.iter_lines()) if "id" in event] == ids
+
+
+def test_an_id_from_the_future_holds_nobody_up(
+    api: httpx.Client, own_store: Store, settings: Settings, base_url: str
+) -> None:
+    job_id = post(api).json()["id"]
+    ahead = {"Last-Event-ID": "9999999999999999999-9"}
+    with (
+        httpx.Client(base_url=base_url, trust_env=False, timeout=60, headers=ahead) as one,
+        one.stream("GET", f"/jobs/{job_id}/events") as answer,
+    ):
+        next(events(answer.iter_lines()))
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(follow, api, job_id)
+            time.sleep(1)
+            own_store.fail(job_id, run_two_of_four_layers(own_store, settings, job_id), ERROR)
+            kinds = [event["event"] for event in other.result() if "id" in event]
+        assert kinds == ["planned", "stage_started", "layer_finished", "layer_finished"]
 
 
 @pytest.mark.parametrize("last", ["abc", "1-2-3", "-", "9" * 40, "1;DROP"])

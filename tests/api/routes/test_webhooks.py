@@ -22,6 +22,7 @@ from jobs.store.webhooks.announcements import announce_all
 from jobs.store.webhooks.deliveries import Deliveries
 from jobs.store.webhooks.endpoints import Webhooks
 from jobs.store.webhooks.records import Outcome
+from tests.api.conftest import another
 from tests.api.http.test_problems import problem
 from tests.jobs.conftest import SPEC
 from tests.servers import wait_until
@@ -46,7 +47,7 @@ def client(settings: Settings, engine: Engine, database_url: str) -> Iterator[Cl
     with TestClient(create_app(Settings(**asked))) as running:
 
         def of(owner: str, *, admin: bool = False) -> TestClient:
-            made = TestClient(running.app)
+            made = another(running)
             key = Keys(engine, PEPPER).create(owner, admin=admin)
             made.headers["Authorization"] = f"Bearer {key.text}"
             return made

@@ -14,6 +14,7 @@ from jobs.states import Status
 from jobs.store.store import Store
 from tests.jobs.conftest import SPEC, layer
 from tests.jobs.store.test_races import at_once
+from tests.progress import entries
 
 ERROR = {"code": "c", "message": "m", "hint": "h"}
 
@@ -100,7 +101,7 @@ def test_nothing_is_left_of_a_removed_job(
     assert job is not None
     assert remove_job(job, store, artifacts, progress)
     assert store.get(job_id) is None
-    assert progress.after(job_id) == []
+    assert entries(progress, job_id) == []
     assert list((tmp_path / "artifacts" / "jobs").iterdir()) == []
     assert not remove_job(job, store, artifacts, progress)  # twice is once
     assert len(store.layers(kept)) == 1

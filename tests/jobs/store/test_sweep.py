@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from jobs.messages.progress import Snapshot, advance
+from jobs.messages.snapshot import Snapshot, advance
 from jobs.store.store import Store
 from slimgpt.events import LayerFinished, Planned, StageStarted
 from tests.jobs.conftest import SPEC

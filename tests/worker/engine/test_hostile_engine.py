@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.progress import entries
 from tests.worker.conftest import Bench
 from worker.job.supervisor import Outcome
 
@@ -23,7 +24,7 @@ def attack(bench: Bench, how: str) -> tuple[Outcome, str]:
     outcome = bench.supervisor("", changes={"engine_command": command}).run(job.id)
     now = bench.again(job)
     assert len(repr(now)) < MAX_ROW
-    assert len("".join(entry.data for entry in bench.progress.after(job.id))) < MAX_ROW
+    assert len("".join(entry.data for entry in entries(bench.progress, job.id))) < MAX_ROW
     error = now.error or {}
     return outcome, f"{error.get('code', '')}: {error.get('message', '')}"
 

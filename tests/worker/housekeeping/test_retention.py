@@ -20,6 +20,7 @@ from jobs.states import Status
 from jobs.store.database import identity, make_engine
 from jobs.store.store import Store
 from jobs.store.tables import JOBS
+from tests.progress import entries
 from tests.servers import wait_until
 from tests.worker.conftest import Bench
 from worker.housekeeping.orphan_sweep import OrphanSweep
@@ -65,8 +66,8 @@ def test_files_go_by_age_and_by_size_and_records_at_last(bench: Bench) -> None:
     assert bench.artifacts.children("jobs") == [young]
     housekeeper(bench, record_days=3.0).look()
     assert [job.id for job in bench.store.list().items] == [young]
-    assert bench.progress.after(old) == []
-    assert bench.progress.after(young) != []
+    assert entries(bench.progress, old) == []
+    assert entries(bench.progress, young) != []
 
 
 @pytest.mark.parametrize("error", [PermissionError("no"), RuntimeError("ClientError")])

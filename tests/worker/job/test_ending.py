@@ -27,7 +27,6 @@ WHERE = "stage prune"
         ("path=/etc/shadow", "path=…"),
         ("full:/var/lib/x:/usr/lib", "full:…:…"),
         ("file:///tmp/a%20b is torn", "… is torn"),
-        ("at /schedule/ratios of GET /jobs/{id}", "at /schedule/ratios of GET /jobs/{id}"),
     ],
 )
 @pytest.mark.parametrize("code", ["internal-error", "storage-error", "broken-checkpoint"])
@@ -48,7 +47,8 @@ def test_paths_of_the_worker_are_left_out_whatever_the_code(
 
 
 def test_what_the_engine_says_of_the_request_stays_as_it_is() -> None:
-    failed = Failed(code="model-not-found", message="local:/a/b is not there", hint="name /x")
+    words = "local:/a/b is not there, nor /schedule/ratios of GET /jobs/{id}"
+    failed = Failed(code="model-not-found", message=words, hint="name /x")
     told = of_exit(1, failed, WHERE, "")
     assert isinstance(told, Broken)
     assert told.error() == {"code": failed.code, "message": failed.message, "hint": "name /x"}

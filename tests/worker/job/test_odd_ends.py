@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from jobs.states import Status
+from tests.progress import entries
 from tests.servers import wait_until
 from tests.worker.conftest import Bench
 from worker.job.supervisor import Outcome
@@ -88,7 +89,7 @@ def test_no_word_of_the_engine_tells_where_it_worked(bench: Bench) -> None:
     assert failed.error is not None
     assert failed.error["code"] == "storage-error"
     assert failed.error["message"] == "…: No space left on device"
-    events = "".join(entry.data for entry in bench.progress.after(job.id))
+    events = "".join(entry.data for entry in entries(bench.progress, job.id))
     assert "was slow" in events
     said = f"{failed.error} {failed.warnings} {events}"
     assert str(bench.settings.home) not in said

@@ -15,6 +15,7 @@ from sqlalchemy import event
 from jobs.files.transfer import Stop
 from jobs.states import Status
 from jobs.store.records import Job
+from tests.progress import entries, snapshot
 from tests.servers import wait_until
 from tests.worker.conftest import SPEC, Bench
 from worker.job.supervisor import Outcome
@@ -59,15 +60,15 @@ def test_success_publishes_everything(bench: Bench, behaviour: str) -> None:
 def test_progress_tells_the_whole_story(bench: Bench) -> None:
     job = bench.job()
     bench.supervisor("good").run(job.id)
-    kinds = [json.loads(entry.data) for entry in bench.progress.events(job.id, block_ms=1)]
+    kinds = [json.loads(entry.data) for entry in entries(bench.progress, job.id)]
     assert [(k["type"], k.get("status")) for k in (kinds[0], kinds[-1])] == [
         ("status", "running"),
         ("status", "succeeded"),
     ]
     assert [k["layer"] for k in kinds if k["type"] == "layer_finished"] == [0, 1, 2]
-    snapshot = bench.progress.read(job.id)
-    assert snapshot is not None
-    assert (snapshot.stage, snapshot.layers_done, snapshot.percent) == ("publish", 3, 100.0)
+    known = snapshot(bench.progress, job.id)
+    assert known is not None
+    assert (known.stage, known.layers_done, known.percent) == ("publish", 3, 100.0)
 
 
 def test_a_second_message_does_nothing(bench: Bench) -> None:

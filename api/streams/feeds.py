@@ -1,0 +1,144 @@
+"""`Feeds`: looks after all jobs that somebody follows, one question for all of them together.
+
+Twice a second Redis is asked for the events that came, and the database for the state of those jobs
+that have any, or had none for a while. What that costs depends neither on the number of streams nor
+on that of jobs: two commands, one statement, one thread. Those who follow wait for their `Feed`.
+
+A Redis that hangs delays no state (`jobs.messages.progress`); a database that hangs, no event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import structlog
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.schemas.job_status import job_status
+from api.schemas.jobs import StatusView
+from api.streams.feed import Feed
+from jobs.messages.progress import ProgressReader
+from jobs.states import HELD, TERMINAL
+from jobs.store.store import Store
+
+LOOK_SECONDS = 0.5
+ASK_STORE_EVERY = 4  # looks without news
+STORE_SECONDS = 1.0
+"""Longest that events wait for the state that goes before them."""
+log = structlog.get_logger(__name__)
+
+
+class Feeds:
+    """The jobs that are followed in this process; of its event loop alone.
+
+    Args:
+        store: where their states are.
+        reader: where their events are.
+    """
+
+    def __init__(self, store: Store, reader: ProgressReader) -> None:
+        self._store = store
+        self._reader = reader
+        self._feeds: dict[str, Feed] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def follow(self, state: StatusView) -> Iterator[Feed]:
+        """The feed of an unfinished job, for as long as this lasts.
+
+        Args:
+            state: the job's, just read.
+        """
+        feed = self._feeds.setdefault(state.id, Feed(state.id))
+        feed.followers += 1
+        feed.tell(state)
+        if self._looking is None or self._looking.done():
+            # With a context of its own: it serves others than who came first.
+            self._looking = asyncio.create_task(self._look_on(), context=contextvars.Context())
+        try:
+            yield feed
+        finally:
+            feed.followers -= 1
+            if not feed.followers:
+                self._drop(feed)
+
+    async def close(self) -> None:
+        """End the looks."""
+        for task in (self._looking, self._asking):
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*filter(None, (self._looking, self._asking)), return_exceptions=True)
+
+    def _drop(self, feed: Feed) -> None:
+        if self._feeds.get(feed.job_id) is feed:
+            del self._feeds[feed.job_id]
+
+    async def _look_on(self) -> None:
+        while self._feeds:
+            try:
+                await self._look([*self._feeds.values()])
+            except Exception:  # streams that stand still for ever would be worse
+                log.exception("those who follow jobs were not told")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look(self, feeds: Sequence[Feed]) -> None:
+        await self._begin([feed for feed in feeds if feed.since is None])
+        known = {feed.job_id: feed.position for feed in feeds if feed.since is not None}
+        found = (await self._reader.after(known) if known else None) or {}
+        due = []
+        for feed in feeds:
+            feed.add(found.get(feed.job_id, ()))
+            feed.quiet += 1
+            if feed.job_id in found or feed.quiet >= ASK_STORE_EVERY:
+                due.append(feed)
+        if due and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._ask_store(due))
+        if self._asking is not None:
+            await asyncio.wait({self._asking}, timeout=STORE_SECONDS)
+        for feed in feeds:
+            feed.wake()
+
+    async def _begin(self, new: Sequence[Feed]) -> None:
+        last = await self._reader.last([feed.job_id for feed in new]) if new else None
+        for feed in new if last is not None else ():
+            feed.begin((last or {}).get(feed.job_id, "0-0"))
+
+    async def _ask_store(self, due: Sequence[Feed]) -> None:
+        try:
+            rows = await run_in_threadpool(self._store.status_rows, [f.job_id for f in due])
+        except SQLAlchemyError as error:
+            log.warning("states are not told", reason=type(error).__name__)
+            return
+        held = [job_id for job_id, row in rows.items() if row.status in HELD]
+        snapshots = await self._reader.read_all(held) if held else {}
+        for feed in due:
+            feed.quiet = 0
+            row = rows.get(feed.job_id)
+            if row is None:
+                self._finish(feed, json.dumps({"id": feed.job_id, "status": "deleted"}))
+                continue
+            state = job_status(row, snapshots.get(feed.job_id))
+            if state.status in TERMINAL:
+                await self._rest(feed)
+                self._finish(feed, state.model_dump_json())
+            else:
+                feed.tell(state)
+
+    async def _rest(self, feed: Feed) -> None:
+        """The job is over: what is in its stream now is all there will be. The last of it may have
+        come between the look at the stream and that at the store."""
+        while feed.since is not None:
+            found = await self._reader.after({feed.job_id: feed.position}) or {}
+            if feed.job_id not in found:
+                return
+            feed.add(found[feed.job_id])
+
+    def _finish(self, feed: Feed, data: str) -> None:
+        feed.finish(data)
+        self._drop(feed)  # it may be tried again: whoever comes then follows it anew
