@@ -173,6 +173,12 @@ class Settings(BaseSettings):
         description="Most that the files of all jobs may take together, such as `500GiB`; those of "
         "the jobs that ended first go first. Unset: no limit.",
     )
+    layer_days: float = Field(
+        3.0,
+        ge=0,
+        description="Finished layers of a failed job are kept so many days, for a retry to go on "
+        "from; on a worker's disk only while it has `min_free_bytes` free.",
+    )
     record_days: float | None = Field(
         None,
         gt=0,

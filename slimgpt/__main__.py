@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--uploads-root", type=Path, default=None, help="where upload:ID texts are")
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
     run.add_argument("--resume", action="store_true", help="go on from the last finished layer")
+    run.add_argument(
+        "--keep-layers", action="store_true", help="leave finished layers beside the result"
+    )
     run.set_defaults(work=_run)
     plan = commands.add_parser("plan", help="say what pruning would leave and cost")
     plan.add_argument("spec", type=Path, help="a PruneSpec as JSON; -: standard input")
@@ -83,7 +86,8 @@ def _run(options: argparse.Namespace) -> Iterator[Event]:
     from slimgpt.pipeline import run
 
     roots = Roots(options.models_root, options.texts_root, uploads=options.uploads_root)
-    yield from run(spec, options.workdir, roots, options.device, resume=options.resume)
+    flags = {"resume": options.resume, "keep_layers": options.keep_layers}
+    yield from run(spec, options.workdir, roots, options.device, **flags)
 
 
 def _plan(options: argparse.Namespace) -> Iterator[Event]:

@@ -53,6 +53,7 @@ def run(
     roots: Roots,
     device: str = "auto",
     resume: bool = False,
+    keep_layers: bool = False,
 ) -> Iterator[Event]:
     """Run a pruning job.
 
@@ -63,6 +64,7 @@ def run(
         device: cpu, cuda, cuda:N or auto.
         resume: go on from the layers that an interrupted run of the same job left in `workdir`;
             without it they must not be there.
+        keep_layers: leave them there after the end too, for whoever has to publish the result.
 
     Yields:
         events; the last one is `Result`.
@@ -75,7 +77,10 @@ def run(
         network.require(spec)
         chosen = precision.device_for(device)
         points = [ModelState(point, chosen) for point in spec.points]
-        yield from _Job(spec, points, workdir).stages(roots)
+        job = _Job(spec, points, workdir)
+        yield from job.stages(roots)
+        if not keep_layers:  # the caller has heard of the result: a crash before loses no layer
+            job.discard()
 
 
 class _Job:
@@ -107,7 +112,9 @@ class _Job:
         if self._sweeps:
             result.gather(self._spec, points, self._workdir / POINTS, self._workdir / CHECKPOINT)
         yield result.result(points, CHECKPOINT)
-        # After the caller has heard of the result: a crash before loses no layer.
+
+    def discard(self) -> None:
+        """Remove what an interrupted run would have gone on from."""
         recover.discard(self._workdir)
         tasks.discard(self._workdir)
         shutil.rmtree(self._workdir / LAYERS)

@@ -123,5 +123,5 @@ for _code in sorted({*KNOWN_CODES, "other"}):
     _failures.labels(_code)
 for _stage in get_args(Stage):
     _stages.labels(_stage)
-for _outcome in ("succeeded", "failed", "cancelled", "released", "lost"):
+for _outcome in ("succeeded", "failed", "cancelled", "released", "killed", "lost"):
     _attempts.labels(_outcome)

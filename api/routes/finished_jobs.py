@@ -11,7 +11,7 @@ from api.http.problems import Problem
 from api.http.streaming import in_store
 from api.openapi import problems
 from api.routes.jobs import POLL_SECONDS, dispatch, too_many_jobs
-from api.schemas.jobs import JobView
+from api.schemas.jobs import JobView, RetryRequest
 from api.services import Services
 from jobs.files.removal import remove_job
 from jobs.states import Status
@@ -22,16 +22,25 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 log = structlog.get_logger(__name__)
 
 
-@router.post("/{job_id}/retry", status_code=202, responses=problems(404, 409, 429, 503))
+@router.post(
+    "/{job_id}/retry", status_code=202, responses=problems(400, 404, 409, 413, 422, 429, 503)
+)
 def retry_job(
-    job: FoundJob, services: ServicesDep, response: Response, later: BackgroundTasks
+    job: FoundJob,
+    services: ServicesDep,
+    response: Response,
+    later: BackgroundTasks,
+    body: RetryRequest | None = None,
 ) -> JobView:
-    """Queue a failed or cancelled job again, with fresh attempts.
+    """Queue a failed or cancelled job again, with fresh attempts; attempts count on.
 
-    It starts anew, and counts attempts on. A succeeded job is not done again: post a new one.
+    A failed one goes on from its last finished layer, as long as those are kept
+    (`SLIMGPT_LAYER_DAYS`), unless the body says `{"anew": true}`; a cancelled one has none. A
+    succeeded job is not done again: post a new one.
     """
+    anew, most = body is not None and body.anew, services.settings.max_active_jobs
     try:
-        queued = services.store.retry(job.id, max_active=services.settings.max_active_jobs)
+        queued = services.store.retry(job.id, anew=anew, max_active=most)
     except QuotaReached as error:
         raise too_many_jobs(error) from error
     now = services.store.get(job.id)

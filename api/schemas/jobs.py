@@ -43,6 +43,16 @@ class JobRequest(PruneSpec):
         return PruneSpec.model_validate(self.model_dump(exclude={"metadata"}))
 
 
+class RetryRequest(BaseModel):
+    """How a job is tried again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    anew: bool = Field(
+        False, description="Start at the first layer, whatever earlier attempts have finished."
+    )
+
+
 class ErrorView(BaseModel):
     """Why a job failed."""
 

@@ -28,14 +28,17 @@ def cancel(
 
 def retry(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Start at the first layer, not after the last finished.")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the job until it ends.")] = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
-    """Queue a failed or cancelled job again, with fresh attempts."""
+    """Queue a failed or cancelled job again, with fresh attempts, from its last finished layer."""
     with connect(url, api_key) as service:
-        job = service.post(f"/jobs/{job_id}/retry", None)
+        job = service.post(f"/jobs/{job_id}/retry", {"anew": True} if anew else None)
         typer.echo(json.dumps(job) if as_json else f"{job['id']} {job['status']}")
         if watch:
             follow(service, job_id, as_json=as_json)

@@ -16,14 +16,18 @@ EPOCH = re.compile(r"\d{1,9}")
 def sweep_job(leftover: Leftover, store: Store, artifacts: Artifacts) -> bool:
     """Remove the files of a job that is over that nothing points at, and note it in its row.
 
+    Layers that are kept for a retry stay.
+
     Returns:
         False if the job was tried again or has expired meanwhile; then there is more to sweep.
 
     Raises:
         OSError: the place of artifacts does not answer; sweep again.
     """
-    for folder in prefixes.folders(leftover.id):
-        clear(folder, leftover, artifacts)
+    published, layers = prefixes.folders(leftover.id)
+    clear(published, leftover, artifacts)
+    if not leftover.layers_kept:
+        clear(layers, leftover, artifacts)
     return store.swept(leftover)
 
 

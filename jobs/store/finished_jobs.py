@@ -21,10 +21,11 @@ RETRIABLE = frozenset({Status.FAILED, Status.CANCELLED})
 class Finished(Leases):
     """The transitions of a job that is over."""
 
-    def retry(self, job_id: str, *, max_active: int | None = None) -> bool:
+    def retry(self, job_id: str, *, anew: bool = False, max_active: int | None = None) -> bool:
         """Queue a failed or cancelled job again, with as many attempts as a new one has.
 
-        Attempts and epochs go on counting: what an earlier worker still writes stays refused.
+        It goes on from the finished layers that are kept, unless it is to start anew. Attempts and
+        epochs go on counting: what an earlier worker still writes stays refused.
         Publish the id after this returned True. False: there is no such job in such a state.
 
         Raises:
@@ -42,6 +43,9 @@ class Finished(Leases):
             announced=False,
             started_at=None,
             finished_at=None,
+            engine_kills=None,
+            layers_kept=False,
+            anew_epoch=JOBS.c.lease_epoch if anew else JOBS.c.anew_epoch,
             **FREED,
         )
         guarded = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status.in_(RETRIABLE))

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Engine,
     ScalarSelect,
     Update,
+    exists,
     func,
     select,
     update,
@@ -33,6 +34,8 @@ from slimgpt.events import Event, LayerFinished, Planned, Warned
 MAX_WARNINGS = 200
 CLAIMABLE = (JOBS.c.status == Status.QUEUED, JOBS.c.attempt < JOBS.c.max_attempts)
 FREED: dict[str, Any] = {"worker": None, "lease_expires_at": None}
+HAS_LAYERS = exists().where(LAYERS.c.job_id == JOBS.c.id, LAYERS.c.epoch > JOBS.c.anew_epoch)
+FAILED: dict[str, Any] = {"status": Status.FAILED, "layers_kept": HAS_LAYERS, **FREED}
 
 
 def plain(value: Mapping[str, Any] | Event) -> dict[str, Any]:
@@ -225,8 +228,8 @@ class Leases:
         return self._apply(self._running(job_id, epoch).values(values))
 
     def fail(self, job_id: str, epoch: int, error: Mapping[str, str]) -> bool:
-        """End the job for good with an error (`code`, `message`, `hint`)."""
-        values = touch(status=Status.FAILED, error=plain(error), finished_at=from_now(), **FREED)
+        """End the job with an error (`code`, `message`, `hint`); layers are kept for a retry."""
+        values = touch(error=plain(error), finished_at=from_now(), **FAILED)
         return self._apply(self._running(job_id, epoch).values(values))
 
     def cancelled(self, job_id: str, epoch: int) -> bool:

@@ -87,6 +87,10 @@ class Job:
     artifacts_bytes: int | None = None
     artifacts_removed_at: datetime | None = None
     """When the files went, by age or to make room; the record stays."""
+    engine_kills: list[dict[str, Any]] | None = None
+    """`where` the job's engines were killed, and with how many `bytes` of memory at their peak."""
+    anew_epoch: int = 0
+    """The last epoch whose layers are of no use, because somebody asked to start anew."""
     created_at: datetime = field(kw_only=True)
     queued_at: datetime = field(kw_only=True)
     started_at: datetime | None = None
@@ -131,6 +135,8 @@ class Leftover:
     """Prefix of the files that the job still promises."""
     expired: bool
     """Whether it promised some until they had been kept long enough."""
+    layers_kept: bool = False
+    """Whether its finished layers are kept, for a retry."""
 
 
 @dataclass(frozen=True, slots=True)

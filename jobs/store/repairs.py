@@ -7,13 +7,15 @@ not matter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, literal, select, update
 
 from jobs.states import HELD, Status
 from jobs.store.clock import UtcDateTime, from_now, moment
-from jobs.store.leases import FREED, touch
+from jobs.store.leases import FAILED, FREED, plain, touch
 from jobs.store.records import Reaped
 from jobs.store.retention import Retention
 from jobs.store.tables import JOBS
@@ -42,7 +44,7 @@ class Upkeep(Retention):
         requeue = touch(
             status=Status.QUEUED, stage=None, queued_at=from_now(), dispatched_at=None, **FREED
         )
-        fail = touch(status=Status.FAILED, error=WORKER_LOST, finished_at=from_now(), **FREED)
+        fail = touch(error=WORKER_LOST, finished_at=from_now(), **FAILED)
         cancel = touch(status=Status.CANCELLED, finished_at=from_now(), **FREED)
         spent = and_(JOBS.c.status == Status.RUNNING, JOBS.c.attempt >= JOBS.c.max_attempts)
         done: list[Reaped] = []
@@ -55,6 +57,27 @@ class Upkeep(Retention):
                 rows = connection.execute(returned).all()
             done += [Reaped(job_id, Status(status), attempt) for job_id, status, attempt in rows]
         return done
+
+    def engine_killed(self, job_id: str, epoch: int, kills: Sequence[Mapping[str, Any]]) -> bool:
+        """Give a job back whose engine was killed; the attempt is spent.
+
+        False: it was the job's last attempt, a cancel came first, or the lease is lost.
+
+        Args:
+            job_id: the job.
+            epoch: of the lease.
+            kills: of all the job's engines (`Job.engine_kills`), this one included.
+        """
+        values = touch(
+            status=Status.QUEUED,
+            stage=None,
+            engine_kills=[plain(kill) for kill in kills],
+            queued_at=from_now(),
+            dispatched_at=None,
+            **FREED,
+        )
+        guarded = self._running(job_id, epoch).where(JOBS.c.attempt < JOBS.c.max_attempts)
+        return self._apply(guarded.values(values))
 
     def undispatched(self, older_than: float) -> list[str]:
         """Queued jobs whose message was never sent, oldest first, at most `MAX_RESENT`.

@@ -28,6 +28,7 @@ WHAT_IS_LEFT = (
     JOBS.c.lease_epoch,
     JOBS.c.artifacts_prefix,
     JOBS.c.artifacts_removed_at,
+    JOBS.c.layers_kept,
 )
 
 
@@ -59,6 +60,19 @@ class Retention(Finished):
             .limit(BATCH)
         )
         return self._expire(beyond)
+
+    def expire_layers(self, days: float) -> list[str]:
+        """Give up the layers of jobs that failed so long ago; the same, in batches."""
+        old = (JOBS.c.status == Status.FAILED, JOBS.c.finished_at <= moment(-days * DAY_SECONDS))
+        found = select(JOBS.c.id).where(JOBS.c.layers_kept, *old).limit(BATCH)
+        statement = (
+            update(JOBS)
+            .where(JOBS.c.id.in_(found), JOBS.c.status == Status.FAILED, JOBS.c.layers_kept)
+            .values(layers_kept=False, swept_epoch=0)
+            .returning(JOBS.c.id)
+        )
+        with self.engine.begin() as connection:
+            return list(connection.scalars(statement))
 
     def unswept(self, after: str = "", most: int = BATCH) -> list[Leftover]:
         """Jobs that are over, and whose files that nothing points at are still to be removed.
@@ -97,6 +111,7 @@ class Retention(Finished):
             JOBS.c.lease_epoch == leftover.epoch,
             JOBS.c.status.in_(TERMINAL),
             removed.is_not(None) if leftover.expired else removed.is_(None),
+            JOBS.c.layers_kept == leftover.layers_kept,
         )
         return self._apply(statement.values(swept_epoch=leftover.epoch))
 
@@ -128,4 +143,4 @@ class Retention(Finished):
 def _leftover(row: Any) -> Leftover:
     expired = row.artifacts_removed_at is not None
     kept = None if expired else row.artifacts_prefix
-    return Leftover(row.id, row.lease_epoch, kept, expired=expired)
+    return Leftover(row.id, row.lease_epoch, kept, expired, row.layers_kept)

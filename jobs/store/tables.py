@@ -108,6 +108,9 @@ class JobRow(Base):
     artifacts_removed_at: Mapped[datetime | None]
     swept_epoch: Mapped[int] = mapped_column(server_default="0")
     announced: Mapped[bool] = mapped_column(server_default=false())
+    engine_kills: Mapped[list[dict[str, Any]] | None] = mapped_column(Json)
+    layers_kept: Mapped[bool] = mapped_column(server_default=false())
+    anew_epoch: Mapped[int] = mapped_column(server_default="0")
 
     created_at: Mapped[datetime]
     queued_at: Mapped[datetime]
@@ -236,7 +239,7 @@ CALIBRATION_SETS = cast(Table, CalibrationSetRow.__table__)
 API_KEYS = cast(Table, ApiKeyRow.__table__)
 WEBHOOKS = cast(Table, WebhookRow.__table__)
 DELIVERIES = cast(Table, DeliveryRow.__table__)
-HOUSEKEEPING = frozenset({"report", "swept_epoch", "announced"})
+HOUSEKEEPING = frozenset({"report", "swept_epoch", "announced", "layers_kept"})
 JOB_COLUMNS = tuple(column for column in JOBS.c if column.name not in HOUSEKEEPING)
 """A job without its report, which can be as large as all the rest together, and without what
 only its removal and its announcement look at."""

@@ -67,17 +67,23 @@ def losses(trial: Trial) -> int:
 
 
 def _attempts(trial: Trial, fault: Fault, job: Job) -> Iterator[str]:
-    """An attempt is spent by a lease that ran out and by the end; by a planned shutdown none."""
+    """One is spent by a lease that ran out, an engine that was killed, and the end.
+
+    By a planned shutdown none is.
+    """
     if not 0 <= job.attempt <= min(job.max_attempts, job.lease_epoch):
         yield f"attempt {job.attempt} of {job.max_attempts}, epoch {job.lease_epoch}"
-    lost = losses(trial)
+    lost = losses(trial) + len(job.engine_kills or [])
     ended = {lost + 1} if job.status is Status.SUCCEEDED else {lost, lost + 1}
     if not fault.hides_losses and job.attempt not in ended:
-        yield f"{job.attempt} attempts were spent, but {lost} leases ran out"
+        yield f"{job.attempt} attempts were spent, but {lost} leases and engines were lost"
 
 
 def _files(trial: Trial, fault: Fault, job: Job) -> Iterator[str]:
-    """The published prefix and nothing else: none of lost epochs, nothing half written."""
+    """The published prefix and nothing else: none of lost epochs, nothing half written.
+
+    Of a failed job with layers those are left, for a retry.
+    """
     wanted = []
     if job.status is Status.SUCCEEDED:
         wanted = [f"jobs/{job.id}/{job.lease_epoch}"]
@@ -85,7 +91,10 @@ def _files(trial: Trial, fault: Fault, job: Job) -> Iterator[str]:
             yield f"the result is at {job.artifacts_prefix}, of epoch {job.lease_epoch}"
     elif job.artifacts_prefix is not None:
         yield f"a job that is {job.status} points at files: {job.artifacts_prefix}"
+    kept = job.status is Status.FAILED and bool(trial.stack.store.layers(job.id))
     there = {posixpath.dirname(path) for path in trial.stack.files()}
+    if kept:
+        there = {place for place in there if not place.startswith(f"work/{job.id}/")}
     if strays := sorted(there - {*wanted, THE_SERVICES}):
         yield f"stray files in the artifacts: {strays}"
     if missing := sorted(set(wanted) - there):
@@ -93,7 +102,8 @@ def _files(trial: Trial, fault: Fault, job: Job) -> Iterator[str]:
     store = trial.stack.object_store
     if store is not None and (parts := store.uploads(trial.stack.bucket)):
         yield f"uploads in parts were neither completed nor given up: {parts}"
-    if left := sorted(path.name for path in trial.stack.work.iterdir()):
+    folders = {path.name for path in trial.stack.work.iterdir()}
+    if left := sorted(folders - ({job.id} if kept else set())):
         yield f"the work root is not empty: {left}"
     # A worker's sign of life, and the empty folder of Celery's processes, go when they are ended
     # nicely; `kill -9` leaves them. The last is torch's cache, one for all that this user runs.

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from tests.faults import engine
-from tests.faults.fault import MAY_FAIL, fault
+from tests.faults.fault import fault
 from tests.faults.stack import REAPERS, WORKERS
 from tests.faults.trial import Trial, family
 
@@ -23,7 +23,7 @@ def nothing(trial: Trial) -> None:
     trial.post()
 
 
-@fault(MAY_FAIL)
+@fault()
 def engine_killed(trial: Trial) -> None:
     """`kill -9` of the engine."""
     trial.post()

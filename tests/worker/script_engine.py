@@ -85,6 +85,14 @@ def fail_in_markup() -> None:
     sys.exit(1)
 
 
+def be_killed_once() -> None:
+    """The first time: as when memory ran out beside a neighbour that is gone by now."""
+    mark = Path("killed")
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def turn_deaf() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     say("warning", message="deaf", layer=None)
@@ -106,6 +114,7 @@ ALWAYS: dict[str, Callable[[], object]] = {"garbage": write_garbage, "chatty": w
 IN_LAYER_1: dict[str, Callable[[], object]] = {
     "crash": crash,
     "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "killed-once": be_killed_once,
     "silent-exit": lambda: sys.exit(0),
     "fail": fail,
     "markup": fail_in_markup,

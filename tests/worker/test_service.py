@@ -100,6 +100,15 @@ class Service:
     def await_layer(self, job: Job, count: int = 1) -> None:
         wait_until(lambda: self.now(job).layers_done == count, f"{count} layers", 60)
 
+    def await_attempt(self, job: Job, number: int) -> None:
+        """Wait for it, with a reaper at work."""
+
+        def there() -> bool:
+            self.reaper.look()
+            return self.now(job).attempt == number
+
+        wait_until(there, f"attempt {number}", 60)
+
     def await_status(self, job: Job, status: Status) -> Job:
         """Wait, with a reaper at work."""
 
@@ -188,14 +197,25 @@ def test_a_cancelled_job_frees_the_worker(service: Service) -> None:
     service.await_status(service.submit(gate_open=True), Status.SUCCEEDED)
 
 
-def test_a_killed_engine_fails_its_job(service: Service) -> None:
+def test_a_job_whose_engine_is_killed_goes_on_and_fails_at_the_second_time(
+    service: Service,
+) -> None:
     worker = service.worker()
-    job = service.submit()
-    service.await_layer(job)
+    once, twice = service.submit(), service.submit()
+    service.await_layer(once)
     engines(worker)[0].kill()
-    failed = service.await_status(job, Status.FAILED)
+    service.await_attempt(once, 2)
+    service.open_gate(once)
+    service.await_status(once, Status.SUCCEEDED)
+    assert service.store.layers(once.id)[0].resumed
+    for attempt in (1, 2):
+        service.await_attempt(twice, attempt)
+        service.await_layer(twice)
+        engines(worker)[0].kill()
+    failed = service.await_status(twice, Status.FAILED)
     assert failed.error is not None
     assert failed.error["code"] == "engine-killed"
+    assert "for the second time" in failed.error["message"]
 
 
 def test_the_broker_may_forget_everything(service: Service) -> None:

@@ -13,6 +13,7 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import copy_context
@@ -67,6 +68,8 @@ class EngineProcess:
         )
         self.pid = self._process.pid
         self.garbage = 0
+        self.peak_bytes = 0
+        """Most memory that it had at once, once it has ended."""
         self._events: queue.Queue[AnyEvent | None] = queue.Queue(QUEUED_EVENTS)
         self._tail = bytearray()
         self._reaping = threading.Lock()
@@ -141,7 +144,9 @@ class EngineProcess:
         # Still a zombie, so the group's number is ours: end what the engine left behind.
         with self._reaping:
             _signal_group(self.pid, signal.SIGKILL)
-            self._process.wait()
+            _, status, usage = os.wait4(self.pid, 0)
+            self.peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            self._process.returncode = os.waitstatus_to_exitcode(status)
 
     def _read_events(self) -> None:
         stdout = self._process.stdout

@@ -5,7 +5,7 @@ swept, and die before it takes its files back; a job may be deleted under it. No
 database knows of such files, so they are found from the other end: by their names.
 
     files of a job that is not in the database     removed
-    files of a finished job that it doesn't keep   removed
+    files of a finished job that it doesn't keep   removed; a failed one's layers when they expire
     files of any other job                         left alone
 
 The first line is dangerous where two services share a place, or where a copy of a database was
@@ -78,6 +78,8 @@ class OrphanSweep:
         if leftover is None:
             self._artifacts.delete(folder)
             return [folder]
+        if kind == prefixes.LAYERS and leftover.layers_kept:
+            return []
         if kind == prefixes.PUBLISHED and leftover.kept and leftover.epoch == 1:
             return []  # almost all are such: one attempt, which is kept
         return clear(folder, leftover, self._artifacts)

@@ -106,6 +106,9 @@ class RetentionSweep(Loop):
             self._expire_by(lambda: self._store.expire_older(days), "age")
         if limit is not None:
             self._expire_by(lambda: self._store.expire_beyond(limit), "room")
+        kept = self._settings.layer_days
+        while not self.over.is_set() and (given_up := self._store.expire_layers(kept)):
+            log.info("layers of failed jobs expired", jobs=given_up)
 
     def _expire_by(self, batch: Callable[[], list[str]], why: str) -> None:
         while not self.over.is_set() and (expired := batch()):

@@ -33,7 +33,7 @@ from slimgpt.events import (
 from worker import metrics
 from worker.engine.process import EngineProcess
 from worker.job import ending
-from worker.job.ending import Broken, Ending, Stopped, Why
+from worker.job.ending import Broken, Ending, Killed, Stopped, Why
 from worker.job.lease import Lease, LeaseLost
 from worker.job.shared_layers import SharedLayers
 from worker.job.watched import why_to_stop
@@ -114,6 +114,7 @@ class Attempt:
             str(folder.uploads),
             "--device",
             settings.device,
+            "--keep-layers",  # of a result that cannot be published, a retry makes the same again
             *(["--resume"] if folder.resume else []),
         ]
 
@@ -149,10 +150,13 @@ class Attempt:
         return None
 
     def _judge(self, engine: EngineProcess) -> Ending:
-        judged = ending.of_exit(engine.returncode, self._last, self._where, engine.tail)
-        if isinstance(judged, Broken) and (why := self._why_it_was_ended(engine)) is not None:
+        judged = ending.of_exit(
+            engine.returncode, self._last, self._where, engine.tail, engine.peak_bytes
+        )
+        bad = isinstance(judged, Broken | Killed)
+        if bad and (why := self._why_it_was_ended(engine)) is not None:
             return Stopped(why)
-        if isinstance(judged, Broken) and engine.tail:
+        if bad and engine.tail:
             log.warning("what the engine wrote last", stderr=engine.tail)
         return judged
 

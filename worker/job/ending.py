@@ -41,12 +41,47 @@ class Stopped:
     why: Why
 
 
-Ending = Completed | Broken | Stopped
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """A signal ended the engine: as when the machine's memory ran out."""
+
+    number: int
+    where: str
+    peak_bytes: int = 0
+
+    def words(self, how: str = "") -> str:
+        """What happened, in a sentence without its end."""
+        known = signal.Signals(self.number).name if self.number in _SIGNALS else "unknown"
+        memory = f", having used up to {_size(self.peak_bytes)} of memory" * bool(self.peak_bytes)
+        signalled = f"the engine was killed by signal {self.number} ({known})"
+        return f"{signalled} {how}during {self.where}{memory}"
+
+    def kill(self) -> dict[str, str | int]:
+        """As the store keeps it."""
+        return {"where": self.where, "signal": self.number, "bytes": self.peak_bytes}
+
+    def broken(self, *, twice: bool) -> Broken:
+        """As the end of the job.
+
+        Args:
+            twice: an earlier engine was killed in the same place.
+        """
+        how = "for the second time " if twice else "in the job's last attempt "
+        if self.number == signal.SIGKILL:
+            hint = (
+                "most likely memory ran out: use fewer or shorter calibration sequences, or a "
+                "machine with more memory, and retry the job, which goes on from its last layer"
+            )
+            return Broken("engine-killed", self.words(how), hint)
+        return Broken("engine-crashed", self.words(how), _REPORT)
+
+
+Ending = Completed | Broken | Stopped | Killed
 
 
 def of_exit(
-    returncode: int, last: Result | Failed | None, where: str, tail: str
-) -> Completed | Broken:
+    returncode: int, last: Result | Failed | None, where: str, tail: str, peak_bytes: int = 0
+) -> Completed | Broken | Killed:
     """Judge an engine that ended by itself.
 
     Args:
@@ -54,12 +89,13 @@ def of_exit(
         last: the `result` or `failed` event, if it wrote one.
         where: what it was doing, for people: "stage prune, layer 3 of 32".
         tail: the end of what it wrote to standard error.
+        peak_bytes: most memory that it had at once.
     """
     if isinstance(last, Failed):
         told = _without_paths(last.message) if last.code == "internal-error" else last.message
         return Broken(last.code, told, last.hint)
     if returncode < 0:
-        return _killed(-returncode, where)
+        return Killed(-returncode, where, peak_bytes)
     if returncode != 0:
         words = f"the engine exited with status {returncode} during {where}"
         said = _last_line(tail)
@@ -80,13 +116,12 @@ _REPORT = (
 )
 
 
-def _killed(number: int, where: str) -> Broken:
-    name = signal.Signals(number).name if number in set(signal.Signals) else "unknown"
-    killed = f"the engine was killed by signal {number} ({name}) during {where}"
-    if number == signal.SIGKILL:
-        hint = "use fewer or shorter calibration sequences, or a machine with more memory"
-        return Broken("engine-killed", f"{killed}, most likely because memory ran out", hint)
-    return Broken("engine-crashed", killed, _REPORT)
+_SIGNALS = frozenset(signal.Signals)
+
+
+def _size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def hung(seconds: float, where: str) -> Broken:

@@ -31,20 +31,15 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class LayerState:
-    """Files of one attempt's layers.
-
-    `life` tells the lives of a job apart: one that is tried again starts anew.
-    """
+    """Files of one attempt's layers."""
 
     epoch: int
-    life: str
     files: tuple[Shared, ...]
 
     @classmethod
     def start(cls, claim: Claim) -> LayerState:
         """That of an attempt that has finished nothing yet."""
-        began = claim.job.started_at
-        return cls(claim.epoch, began.isoformat() if began else "", ())
+        return cls(claim.epoch, ())
 
     def plus(self, shared: Shared) -> LayerState:
         """The same with one more file, or with another one of its name."""
@@ -62,7 +57,7 @@ class LayerState:
             OSError: the store does not answer.
         """
         files = [asdict(one.file) | {"epoch": one.epoch} for one in self.files]
-        content = json.dumps({"life": self.life, "files": files}).encode()
+        content = json.dumps({"files": files}).encode()
         artifacts.write(prefixes.layers(job_id, self.epoch), STATE, content)
 
 
@@ -76,21 +71,21 @@ def order(path: str) -> tuple[int, str, bool]:
 def earlier(artifacts: Artifacts, claim: Claim) -> list[LayerState]:
     """States of the job's earlier attempts, the most useful first; what can't be read is left out.
 
+    Of a job that was to start anew only those since then.
+
     Raises:
         OSError: the store does not answer.
     """
-    mine, found = LayerState.start(claim), []
-    job_id = claim.job.id
+    found, job_id = [], claim.job.id
     folder = prefixes.layers(job_id, claim.epoch).rpartition("/")[0]
     for name in artifacts.children(folder):
-        if not name.isdigit() or not 0 < int(name) < claim.epoch:
+        if not name.isdigit() or not claim.job.anew_epoch < int(name) < claim.epoch:
             continue
         try:
             state = _read(artifacts.read(f"{folder}/{name}", STATE), int(name))
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             continue
-        if state.life == mine.life:
-            found.append(state)
+        found.append(state)
     return sorted(found, key=lambda state: (len(state.files), state.epoch), reverse=True)
 
 
@@ -103,4 +98,4 @@ def _read(raw: bytes, epoch: int) -> LayerState:
     for shared in files:
         if not SHARED.fullmatch(shared.file.path) or not 0 < int(shared.epoch) <= epoch:
             raise ValueError("names a file that no attempt shares")
-    return LayerState(epoch, content["life"], tuple(files))
+    return LayerState(epoch, tuple(files))

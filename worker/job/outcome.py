@@ -14,8 +14,9 @@ from jobs.messages.progress import Progress
 from jobs.states import Status
 from jobs.store.records import Claim
 from jobs.store.store import Store
+from slimgpt.events import Warned
 from worker import metrics
-from worker.job.ending import Broken, Stopped
+from worker.job.ending import Broken, Killed, Stopped
 from worker.job.lease import Lease
 from worker.job.publication import Publication, Published
 
@@ -30,6 +31,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     RELEASED = "released"  # given back on shutdown
+    KILLED = "killed"  # its engine was; given back, for the next attempt
     LOST = "lost"  # the lease ran out; somebody else decides
 
 
@@ -81,6 +83,27 @@ class Verdict:
             metrics.failed(broken.code)
             return self._over(Status.FAILED, Outcome.FAILED)
         return self.stopped(Stopped("cancel"))
+
+    def killed(self, killed: Killed, claim: Claim) -> Outcome:
+        """Give back a job whose engine was killed; fail it where that was in the same place before.
+
+        A lost engine is like a lost worker: it costs an attempt, and no layer.
+        """
+        before = claim.job.engine_kills or []
+        twice = any(kill.get("where") == killed.where for kill in before)
+        if not twice:
+            log.warning("engine killed", where=killed.where, peak_bytes=killed.peak_bytes)
+            kills = [*before, killed.kill()]
+            words = f"{killed.words()}; the job goes on from its last layer"
+            event = Warned(message=words)
+            self._lease.persist(lambda: self._store.warn(self._id, self._epoch, event))
+            again = self._lease.persist(
+                lambda: self._store.engine_killed(self._id, self._epoch, kills)
+            )
+            if again or self._says(Status.QUEUED):
+                self._progress.record(self._id, event)
+                return self._over(Status.QUEUED, Outcome.KILLED)
+        return self.failed(killed.broken(twice=twice))
 
     def stopped(self, stopped: Stopped) -> Outcome:
         """End a cancelled job, give back one on shutdown; a lost one is nobody's business here."""

@@ -5,7 +5,8 @@
 3. Publish what it made under this epoch's prefix (`worker.job.publication`), then point the row at
    it
    in one statement.
-4. Remove the working folder if the job has ended; keep it for the next attempt if not.
+4. Remove the working folder if the job has ended; keep it for the next attempt if not, and of a
+   failed job the finished layers, for a retry.
 
 Everything after the claim is guarded by the epoch: two workers on one job can't both finish it.
 """
@@ -20,6 +21,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from shutil import disk_usage
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -38,7 +40,7 @@ from jobs.store.store import Store
 from slimgpt.errors import ResumeError
 from worker import metrics
 from worker.job.attempt import TICK_SECONDS, Attempt
-from worker.job.ending import Broken, Completed, Ending, Stopped, reason
+from worker.job.ending import Broken, Completed, Ending, Killed, Stopped, reason
 from worker.job.lease import AWAY, Lease, LeaseLost
 from worker.job.outcome import ENDED, Outcome, Verdict
 from worker.job.publication import Publication, Published
@@ -50,7 +52,7 @@ from worker.job.workfolder import WorkFolder, open_folder, sweep
 __all__ = ["Outcome", "Supervisor"]
 CLAIM_SECONDS = 30.0
 COPY_SECONDS = 5.0
-"""Longest wait for layers on their way to the store when a worker shuts down."""
+"""Longest wait for layers on their way to the store, when a job may go on elsewhere."""
 REST_SECONDS = 30.0
 """Pause after a job that this machine's disk or mounts could not do.
 
@@ -182,7 +184,7 @@ class Supervisor:
     def _work(self, claim: Claim, lease: Lease, verdict: Verdict) -> Outcome:
         root, share = self.settings.work_root, wanted(self.settings, self.artifacts)
         service = lease.persist(self._service)
-        with open_folder(root, claim.job.id, claim.epoch, claim.spec, service) as folder:
+        with open_folder(root, claim, service) as folder:
             layers = SharedLayers(self.artifacts, claim, folder.layers, on=share)
             with layers:
                 ended = self._prune(claim, lease, folder, layers)
@@ -190,9 +192,14 @@ class Supervisor:
                     outcome = self._publish(claim, lease, folder, ended, verdict)
                 elif isinstance(ended, Broken):
                     outcome = verdict.failed(ended)
+                elif isinstance(ended, Killed):
+                    outcome = verdict.killed(ended, claim)
                 else:
                     outcome = verdict.stopped(ended)
-            if outcome in ENDED:
+            if outcome is Outcome.FAILED:  # the store's layers are the reaper's to remove in time
+                if not folder.keep_layers():
+                    folder.remove()
+            elif outcome in ENDED:
                 layers.remove()
                 folder.remove()
         return outcome
@@ -217,7 +224,7 @@ class Supervisor:
             folder.clear()
             layers.forget()
             ended = self._attempt(claim, lease).run(replace(folder, resume=False), layers)
-        if ended == Stopped("shutdown"):
+        if ended == Stopped("shutdown") or isinstance(ended, Broken | Killed):
             layers.settle(COPY_SECONDS)
         return ended
 
@@ -236,13 +243,21 @@ class Supervisor:
         return verdict.failed(ended) if isinstance(ended, Broken) else verdict.stopped(ended)
 
     def _over(self, owners: Mapping[str, str]) -> set[str]:
-        """Which working folders' jobs need them no more; when in doubt, they do."""
+        """Which working folders' jobs need them no more; when in doubt, they do.
+
+        A failed job's layers wait for a retry, as long as there is room.
+        """
         try:
             known = self.store.leftovers(owners)
             here = self._service()
         except SQLAlchemyError:
             return set()
-        ended = {job_id for job_id, leftover in known.items() if leftover is not None}
+        room = disk_usage(self.settings.work_root).free >= self.settings.min_free_bytes
+        ended = {
+            job_id
+            for job_id, leftover in known.items()
+            if leftover is not None and not (leftover.layers_kept and room)
+        }
         # A folder of a job that is unknown here may be another service's.
         deleted = {job for job, owner in owners.items() if owner == here and job not in known}
         return ended | (deleted if here else set())

@@ -4,11 +4,13 @@
     WORK_ROOT/JOB_ID/uploads/    the uploaded texts that it names
     WORK_ROOT/JOB_ID/service     whose job it is (`jobs.store.database`)
     WORK_ROOT/JOB_ID/lock        held by the worker and by the engine it started
+    WORK_ROOT/JOB_ID/epoch       of the last attempt that worked in it
     WORK_ROOT/JOB_ID/engine/     the engine's working folder; survives until the job has ended
 
-The next attempt on this machine resumes from it. The lock is inherited by the engine, so it
-holds for as long as either lives: when a worker lost its lease and its engine still writes, the
-next attempt gets a folder of its own (JOB_ID.EPOCH) instead of a second pen on the same page.
+The next attempt on this machine resumes from it, unless the job was to start anew since. The lock
+is inherited by the engine, so it holds for as long as either lives: when a worker lost its lease
+and its engine still writes, the next attempt gets a folder of its own (JOB_ID.EPOCH) instead of a
+second pen on the same page.
 """
 
 from __future__ import annotations
@@ -24,11 +26,15 @@ from pathlib import Path
 
 import structlog
 
-from slimgpt.spec.prune import PruneSpec
+from jobs.store.records import Claim
 
 log = structlog.get_logger(__name__)
 GONE = "gone-"
 SERVICE = "service"
+EPOCH = "epoch"
+FINISHED = "layer-*"
+RESUMED = ("recovery-", "tasks")
+"""Beside layers, what an engine goes on from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,39 +70,47 @@ class WorkFolder:
         shutil.rmtree(self.engine, ignore_errors=True)
         self.engine.mkdir(exist_ok=True)
 
+    def keep_layers(self) -> bool:
+        """Remove all but what a retry goes on from. False: there is nothing of that kind."""
+        if not any(self.layers.rglob(FINISHED)):
+            return False
+        for path in (*self.engine.iterdir(), self.uploads):
+            if path != self.layers and not path.name.startswith(RESUMED):
+                shutil.rmtree(path, ignore_errors=True)
+        return True
+
     def remove(self) -> None:
         """Remove it all; the job has ended."""
         _discard(self.path)
 
 
 @contextmanager
-def open_folder(
-    root: Path, job_id: str, epoch: int, spec: PruneSpec, service: str = ""
-) -> Iterator[WorkFolder]:
+def open_folder(root: Path, claim: Claim, service: str = "") -> Iterator[WorkFolder]:
     """Lock the job's folder, or one of this epoch's own if another process is still in there.
 
     Args:
         root: below which working folders are.
-        job_id: the job.
-        epoch: of the attempt.
-        spec: what the engine is to read.
+        claim: the job, the attempt's epoch, and what the engine is to read.
         service: identity of the service in whose database the job is.
 
     Raises:
         OSError: the disk is full or the folder can't be written.
     """
-    path, lock = root / job_id, None
+    path, lock = root / claim.job.id, None
     lock = _lock(path)
     if lock is None:
-        path = root / f"{job_id}.{epoch}"
+        path = root / f"{claim.job.id}.{claim.epoch}"
         lock = _lock(path)
         if lock is None:
             raise BlockingIOError(f"working folder {path} is in use by another process")
     try:
+        if _number(path / EPOCH) <= claim.job.anew_epoch > 0:
+            shutil.rmtree(path / "engine", ignore_errors=True)
         folder = WorkFolder(path, lock, resume=(path / "engine").exists())
         folder.engine.mkdir(exist_ok=True)
-        folder.spec.write_text(spec.model_dump_json(indent=2))
+        folder.spec.write_text(claim.spec.model_dump_json(indent=2))
         (path / SERVICE).write_text(service)
+        (path / EPOCH).write_text(str(claim.epoch))
         yield folder
     finally:
         os.close(lock)
@@ -133,6 +147,14 @@ def _service_of(path: Path) -> str:
         return (path / SERVICE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def _number(path: Path) -> int:
+    """What a file says; 0 where there is none."""
+    try:
+        return int(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0
 
 
 def _discard(path: Path) -> None:

@@ -40,6 +40,29 @@ def test_a_failed_job_is_queued_again_and_sent(
         wait_until(lambda: failed in str(redis.lrange(QUEUE, 0, -1)), "the retry is sent")
 
 
+@pytest.mark.parametrize(
+    ("body", "epoch"), [(None, 0), ({}, 0), ({"anew": False}, 0), ({"anew": True}, 1)]
+)
+def test_a_retry_may_ask_to_start_anew(
+    api: httpx.Client, failed: str, own_store: Store, body: Any, epoch: int
+) -> None:
+    assert api.post(f"/jobs/{failed}/retry", json=body).status_code == 202
+    job = own_store.get(failed)
+    assert job is not None
+    assert job.anew_epoch == epoch
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"anew": 3}', b'{"new": true}', b'"anew"'])
+def test_a_retry_that_is_not_understood_changes_nothing(
+    api: httpx.Client, failed: str, body: bytes
+) -> None:
+    answer = api.post(
+        f"/jobs/{failed}/retry", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code in (400, 422)
+    assert api.get(f"/jobs/{failed}").json()["status"] == "failed"
+
+
 def test_a_job_that_waits_or_succeeded_is_not_retried(
     api: httpx.Client, finished: dict[str, Any], failed: str
 ) -> None:

@@ -390,6 +390,8 @@ def test_a_job_is_cancelled_retried_and_deleted(
     assert json.loads(client("retry", job_id, "--json").stdout)["status"] == "queued"
     assert "cancel it first" in refused(client("delete", job_id))
     client("cancel", job_id)
+    assert client("retry", job_id, "--anew").stdout == f"{job_id} queued\n"
+    client("cancel", job_id)
     assert client("delete", job_id, finished["id"]).stdout.count(" deleted\n") == 2
     assert api.get("/jobs").json()["items"] == []
     assert "there is no job" in refused(client("delete", job_id))

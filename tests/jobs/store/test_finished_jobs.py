@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,45 @@ def test_a_cancelled_job_tried_again_is_not_cancelled_at_once(store: Store) -> N
     renewal = store.renew(job_id, claim.epoch)
     assert renewal is not None
     assert not renewal.cancel_requested
+
+
+def test_a_retry_goes_on_from_what_is_kept_or_starts_anew(store: Store) -> None:
+    job_id = fail(store)  # with a layer
+    assert store.retry(job_id)
+    job = store.get(job_id)
+    assert job is not None
+    assert job.anew_epoch == 0
+    claim = store.claim(job_id, "w")
+    assert claim is not None
+    assert store.engine_killed(job_id, claim.epoch, [{"where": "stage prune", "bytes": 5}])
+    killed = store.get(job_id)
+    assert killed is not None
+    assert (killed.status, killed.attempt) == ("queued", 2)
+    assert killed.engine_kills == [{"where": "stage prune", "bytes": 5}]
+    store.claim(job_id, "w")
+    assert store.fail(job_id, 3, ERROR)
+    assert store.retry(job_id, anew=True)
+    anew = store.get(job_id)
+    assert anew is not None
+    assert (anew.anew_epoch, anew.engine_kills) == (3, None)
+    store.claim(job_id, "w")
+    assert store.fail(job_id, 4, ERROR)  # before it has finished a layer
+    assert store.expire_layers(0) == []
+
+
+def test_layers_of_a_failed_job_are_kept_until_they_expire(store: Store) -> None:
+    job_id = fail(store)
+    (left,) = store.unswept()
+    assert left.layers_kept
+    assert store.swept(left)
+    assert store.unswept() == []
+    assert store.expire_layers(1) == []
+    assert store.expire_layers(0) == [job_id]
+    assert store.expire_layers(0) == []
+    (left,) = store.unswept()
+    assert not left.layers_kept
+    assert store.swept(left)
+    assert not store.swept(replace(left, layers_kept=True))  # it was looked at too early
 
 
 def test_of_many_retries_one_counts(store: Store) -> None:

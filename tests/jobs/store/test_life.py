@@ -87,6 +87,12 @@ class Life(RuleBasedStateMachine):
         self.end(self.store.release(self.id, epoch), expected, Status.QUEUED)
         self.attempt -= expected
 
+    @rule(epoch=EPOCHS)
+    def engine_killed(self, epoch: int) -> None:
+        expected = self.held_by(epoch, Status.RUNNING) and self.attempt < self.most
+        kills = [{"where": "stage prune", "bytes": 1}]
+        self.end(self.store.engine_killed(self.id, epoch, kills), expected, Status.QUEUED)
+
     def end(self, done: bool, expected: bool, status: Status) -> None:
         assert done == expected
         if expected:
@@ -100,10 +106,10 @@ class Life(RuleBasedStateMachine):
         assert job is not None
         assert job.status is self.status
 
-    @rule()
-    def retry(self) -> None:
+    @rule(anew=st.booleans())
+    def retry(self, anew: bool) -> None:
         expected = self.status in (Status.FAILED, Status.CANCELLED)
-        assert self.store.retry(self.id) == expected
+        assert self.store.retry(self.id, anew=anew) == expected
         if expected:
             self.status, self.most = Status.QUEUED, self.attempt + 3
 

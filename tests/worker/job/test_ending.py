@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slimgpt.events import Failed
-from worker.job.ending import Broken, of_exit, reason
+from worker.job.ending import Broken, Killed, of_exit, reason
 
 WHERE = "stage prune"
 
@@ -44,3 +44,23 @@ def test_what_the_engine_says_of_the_request_stays_as_it_is() -> None:
     told = of_exit(1, failed, WHERE, "")
     assert isinstance(told, Broken)
     assert (told.message, told.hint) == (failed.message, failed.hint)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "name"),
+    [
+        (9, "engine-killed", "SIGKILL"),
+        (11, "engine-crashed", "SIGSEGV"),
+        (99, "engine-crashed", "unknown"),
+    ],
+)
+def test_a_signal_is_named_with_the_place_and_the_memory(number: int, code: str, name: str) -> None:
+    killed = of_exit(-number, None, WHERE, "", 3 << 30)
+    assert isinstance(killed, Killed)
+    told = killed.broken(twice=True)
+    assert told.code == code
+    words = f"killed by signal {number} ({name}"
+    assert words in told.message
+    assert "for the second time during stage prune, having used up to 3.0 GiB" in told.message
+    assert words in killed.broken(twice=False).message
+    assert "memory" not in Killed(number, WHERE).words()

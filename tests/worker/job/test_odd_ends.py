@@ -33,7 +33,7 @@ def test_a_signal_to_all_processes_of_the_machine_costs_no_job(
     wait_until(lambda: bench.again(job).layers_done == 1, "the first layer")
     bench.shutting_down = shutdown
     ended = wait_until(lambda: answers, "the supervisor ends")
-    assert ended == [Outcome.RELEASED if shutdown else Outcome.FAILED]
+    assert ended == [Outcome.RELEASED if shutdown else Outcome.KILLED]
     assert bench.again(job).attempt == (0 if shutdown else 1)
 
 
@@ -60,7 +60,8 @@ def test_a_folder_is_removed_by_who_held_it_when_another_ended_its_job(bench: Be
     bench.store.reap(bench.again(job).updated_at.replace(year=2100))
     second = bench.store.claim(job.id, "another")
     assert second is not None
-    assert bench.store.fail(job.id, second.epoch, {"code": "c", "message": "m", "hint": ""})
+    bench.store.request_cancel(job.id)
+    assert bench.store.cancelled(job.id, second.epoch)
     assert wait_until(lambda: answers, "the supervisor ends") == [Outcome.LOST]
     assert bench.work_folders() == []
 

@@ -31,7 +31,12 @@ def test_half_a_publication_is_taken_back(bench: Bench, monkeypatch: pytest.Monk
     assert failed.error is not None
     assert failed.error["code"] == "publish-failed"
     assert failed.error["message"].endswith("OSError: No space left on device")
-    assert not [path for path in store.find("") if job.id in path]
+    assert not [path for path in store.find("") if f"/jobs/{job.id}" in path]
+    assert bench.work_folders() == [job.id]  # a retry publishes what these layers make
+    bench.artifacts = Artifacts(bench.settings.artifacts_url)
+    assert bench.store.retry(job.id)
+    assert bench.supervisor("good").run(job.id) is Outcome.SUCCEEDED
+    assert all(layer.resumed for layer in bench.store.layers(job.id))
 
 
 def test_a_result_names_more_channels_than_a_line_of_text_usually_holds(bench: Bench) -> None:

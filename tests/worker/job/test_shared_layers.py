@@ -12,12 +12,12 @@ import pytest
 from jobs.files.artifacts import Artifacts
 from jobs.files.transfer import Interrupted, never
 from jobs.settings import Settings
-from jobs.states import Status
 from jobs.store.records import Claim
 from jobs.store.store import Store
 from tests.proxy import Proxy
 from tests.servers import ObjectStore, wait_until
 from tests.worker.conftest import SPEC, Bench
+from worker.housekeeping.retention import RetentionSweep
 from worker.job.layer_state import STATE
 from worker.job.shared_layers import SharedLayers, wanted
 from worker.job.supervisor import Outcome
@@ -175,34 +175,31 @@ def test_what_is_torn_is_not_brought(
         b"",
         b"[]",
         b"{",
-        b'{"life": "x", "files": []}',
+        b'{"files": []}',
         b'{"files": [{"path": "job", "size": 1}]}',
-        b'{"life": "LIFE", "files": [{"path": "../x", "size": 1, "sha256": "", "epoch": 1}]}',
-        b'{"life": "LIFE", "files": [{"path": "job", "size": 1, "sha256": "", "epoch": 7}]}',
+        b'{"files": [{"path": "../x", "size": 1, "sha256": "", "epoch": 1}]}',
+        b'{"files": [{"path": "job", "size": 1, "sha256": "", "epoch": 7}]}',
     ],
 )
-def test_states_of_nobody_are_passed_over(
-    bench: Bench, claim: Claim, tmp_path: Path, state: bytes
-) -> None:
-    began = claim.job.started_at
-    assert began is not None
+def test_states_of_nobody_are_passed_over(claim: Claim, tmp_path: Path, state: bytes) -> None:
     artifacts = Artifacts(str(tmp_path / "artifacts"))
-    text = state.replace(b"LIFE", began.isoformat().encode())
-    artifacts.write(f"work/{claim.job.id}/1", STATE, text)
+    artifacts.write(f"work/{claim.job.id}/1", STATE, state)
     artifacts.write(f"work/{claim.job.id}/noise", STATE, b"{}")
     assert not brought(artifacts, replace(claim, epoch=2), tmp_path / "here")
 
 
-def test_a_job_that_is_tried_again_starts_anew(bench: Bench, claim: Claim, tmp_path: Path) -> None:
-    """Its old layers stayed because the store was away when it failed."""
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_job_that_is_tried_again_goes_on_unless_it_is_to_start_anew(
+    bench: Bench, claim: Claim, tmp_path: Path, anew: bool
+) -> None:
     artifacts, store = Artifacts(str(tmp_path / "artifacts")), bench.store
     share(artifacts, claim, write(tmp_path / "a", 2))
     store.fail(claim.job.id, claim.epoch, {"code": "x", "message": "", "hint": ""})
-    assert store.retry(claim.job.id)
+    assert store.retry(claim.job.id, anew=anew)
     again = store.claim(claim.job.id, "tester")
     assert again is not None
     assert again.epoch == 2
-    assert not brought(artifacts, again, tmp_path / "b")
+    assert brought(artifacts, again, tmp_path / "b") is not anew
 
 
 def test_bringing_can_be_stopped_and_changes_nothing_then(
@@ -313,14 +310,26 @@ def test_another_machine_goes_on_from_the_last_layer(
     assert artifacts.fs.find(f"{artifacts.root}/work") == []
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "status"), [("fail", Status.FAILED), ("crash", Status.FAILED)]
-)
-def test_an_end_removes_them(bench: Bench, behaviour: str, status: Status) -> None:
-    job = bench.job()
-    bench.supervisor(behaviour, changes={"share_layers": "on"}).run(job.id)
-    assert bench.again(job).status is status
-    assert not list(Path(bench.settings.artifacts_url).glob("work/*"))
+def test_an_end_removes_them_and_a_failure_when_they_expire(
+    bench: Bench,
+) -> None:
+    def kept() -> list[str]:
+        return [path.name for path in Path(bench.settings.artifacts_url).glob("work/*")]
+
+    job, on = bench.job(), {"share_layers": "on"}
+    bench.supervisor("crash", changes=on).run(job.id)
+    settings = bench.settings
+    for days, left in ((3.0, [job.id]), (0.0, [])):
+        changed = settings.model_copy(update={"layer_days": days})
+        RetentionSweep(changed, bench.store, bench.artifacts, bench.progress).look()
+        assert kept() == left
+    assert bench.store.unswept() == []
+    again = bench.job()
+    outcomes = bench.beside(bench.supervisor("hang", changes=on), again)
+    wait_until(lambda: bench.again(again).layers_done == 1, "the first layer", 60)
+    bench.store.request_cancel(again.id)
+    assert wait_until(lambda: outcomes, "the supervisor ends", 60) == [Outcome.CANCELLED]
+    assert kept() == []
 
 
 def test_layers_of_another_input_are_no_obstacle(bench: Bench, tmp_path: Path) -> None:

@@ -84,7 +84,6 @@ def test_a_second_message_does_nothing(bench: Bench) -> None:
     [
         ("fail", "calibration-error", "the text is too short"),
         ("crash", "engine-crashed", "RuntimeError: boom in layer 1"),
-        ("killed", "engine-killed", "signal 9 (SIGKILL) during stage prune, after layer 1 of 3"),
         ("silent-exit", "engine-protocol", "without a result"),
         ("late-crash", "engine-crashed", "status 7"),
         ("no-report", "engine-protocol", "report.json"),
@@ -102,6 +101,73 @@ def test_failures_say_what_happened(bench: Bench, behaviour: str, code: str, wor
     assert words in failed.error["message"]
     assert failed.artifacts_prefix is None
     assert not list(Path(bench.settings.artifacts_url).rglob("*.*"))
+    engine = bench.settings.work_root / job.id / "engine"
+    assert [path.name for path in engine.iterdir()] == ["layers"]  # for a retry, for some days
+    assert bench.store.expire_layers(0) == [job.id]
+    bench.supervisor("good").run(bench.job().id)
+    assert bench.work_folders() == []
+
+
+def test_an_engine_that_is_killed_costs_an_attempt_and_no_layer(bench: Bench) -> None:
+    job = bench.job()
+    assert bench.supervisor("killed-once").run(job.id) is Outcome.KILLED
+    back = bench.again(job)
+    assert (back.status, back.attempt, back.worker, back.error) == (Status.QUEUED, 1, None, None)
+    told = " ".join(str(warning["message"]) for warning in back.warnings)
+    assert "signal 9 (SIGKILL) during stage prune, after layer 1 of 3, having used up to" in told
+    assert "goes on from its last layer" in told
+    assert bench.store.undispatched(0) == [job.id]
+    assert bench.supervisor("killed-once").run(job.id) is Outcome.SUCCEEDED
+    done = bench.again(job)
+    assert (done.attempt, done.layers_done) == (2, 3)
+    assert [layer.resumed for layer in bench.store.layers(job.id)] == [True, False, False]
+
+
+def test_one_that_is_killed_twice_in_one_place_fails_its_job_with_the_memory(bench: Bench) -> None:
+    job = bench.job()
+    assert bench.supervisor("killed").run(job.id) is Outcome.KILLED
+    assert bench.supervisor("killed").run(job.id) is Outcome.FAILED
+    failed = bench.again(job)
+    assert failed.error is not None
+    assert failed.attempt == 2
+    assert failed.error["code"] == "engine-killed"
+    said = "for the second time during stage prune, after layer 1 of 3, having used up to"
+    assert said in failed.error["message"]
+    assert failed.error["message"].endswith("MiB of memory")
+
+
+def test_one_that_is_killed_in_the_last_attempt_fails_its_job(bench: Bench) -> None:
+    bench.store.max_attempts = 1
+    job = bench.job()
+    assert bench.supervisor("killed").run(job.id) is Outcome.FAILED
+    failed = bench.again(job)
+    assert failed.error is not None
+    assert "in the job's last attempt during stage prune" in failed.error["message"]
+
+
+@pytest.mark.parametrize("share", ["off", "on"])
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_failed_job_that_is_retried_goes_on_from_its_layers_unless_it_is_to_start_anew(
+    bench: Bench, tmp_path: Path, share: str, anew: bool
+) -> None:
+    """On its own machine, or on another one that shares the store alone."""
+    job = bench.job()
+    assert bench.supervisor("crash", None, {"share_layers": share}).run(job.id) is Outcome.FAILED
+    assert bench.store.retry(job.id, anew=anew)
+    elsewhere = {"work_root": tmp_path / "other"} if share == "on" else {}
+    changes = {"share_layers": share, **elsewhere}
+    assert bench.supervisor("good", None, changes).run(job.id) is Outcome.SUCCEEDED
+    resumed = [layer.resumed for layer in bench.store.layers(job.id)]
+    assert resumed == [not anew, False, False]
+    assert not list(Path(bench.settings.artifacts_url).glob("work/*"))
+
+
+def test_layers_of_failed_jobs_make_room_on_a_disk_that_is_full(bench: Bench) -> None:
+    job = bench.job()
+    bench.supervisor("crash").run(job.id)
+    bench.supervisor("good").run(bench.job().id)
+    assert bench.work_folders() == [job.id]
+    bench.supervisor("good", changes={"min_free_bytes": 1 << 60}).run(bench.job().id)
     assert bench.work_folders() == []
 
 
