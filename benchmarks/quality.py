@@ -49,9 +49,10 @@ class Subject:
                 samples=samples,
                 sequence_length=256,
                 seed=seed,
+                bos="none",
             ),
             evaluation=EvaluationSpec(
-                texts=(self.evaluation,), sequence_lengths=(128,), max_tokens=32_768
+                texts=(self.evaluation,), sequence_lengths=(128,), max_tokens=32_768, bos="none"
             ),
         )
 

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from slimgpt.errors import SlimGPTError, SpecError
 from slimgpt.events import Event, Failed
 from slimgpt.spec.prune import PruneSpec
+from slimgpt.texts.files.encoding import BadText, decoded, read_small
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,10 +97,12 @@ def _plan(options: argparse.Namespace) -> Iterator[Event]:
 
 def _spec(path: Path) -> PruneSpec:
     try:
-        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        return PruneSpec.model_validate_json(content)
+        text = decoded(sys.stdin.buffer.read()) if str(path) == "-" else read_small(path)
+        return PruneSpec.model_validate_json(text)
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror}", hint="name a file that can be read") from error
+    except BadText as error:
+        raise SpecError(f"{path.name}: {error}", hint="write JSON in UTF-8") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the document"

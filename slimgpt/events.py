@@ -147,17 +147,25 @@ class Loss(PointEvent):
 class Perplexity(PointEvent):
     """Perplexity of the dense and the pruned model on one text, under one protocol.
 
-    `recovered`: of the pruned model after recovery; None where there was none.
+    `begins_with`: what every window begins with, as the tokenizer writes it; empty: nothing but
+    the text. `recovered`: of the pruned model after recovery; None where there was none.
     """
 
     type: Literal["perplexity"] = "perplexity"
     text: str
     protocol: str = ""
     sequence_length: int
+    begins_with: str = ""
     tokens: int
     dense: float
     pruned: float
     recovered: float | None = None
+
+    @property
+    def window(self) -> str:
+        """`128 tokens a window, each begins with <s>`: what a number must be read with."""
+        begins = f", each begins with {self.begins_with}" if self.begins_with else ""
+        return f"{self.sequence_length} tokens a window{begins}"
 
 
 class Latency(PointEvent):

@@ -28,16 +28,23 @@ from slimgpt.spec.prune import UPLOAD
 NAME = r"^[^\x00-\x1f\x7f]*$"
 
 
-def _body(kind: str) -> dict[str, Any]:
-    example = "Once upon a time." if kind == "text/plain" else JSON_LINES
-    return {"schema": {"type": "string", "format": "binary"}, "example": example}
+SENT: dict[Format, str] = {"jsonl": "application/x-ndjson", "csv": "text/csv", "text": "text/plain"}
+EXAMPLES: dict[Format, str] = {
+    "jsonl": JSON_LINES,
+    "csv": "id,text\n1,Once upon a time.\n",
+    "text": "Once upon a time.",
+}
+
+
+def _body(form: Format) -> dict[str, Any]:
+    return {"schema": {"type": "string", "format": "binary"}, "example": EXAMPLES[form]}
 
 
 BODY = {
     "required": True,
-    "description": "The text itself, not a form. JSON lines hold a row each, of the forms that "
-    "calibration knows; plain text is UTF-8.",
-    "content": {kind: _body(kind) for kind in MEDIA_TYPES},
+    "description": "The text itself, not a form. JSON lines, and tables of CSV or TSV, hold "
+    "rows of the forms that calibration knows. All are UTF-8.",
+    "content": {kind: _body(form) for kind, form in MEDIA_TYPES.items()},
 }
 router = APIRouter(prefix="/calibration-sets", tags=["calibration sets"])
 log = structlog.get_logger(__name__)
@@ -195,9 +202,8 @@ async def get_calibration_text(
     if not_modified(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     headers["Content-Length"] = str(found.size)
-    media_type = "application/x-ndjson" if found.format == "jsonl" else "text/plain"
     file = await in_store(_open, found, services)
-    return StreamingResponse(chunks(file, 0, found.size), 200, headers, media_type)
+    return StreamingResponse(chunks(file, 0, found.size), 200, headers, SENT[found.format])
 
 
 def _open(found: CalibrationSet, services: Services) -> IO[bytes]:

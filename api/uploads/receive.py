@@ -38,6 +38,8 @@ MEDIA_TYPES: dict[str, Format] = {
     "application/x-ndjson": "jsonl",
     "application/jsonl": "jsonl",
     "application/x-jsonlines": "jsonl",
+    "text/csv": "csv",
+    "text/tab-separated-values": "csv",
     "text/plain": "text",
 }
 IDLE_SECONDS = 30.0

@@ -10,10 +10,10 @@ import typer
 
 from cli.client.http import DEFAULT_URL, ApiKey, Url, connect
 from cli.client.lifecycle import confirm, remove
-from cli.client.upload import Form
 from cli.client.upload import upload as send
 from cli.options.shared import Json
 from slimgpt.spec.sizes import counted
+from slimgpt.texts.checks import Format
 
 PIPE_WIDTH = 400
 SetId = Annotated[str, typer.Argument(metavar="ID", help="The set's id.")]
@@ -36,7 +36,7 @@ def upload(
         str | None, typer.Option(help="To know it in a list.  [default: the file's name]")
     ] = None,
     form: Annotated[
-        Form | None, typer.Option("--format", help="What it is, if its name does not say.")
+        Format | None, typer.Option("--format", help="What it is, if its name does not say.")
     ] = None,
     text_field: Annotated[
         str | None, typer.Option(help="Field that holds the text; found by itself if not said.")

@@ -15,6 +15,7 @@ from cli.client.upload import upload, upload_questions
 from cli.client.watch import follow
 from cli.options import recovery, tasks
 from cli.options.shared import (
+    Begin,
     CalibrationConfig,
     ChannelMultiple,
     Formats,
@@ -32,10 +33,11 @@ from cli.options.shared import (
     loading,
     targets,
 )
-from cli.options.specification import NO_TEXT
+from cli.options.specification import NO_TEXT, SHAPES, ratios_of
 from cli.terminal.exit_status import fail
 from slimgpt.spec.prune import HELD_OUT, NAMED_TEXTS
 from slimgpt.spec.sizes import counted
+from slimgpt.texts.files.encoding import BadText, read_small
 
 NAMES = ("hf:", "local:", "upload:")
 
@@ -52,7 +54,7 @@ def submit(  # noqa: PLR0913 - one parameter an option
         str | None,
         typer.Option(
             help="log, linear, uniform, log-decrease, linear-decrease, global, "
-            "or a JSON file with one ratio a layer."
+            "or a file with one ratio a layer, as a JSON list or one a line."
         ),
     ] = None,
     first_ratio: Annotated[float | None, typer.Option(help="Ratio of the first layer.")] = None,
@@ -102,6 +104,7 @@ def submit(  # noqa: PLR0913 - one parameter an option
         list[int] | None, typer.Option(help="Tokens in an evaluation window; several allowed.")
     ] = None,
     max_tokens: MaxTokens = None,
+    bos: Begin = None,
     task: tasks.Names = None,
     shots: tasks.Shots = None,
     limit: tasks.Limit = None,
@@ -155,9 +158,15 @@ def submit(  # noqa: PLR0913 - one parameter an option
     ends = {"first_ratio": first_ratio, "last_ratio": last_ratio}
     override(body, {"schedule": _schedule(schedule, ends, body.get("schedule"))})
     sampling = {"source": calibration, "samples": samples, "sequence_length": seq_len, "seed": seed}
-    sampling |= {"config": calibration_config, "split": calibration_split, "text_field": text_field}
+    sampling |= {
+        "config": calibration_config,
+        "split": calibration_split,
+        "text_field": text_field,
+        "bos": bos,
+    }
     override(body, {"calibration": merged(body.get("calibration"), sampling)})
-    windows = {"texts": eval_text, "sequence_lengths": eval_seq_len, "max_tokens": max_tokens}
+    windows: dict[str, Any] = {"texts": eval_text, "sequence_lengths": eval_seq_len}
+    windows |= {"max_tokens": max_tokens, "bos": bos}
     override(body, {"evaluation": merged(body.get("evaluation"), windows)})
     add_timing(body, timing, timing_batch or [])
     add_tasks(body, asked)
@@ -219,10 +228,12 @@ def _upload_questions(service: Service, body: dict[str, Any], asked: tasks.Asked
 
 def _read_spec(path: Path) -> dict[str, Any]:
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = json.loads(read_small(path))
     except OSError as error:
         fail(f"{path} cannot be read: {error.strerror}")
-    except ValueError as error:
+    except BadText as error:
+        fail(f"{path}: {error}")
+    except (ValueError, RecursionError) as error:
         fail(f"{path} is not JSON: {error}")
     if not isinstance(body, dict):
         fail(f"{path} does not hold a JSON object")
@@ -242,11 +253,11 @@ def _schedule(
     if schedule is None:
         kept = {name: value for name, value in part_of(base).items() if name not in ends}
         return {"shape": "log"} | kept | given if given else None
-    if schedule.endswith(".json"):
+    if schedule not in SHAPES and (schedule.endswith(".json") or Path(schedule).is_file()):
         try:
-            ratios = json.loads(Path(schedule).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            fail(f"schedule {schedule} cannot be read: {error}")
+            ratios = ratios_of(Path(schedule))
+        except typer.BadParameter as error:
+            fail(f"--schedule {error.message}")
         return {"shape": "explicit", "ratios": ratios, **given}
     return {"shape": schedule, **given}
 

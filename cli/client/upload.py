@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -19,17 +19,17 @@ from rich.progress import (
 
 from cli.client.http import Service
 from cli.terminal.exit_status import fail
-from slimgpt.texts.checks import BadText, check_of
+from slimgpt.texts.checks import BadText, Format, check_of
+from slimgpt.texts.files.form import GZIP, HEAD, Form, form_of
 
-Form = Literal["jsonl", "text"]
-MEDIA_TYPES: dict[Form, str] = {"jsonl": "application/x-ndjson", "text": "text/plain"}
-ENDINGS: dict[str, Form] = {
-    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
-    **dict.fromkeys((".txt", ".text", ".md", ".raw", ".tokens"), "text"),
+MEDIA_TYPES: dict[Format, str] = {
+    "jsonl": "application/x-ndjson",
+    "csv": "text/csv",
+    "text": "text/plain",
 }
+SENT_AS: dict[Form, Format] = {"lines": "jsonl", "csv": "csv", "plain": "text"}
 CHUNK_BYTES = 256 << 10
 LONGEST_ROW = 1 << 20
-PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd")
 
 
 def upload(
@@ -38,7 +38,7 @@ def upload(
     *,
     name: str | None = None,
     text_field: str | None = None,
-    form: Form | None = None,
+    form: Format | None = None,
 ) -> dict[str, Any]:
     """Check a file as the service will, send it, and return the calibration set.
 
@@ -53,7 +53,7 @@ def upload(
         ServiceError: the service refused it, or cannot be reached.
     """
     try:
-        form = form or _form_of(path)
+        form = form or _format_of(path, text_field)
         _check(path, form, text_field)
         return _send(service, path, form, {"name": name or path.name, "text_field": text_field})
     except BadText as error:
@@ -81,20 +81,25 @@ def upload_questions(service: Service, path: Path) -> dict[str, Any]:
     return upload(service, path, text_field=next(words, None))
 
 
-def _form_of(path: Path) -> Form:
-    """JSON lines or plain text; refuses what is neither, with a way out."""
+def _format_of(path: Path, text_field: str | None) -> Format:
+    """What the file is sent as; refuses what is not taken, with a way out.
+
+    Raises:
+        BadText: it is of no form that is read.
+    """
     with path.open("rb") as file:
-        begin = file.read(CHUNK_BYTES)
-    if begin.startswith(PACKED):
+        head = file.read(HEAD)
+    if head.startswith(GZIP):
         fail(f"{path} is packed; unpack it first")
-    first = begin.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if path.suffix.lower() == ".json" and first.startswith(b"["):
+    form = form_of(head, path.name.lower(), text_field)
+    if form == "array":
         fail(f"{path} is a JSON array; write a row a line: jq -c '.[]' {path} > rows.jsonl")
-    known = ENDINGS.get(path.suffix.lower())
-    return known or ("jsonl" if first.startswith((b"{", b'"')) else "text")
+    if form == "parquet":
+        fail(f"{path} is a Parquet file; upload its rows as JSON lines or CSV")
+    return SENT_AS[form]
 
 
-def _check(path: Path, form: Form, text_field: str | None) -> None:
+def _check(path: Path, form: Format, text_field: str | None) -> None:
     """Refuse here what the service would, before hours of sending.
 
     Raises:
@@ -107,7 +112,7 @@ def _check(path: Path, form: Form, text_field: str | None) -> None:
     check.finish()
 
 
-def _send(service: Service, path: Path, form: Form, params: dict[str, Any]) -> dict[str, Any]:
+def _send(service: Service, path: Path, form: Format, params: dict[str, Any]) -> dict[str, Any]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
                TransferSpeedColumn(), TimeRemainingColumn())  # fmt: skip

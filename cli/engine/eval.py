@@ -40,7 +40,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     text: Annotated[
         str | None,
         typer.Option(
-            help="wikitext2, c4, hf:NAME, or a file (.jsonl, .json, .txt).  [default: wikitext2, "
+            help="wikitext2, c4, hf:NAME, or a file, as for prune.  [default: wikitext2, "
             "or none where tasks are asked for]"
         ),
     ] = None,
@@ -50,6 +50,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     max_tokens: Annotated[
         int | None, typer.Option(min=8, help="Use only so many tokens from the start.")
     ] = None,
+    bos: shared.Begin = None,
     task: tasks.Names = None,
     shots: tasks.Shots = None,
     limit: tasks.Limit = None,
@@ -70,6 +71,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
                 "ratio": 0.0,
                 "evaluation": {
                     "texts": names[: len(texts)],
+                    **shared.begin(bos),
                     **questions.part(names[-1] if task_source else None),
                 },
             }
@@ -113,6 +115,7 @@ class Score(Event):
     text: str | None = None
     protocol: str | None = None
     sequence_length: int | None = None
+    begins_with: str | None = None
     tokens: int | None = None
     perplexity: float | None = None
     tasks: tuple[TaskResult, ...] = ()
@@ -164,13 +167,14 @@ class HarnessRun:
         roots = Roots(self.model.root, self.texts_root, confined=False)
         model = resolve_model(self.model.name, roots, None)
         checkpoint = Checkpoint.open(model.folder)
-        windows = self._windows(Tokenizer.load(model.folder), roots)
+        tokenizer = Tokenizer.load(model.folder)
+        windows = self._windows(tokenizer, roots)
         harness_tasks = prepare(self.wanted, roots)
         yield StageFinished(stage="resolve", seconds=time.monotonic() - began)
         yield StageStarted(stage="evaluate")
         measured: dict[str, Any] = {}
         if windows is not None:
-            measured = yield from self._perplexity(checkpoint, windows, chosen)
+            measured = yield from self._perplexity(checkpoint, windows, tokenizer, chosen)
         if harness_tasks:
             measured["tasks"] = yield from _scores(harness_tasks, checkpoint, chosen)
         yield Score(
@@ -188,23 +192,26 @@ class HarnessRun:
         if not self.wanted.texts:
             return None
         content = evaluation_text(self.wanted.texts[0], roots)
-        return windows.windows(content, tokenizer, self.length, self.max_tokens)
+        bos = self.wanted.bos
+        return windows.windows(content, tokenizer, self.length, self.max_tokens, bos=bos)
 
     def _perplexity(
-        self, checkpoint: Checkpoint, cut: Tensor, device: torch.device
+        self, checkpoint: Checkpoint, cut: Tensor, tokenizer: Tokenizer, device: torch.device
     ) -> Generator[Event, None, dict[str, Any]]:
         from slimgpt.layers import perplexity
         from slimgpt.layers.stack import Stack
         from slimgpt.texts import windows
 
-        measured = perplexity.measure(Stack(checkpoint, device), cut)
+        begin = windows.Beginning.of(tokenizer, self.wanted.bos, self.length)
+        measured = perplexity.measure(Stack(checkpoint, device), cut, begin.given)
         value = yield from _watched(measured, checkpoint.architecture.layers)
         text = self.wanted.texts[0]
         return {
             "text": text,
-            "protocol": windows.protocol(text, self.length, self.max_tokens),
+            "protocol": windows.protocol(text, self.length, self.max_tokens, begin),
             "sequence_length": self.length,
-            "tokens": len(cut) * (self.length - 1),
+            "begins_with": begin.text,
+            "tokens": len(cut) * (self.length - begin.given),
             "perplexity": value,
         }
 

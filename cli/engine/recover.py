@@ -48,6 +48,7 @@ def recover(  # noqa: PLR0913 - one parameter an option
     eval_text: shared.EvaluationTexts = None,
     eval_seq_len: shared.EvaluationLengths = None,
     max_tokens: shared.MaxTokens = None,
+    bos: shared.Begin = None,
     task: tasks.Names = None,
     shots: tasks.Shots = None,
     limit: tasks.Limit = None,
@@ -81,6 +82,7 @@ def recover(  # noqa: PLR0913 - one parameter an option
             "texts": names[1 : 1 + len(texts)],
             "sequence_lengths": eval_seq_len or shared.DEFAULTS.evaluation.sequence_lengths,
             "max_tokens": max_tokens,
+            **shared.begin(bos),
             **asked.part(names[-1] if task_source else None),
             "inference": shared.inference_part(timing, timing_batch),
         }

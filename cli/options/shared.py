@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slimgpt.spec.prune import GgufType, HeadScore, HeadUnit, Method, PruneSpec
+from slimgpt.spec.prune import Bos, GgufType, HeadScore, HeadUnit, Method, PruneSpec
 
 Fields = dict[str, Any]
 # An option that is not given means what a job means that does not say it.
@@ -48,7 +48,7 @@ Calibration = Annotated[
     str,
     typer.Option(
         help="Text to calibrate on: c4, alpaca, gpt4-alpaca, wikitext2, hf:NAME, or a file "
-        "(.jsonl, .json, .txt)."
+        "(JSON lines or array, CSV, TSV, Parquet, plain text)."
     ),
 ]
 CalibrationConfig = Annotated[str | None, typer.Option(help="Configuration of an hf: data set.")]
@@ -120,6 +120,15 @@ MaxTokens = Annotated[
     int | None,
     typer.Option(help="Use only so many tokens of each evaluation text.  [default: all]"),
 ]
+Begin = Annotated[
+    Bos | None,
+    typer.Option(
+        "--bos",
+        help="What every window begins with, of calibration and evaluation: tokenizer, what the "
+        "tokenizer puts before a text; none, windows as papers cut them for Llama.  [default: "
+        "tokenizer]",
+    ),
+]
 Timing = Annotated[
     bool, typer.Option("--timing", help="Time generation, dense and pruned model in turn.")
 ]
@@ -130,6 +139,11 @@ TimingBatches = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from the last finished layer in OUT.work.")
 ]
+
+
+def begin(bos: Bos | None) -> Fields:
+    """What calibration and evaluation are told of a window's first token."""
+    return {} if bos is None else {"bos": bos}
 
 
 def loading(formats: list[str] | None, gguf_type: str | None, parallel: int | None) -> Fields:

@@ -26,6 +26,7 @@ from slimgpt.spec.prune import (
     PruneSpec,
     ScheduleShape,
 )
+from slimgpt.texts.files.encoding import BadText, read_small
 
 NO_TEXT = "none"
 LOCAL = "local:"
@@ -131,8 +132,8 @@ def schedule_fields(
     if schedule is None and not given:
         return None
     shape = schedule or DEFAULT_SHAPES[method]
-    if Path(shape).is_file():
-        return {"shape": "explicit", "ratios": _ratios(Path(shape)), **given}
+    if shape not in SHAPES and Path(shape).is_file():
+        return {"shape": "explicit", "ratios": ratios_of(Path(shape)), **given}
     if shape not in SHAPES:
         raise typer.BadParameter(
             f"{shape!r} is none of {', '.join(SHAPES)}, and there is no such file of ratios",
@@ -186,7 +187,8 @@ def _text_file(text: str) -> Path:
     if not path.is_file():
         raise CalibrationError(
             f"text {text}: there is no such file",
-            hint=f"name a .jsonl, .json or .txt file, hf:NAME, or one of {', '.join(NAMED_TEXTS)}",
+            hint="name a file (JSON, CSV, Parquet or plain text), hf:NAME, or one of "
+            f"{', '.join(NAMED_TEXTS)}",
         )
     return path
 
@@ -201,16 +203,26 @@ def _text_folder(folder: str) -> Path:
     return path
 
 
-def _ratios(path: Path) -> list[float]:
-    text = path.read_text(encoding="utf-8").strip()
+def ratios_of(path: Path) -> list[float]:
+    """The ratios that a file lists: as JSON, or one a line.
+
+    Raises:
+        typer.BadParameter: it cannot be read, or holds something else.
+    """
     try:
+        text = read_small(path).strip()
         values = json.loads(text) if text.startswith("[") else text.split()
         return [float(value) for value in values]
-    except (TypeError, ValueError) as error:
-        raise typer.BadParameter(
-            f"{path}: {error}; write a JSON list of ratios, or one number a line",
-            param_hint="--schedule",
-        ) from None
+    except BadText as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"the file cannot be read ({error.strerror})"
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = str(error)
+    raise typer.BadParameter(
+        f"{path}: {reason}; write a JSON list of ratios, or one number a line",
+        param_hint="--schedule",
+    )
 
 
 def _option(place: tuple[str, ...]) -> str:

@@ -240,7 +240,7 @@ def _fact(event: AnyEvent | Event) -> str:
         case events.Perplexity():
             recovered = "" if event.recovered is None else f" → {event.recovered:.2f} recovered"
             return (
-                f"perplexity on {event.text}, {event.sequence_length} tokens a window: "
+                f"perplexity on {event.text}, {event.window}: "
                 f"{event.dense:.2f} → {event.pruned:.2f}{recovered}"
             )
         case events.TaskScore():

@@ -57,7 +57,7 @@ def _perplexity(event: Perplexity) -> str:
     if event.recovered is not None:
         change = event.recovered / event.dense
         said += f" → {event.recovered:.2f} recovered (×{change:.2f})"
-    return f"{said} on {event.text}, {event.sequence_length} tokens a window"
+    return f"{said} on {event.text}, {event.window}"
 
 
 def scores(event: TaskScore) -> str:

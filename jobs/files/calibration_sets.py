@@ -38,7 +38,8 @@ from jobs.store.store import MAX_PAGE
 from jobs.store.tables import CALIBRATION_SETS, JOBS
 from slimgpt.spec.prune import UPLOAD, PruneSpec
 
-Format = Literal["jsonl", "text"]
+Format = Literal["jsonl", "csv", "text"]
+ENDINGS: dict[Format, str] = {"jsonl": ".jsonl", "csv": ".csv", "text": ".txt"}
 KIND = "cal"
 SETS = CALIBRATION_SETS.c
 SHOWN = tuple(column for column in SETS if column.name != "stored")
@@ -229,7 +230,7 @@ def prefix_of(set_id: str) -> str:
 
 def file_of(set_id: str, form: Format) -> str:
     """The name of a set's file."""
-    return f"{set_id}{'.jsonl' if form == 'jsonl' else '.txt'}"
+    return set_id + ENDINGS[form]
 
 
 def named_in(spec: PruneSpec) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """Perplexity of a model that is loaded a layer at a time (ALGORITHM section 9).
 
 Windows do not overlap, every window stands alone, and its first token is not predicted: the
-protocol of the paper and of LLM-Pruner.
+protocol of the paper and of LLM-Pruner. `slimgpt.texts.windows` says what a window begins with.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ LARGEST_LOG = 700.0  # e^700 still is a number
 def measure(
     stack: Stack,
     windows: Tensor,  # (n, length) int64
+    given: int = 1,
 ) -> Generator[int, None, float]:
     """Perplexity exp(mean negative log likelihood) over all predicted tokens.
+
+    Args:
+        given: tokens at the start of each window that are not predicted.
 
     Yields:
         how many layers are done.
@@ -45,12 +49,12 @@ def measure(
         for hidden in torch.split(batch, step):
             ids = windows[start : start + len(hidden)].to(stack.device)
             start += len(hidden)
-            logits = head(hidden.to(stack.device))[:, :-1].float()
+            logits = head(hidden.to(stack.device))[:, given - 1 : -1].float()
             losses = nn.functional.cross_entropy(
-                logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum"
+                logits.flatten(0, 1), ids[:, given:].flatten(), reduction="sum"
             )
             total += float(losses)
-    mean = total / (windows.shape[0] * (windows.shape[1] - 1))
+    mean = total / (windows.shape[0] * (windows.shape[1] - given))
     if not math.isfinite(mean):
         raise NumericalError(
             "the likelihood of the evaluation text is not finite",

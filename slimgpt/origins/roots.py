@@ -9,7 +9,7 @@ from slimgpt.errors import CalibrationError, ModelNotFoundError
 
 PREFIX = "local:"
 UPLOAD_PREFIX = "upload:"
-UPLOADED = (".jsonl", ".txt")
+UPLOADED = (".jsonl", ".csv", ".txt")
 MANY = 8
 
 
@@ -20,7 +20,7 @@ class Roots:
     Attributes:
         models: `local:NAME` is a folder below it.
         texts: `local:FILE` is a file below it.
-        uploads: `upload:ID` is the file ID.jsonl or ID.txt in it; None where there are no uploads.
+        uploads: `upload:ID` is the file ID.jsonl, .csv or .txt in it; None: there are none.
         confined: refuse what lies outside after resolving links. A server confines; a command
             line trusts its user, who may link where he likes.
     """

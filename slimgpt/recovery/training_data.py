@@ -13,13 +13,26 @@ from slimgpt.errors import CalibrationError
 from slimgpt.origins.roots import Roots
 from slimgpt.spec.prune import RecoverySpec
 from slimgpt.texts import sources
-from slimgpt.texts.instructions import Tokens, tokens_of
+from slimgpt.texts.instructions import LeftOut, Reason, Tokens, tokens_of
 from slimgpt.texts.overlap import Seen
 from slimgpt.texts.seeded_order import shuffled
 from slimgpt.texts.tokenizer import Tokenizer
 
 HELD_OUT_SHARE = 20
 MOST_HELD_OUT = 200
+
+
+@dataclass
+class Count:
+    """How many rows were left out for one reason, and the first of them."""
+
+    rows: int
+    first: int
+    detail: str
+
+    def __str__(self) -> str:
+        which = "row" if self.rows == 1 else "the first is row"
+        return f"{which} {self.first:,}" + (f": {self.detail}" if self.detail else "")
 
 
 @dataclass
@@ -31,18 +44,21 @@ class TrainingData:
         held_out: what is only measured; of rows that are not in `learned`.
         source: what the rows are.
         rows: how many were read.
-        unanswered: rows left out because their answer is empty.
-        too_long: rows left out because their prompt fills the whole sequence.
-        overlapping: rows left out because they share a long run with the evaluation text.
+        reasons: why rows were left out, and how many for each reason.
     """
 
     source: str
     learned: list[Tokens] = field(default_factory=list)
     held_out: list[Tokens] = field(default_factory=list)
     rows: int = 0
-    unanswered: int = 0
-    too_long: int = 0
-    overlapping: int = 0
+    reasons: dict[Reason, Count] = field(default_factory=dict)
+
+    def leave_out(self, number: int, why: LeftOut) -> None:
+        """Count a row, by its number in the source, from 1."""
+        count = self.reasons.setdefault(why.reason, Count(0, number, why.detail))
+        count.rows += 1
+        if number < count.first:
+            count.first, count.detail = number, why.detail
 
     @property
     def sha256(self) -> str:
@@ -56,12 +72,8 @@ class TrainingData:
     @property
     def left_out(self) -> str:
         """What was left out, in words; empty where nothing was."""
-        reasons = {
-            "an empty answer": self.unanswered,
-            "a prompt that fills the sequence": self.too_long,
-            "text that the evaluation asks for": self.overlapping,
-        }
-        return ", ".join(f"{count:,} with {why}" for why, count in reasons.items() if count)
+        told = (f"{count.rows:,} with {why} ({count})" for why, count in self.reasons.items())
+        return ", ".join(told)
 
 
 def gather(
@@ -94,16 +106,13 @@ def gather(
             place, wanted = training_data.learned, wanted - 1
         else:
             break
-        lesson = rows[index]
         training_data.rows += 1
-        if not lesson:
-            training_data.unanswered += 1
-            continue
-        tokens = list(tokens_of(lesson, tokenizer, spec.sequence_length))
-        if not tokens:
-            training_data.too_long += 1
-        elif seen.shares([token for one in tokens for token in one.input_ids]):
-            training_data.overlapping += 1
+        try:
+            tokens = tokens_of(rows[index], tokenizer, spec.sequence_length)
+            if seen.shares([token for one in tokens for token in one.input_ids]):
+                raise LeftOut("text that the evaluation asks for")
+        except LeftOut as why:
+            training_data.leave_out(index + 1, why)
         else:
             place += tokens
     if not training_data.learned:
@@ -113,7 +122,14 @@ def gather(
 
 def _nothing(training_data: TrainingData, spec: RecoverySpec) -> CalibrationError:
     why = f": {training_data.left_out}" if training_data.left_out else ""
+    hints = {
+        "a prompt that fills the sequence": "raise recovery.sequence_length above "
+        f"{spec.sequence_length}",
+        "messages that the chat template refuses": "give conversations in the order that the "
+        "model's chat template wants",
+    }
+    main = max(training_data.reasons, key=lambda why: training_data.reasons[why].rows, default="")
     return CalibrationError(
         f"recovery: {spec.source} leaves nothing to learn from {training_data.rows:,} rows{why}",
-        hint="give rows with `instruction` and `output`, with `messages`, or with `text`",
+        hint=hints.get(main, "give rows of a form that docs/calibration.md names, with answers"),
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from slimgpt.events import Perplexity
 from slimgpt.report import licences
 from slimgpt.report.document import Document
 from slimgpt.report.facts import facts
@@ -83,14 +84,19 @@ def _perplexities(document: Document) -> list[EvalResult]:
             task_type="text-generation",
             dataset_type=_dataset(one.text),
             dataset_name=one.text,
-            dataset_config=f"{one.sequence_length}-token windows",
+            dataset_config=_windows(one),
             metric_type="perplexity",
-            metric_name=f"Perplexity, {one.sequence_length}-token windows",
+            metric_name=f"Perplexity, {_windows(one)}",
             metric_value=value,
         )
         for one, value in found
         if value is not None
     ]
+
+
+def _windows(one: Perplexity) -> str:
+    begin = f" from {one.begins_with}" if one.begins_with else ""
+    return f"{one.sequence_length}-token windows{begin}"
 
 
 def _scores(document: Document) -> list[EvalResult]:

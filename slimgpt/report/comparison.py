@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 STYLES = ("-", "--", ":", "-.")
 Row = dict[str, Any]
-Key = tuple[str, int]
+Key = tuple[str, int, str]
+"""Text, tokens in a window, what it begins with: perplexities compare where all three agree."""
 Point = tuple[float, float]
 
 
@@ -43,7 +44,7 @@ def table(compared: Sequence[Row]) -> Table:
     tasks = any(row["tasks"] for row in compared)
     decode = any(row["decode_ms_per_token"] for row in compared)
     header = ["Report", "Model", "Method", "Removed", "Parameters", "Weights"]
-    header += [f"{text}, {length}: {name}" for text, length, name in keys]
+    header += [f"{_measured(key)}: {name}" for key, name in keys]
     header += [f"Tasks, mean: {name}" for name in NAMES if tasks and _any(compared, "tasks", name)]
     header += [
         f"ms/token: {n}" for n in NAMES if decode and _any(compared, "decode_ms_per_token", n)
@@ -51,9 +52,9 @@ def table(compared: Sequence[Row]) -> Table:
     header += ["Time", "Peak memory"]
     cells = [_cells(index, row, compared, keys) for index, row in enumerate(compared)]
     note = (
-        "Perplexities compare at one window length; lower is better. Tasks are the mean of each "
-        "task's first metric: it compares where the tasks are the same; higher is better. ms/token "
-        "at the smallest batch. Time is the sum of the stages."
+        "Perplexities compare in windows of one length that begin alike; lower is better. Tasks "
+        "are the mean of each task's first metric: it compares where the tasks are the same; "
+        "higher is better. ms/token at the smallest batch. Time is the sum of the stages."
     )
     return Table("comparison", "Comparison", [printable(name) for name in header], cells, note)
 
@@ -71,10 +72,10 @@ def page(compared: Sequence[Row], verdict: str = "") -> str:
 def plots(compared: Sequence[Row]) -> list[Plot]:
     """Perplexity over ratio for every text and length, and the mean of the tasks."""
     measures: list[tuple[str, str, Callable[[Row, Name], float | None]]] = []
-    for place, (text, length) in enumerate(dict.fromkeys(key[:2] for key in _keys(compared))):
-        title = f"Perplexity on {label(text)}, {length} tokens"
+    for place, of_models in enumerate(dict.fromkeys(key for key, _ in _keys(compared))):
+        title = f"Perplexity on {label(_measured(of_models, ' tokens'), 48)}"
 
-        def measured(row: Row, name: Name, key: Key = (text, length)) -> float | None:
+        def measured(row: Row, name: Name, key: Key = of_models) -> float | None:
             return _perplexity(row, key, name)
 
         measures.append((f"perplexity-{place}", title, measured))
@@ -103,7 +104,7 @@ def _row(entry: Entry) -> Row:
         "bytes": model.bytes_after,
         "published": document.published,
         "perplexity": [
-            one.model_dump(include={"text", "sequence_length", *NAMES})
+            one.model_dump(include={"text", "sequence_length", "begins_with", *NAMES})
             for one in document.perplexity
         ],
         "tasks": {
@@ -125,14 +126,23 @@ def _comparable(document: Document) -> list[Speed]:
     return [one for one in document.inference if not one.loader.startswith("vllm")]
 
 
-def _keys(compared: Sequence[Row]) -> list[tuple[str, int, Name]]:
-    """Text, length and model of every perplexity that some row has."""
+def _key(one: Row) -> Key:
+    return one["text"], one["sequence_length"], one["begins_with"]
+
+
+def _measured(key: Key, unit: str = "") -> str:
+    text, length, begins_with = key
+    return f"{text}, {length}{unit}" + (f" from {begins_with}" if begins_with else "")
+
+
+def _keys(compared: Sequence[Row]) -> list[tuple[Key, Name]]:
+    """What every perplexity that some row has was measured on, and the model."""
     found: dict[Key, set[Name]] = {}
     for row in compared:
         for one in row["perplexity"]:
-            key = (one["text"], one["sequence_length"])
+            key = _key(one)
             found.setdefault(key, set()).update(n for n in NAMES if one[n] is not None)
-    return [(*key, name) for key, names in found.items() for name in NAMES if name in names]
+    return [(key, name) for key, names in found.items() for name in NAMES if name in names]
 
 
 def _any(compared: Sequence[Row], field: str, name: str) -> bool:
@@ -141,14 +151,14 @@ def _any(compared: Sequence[Row], field: str, name: str) -> bool:
 
 def _perplexity(row: Row, key: Key, name: Name) -> float | None:
     for one in row["perplexity"]:
-        if (one["text"], one["sequence_length"]) == key:
+        if _key(one) == key:
             value: float | None = one[name]
             return value
     return None
 
 
 def _cells(
-    index: int, row: Row, compared: Sequence[Row], keys: Sequence[tuple[str, int, Name]]
+    index: int, row: Row, compared: Sequence[Row], keys: Sequence[tuple[Key, Name]]
 ) -> list[Cell]:
     cells = [
         words(row["name"]),
@@ -158,10 +168,10 @@ def _cells(
         number(row["parameters"], f"/{index}/parameters", "count"),
         number(row["bytes"], f"/{index}/bytes", "size"),
     ]
-    places = {(p["text"], p["sequence_length"]): i for i, p in enumerate(row["perplexity"])}
-    for text, length, name in keys:
-        at = f"/{index}/perplexity/{places.get((text, length))}/{name}"
-        cells.append(number(_perplexity(row, (text, length), name), at))
+    places = {_key(one): place for place, one in enumerate(row["perplexity"])}
+    for key, name in keys:
+        at = f"/{index}/perplexity/{places.get(key)}/{name}"
+        cells.append(number(_perplexity(row, key, name), at))
     for field in ("tasks", "decode_ms_per_token"):
         for name in NAMES:
             if _any(compared, field, name):

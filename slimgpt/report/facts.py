@@ -20,7 +20,8 @@ def facts(document: Document) -> list[tuple[str, str]]:
         ("Method", spec.get("method")),
         ("Schedule", shape),
         ("Calibration", calibration and f"{calibration.source}: {calibration.samples} × "
-         f"{calibration.sequence_length} tokens, seed {calibration.seed}"),
+         f"{calibration.sequence_length} tokens, seed {calibration.seed}"
+         + (f", each begins with {calibration.begins_with}" if calibration.begins_with else "")),
         ("Calibration tokens", calibration and f"sha256 {calibration.sha256}"),
         ("Device", document.device),
         ("Engine", document.engine_version and f"slimgpt-service {document.engine_version}"),

@@ -41,11 +41,16 @@ class ModelReport(BaseModel):
 
 
 class CalibrationReport(BaseModel):
-    """The text that calibration used. `sha256` is over the token ids."""
+    """The text that calibration used. `sha256` is over the token ids.
+
+    `begins_with`: what every sequence begins with, as the tokenizer writes it; empty: nothing but
+    the text.
+    """
 
     source: str
     samples: int
     sequence_length: int
+    begins_with: str = ""
     seed: int
     documents_used: int
     sha256: str

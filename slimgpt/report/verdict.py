@@ -59,7 +59,7 @@ def _size(plan: Plan) -> str:
 
 def _perplexity(one: Perplexity) -> str:
     recovered = "" if one.recovered is None else f", recovered {one.recovered:.4g}"
-    where = f"{one.text} at {one.sequence_length} tokens"
+    where = f"{one.text} at {one.window}"
     return f"Perplexity on {where}: dense {one.dense:.4g}, pruned {one.pruned:.4g}{recovered}."
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from slimgpt.spec.names import HELD_OUT, Spec, text_source
+from slimgpt.spec.names import BOS, HELD_OUT, Bos, Spec, text_source
 
 TASK = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
 
@@ -76,6 +76,7 @@ class EvaluationSpec(Spec):
         (128,), min_length=1, max_length=4
     )
     max_tokens: int | None = Field(None, ge=8, description="Cut each text after so many tokens.")
+    bos: Bos = Field("tokenizer", description=BOS)
     inference: InferenceSpec | None = Field(
         None, description="Time generation, dense and pruned in turn; unset: not. `{}`: defaults."
     )

@@ -18,6 +18,11 @@ HELD_OUT = "held-out"
 
 Format = Literal["exact", "uniform", "gguf", "padded"]
 GgufType = Literal["f32", "f16", "bf16", "q8_0"]
+Bos = Literal["tokenizer", "none"]
+BOS = (
+    "What every window begins with: `tokenizer`, what the tokenizer itself puts before a text "
+    "(such as `<s>`, or nothing); `none`, windows are cut as they come, as papers do for Llama."
+)
 
 
 class Spec(BaseModel):

@@ -13,11 +13,13 @@ from pydantic import Field, field_validator, model_validator
 
 from slimgpt.spec.evaluation import EvaluationSpec, InferenceSpec, TaskSpec
 from slimgpt.spec.names import (
+    BOS,
     HELD_OUT,
     HUB_ID,
     LOCAL_NAME,
     NAMED_TEXTS,
     UPLOAD,
+    Bos,
     Format,
     GgufType,
     Spec,
@@ -28,12 +30,14 @@ from slimgpt.spec.recovery import RecoverySpec
 from slimgpt.spec.sizes import Count, Size, short_count, short_size
 
 __all__ = [
+    "BOS",
     "DEFAULT_SHAPES",
     "HELD_OUT",
     "HUB_ID",
     "LOCAL_NAME",
     "NAMED_TEXTS",
     "UPLOAD",
+    "Bos",
     "CalibrationSpec",
     "EvaluationSpec",
     "Format",
@@ -108,6 +112,7 @@ class CalibrationSpec(Spec):
     samples: int = Field(256, ge=1, le=65536, description="Number of sequences.")
     sequence_length: int = Field(2048, ge=8, le=131072, description="Tokens in a sequence.")
     seed: int = Field(0, ge=0, lt=2**32)
+    bos: Bos = Field("tokenizer", description=BOS)
     config: str | None = Field(None, max_length=128, description="Configuration of a hub data set.")
     split: str = Field("train", max_length=64, description="Split of a hub data set.")
     text_field: str | None = Field(

@@ -33,7 +33,7 @@ def evaluate(
         for name, stack in models.items():
             if name in values:
                 continue
-            measured = perplexity.measure(stack, evaluation_set.windows)
+            measured = perplexity.measure(stack, evaluation_set.windows, evaluation_set.begin.given)
             what = f"{evaluation_set.text}, {evaluation_set.length} tokens, {name}"
             values[name] = yield from _watched(measured, before, total, what)
             before += layers
@@ -41,7 +41,9 @@ def evaluate(
             text=evaluation_set.text,
             protocol=evaluation_set.protocol,
             sequence_length=evaluation_set.length,
-            tokens=evaluation_set.windows.shape[0] * (evaluation_set.length - 1),
+            begins_with=evaluation_set.begin.text,
+            tokens=len(evaluation_set.windows)
+            * (evaluation_set.length - evaluation_set.begin.given),
             **values,
         )
         results.append(result)

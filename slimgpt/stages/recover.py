@@ -28,7 +28,7 @@ from slimgpt.recovery import peft_model, training
 from slimgpt.recovery.training_data import TrainingData
 from slimgpt.spec.prune import PruneSpec, RecoverySpec
 from slimgpt.stages.resolve import JobInputs
-from slimgpt.texts.instructions import Tokens
+from slimgpt.texts.instructions import IGNORED, Tokens
 
 PREFIX = "recovery-"
 TRAINER_STATE = "trainer_state.json"
@@ -147,8 +147,12 @@ def _course(inputs: JobInputs) -> training.Course:
     assert inputs.training_data is not None
     evaluation_sets = {training.LESSONS: inputs.training_data.held_out}
     if inputs.evaluation_sets:
-        windows = inputs.evaluation_sets[0].windows[:MOST_WINDOWS].tolist()
-        evaluation_sets[training.TEXT] = [Tokens(window, window) for window in windows]
+        first = inputs.evaluation_sets[0]
+        unread = [IGNORED] * first.begin.given
+        evaluation_sets[training.TEXT] = [
+            Tokens(window, unread + window[first.begin.given :])
+            for window in first.windows[:MOST_WINDOWS].tolist()
+        ]
     kept = {name: sequences for name, sequences in evaluation_sets.items() if sequences}
     return training.Course(inputs.training_data.learned, kept, pad=inputs.end_token or 0)
 

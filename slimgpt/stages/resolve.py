@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from slimgpt.origins.resolve import ResolvedModel, resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
 from slimgpt.recovery.training_data import TrainingData, gather
-from slimgpt.spec.prune import HELD_OUT, PruneSpec
+from slimgpt.spec.prune import HELD_OUT, EvaluationSpec, PruneSpec
 from slimgpt.tasks.harness_run import require_prefix
 from slimgpt.tasks.harness_task import HarnessTask, prepare
 from slimgpt.texts import calibration, windows
@@ -28,6 +29,7 @@ from slimgpt.texts import sources as texts
 from slimgpt.texts.calibration import Calibration
 from slimgpt.texts.overlap import RUN, Seen
 from slimgpt.texts.tokenizer import Tokenizer
+from slimgpt.texts.windows import Beginning
 
 HELD_OUT_WINDOWS = 32
 HELD_OUT_TOKENS = 16384
@@ -39,16 +41,24 @@ class EvaluationSet:
 
     Attributes:
         windows: token ids (n, length) int64.
+        begin: what each of them begins with.
     """
 
     text: str
     protocol: str
     windows: Tensor
+    begin: Beginning
 
     @property
     def length(self) -> int:
         """Tokens in a window."""
         return int(self.windows.shape[1])
+
+    @property
+    def ids(self) -> list[int]:
+        """The text's own tokens in a row, window after window."""
+        ids: list[int] = self.windows[:, len(self.begin.ids) :].flatten().tolist()
+        return ids
 
 
 @dataclass(frozen=True)
@@ -99,11 +109,7 @@ def take_in(spec: PruneSpec, roots: Roots) -> Generator[Event, None, JobInputs]:
     training_data = None
     if spec.recovery is not None:
         yield Progress(stage="resolve", done=3, total=steps, what="recovery text")
-        asked = [
-            window
-            for evaluation_set in evaluation_sets
-            for window in evaluation_set.windows.tolist()
-        ]
+        asked = [evaluation_set.ids for evaluation_set in evaluation_sets]
         training_data = gather(spec.recovery, tokenizer, asked, roots)
         if training_data.left_out:
             yield Warned(message=f"recovery leaves out rows: {training_data.left_out}")
@@ -158,6 +164,7 @@ def draw(spec: PruneSpec, tokenizer: Tokenizer, roots: Roots) -> Calibration:
         sequence_length=wanted.sequence_length,
         seed=wanted.seed,
         held_out=held_out,
+        bos=wanted.bos,
     )
 
 
@@ -165,8 +172,9 @@ def examine(
     spec: PruneSpec, tokenizer: Tokenizer, drawn: Calibration, roots: Roots
 ) -> Generator[Event, None, list[EvaluationSet]]:
     """The evaluation windows of every text at every length."""
+    wanted = spec.evaluation
     evaluation_sets: list[EvaluationSet] = []
-    for text in spec.evaluation.texts:
+    for text in wanted.texts:
         if text == HELD_OUT and not len(drawn.held_out):
             message = (
                 "no held-out text: calibration used all of its source, perplexity not measured"
@@ -174,18 +182,25 @@ def examine(
             yield Warned(message=message)
             continue
         content = None if text == HELD_OUT else texts.evaluation_text(text, roots)
-        for length in spec.evaluation.sequence_lengths:
+        for length in wanted.sequence_lengths:
             if content is None:
-                evaluation_set = _held_out(drawn.held_out, length, spec.evaluation.max_tokens)
+                evaluation_set = _held_out(spec, tokenizer, drawn.held_out, length)
                 if evaluation_set.length < length:
                     message = f"held-out windows have {evaluation_set.length} tokens, not {length}"
                     yield Warned(message=message)
             else:
-                most = spec.evaluation.max_tokens
-                cut = windows.windows(content, tokenizer, length, most, f"evaluation text {text}")
-                evaluation_set = EvaluationSet(text, windows.protocol(text, length, most), cut)
+                evaluation_set = _cut(wanted, tokenizer, text, content, length)
             evaluation_sets.append(evaluation_set)
     return evaluation_sets
+
+
+def _cut(
+    wanted: EvaluationSpec, tokenizer: Tokenizer, text: str, content: str, length: int
+) -> EvaluationSet:
+    most, bos = wanted.max_tokens, wanted.bos
+    cut = windows.windows(content, tokenizer, length, most, f"evaluation text {text}", bos)
+    begin = Beginning.of(tokenizer, bos, length)
+    return EvaluationSet(text, windows.protocol(text, length, most, begin), cut, begin)
 
 
 def overlaps(drawn: Calibration, evaluation_sets: Sequence[EvaluationSet]) -> Iterator[Warned]:
@@ -195,26 +210,30 @@ def overlaps(drawn: Calibration, evaluation_sets: Sequence[EvaluationSet]) -> It
     seen = Seen(drawn.input_ids.numpy())
     for evaluation_set in evaluation_sets:
         # Windows follow one another in the text: a run may go over the edge between two.
-        windows, length = evaluation_set.windows, evaluation_set.length
-        covered = seen.covers(windows.flatten().tolist()).reshape(windows.shape)
+        covered = seen.covers(evaluation_set.ids).reshape(len(evaluation_set.windows), -1)
         if count := int(covered.any(axis=1).sum()):
             yield Warned(
                 message=f"evaluation on {evaluation_set.text}: {count:,} of {len(covered):,} "
-                f"windows of {length} tokens share {RUN} tokens in a row or more with the "
-                "calibration text, which favours the pruned model"
+                f"windows of {evaluation_set.length} tokens share {RUN} tokens in a row or more "
+                "with the calibration text, which favours the pruned model"
             )
 
 
-def _held_out(held_out: Tensor, length: int, most: int | None) -> EvaluationSet:
+def _held_out(
+    spec: PruneSpec, tokenizer: Tokenizer, held_out: Tensor, length: int
+) -> EvaluationSet:
     """Held-out calibration windows (n, seq) cut to `length` tokens, or left as long as they are.
 
-    Args:
-        most: use only so many tokens, one window at least; None uses all.
+    `max_tokens` leaves one window at least.
     """
-    length = min(length, held_out.shape[1])
-    pieces = held_out.shape[1] // length
-    cut = held_out[:, : pieces * length].reshape(-1, length)
-    if most is not None:
+    theirs = Beginning.of(tokenizer, spec.calibration.bos, held_out.shape[1])
+    begin = Beginning.of(tokenizer, spec.evaluation.bos, length)
+    bodies = held_out[:, len(theirs.ids) :].numpy().astype(np.int32)
+    length = min(length, bodies.shape[1] + len(begin.ids))
+    cut = [window for body in bodies for window in windows.end_to_end([body], length, begin.ids)]
+    if (most := spec.evaluation.max_tokens) is not None:
         cut = cut[: max(1, most // length)]
-    protocol = f"windows of {length} tokens from the calibration source that calibration left out"
-    return EvaluationSet(HELD_OUT, protocol, cut)
+    protocol = (
+        f"windows of {length} tokens from the calibration source that calibration left out, {begin}"
+    )
+    return EvaluationSet(HELD_OUT, protocol, windows.stacked(cut, length), begin)

@@ -144,6 +144,6 @@ def _verdict(points: Sequence[ModelState]) -> str:
         for point in points
         for one in point.perplexity[:1]
     ]
-    where = f"{first.text} at {first.sequence_length} tokens"
+    where = f"{first.text} at {first.window}"
     told = ", ".join(f"{value:.4g}" for value in values)
     return f"{line} Perplexity on {where}: dense {first.dense:.4g}, then {told}."

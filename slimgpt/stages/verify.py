@@ -117,6 +117,7 @@ def _report(state: ModelState, folder: Path) -> Report:
             source=calibration.source,
             samples=spec.calibration.samples,
             sequence_length=spec.calibration.sequence_length,
+            begins_with=calibration.begins_with,
             seed=spec.calibration.seed,
             documents_used=calibration.documents_used,
             sha256=calibration.sha256,

@@ -3,7 +3,8 @@
 1. Documents come in a seeded order and are tokenised one by one, only as many as are needed.
    Each has the special tokens that the tokenizer itself gives it, and nothing else.
 2. Documents are joined until a sequence fits; the sequence is cut at a random offset, and what is
-   left of them is put aside: every sequence has documents of its own.
+   left of them is put aside: every sequence has documents of its own. It begins with what the
+   tokenizer puts before a text (`slimgpt.texts.windows`), unless `bos` is `none`.
 3. Where the text is too short for that, it is all joined and cut into sequences end to end, and
    the generator chooses among them. A single long document serves many sequences that way.
 4. Held-out sequences come from what calibration did not touch: the documents after the last one
@@ -13,32 +14,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from random import Random
-from typing import Protocol
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from slimgpt.errors import CalibrationError
+from slimgpt.spec.names import Bos
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.seeded_order import below, shuffled
-
-Ids = NDArray[np.int32]
-
-
-class Encoder(Protocol):
-    """What is needed of a tokenizer; `slimgpt.texts.tokenizer.Tokenizer` is one."""
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of one text, with the tokenizer's own special tokens."""
-
-    def check_length(self, length: int) -> None:
-        """Refuse sequences longer than the model's positions."""
+from slimgpt.texts.windows import (
+    Beginning,
+    Encoder,
+    Ids,
+    clear_start,
+    end_to_end,
+    stacked,
+    without_first,
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,7 @@ class Calibration:
         tokens_found: tokens of the documents that were read for `input_ids`.
         documents_used: how many documents those were.
         source: what the documents are.
+        begins_with: what each sequence begins with, as the tokenizer writes it; empty: nothing.
     """
 
     input_ids: Tensor
@@ -60,6 +57,7 @@ class Calibration:
     tokens_found: int
     documents_used: int
     source: str
+    begins_with: str = ""
 
 
 class _Stream:
@@ -94,6 +92,7 @@ def sample(
     sequence_length: int,
     seed: int,
     held_out: int = 0,
+    bos: Bos = "tokenizer",
 ) -> Calibration:
     """Cut calibration sequences, and held-out ones, from documents.
 
@@ -104,35 +103,39 @@ def sample(
         sequence_length: tokens in each, calibration and held-out.
         seed: of the order of the documents and of the offsets.
         held_out: number of sequences wanted from unused text; fewer where there is not so much.
+        bos: what each sequence begins with; `none`: as the text comes.
 
     Raises:
         CalibrationError: the text is too short, or the sequences too long for the model.
     """
-    tokenizer.check_length(sequence_length)
+    begin = Beginning.of(tokenizer, bos, sequence_length)
+    first = begin.ids
     generator = Random(seed)
     stream = _Stream(documents, tokenizer, generator)
-    chosen, aside = _one_each(stream, samples, sequence_length, generator)
+    chosen, aside = _one_each(stream, samples, sequence_length, generator, first)
     tokens, used = stream.tokens, len(stream.seen)
     if len(chosen) == samples:
         rest = chain(
-            _end_to_end(stream, sequence_length),
-            *(_end_to_end([piece], sequence_length) for piece in aside),
+            end_to_end(stream, sequence_length, first),
+            *(end_to_end([piece], sequence_length, first) for piece in aside),
         )
     else:
-        if tokens < samples * sequence_length:
-            raise _too_little(documents, tokens, used, samples, sequence_length)
-        everything = list(_end_to_end(stream.seen, sequence_length))
+        everything = list(end_to_end(stream.seen, sequence_length, first))
+        if len(everything) < samples:
+            fits = len(everything)
+            raise _too_little(documents, stream, samples, sequence_length, fits)
         order = shuffled(len(everything), Random(seed))
         chosen = [everything[index] for index in islice(order, samples)]
         rest = chain(everything[index] for index in order)
-    input_ids = _tensor(chosen, sequence_length)
+    input_ids = stacked(chosen, sequence_length)
     return Calibration(
         input_ids=input_ids,
-        held_out=_tensor(list(islice(rest, held_out)), sequence_length),
+        held_out=stacked(list(islice(rest, held_out)), sequence_length),
         sha256=digest(input_ids),
         tokens_found=tokens,
         documents_used=used,
         source=documents.description,
+        begins_with=begin.text,
     )
 
 
@@ -142,48 +145,33 @@ def digest(ids: Tensor) -> str:
 
 
 def _one_each(
-    stream: _Stream, samples: int, length: int, generator: Random
+    stream: _Stream, samples: int, length: int, generator: Random, first: Ids
 ) -> tuple[list[Ids], list[Ids]]:
     """Sequences with documents of their own, as many as there are, and what was put aside."""
     chosen: list[Ids] = []
     aside: list[Ids] = []
+    body = length - len(first)
     while len(chosen) < samples:
-        parts, size = [], 0
-        while size < length and (ids := next(stream, None)) is not None:
-            parts.append(ids)
-            size += len(ids)
-        if size < length:
+        parts: list[Ids] = []
+        size = 0
+        while size < body and (ids := next(stream, None)) is not None:
+            parts.append(ids if parts else without_first(ids, first))
+            size += len(parts[-1])
+        if size < body:
             break
         joined = np.concatenate(parts)
-        start = below(size - length + 1, generator)
-        chosen.append(joined[start : start + length])
-        aside += [joined[:start], joined[start + length :]]
+        start = clear_start(joined, below(size - body + 1, generator), first)
+        chosen.append(np.concatenate([first, joined[start : start + body]]))
+        aside += [joined[:start], joined[start + body :]]
     return chosen, aside
 
 
-def _end_to_end(pieces: Iterable[Ids], length: int) -> Iterator[Ids]:
-    """The pieces joined and cut into sequences without gap or overlap; the last bit is dropped."""
-    left = np.empty(0, dtype=np.int32)
-    for piece in pieces:
-        left = np.concatenate([left, piece])
-        whole = len(left) // length * length
-        yield from left[:whole].reshape(-1, length)
-        left = left[whole:]
-
-
-def _tensor(sequences: list[Ids], length: int) -> Tensor:
-    if not sequences:
-        return torch.empty((0, length), dtype=torch.int64)
-    return torch.from_numpy(np.stack(sequences).astype(np.int64))
-
-
 def _too_little(
-    documents: Documents[str], tokens: int, used: int, samples: int, length: int
+    documents: Documents[str], stream: _Stream, samples: int, length: int, fits: int
 ) -> CalibrationError:
-    fits = tokens // length
     remedy = f"ask for at most {fits} samples, or " if fits else ""
     return CalibrationError(
-        f"{documents.description}: found {tokens:,} tokens in {used:,} documents, but {samples} "
-        f"samples of {length} tokens ask for {samples * length:,}",
+        f"{documents.description}: found {stream.tokens:,} tokens in {len(stream.seen):,} "
+        f"documents, but {samples} samples of {length} tokens ask for {samples * length:,}",
         hint=f"{remedy}give more text",
     )

@@ -13,31 +13,26 @@ import json
 import re
 from typing import Literal, Protocol
 
+from slimgpt.texts.files.delimited import Table
+from slimgpt.texts.files.encoding import BadText, Unicode
+from slimgpt.texts.files.form import HEAD, form_of
 from slimgpt.texts.rows import loaded, text_of
 
-Format = Literal["jsonl", "text"]
+__all__ = ["MAX_LINES", "MAX_LINE_BYTES", "SEPARATOR", "BadText", "Format", "check_of"]
+
+Format = Literal["jsonl", "csv", "text"]
 SEPARATOR = b"<|endoftext|>"
 MAX_LINE_BYTES = 8 << 20
 MAX_LINES = 10_000_000
-"""Of JSON; of plain text so many documents."""
-_SAID = 200
+"""Of JSON and of tables; of plain text so many documents."""
+DECLARE = {
+    "lines": "JSON lines: declare it as application/x-ndjson",
+    "array": "a JSON array: write a row a line, and declare it as application/x-ndjson",
+    "csv": "a table: declare it as text/csv",
+    "parquet": "a Parquet file: write its rows as JSON lines",
+}
 _BLANKS = re.compile(rb"\n[ \t\r]*\n\s*")
 _LINE_BEGINS = re.compile(rb"\n[ \t\r]*\Z")
-
-
-class BadText(ValueError):  # noqa: N818 - says what is the case
-    """The text cannot be used.
-
-    Its message says which line and why, in printable characters, of bounded length.
-
-    Attributes:
-        line: number of the line, from 1; None if it is the text as a whole.
-    """
-
-    def __init__(self, line: int | None, predicate: str) -> None:
-        self.line = line
-        subject = "the file" if line is None else f"line {line}"
-        super().__init__(f"{subject} {_plainly(predicate)}")
 
 
 class TextCheck(Protocol):
@@ -62,44 +57,16 @@ def check_of(form: Format, text_field: str | None = None) -> TextCheck:
     """The check of a file of that format.
 
     Args:
-        form: JSON lines, or plain text.
+        form: JSON lines, a table of CSV or TSV, or plain text.
         text_field: field of the rows that holds the text; None finds it in each.
     """
-    return Lines(text_field) if form == "jsonl" else Prose()
+    if form == "text":
+        return Prose(text_field)
+    return Lines(text_field) if form == "jsonl" else Records(text_field)
 
 
-def _plainly(words: str) -> str:
-    """Words that quote a stranger's text, fit for any log, terminal and encoding."""
-    shown = words if len(words) <= _SAID else f"{words[:_SAID]}…"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
-
-
-class Unicode:
-    """Holds a stream of bytes to UTF-8 without NUL."""
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._line = 1
-
-    def feed(self, chunk: bytes, *, last: bool = False) -> None:
-        """Look at the next bytes.
-
-        Raises:
-            BadText: there is a NUL, or what is not UTF-8.
-        """
-        if b"\0" in chunk:
-            line = self._line + chunk[: chunk.index(b"\0")].count(b"\n")
-            raise BadText(line, "holds a NUL: the file is binary, not text")
-        try:
-            self._decoder.decode(chunk, final=last)
-        except UnicodeDecodeError as error:
-            line = self._line + error.object[: error.start].count(b"\n")
-            raise BadText(line, f"is not UTF-8 ({error.reason})") from error
-        self._line += chunk.count(b"\n")
-
-
-class Lines:
-    """JSON lines: each a complete value, from which a text can be had."""
+class _ByLine:
+    """Takes bytes, and looks at each line when it has come."""
 
     def __init__(self, text_field: str | None = None) -> None:
         self._field = text_field
@@ -115,7 +82,7 @@ class Lines:
         head, newline, rest = chunk.rpartition(b"\n")
         if newline:
             for line in b"".join([*self._parts, head]).split(b"\n"):
-                self._take(line)
+                self._next(line)
             self._parts, self._held = [], 0
         self._parts.append(rest)
         self._held += len(rest)
@@ -125,29 +92,66 @@ class Lines:
     def finish(self) -> int:
         """See `TextCheck`."""
         self._unicode.feed(b"", last=True)
-        self._take(b"".join(self._parts))
+        self._next(b"".join(self._parts))
+        self._end()
         if not self._documents:
             raise BadText(None, "holds no text")
         return self._documents
 
-    def _take(self, line: bytes) -> None:
-        if not self._number:
-            line = line.removeprefix(codecs.BOM_UTF8)
+    def _next(self, line: bytes) -> None:
         self._number += 1
         if self._number > MAX_LINES:
             raise BadText(None, f"has more than {MAX_LINES:,} lines")
         if len(line) > MAX_LINE_BYTES:
             raise BadText(self._number, _TOO_LONG)
+        self._look(line)
+
+    def _look(self, line: bytes) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        """All lines have come."""
+
+    def _count(self, row: object, number: int) -> None:
+        try:
+            text = text_of(row, self._field)
+        except ValueError as error:
+            raise BadText(number, f"cannot be used: {error}") from error
+        self._documents += bool(text.strip())
+
+
+class Lines(_ByLine):
+    """JSON lines: each a complete value, from which a text can be had."""
+
+    def _look(self, line: bytes) -> None:
+        if self._number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
         if not line.strip():
             return
         try:
-            text = text_of(loaded(line.rstrip()), self._field)
+            row = loaded(line.rstrip())
         except json.JSONDecodeError as error:
             reason = f"is not JSON ({error.msg} at column {error.colno})"
             raise BadText(self._number, reason) from error
         except ValueError as error:
             raise BadText(self._number, f"cannot be used: {error}") from error
-        self._documents += bool(text.strip())
+        self._count(row, self._number)
+
+
+class Records(_ByLine):
+    """A table of CSV or TSV: rows under a header, from which texts can be had."""
+
+    def __init__(self, text_field: str | None = None) -> None:
+        super().__init__(text_field)
+        self._table = Table()
+
+    def _look(self, line: bytes) -> None:
+        row = self._table.take(line)
+        if row is not None:
+            self._count(row, self._table.began)
+
+    def _end(self) -> None:
+        self._table.end()
 
 
 _TOO_LONG = f"is longer than {MAX_LINE_BYTES >> 20} MiB"
@@ -156,7 +160,8 @@ _TOO_LONG = f"is longer than {MAX_LINE_BYTES >> 20} MiB"
 class Prose:
     """Plain text: documents between `<|endoftext|>`, or between blank lines if there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, text_field: str | None = None) -> None:
+        self._field = text_field
         self._unicode = Unicode()
         self._head: bytes | None = b""
         self._marked = Pieces()
@@ -169,9 +174,16 @@ class Prose:
             self._count(chunk)
             return
         self._head += chunk
-        if len(self._head) >= len(codecs.BOM_UTF8):
-            chunk, self._head = self._head, None
-            self._count(chunk.removeprefix(codecs.BOM_UTF8))
+        if len(self._head) >= HEAD:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Enough has come to tell that it is no other form."""
+        head, self._head = self._head or b"", None
+        form = form_of(head[:HEAD], ".txt", self._field)
+        if form != "plain":
+            raise BadText(None, f"is {DECLARE[form]}")
+        self._count(head.removeprefix(codecs.BOM_UTF8))
 
     def _count(self, chunk: bytes) -> None:
         self._marked.feed(chunk)
@@ -182,7 +194,8 @@ class Prose:
     def finish(self) -> int:
         """See `TextCheck`."""
         self._unicode.feed(b"", last=True)
-        self._count(self._head or b"")
+        if self._head is not None:
+            self._begin()
         marked = self._marked.finish()
         count = marked if self._marked.seen else self._parted.count
         if not count:

@@ -1,4 +1,4 @@
-"""A data set of the hub as documents: parquet or JSON files, read through `datasets`.
+"""A data set of the hub as documents: Parquet, JSON or CSV files, read through `datasets`.
 
 The hub is asked which files belong to the configuration and split; only the first of them are
 downloaded, because calibration needs megabytes and some sets have terabytes. Code in a
@@ -23,7 +23,11 @@ from slimgpt.texts.rows import field_of, text_of
 
 T = TypeVar("T")
 ENOUGH = 1 << 30  # bytes; files of a split are taken from the first on until they add up to this
-FORMATS = {"parquet": "parquet", "json": "json", "jsonl": "json", "ndjson": "json"}
+FORMATS = {
+    "parquet": "parquet",
+    **dict.fromkeys(("json", "jsonl", "ndjson"), "json"),
+    **dict.fromkeys(("csv", "tsv"), "csv"),
+}
 PACKED = (".gz", ".zst", ".xz", ".bz2")
 
 
@@ -78,7 +82,7 @@ def parsed(
         split, files = _files(text, name, commit, source)
         part = _first(files, name, commit)
         paths = [hf_hub_download(name, path, repo_type="dataset", revision=commit) for path in part]
-        rows = _rows(paths, _format(part[0], source))
+        rows = _rows(paths, _format(part[0], source), tabs=".tsv" in part[0].lower())
     try:
         field_of(rows.column_names, text_field)
     except ValueError as error:
@@ -140,7 +144,8 @@ def _builder_files(text: HubText, name: str, commit: str, source: str) -> dict[s
         lines = str(error).split("\n")
         raise CalibrationError(
             f"{source}: {lines[0]}",
-            hint=" ".join(lines[1:2]) or "choose a set of parquet or JSON files, and its config",
+            hint=" ".join(lines[1:2])
+            or "choose a set of Parquet, JSON or CSV files, and its config",
         ) from error
     found = builder.config.data_files or {}
     return {str(split): [str(path) for path in paths] for split, paths in found.items()}
@@ -169,20 +174,21 @@ def _format(path: str, source: str) -> str:
     suffix = PurePosixPath(plain).suffix.removeprefix(".")
     if suffix not in FORMATS:
         raise CalibrationError(
-            f"{source}: the data set's files are .{suffix}, and parquet and JSON are read",
+            f"{source}: the data set's files are .{suffix}, and Parquet, JSON and CSV are read",
             hint="choose another set or configuration, or give its text as a local file",
         )
     return FORMATS[suffix]
 
 
-def _rows(paths: list[str], form: str) -> Any:
+def _rows(paths: list[str], form: str, *, tabs: bool) -> Any:
     import datasets
 
     # The engine speaks through events: what the library draws would only disturb them.
     drawing = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        return datasets.load_dataset(form, data_files=paths, split="train")
+        how = {"sep": "\t"} if tabs else {}
+        return datasets.load_dataset(form, data_files=paths, split="train", **how)
     except (ValueError, datasets.exceptions.DatasetsError) as error:
         if isinstance(error.__cause__, OSError):  # a full disk, not a bad file
             raise

@@ -1,63 +1,44 @@
-"""What a recovery learns from: instructions with answers, conversations, plain text.
+"""What a recovery learns from, as tokens: instructions with answers, conversations, plain text.
 
 Of instructions and conversations only the answers are learned; the rest is read. A lesson becomes
-tokens with the model's own tokenizer, and its own chat template where it has one.
+tokens with the model's own tokenizer, and its own chat template where it has one. What can't be
+learned says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-from slimgpt.texts.rows import (
-    CHAT_FIELD,
-    INSTRUCTION_FIELDS,
-    WITH_INPUT,
-    WITHOUT_INPUT,
-    content_of,
-    text_of,
-)
+from slimgpt.errors import CalibrationError
+from slimgpt.texts.chat_spans import spans
+from slimgpt.texts.rows import ASSISTANT, Conversation, Exchange, Lesson, Prose, Unwanted
 from slimgpt.texts.tokenizer import Tokenizer
 
-ANSWERING = frozenset({"assistant", "gpt", "model"})
 IGNORED = -100
 """Label of a token that is read and not learned, as transformers has it."""
+Reason = Literal[
+    "an empty answer",
+    "an answer that the row marks as a bad one",
+    "a prompt that fills the sequence",
+    "an answer that the chat template leaves out",
+    "messages that the chat template refuses",
+    "text that the evaluation asks for",
+]
 
 
-@dataclass(frozen=True)
-class Prose:
-    """Text that is learned as a whole."""
+class LeftOut(ValueError):  # noqa: N818 - says what is the case
+    """Nothing can be learned from a row.
 
-    text: str
+    Attributes:
+        reason: why, in words that stand in a count.
+        detail: more of it, of this row; empty where there is no more.
+    """
 
-    def __bool__(self) -> bool:
-        return bool(self.text.strip())
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """A prompt and the answer to it."""
-
-    prompt: str
-    answer: str
-
-    def __bool__(self) -> bool:
-        return bool(self.answer.strip())
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """Messages, each with `role` and `content`; the assistant's are learned."""
-
-    messages: tuple[dict[str, str], ...]
-
-    def __bool__(self) -> bool:
-        return any(turn["content"].strip() for turn in self.messages if turn["role"] in ANSWERING)
-
-
-Lesson = Prose | Exchange | Conversation
-"""A lesson is false where it has nothing to learn: an answer that is empty."""
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason: Reason = reason
+        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -73,114 +54,92 @@ class Tokens:
         return sum(label != IGNORED for label in self.labels[1:])
 
 
-def lesson_of(row: object, field: str | None) -> Lesson:
-    """The lesson in a row: Alpaca's fields, a list of messages, or text.
+def tokens_of(lesson: Lesson, tokenizer: Tokenizer, length: int) -> list[Tokens]:
+    """The lesson in sequences of at most `length` tokens, one at least.
 
-    Args:
-        row: a string, or a mapping as JSON or `datasets` gives it.
-        field: the field that holds text or messages; None finds it, answers before plain text.
+    Prose is cut end to end; what goes beyond `length` of an answer is left out.
 
     Raises:
-        ValueError: the row holds nothing to learn from; the message says why.
+        LeftOut: nothing of it can be learned.
+        UnsupportedModelError: the tokenizer cannot tell which characters a token stands for.
     """
-    if not isinstance(row, Mapping) or (field is not None and isinstance(row.get(field), str)):
-        return Prose(text_of(row, field))
-    name = field or CHAT_FIELD
-    if isinstance(row.get(name), list):
-        return _conversation(row[name], name)
-    if field is None and INSTRUCTION_FIELDS[0] in row:
-        return _exchange(row)
-    return Prose(text_of(row, field))
-
-
-def _exchange(row: Mapping[str, Any]) -> Exchange:
-    if INSTRUCTION_FIELDS[1] not in row:
-        raise ValueError("the instruction has no answer: the field 'output' is missing")
-    parts = {name: row.get(name) or "" for name in ("instruction", "input", "output")}
-    for name, value in parts.items():
-        if not isinstance(value, str):
-            raise ValueError(f"field {name!r} is of type {type(value).__name__}, not a string")
-    answer = parts.pop("output")
-    prompt = (WITH_INPUT if parts["input"] else WITHOUT_INPUT).format(**parts, output="")
-    return Exchange(prompt, answer)
-
-
-def _conversation(messages: list[Any], field: str) -> Conversation:
-    turns = []
-    for message in messages:
-        if not isinstance(message, Mapping) or "content" not in message:
-            raise ValueError(f"field {field!r} is a list, but not of messages with `content`")
-        role = str(message.get("role", "user"))
-        turns.append({"role": role, "content": content_of(message["content"], field)})
-    if not any(turn["role"] in ANSWERING for turn in turns):
-        raise ValueError(f"field {field!r}: nobody answers: no message has the role 'assistant'")
-    return Conversation(tuple(turns))
-
-
-def tokens_of(lesson: Lesson, tokenizer: Tokenizer, length: int) -> Iterator[Tokens]:
-    """The lesson in sequences of at most `length` tokens.
-
-    Prose is cut end to end; what goes beyond `length` of an answer is left out. Nothing comes of a
-    lesson whose prompt alone is that long.
-    """
+    if isinstance(lesson, Unwanted):
+        raise LeftOut("an answer that the row marks as a bad one")
+    if not lesson:
+        raise LeftOut("an empty answer")
     if isinstance(lesson, Prose):
-        ids = tokenizer.encode(lesson.text)
-        pieces = (ids[start : start + length] for start in range(0, len(ids), length))
-        yield from (Tokens(piece, list(piece)) for piece in pieces if len(piece) > 1)
-        return
+        return _prose(lesson.text, tokenizer, length)
     if isinstance(lesson, Exchange):
-        whole = _masked([(lesson.prompt, False), (lesson.answer, True)], tokenizer, ends=True)
-    else:
+        whole = _masked([(lesson.prompt, False), (lesson.answer, True)], tokenizer)
+    elif tokenizer.has_chat_template:
         whole = _spoken(lesson, tokenizer)
+    else:
+        whole = _masked(_plain_turns(lesson), tokenizer)
     cut = Tokens(whole.input_ids[:length], whole.labels[:length])
     if cut.learned:
-        yield cut
+        return [cut]
+    if whole.learned:
+        raise LeftOut("a prompt that fills the sequence")
+    raise LeftOut("an answer that the chat template leaves out")
+
+
+def _prose(text: str, tokenizer: Tokenizer, length: int) -> list[Tokens]:
+    """Pieces end to end, each of which begins with what the tokenizer puts before a text."""
+    first = list(tokenizer.first_tokens)
+    ids = tokenizer.encode(text)[len(first) :]
+    body = length - len(first)
+    pieces = [ids[start : start + body] for start in range(0, len(ids), body)]
+    made = [Tokens(first + piece, [IGNORED] * len(first) + piece) for piece in pieces]
+    return [one for one in made if one.learned]
+
+
+def _plain_turns(conversation: Conversation) -> list[tuple[str, bool]]:
+    pieces: list[tuple[str, bool]] = []
+    for turn in conversation.messages:
+        pieces += [(f"{turn['role']}: ", False), (turn["content"], turn["role"] == ASSISTANT)]
+        pieces.append(("\n\n", False))
+    return pieces[:-1]
 
 
 def _spoken(conversation: Conversation, tokenizer: Tokenizer) -> Tokens:
-    """A conversation by the model's chat template; as plain turns where it has none."""
-    if not tokenizer.has_chat_template:
-        pieces: list[tuple[str, bool]] = []
-        for turn in conversation.messages:
-            pieces += [(f"{turn['role']}: ", False), (turn["content"], turn["role"] in ANSWERING)]
-            pieces.append(("\n\n", False))
-        return _masked(pieces[:-1], tokenizer, ends=True)
+    """A conversation by the model's chat template, which says itself what is the assistant's, or is
+    asked again with other answers.
+    """
     messages = list(conversation.messages)
-    whole = tokenizer.chat(messages)
+    try:
+        marked = tokenizer.chat_marked(messages)
+        if marked is not None:
+            ids, mask = marked
+            return Tokens(ids, [i if on else IGNORED for i, on in zip(ids, mask, strict=True)])
+        whole, answers = spans(messages, tokenizer)
+    except CalibrationError as error:
+        raise LeftOut("messages that the chat template refuses", error.message) from error
     pieces, at = [], 0
-    for index, turn in enumerate(messages):
-        if turn["role"] in ANSWERING:
-            asked = tokenizer.chat(messages[:index], answer_next=True)
-            answered = tokenizer.chat(messages[: index + 1])
-            if not (answered.startswith(asked) and whole.startswith(asked)):
-                continue  # a template that rewrites earlier turns: only what stands is learned
-            pieces += [(whole[at : len(asked)], False), (whole[len(asked) : len(answered)], True)]
-            at = len(answered)
-    return _masked([*pieces, (whole[at:], False)], tokenizer, special=False)
+    for begin, end in answers:
+        pieces += [(whole[at:begin], False), (whole[begin:end], True)]
+        at = end
+    return _masked([*pieces, (whole[at:], False)], tokenizer, in_template=True)
 
 
 def _masked(
-    pieces: list[tuple[str, bool]],
-    tokenizer: Tokenizer,
-    *,
-    special: bool = True,
-    ends: bool = False,
+    pieces: list[tuple[str, bool]], tokenizer: Tokenizer, *, in_template: bool = False
 ) -> Tokens:
     """Tokens of the joined pieces; those that reach into a learned piece are learned.
 
     Args:
-        special: whether the tokenizer adds its special tokens.
-        ends: whether the token that ends a text is learned after it.
+        in_template: the text holds its special tokens already; else the tokenizer adds them, and
+            the token that ends a text is learned after it.
     """
-    ids, offsets = tokenizer.encode_with_offsets("".join(text for text, _ in pieces), special)
+    text = "".join(text for text, _ in pieces)
+    ids, offsets = tokenizer.encode_with_offsets(text, special=not in_template)
     labels = [IGNORED] * len(ids)
     at = 0
-    for text, learned in pieces:
-        begin, at = at, at + len(text)
+    for piece, learned in pieces:
+        begin, at = at, at + len(piece)
         if learned:
             for position, (first, last) in enumerate(offsets):
                 if first < at and last > begin:
                     labels[position] = ids[position]
-    if ends and tokenizer.end is not None and ids[-1:] != [tokenizer.end]:
+    if not in_template and tokenizer.end is not None and ids[-1:] != [tokenizer.end]:
         ids, labels = [*ids, tokenizer.end], [*labels, tokenizer.end]
     return Tokens(ids, labels)

@@ -1,40 +1,38 @@
-"""A user's own text file as documents: JSON lines, a JSON array, plain text, or .gz of these.
+"""A user's own file as documents: JSON lines or array, CSV or TSV, Parquet, plain text, or .gz.
 
-Every line is checked once when the file is opened, so that a bad one is an error before any
-work; what stays in memory is where each document lies, not the documents.
+What a file is, its content says (`slimgpt.texts.files.form`). Every line is checked once when the
+file is opened, so that a bad one is an error before any work; what stays in memory is where each
+document lies, not the documents.
 """
 
 from __future__ import annotations
 
 import codecs
-import gzip
 import json
 import mmap
 import re
-import tempfile
-import zlib
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import Any, TypeVar
 
-from slimgpt.errors import CalibrationError, StorageError
-from slimgpt.texts.checks import SEPARATOR, BadText, Unicode
+from slimgpt.errors import CalibrationError
+from slimgpt.texts.checks import SEPARATOR
 from slimgpt.texts.documents import Documents
+from slimgpt.texts.files import parquet
+from slimgpt.texts.files.delimited import Table
+from slimgpt.texts.files.encoding import BadText
+from slimgpt.texts.files.form import HEAD, PARQUET, Form, form_of
+from slimgpt.texts.files.opened import head_of, no_text, opened
 from slimgpt.texts.rows import loaded, text_of
 
 T = TypeVar("T")
 Parse = Callable[[object, str | None], T]
 """A row and the field asked for → what the row says, false where it says nothing."""
 
-UNPACKED_LIMIT = 4 << 30  # bytes; a small .gz can hold a disk full of zeros
 ARRAY_LIMIT = 1 << 30  # bytes; a JSON array is parsed as a whole
 _BLANK_LINES = re.compile(rb"\n[ \t\r]*\n")
 _SEPARATORS = re.compile(re.escape(SEPARATOR))
-_CHUNK = 1 << 20
-_GZIP = b"\x1f\x8b"
-_TEXT_NAMES = (".txt", ".text", ".md", ".raw", ".tokens")
-_LINES_NAMES = (".jsonl", ".ndjson")
 
 
 def read(path: Path, source: str, text_field: str | None) -> Documents[str]:
@@ -46,8 +44,8 @@ def read(path: Path, source: str, text_field: str | None) -> Documents[str]:
         text_field: field of the rows that holds the text; None finds it.
 
     Raises:
-        CalibrationError: the file is empty, binary, not UTF-8, or a row of it is bad; the message
-            names file and line.
+        CalibrationError: the file is empty, of no form that is read, not UTF-8, or a row of it is
+            bad; the message names file and line.
         StorageError: there is no room to unpack it.
     """
     return parsed(path, source, text_field, _text)
@@ -59,14 +57,15 @@ def parsed(path: Path, source: str, text_field: str | None, parse: Parse[T]) -> 
     Raises:
         CalibrationError, StorageError: as `read`.
     """
-    content = _opened(path, source)
-    kind = _kind(content, path)
-    if kind == "array":
-        documents = _array(content, source, text_field, parse)
-    elif kind == "lines":
-        documents = _lines(content, source, text_field, parse)
+    if head_of(path, source).startswith(PARQUET):
+        documents = parquet.rows(path, source, text_field, parse)
     else:
-        documents = _plain(content, source, parse)
+        content = opened(path, source)
+        form = _form(content, path, source, text_field)
+        if form == "plain":
+            documents = _plain(content, source, parse)
+        else:
+            documents = _READERS[form](content, source, text_field, parse)
     if not len(documents):
         raise CalibrationError(f"{source}: the file holds no text", hint="give a file with text")
     return documents
@@ -83,94 +82,20 @@ def whole(path: Path, source: str, text_field: str | None) -> str:
     Raises:
         CalibrationError, StorageError: as `read`.
     """
-    content = _opened(path, source)
-    if _kind(content, path) == "plain" and content.find(SEPARATOR) < 0:
-        return content[:].decode("utf-8-sig")
+    if not head_of(path, source).startswith(PARQUET):
+        content = opened(path, source)
+        plain = _form(content, path, source, text_field) == "plain"
+        if plain and content.find(SEPARATOR) < 0:
+            return content[:].decode("utf-8-sig").replace("\r\n", "\n")
     return "\n\n".join(read(path, source, text_field))
 
 
-def _opened(path: Path, source: str) -> mmap.mmap:
-    """The file's plain bytes, checked to be UTF-8 text, at their start."""
-    try:
-        with path.open("rb") as file:
-            if file.read(len(_GZIP)) == _GZIP:
-                return _unpacked(path, source)
-            return _mapped(file, source)
-    except OSError as error:
-        raise CalibrationError(
-            f"{source}: the file cannot be read ({error.strerror or type(error).__name__})",
-            hint="check its permissions",
-        ) from error
-
-
-def _unpacked(path: Path, source: str) -> mmap.mmap:
-    total = 0
-    with tempfile.TemporaryFile(prefix="slimgpt-text-") as file, gzip.open(path, "rb") as packed:
-        for chunk in _chunks(packed, source):
-            total += len(chunk)
-            if total > UNPACKED_LIMIT:
-                raise CalibrationError(
-                    f"{source}: unpacks to more than {UNPACKED_LIMIT >> 30} GiB",
-                    hint="calibration needs a few megabytes of text: give a part of it",
-                )
-            try:
-                file.write(chunk)
-                file.flush()
-            except OSError as error:
-                raise StorageError(
-                    f"{source}: no room to unpack it ({error.strerror})",
-                    hint="free space in the folder for temporary files",
-                ) from error
-        return _mapped(file, source)
-
-
-def _chunks(packed: gzip.GzipFile, source: str) -> Iterator[bytes]:
-    try:
-        while chunk := packed.read(_CHUNK):
-            yield chunk
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise CalibrationError(
-            f"{source}: the gzip file is damaged ({error})", hint="upload or download it again"
-        ) from error
-
-
-def _mapped(file: IO[bytes], source: str) -> mmap.mmap:
-    file.seek(0)
-    unicode, size = Unicode(), 0
-    try:
-        while chunk := file.read(_CHUNK):
-            unicode.feed(chunk)
-            size += len(chunk)
-        unicode.feed(b"", last=True)
-    except BadText as error:
-        raise CalibrationError(
-            f"{source}: {error}",
-            hint="give JSON lines, a JSON array or plain text, converted to UTF-8",
-        ) from error
-    if not size:
-        raise CalibrationError(f"{source}: the file is empty", hint="give a file with text")
-    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _kind(content: mmap.mmap, path: Path) -> str:
-    """`array`, `lines` or `plain`: by the name where it says, else by the first line."""
+def _form(content: mmap.mmap, path: Path, source: str, text_field: str | None) -> Form:
     name = path.name.lower().removesuffix(".gz")
-    if name.endswith(_TEXT_NAMES):
-        return "plain"
-    _skip_mark(content)
-    first = next((line for line in iter(content.readline, b"") if line.strip()), b"").strip()
-    if name.endswith(_LINES_NAMES):
-        return "lines"
-    if name.endswith(".json"):
-        return "array" if first.startswith(b"[") else "lines"
     try:
-        row = json.loads(first)
-    except (ValueError, RecursionError):
-        # An indented array starts with a line of its own; any other bracket is prose.
-        return "array" if first == b"[" else "plain"
-    if isinstance(row, dict):
-        return "lines"
-    return "array" if isinstance(row, list) else "plain"
+        return form_of(content[:HEAD], name, text_field)
+    except BadText as error:
+        raise no_text(source, error) from error
 
 
 def _skip_mark(content: mmap.mmap) -> None:
@@ -241,6 +166,41 @@ def _array(
     return Documents.of(full, f"{source}, {len(full):,} documents of a JSON array")
 
 
+def _table(
+    content: mmap.mmap, source: str, text_field: str | None, parse: Parse[T]
+) -> Documents[T]:
+    """Rows of CSV or TSV; a record may go over several lines."""
+    content.seek(0)
+    table, starts, ends, at, began = Table(), array("Q"), array("Q"), 0, 0
+    try:
+        for line in iter(content.readline, b""):
+            row = table.take(line.removesuffix(b"\n"))
+            at += len(line)
+            if row is not None and _parsed_record(row, source, table.began, text_field, parse):
+                starts.append(began)
+                ends.append(at)
+            began = began if table.within else at
+        table.end()
+    except BadText as error:
+        raise CalibrationError(
+            f"{source}: {error}", hint="write it again with its fields in quotes, or as JSON lines"
+        ) from error
+
+    def read_row(index: int) -> T:
+        return parse(table.row(content[starts[index] : ends[index]]), text_field)
+
+    return Documents(len(starts), read_row, f"{source}, {len(starts):,} documents of a table")
+
+
+def _parsed_record(
+    row: dict[str, str], source: str, number: int, text_field: str | None, parse: Parse[T]
+) -> T:
+    try:
+        return parse(row, text_field)
+    except ValueError as error:
+        raise CalibrationError(f"{source}: line {number}: {error}", hint=_FIELD_HINT) from error
+
+
 def _plain(content: mmap.mmap, source: str, parse: Parse[T]) -> Documents[T]:
     """Documents between `<|endoftext|>`, or between blank lines where there is none."""
     _skip_mark(content)
@@ -256,6 +216,14 @@ def _plain(content: mmap.mmap, source: str, parse: Parse[T]) -> Documents[T]:
     between = "<|endoftext|>" if marked else "blank lines"
 
     def read_text(index: int) -> T:
-        return parse(content[starts[full[index]] : ends[full[index]]].decode().strip(), None)
+        text = content[starts[full[index]] : ends[full[index]]].decode()
+        return parse(text.replace("\r\n", "\n").strip(), None)
 
     return Documents(len(full), read_text, f"{source}, {len(full):,} documents between {between}")
+
+
+_READERS: dict[Form, Callable[..., Documents[Any]]] = {
+    "array": _array,
+    "lines": _lines,
+    "csv": _table,
+}

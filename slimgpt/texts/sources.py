@@ -14,7 +14,7 @@ from slimgpt.texts import hub as hub_texts
 from slimgpt.texts import local as local_texts
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.hub import HubText
-from slimgpt.texts.instructions import Lesson, lesson_of
+from slimgpt.texts.rows import Lesson, lesson_of
 
 HUB = "hf:"
 # The first training shard is what SparseGPT, Wanda and SlimGPT calibrate on.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from slimgpt.errors import BrokenCheckpointError, CalibrationError, UnsupportedM
 
 POSITIONS = ("max_position_embeddings", "n_positions")  # what families call it
 WARNING_SOURCE = logging.getLogger("transformers.integrations.heterogeneity.configuration_utils")
+_MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 WARNING = "Reading global config value for per-layer attribute"
 
 
@@ -93,6 +96,20 @@ class Tokenizer:
         )
         return told["input_ids"], [(first, last) for first, last in told["offset_mapping"]]
 
+    @cached_property
+    def first_tokens(self) -> tuple[int, ...]:
+        """Ids that it puts before every text, such as that of `<s>`; empty where it puts none."""
+        text = "a"
+        bare = self._inner(text, add_special_tokens=False)["input_ids"]
+        whole = self.encode(text)
+        starts = (at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
+        return tuple(whole[: next(starts, 0)])
+
+    @property
+    def begins_with(self) -> str:
+        """The first tokens as they are written."""
+        return "".join(self._inner.convert_ids_to_tokens(list(self.first_tokens)))
+
     @property
     def end(self) -> int | None:
         """The id of the token that ends a text, if there is one."""
@@ -114,16 +131,28 @@ class Tokenizer:
         Raises:
             CalibrationError: the template refuses them (roles, their order).
         """
+        return str(self._chat(messages, tokenize=False, add_generation_prompt=answer_next))
+
+    def chat_marked(self, messages: list[dict[str, str]]) -> tuple[list[int], list[int]] | None:
+        """A conversation as ids in the model's own form, and 1 for each that is the assistant's, as
+        the template itself marks them (`{% generation %}`); None where it marks none.
+
+        Raises:
+            CalibrationError: as `chat`.
+        """
+        if not _MARKS.search(str(self._inner.chat_template)):
+            return None
+        told = self._chat(messages, return_dict=True, return_assistant_tokens_mask=True)
+        return told["input_ids"], told["assistant_masks"]
+
+    def _chat(self, messages: list[dict[str, str]], **how: Any) -> Any:
         try:
-            text: str = self._inner.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=answer_next
-            )
+            return self._inner.apply_chat_template(messages, **how)
         except Exception as error:  # whatever the template's author raises
             raise CalibrationError(
                 f"the model's chat template refuses a conversation: {error}",
                 hint="check the roles of the messages and their order",
             ) from error
-        return text
 
     def decode(self, ids: list[int]) -> str:
         """The text of token ids, special tokens left out."""

@@ -157,6 +157,16 @@ def tokens(model: Tiny, batch: int = 2, length: int = 24, seed: int = 1) -> Tens
     return torch.randint(3, size, (batch, length), generator=generator)
 
 
+def put_around(folder: Path, template: str) -> None:
+    """Make a folder's tokenizer add special tokens around a text, such as `<s> $A`."""
+    from tokenizers import Tokenizer, processors
+
+    inner = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    special = [(name, inner.token_to_id(name)) for name in ("<pad>", "<s>", "</s>")]
+    inner.post_processor = processors.TemplateProcessing(single=template, special_tokens=special)
+    inner.save(str(folder / "tokenizer.json"))
+
+
 def write_tokenizer(folder: Path) -> None:
     """A tokenizer with one token a byte, as `save_pretrained` writes it."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers

@@ -86,7 +86,7 @@ function calibrationFields(spec) {
   const chosen = NAMED.includes(source) ? source : OTHER;
   const kind = select([...NAMED.map((name) => [name, name]), [OTHER, "a text of the service or the hub"], [UPLOAD, "a file of mine"]], chosen);
   const name = field("source", "Text", text(chosen === OTHER ? source : "", { placeholder: "local:notes.jsonl or hf:org/name" }), "local:FILE below the service's folder of texts, hf:NAME, or upload:ID.");
-  const file = field("file", "File", h("input", { type: "file", accept: ".txt,.jsonl,.ndjson,text/plain" }), "Plain text, or JSON lines. It is stored by the service when the job is posted.");
+  const file = field("file", "File", h("input", { type: "file", accept: ".txt,.jsonl,.ndjson,.csv,.tsv,text/plain" }), "Plain text, JSON lines, CSV or TSV. It is stored by the service when the job is posted.");
   const swap = () => { name.hidden = kind.value !== OTHER; file.hidden = kind.value !== UPLOAD; };
   kind.addEventListener("change", swap);
   swap();
@@ -182,7 +182,7 @@ export async function form(root, like) {
     if (!upload) return "c4";
     if (!file) throw Object.assign(new Error("choose a file"), { field: "file" });
     if (!uploaded.has(file)) {
-      const type = /\.(jsonl|ndjson)$/i.test(file.name) ? "application/x-ndjson" : "text/plain";
+      const type = /\.(jsonl|ndjson)$/i.test(file.name) ? "application/x-ndjson" : /\.(csv|tsv)$/i.test(file.name) ? "text/csv" : "text/plain";
       const name = new URLSearchParams({ name: file.name });
       const answer = await ask(`calibration-sets?${name}`, { method: "POST", body: file, headers: { "Content-Type": type } });
       uploaded.set(file, (await answer.json()).id);

@@ -38,12 +38,12 @@ function perplexities(result) {
   const rows = result.perplexity ?? [];
   if (!rows.length) return null;
   const recovered = rows.some((row) => row.recovered);
-  const names = ["Perplexity on", "Window", "Tokens", "Dense", "Pruned", ...(recovered ? ["Recovered"] : []), "Change"];
+  const names = ["Perplexity on", "Window", "Begins with", "Tokens", "Dense", "Pruned", ...(recovered ? ["Recovered"] : []), "Change"];
   const change = (row) => (row.recovered ?? row.pruned) / row.dense - 1;
   return h("div", { class: "scroll" }, h("table", { class: "numbers", "aria-label": "Perplexity" },
     h("thead", null, h("tr", null, names.map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", null, rows.map((row) => h("tr", null, [
-      row.text, row.sequence_length, count(row.tokens), measure(row.dense), measure(row.pruned),
+      row.text, row.sequence_length, row.begins_with || "text", count(row.tokens), measure(row.dense), measure(row.pruned),
       ...(recovered ? [measure(row.recovered)] : []),
       `${change(row) >= 0 ? "+" : "−"}${percent(Math.abs(change(row)))}`,
     ].map((value) => h("td", null, String(value))))))));

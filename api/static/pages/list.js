@@ -22,7 +22,7 @@ function size(job) {
 function perplexity(job) {
   const first = job.result?.perplexity?.[0];
   if (!first) return "–";
-  return h("span", { title: `${first.text}, windows of ${first.sequence_length} tokens` },
+  return h("span", { title: `${first.text}, windows of ${first.sequence_length} tokens${first.begins_with ? ` from ${first.begins_with}` : ""}` },
     `${measure(first.dense)} → ${measure(first.pruned)}`);
 }
 

@@ -24,7 +24,7 @@ export function models(result) {
   if (!points.length) return null;
   const measured = (point) => (result.perplexity ?? []).filter((row) => row.point === point);
   const head = ["Ratio", "Folder", "Parameters", "Removed",
-    ...measured(0).map((row) => `${row.text}, ${row.sequence_length} tokens`)];
+    ...measured(0).map((row) => `${row.text}, ${row.sequence_length} tokens${row.begins_with ? ` from ${row.begins_with}` : ""}`)];
   const said = (row) => [row.dense, row.pruned, row.recovered].filter((value) => typeof value === "number").map((value) => measure(value)).join(" → ");
   return h("div", { class: "scroll" }, h("table", { class: "numbers", "aria-label": "Models" },
     h("thead", null, h("tr", null, head.map((name) => h("th", { scope: "col" }, name)))),

@@ -55,7 +55,11 @@ def _behind(table: str) -> str:
 def _perplexity(document: Document) -> Figure:
     figure, (axes,) = canvas(2.7)
     many = document.perplexity
-    groups = [f"{label(one.text, 26)}\n{one.sequence_length} tokens" for one in many]
+    groups = [
+        f"{label(one.text, 26)}\n{one.sequence_length} tokens"
+        + (f" from {label(one.begins_with)}" if one.begins_with else "")
+        for one in many
+    ]
     blank = [None] * len(many)
     bars(axes, groups, [(n, [getattr(one, n) for one in many], blank) for n in shown(document)])
     if len(many) == 1:

@@ -64,12 +64,20 @@ def _perplexity(document: Document) -> Table:
             (
                 words(one.text),
                 number(one.sequence_length, f"{at}/sequence_length", "whole"),
+                words(one.begins_with or "text"),
                 number(one.tokens, f"{at}/tokens", "whole"),
                 *(number(getattr(one, name), f"{at}/{name}") for name in names),
                 change(best, one.dense),
             )
         )
-    header = ("Text", "Window", "Tokens", *(name.capitalize() for name in names), "Change")
+    header = (
+        "Text",
+        "Window",
+        "Begins with",
+        "Tokens",
+        *(name.capitalize() for name in names),
+        "Change",
+    )
     note = "Lower is better. The same windows for every model, none overlapping."
     return Table("perplexity", "Perplexity", header, rows, note)
 

@@ -86,6 +86,29 @@ def test_plain_text_and_fields_of_another_name(api: httpx.Client) -> None:
     assert upload(api, rows, text_field="body").json()["documents"] == 2
 
 
+def test_a_table_is_read_and_prose_that_is_none_is_refused(
+    api: httpx.Client, settings: Settings
+) -> None:
+    table = b'id,text\r\n1,"Eins,\nzwei."\r\n2,Drei.\r\n'
+    made = upload(api, table, {"Content-Type": "text/csv"}).json()
+    assert (made["format"], made["documents"]) == ("csv", 2)
+    content = api.get(made["links"]["content"])
+    assert content.headers["Content-Type"].startswith("text/csv")
+    assert content.content == table
+    assert sorted(left(settings)) == [f"{made['id']}.csv", "manifest.json"]
+    tabs = table.replace(b",t", b"\tt").replace(b"1,", b"1\t").replace(b"2,", b"2\t")
+    kind = {"Content-Type": "text/tab-separated-values"}
+    assert upload(api, tabs, kind).json()["documents"] == 2
+    for body, words in (
+        (table, "is a table: declare it as text/csv"),
+        (LINES, "is JSON lines: declare it as application/x-ndjson"),
+        (b"PAR1\x15\x04", "is a Parquet file: write its rows as JSON lines"),
+        ("prose".encode("utf-16"), "is UTF-16, not UTF-8: save it as UTF-8"),
+    ):
+        refused = upload(api, body, {"Content-Type": "text/plain"})
+        assert words in problem(refused, "invalid-calibration-set")["detail"]
+
+
 def test_the_same_text_again_is_the_same_set(api: httpx.Client, settings: Settings) -> None:
     first = upload(api, name="first")
     again = upload(api, name="again")
@@ -170,7 +193,7 @@ REFUSED: list[tuple[bytes, dict[str, str], str, str]] = [
     (b'"\xff"', NDJSON, "invalid-calibration-set", "line 1 is not UTF-8"),
     (b"a\nb\xe2\x82", PLAIN, "invalid-calibration-set", "line 2 is not UTF-8"),
     (b"a\nb\0c", PLAIN, "invalid-calibration-set", "line 2 holds a NUL"),
-    (b"\x1f\x8b\x08\0packed", PLAIN, "invalid-calibration-set", "line 1 holds a NUL"),
+    (b"\x1f\x8b\x08\0packed", PLAIN, "invalid-calibration-set", "the file is packed by gzip"),
     (b"[" * 100_000, NDJSON, "invalid-calibration-set", "nested too deeply"),
     (b'{"a":' * 100_000, NDJSON, "invalid-calibration-set", "nested too deeply"),
     (b"9" * 10_000, NDJSON, "invalid-calibration-set", "too many digits"),

@@ -51,7 +51,10 @@ def test_a_file_is_uploaded_listed_shown_and_deleted(
 @pytest.mark.parametrize(
     ("name", "content", "form"),
     [
-        ("a.txt", '{"text": "x"}', "text"),
+        ("a.txt", '{"text": "x"}', "jsonl"),
+        ("a.txt", "id,text\n1,x\n", "csv"),
+        ("a.csv", "text\nx\n", "csv"),
+        ("a.txt", "words", "text"),
         ("a.md", "# Words", "text"),
         ("a.ndjson", '"x"', "jsonl"),
         ("a", '\ufeff\n {"text": "x"}', "jsonl"),
@@ -69,7 +72,7 @@ def test_what_a_file_is_is_told_by_name_or_content(
 def test_options_say_otherwise(client: Any, tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text('{"body": "x"}\n{"body": "y"}')
     arguments = ("calibration", "upload", str(tmp_path / "a.log"), "--json")
-    assert json.loads(client(*arguments, "--format", "text").stdout)["documents"] == 1
+    assert "is JSON lines: declare it" in refused(client(*arguments, "--format", "text"))
     assert "no field is known to hold text" in refused(client(*arguments))
     made = json.loads(client(*arguments, "--text-field", "body", "--name", "logs").stdout)
     assert (made["documents"], made["name"]) == (2, "logs")
@@ -82,6 +85,10 @@ def test_options_say_otherwise(client: Any, tmp_path: Path) -> None:
         ("a.txt", b"", "the file holds no text"),
         ("a.txt", b"\x1f\x8b\x08packed", "is packed; unpack it first"),
         ("a.json", b'[{"text": "x"}]', "is a JSON array; write a row a line"),
+        ("a.parquet", b"PAR1\x15\x04", "is a Parquet file; upload its rows as JSON lines"),
+        ("a.csv", b"id,body\n1,x\n", "no field is known to hold text; the fields are: id, body"),
+        ("a.txt", "text".encode("utf-16"), "the file is UTF-16, not UTF-8: save it as UTF-8"),
+        ("a.txt", b"%PDF-1.7", "the file is a PDF, not text"),
     ],
 )
 def test_a_bad_file_is_named_before_it_is_sent(

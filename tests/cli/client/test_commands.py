@@ -207,8 +207,9 @@ def test_submit_takes_a_file_that_options_override(
     client: Any, own_store: Store, tmp_path: Path
 ) -> None:
     spec, ratios = tmp_path / "job.json", tmp_path / "ratios.json"
-    spec.write_text(json.dumps({**BODY, "metadata": {"a": "1"}, "damping": 0.05}))
-    ratios.write_text("[0.1, 0.2, 0.3]")
+    body = json.dumps({**BODY, "metadata": {"a": "1"}, "damping": 0.05}, indent=1)
+    spec.write_bytes(body.replace("\n", "\r\n").encode("utf-16"))  # as some editors save it
+    ratios.write_text("[0.1, 0.2, 0.3]", encoding="utf-8-sig")
     arguments = ("--spec", str(spec), "--ratio", "0.4", "--metadata", "b=2", "--json")
     outcome = client("submit", *arguments, "--schedule", str(ratios))
     job = own_store.get(json.loads(outcome.stdout)["id"])

@@ -11,6 +11,7 @@ from cli.options.specification import (
     device_name,
     make_spec,
     model_place,
+    ratios_of,
     schedule_fields,
     text_places,
 )
@@ -80,6 +81,26 @@ def test_a_schedule_is_a_shape_the_methods_own_or_a_file(tmp_path: Path) -> None
         "shape": "explicit",
         "ratios": [0.1, 0.2],
     }
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize(
+    "content", ["[0.1, 0.25]", "0.1\r\n0.25\r\n", "0.1\r0.25", "[0.1,\r\n0.25]"]
+)
+def test_a_schedule_file_is_read_as_it_was_saved(
+    tmp_path: Path, encoding: str, content: str
+) -> None:
+    file = tmp_path / "ratios.txt"
+    file.write_bytes(content.encode(encoding))
+    assert ratios_of(file) == [0.1, 0.25]
+
+
+def test_the_name_of_a_shape_goes_before_a_file_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "log").write_text("what a program has written")
+    monkeypatch.chdir(tmp_path)
+    assert schedule_fields("log", "slimgpt", {}) == {"shape": "log"}
 
 
 @pytest.mark.parametrize("content", ["[0.1, [0.2]]", "[0.1", "0.1 much"])

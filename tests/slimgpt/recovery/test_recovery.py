@@ -276,7 +276,10 @@ def test_the_dense_model_is_never_run_from_its_own_code(place: Path, tmp_path: P
     ("content", "complaint"),
     [
         ('{"instruction": "a"}\n', "line 1: the instruction has no answer"),
-        ('{"instruction": "a", "output": " "}\n', "nothing to learn .* 1 with an empty answer"),
+        (
+            '{"instruction": "a", "output": " "}\n',
+            r"nothing to learn .* 1 with an empty answer \(row 1\)",
+        ),
         ('{"instruction": "' + "a " * 99 + '", "output": "b"}\n', "1 with a prompt that fills"),
         ("", "the file is empty"),
     ],
@@ -305,4 +308,4 @@ def test_rows_of_the_evaluation_text_are_left_out(place: Path, tmp_path: Path) -
     chosen = PruneSpec.model_validate(chosen.model_dump() | {"evaluation": evaluation})
     events = list(job(place, tmp_path / "work", chosen))
     said = [event.message for event in events if isinstance(event, Warned)]
-    assert "recovery leaves out rows: 1 with text that the evaluation asks for" in said
+    assert "recovery leaves out rows: 1 with text that the evaluation asks for (row 2)" in said

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from slimgpt.errors import CalibrationError
+from slimgpt.spec.prune import Bos
 from slimgpt.texts import local as local_texts
 from slimgpt.texts.calibration import Calibration, digest, sample
 from slimgpt.texts.documents import Documents
@@ -17,14 +19,22 @@ from slimgpt.texts.tokenizer import Tokenizer
 
 
 class Numbers:
-    """A tokenizer of numbers, so that every token says which document and place it is from."""
+    """A tokenizer of numbers, so that every token says which document and place it is from.
 
-    def __init__(self) -> None:
+    Args:
+        first: what it puts before a text; numbers below zero, which no text has.
+        last: what it puts after it.
+    """
+
+    def __init__(self, first: tuple[int, ...] = (), last: tuple[int, ...] = ()) -> None:
         self.read: list[str] = []
+        self.first_tokens = first
+        self.last = last
+        self.begins_with = "".join(f"<{token}>" for token in first)
 
     def encode(self, text: str) -> list[int]:
         self.read.append(text)
-        return [int(word) for word in text.split()]
+        return [*self.first_tokens, *(int(word) for word in text.split()), *self.last]
 
     def check_length(self, length: int) -> None:
         """Any length will do."""
@@ -36,7 +46,7 @@ def numbered(*lengths: int) -> Documents[str]:
     return Documents.of(texts, "numbers")
 
 
-def cut(documents: Documents[str], samples: int, length: int, **more: int) -> Calibration:
+def cut(documents: Documents[str], samples: int, length: int, **more: Any) -> Calibration:
     """Sequences of numbered documents; seed 0 unless told otherwise."""
     more = {"seed": 0, **more}
     return sample(documents, Numbers(), samples=samples, sequence_length=length, **more)
@@ -164,7 +174,56 @@ def test_the_hash_is_of_little_endian_int64() -> None:
     assert digest(ids) == expected.hexdigest()
 
 
-GOLDEN = "ce7df53ddb8b96076fb43b4a90915ab0081f704ea5bafac2239667c0c0e8d73d"
+FIRST = ((-1,), (-1, -2))
+"""One token before a text, as most have it, and two, as GLM has them."""
+
+
+@pytest.mark.parametrize("first", FIRST)
+@pytest.mark.parametrize("last", [(), (-9,)])
+@pytest.mark.parametrize("lengths", [[50] * 100, [7] * 400, [990, 400], [1, 2, 3] * 300], ids=str)
+def test_every_sequence_begins_with_what_the_tokenizer_puts_before_a_text(
+    first: tuple[int, ...], last: tuple[int, ...], lengths: list[int]
+) -> None:
+    encoder = Numbers(first, last)
+    found = sample(numbered(*lengths), encoder, samples=8, sequence_length=30, seed=0, held_out=9)
+    assert found.begins_with == encoder.begins_with
+    assert found.input_ids.shape == (8, 30)
+    assert len(found.held_out) > 0
+    bodies = []
+    for window in [*found.input_ids.tolist(), *found.held_out.tolist()]:
+        count = len(first)
+        assert tuple(window[:count]) == first
+        assert tuple(window[count : 2 * count]) != first  # not twice
+        bodies += [token for token in window if token >= 0]
+    assert len(bodies) == len(set(bodies))
+
+
+def test_without_it_sequences_are_cut_as_papers_cut_them() -> None:
+    documents, encoder = numbered(*[50] * 40), Numbers((-1,))
+    found = sample(documents, encoder, samples=20, sequence_length=30, seed=0, bos="none")
+    assert found.begins_with == ""
+    assert 0 < int((found.input_ids[:, 0] == -1).sum()) < 5  # where the offset happens to be 0
+    plain = sample(documents, Numbers(), samples=20, sequence_length=30, seed=0, bos="none")
+    both = sample(documents, Numbers(), samples=20, sequence_length=30, seed=0)
+    assert torch.equal(plain.input_ids, both.input_ids)  # a tokenizer that puts nothing there
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_a_single_long_document_is_used_to_the_last_token(first: tuple[int, ...]) -> None:
+    body = 30 - len(first)
+    found = sample(
+        numbered(9 * body), Numbers(first), samples=9, sequence_length=30, seed=0, held_out=1
+    )
+    assert sorted(t for t in tokens(found.input_ids) if t >= 0) == [*range(9 * body)]
+    with pytest.raises(CalibrationError, match="ask for 300") as e:
+        sample(numbered(9 * body), Numbers(first), samples=10, sequence_length=30, seed=0)
+    assert "at most 9 samples" in e.value.hint
+
+
+GOLDEN = {
+    "tokenizer": "6797a58d3e8bb85e888cc2ec831186910dfcb1fb90fb9c05a90ee70b95050882",
+    "none": "ce7df53ddb8b96076fb43b4a90915ab0081f704ea5bafac2239667c0c0e8d73d",
+}
 
 
 @pytest.fixture(scope="module")
@@ -173,13 +232,14 @@ def stories(shared: Path) -> Tokenizer:
     return Tokenizer.load(shared / "models/stories260K")
 
 
-def test_golden_ids_of_real_text(shared: Path, stories: Tokenizer) -> None:
+@pytest.mark.parametrize("bos", ["tokenizer", "none"])
+def test_golden_ids_of_real_text(shared: Path, stories: Tokenizer, bos: Bos) -> None:
     """Another hash means that old jobs cannot be repeated: that is a new rule, not a new golden."""
     documents = local_texts.read(shared / "data/c4/c4-en-1300.jsonl", "c4", None)
-    found = sample(documents, stories, samples=16, sequence_length=256, seed=0, held_out=4)
-    assert found.sha256 == GOLDEN
+    found = sample(documents, stories, samples=16, sequence_length=256, seed=0, held_out=4, bos=bos)
+    assert found.sha256 == GOLDEN[bos]
     assert found.held_out.shape == (4, 256)
-    # Each document starts with the tokenizer's own <s>, which stands nowhere else.
+    # Each document starts with the tokenizer's own <s>, which stands nowhere else but before cuts.
     assert int((found.input_ids == 1).sum()) > 0
     assert int((found.input_ids == 2).sum()) == 0
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from slimgpt.errors import CalibrationError
 from slimgpt.texts import checks, local
 from slimgpt.texts.checks import BadText, Format, check_of
+from slimgpt.texts.files.form import form_of
 
-NAMES: dict[Format, str] = {"jsonl": "a.jsonl", "text": "a.txt"}
+NAMES: dict[Format, str] = {"jsonl": "a.jsonl", "csv": "a.csv", "text": "a.txt"}
 
 
 def checked(form: Format, content: bytes, cuts: tuple[int, ...] = ()) -> int:
@@ -52,6 +53,12 @@ ROWS = st.lists(
                      b'{"text": "x", "text": "y"}', b"nul\0", '{"text": "grün"}'.encode()]),
     max_size=6,
 ).map(b"\n".join)  # fmt: skip
+TABLES = st.lists(
+    st.sampled_from([b"text", b"id", b",", b";", b"\t", b'"', b'""', b"\n", b"\r\n", b" ", b"a",
+                     b"\xef\xbb\xbf", "grün".encode(), b'"a\nb"', b"text,id\n", b"\r", b"\n\n",
+                     b"\xff", b"[{'role':"]),
+    max_size=20,
+).map(b"".join)  # fmt: skip
 CUTS = st.lists(st.integers(1, 60), max_size=8).map(tuple)
 
 
@@ -69,24 +76,64 @@ def test_lines_are_judged_as_the_engine_judges_them(content: bytes, cuts: tuple[
     agree("jsonl", content, cuts)
 
 
+@settings(max_examples=150, deadline=None)
+@given(content=TABLES, cuts=CUTS)
+def test_tables_are_judged_as_the_engine_judges_them(content: bytes, cuts: tuple[int, ...]) -> None:
+    agree("csv", content, cuts)
+    agree("text", content, cuts)
+
+
 @settings(max_examples=100, deadline=None)
 @given(content=st.binary(max_size=80), cuts=CUTS)
 def test_any_bytes(content: bytes, cuts: tuple[int, ...]) -> None:
-    agree("jsonl", content, cuts)
-    agree("text", content, cuts)
+    for form in NAMES:
+        agree(form, content, cuts)
 
 
 def agree(form: Format, content: bytes, cuts: tuple[int, ...]) -> None:
     word = engines_word(form, content)
     if isinstance(word, int):
-        assert checked(form, content, cuts) == word
+        if form_of(content, NAMES[form]) == FORMS[form]:
+            assert checked(form, content, cuts) == word
+            return
+        with pytest.raises(BadText):  # the engine goes by content, and the sender was wrong
+            checked(form, content, cuts)
         return
     with pytest.raises(BadText) as e:
         checked(form, content, cuts)
     assert str(e.value).isprintable()
-    # The engine looks for bytes that are no text in all of the file before it looks at rows.
-    if "is not UTF-8" not in word and "NUL" not in word and e.value.line is not None:
+    # The engine looks at all of the file, and what form it has, before it looks at rows.
+    said = "is not UTF-8" not in word and "NUL" not in word and "the file" not in word
+    if said and e.value.line is not None:
         assert f"line {e.value.line}" in word
+
+
+FORMS = {"jsonl": "lines", "csv": "csv", "text": "plain"}
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "words"),
+    [
+        ("text", b'{"text": "x"}\n', "is JSON lines: declare it as application/x-ndjson"),
+        ("text", b'[{"text": "x"}]', "is a JSON array: write a row a line"),
+        ("text", b"id,text\n1,x\n", "is a table: declare it as text/csv"),
+        ("text", b"PAR1\0", "is a Parquet file"),
+        ("text", b"%PDF-1.7\n", "is a PDF, not text"),
+        ("jsonl", "x".encode("utf-16"), "is UTF-16, not UTF-8: save it as UTF-8"),
+        ("text", "x".encode("utf-16-le") * 9, "is UTF-16, not UTF-8: save it as UTF-8"),
+        ("jsonl", b"id,text\n1,x\n", "line 1 is not JSON"),
+        ("csv", b"id,body\n1,x\n", "line 2 cannot be used: no field is known to hold text"),
+        ("csv", b'id,text\n1,"x\n\n', "line 2 opens a quote that never ends"),
+        ("csv", b"id,text\n1\n", "line 2 has 1 fields, and the header 2"),
+        ("csv", b"id,text\n", "the file holds no text"),
+    ],
+)
+def test_a_file_of_another_form_says_how_to_send_it(
+    form: Format, content: bytes, words: str
+) -> None:
+    with pytest.raises(BadText) as e:
+        checked(form, content)
+    assert words in str(e.value)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +177,10 @@ def test_nothing_is_without_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     line = json.dumps("x" * checks.MAX_LINE_BYTES).encode()
     with pytest.raises(BadText, match="line 2 is longer than 8 MiB"):
         checked("jsonl", b'"a"\n' + line)
+    record = b'text\n"' + b"x\n" * (checks.MAX_LINE_BYTES // 2)
+    monkeypatch.setattr(checks, "MAX_LINES", 1 << 30)
+    with pytest.raises(BadText, match="line 2 begins a record of more than 8 MiB"):
+        checked("csv", record, tuple(range(1, len(record), 1 << 20)))
     check = check_of("jsonl")
     for _ in range(8):
         check.feed(b" " * (1 << 20))
@@ -139,7 +190,13 @@ def test_nothing_is_without_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_whole_of_a_long_text_is_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blank, unmarked, without an end of line: nothing of it is kept but what a cut may hide."""
-    for form, piece in (("text", b" "), ("text", b"a"), ("text", b"\n"), ("jsonl", b"\n")):
+    for form, piece in (
+        ("text", b" "),
+        ("text", b"a"),
+        ("text", b"\n"),
+        ("jsonl", b"\n"),
+        ("csv", b"\n"),
+    ):
         check = check_of(form)  # type: ignore[arg-type]
         for _ in range(64):
             check.feed(piece * 4096)

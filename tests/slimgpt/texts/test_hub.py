@@ -114,11 +114,17 @@ def test_only_the_first_files_are_downloaded(
     assert not [path for path in hub.asked if "00002-of" in path]
 
 
+@pytest.mark.parametrize(("name", "mark"), [("a.csv", ","), ("a.tsv", "\t")])
+def test_tables_are_read(hub: Hub, roots: Roots, repository: Path, name: str, mark: str) -> None:
+    (repository / name).write_text(f'id{mark}text\n1{mark}"Eins,\nzwei."\n2{mark}Drei.\n')
+    assert list(texts.documents("hf:own/set", roots=roots)) == ["Eins,\nzwei.", "Drei."]
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ({"set.py": "raise SystemExit\n", "a.jsonl": '{"text": "x"}\n'}, "scripts are no longer"),
-        ({"a.csv": "text\nx\n"}, r"files are \.csv, and parquet and JSON are read"),
+        ({"a.txt": "text\n"}, r"files are \.txt, and Parquet, JSON and CSV are read"),
         ({"README.md": "nothing else"}, "contain any data files"),
         ({"a.jsonl": '{"text": "x"}\n{"text": '}, "the data set's json files cannot be read"),
         ({"a.parquet": "not parquet"}, "the data set's parquet files cannot be read"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slimgpt.texts.rows import text_of
+from slimgpt.texts.rows import Conversation, Exchange, Prose, Unwanted, lesson_of, text_of
 
 ROW = {"instruction": "Add.", "input": "1, 2", "output": "3"}
 
@@ -59,6 +59,89 @@ def test_chats_become_plain_turns() -> None:
     expected = "system: Be brief.\n\nuser: Seen\nit?\n\nassistant: "
     assert text_of({"messages": messages}, None) == expected
     assert text_of({"talk": messages}, "talk") == expected
+
+
+ASKED = {"role": "user", "content": "Why?"}
+TOLD = {"role": "assistant", "content": "So."}
+TALK = Conversation((ASKED, TOLD))
+SYSTEM = {"role": "system", "content": "Be brief."}
+SHAREGPT = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]
+
+
+@pytest.mark.parametrize(
+    ("row", "lesson", "text"),
+    [
+        # ShareGPT, Vicuna, OpenHermes, LLaMA-Factory
+        ({"id": 7, "conversations": SHAREGPT}, TALK, "user: Why?\n\nassistant: So."),
+        ({"conversations": [ASKED, TOLD]}, TALK, "user: Why?\n\nassistant: So."),
+        ({"conversation": SHAREGPT}, TALK, "user: Why?\n\nassistant: So."),
+        (
+            {"conversations": SHAREGPT, "system": "Be brief."},
+            Conversation((SYSTEM, ASKED, TOLD)),
+            "system: Be brief.\n\nuser: Why?\n\nassistant: So.",
+        ),
+        ({"conversations": json.dumps(SHAREGPT)}, TALK, "user: Why?\n\nassistant: So."),
+        # TRL: prompt and completion, as words and as messages
+        ({"prompt": "Why?", "completion": " So."}, Exchange("Why?", " So."), "Why? So."),
+        ({"prompt": "Why? ", "completion": "So."}, Exchange("Why? ", "So."), "Why? So."),
+        ({"prompt": "Why?", "completion": "So."}, Exchange("Why?\n", "So."), "Why?\nSo."),
+        ({"prompt": [ASKED], "completion": [TOLD]}, TALK, "user: Why?\n\nassistant: So."),
+        ({"prompt": "Why?", "completion": "Eh.", "label": True}, Exchange("Why?\n", "Eh."),
+         "Why?\nEh."),
+        ({"prompt": "Why?", "completion": "Eh.", "label": False}, Unwanted("Why?\nEh."),
+         "Why?\nEh."),
+        # preferences: the chosen side
+        (
+            {"prompt": "Why?", "chosen": " So.", "rejected": " No."},
+            Exchange("Why?", " So."),
+            "Why? So.",
+        ),
+        (
+            {"prompt": "Why?", "chosen": [ASKED, TOLD], "rejected": [ASKED]},
+            TALK,
+            "user: Why?\n\nassistant: So.",
+        ),
+        ({"prompt": [ASKED], "chosen": [TOLD]}, TALK, "user: Why?\n\nassistant: So."),
+        ({"prompt": "Why?", "chosen": [TOLD]}, TALK, "user: Why?\n\nassistant: So."),
+        ({"chosen": [ASKED, TOLD], "rejected": []}, TALK, "user: Why?\n\nassistant: So."),
+        (
+            {"chosen": "\n\nHuman: Why?\n\nAssistant: So.", "rejected": ""},
+            TALK,
+            "user: Why?\n\nassistant: So.",
+        ),
+        ({"chosen": "So.", "rejected": "No."}, Prose("So."), "So."),
+        (
+            {"system": "Be brief.", "question": "Why?", "chosen": "So.", "rejected": "No."},
+            Exchange("Be brief.\n\nWhy?\n", "So."),
+            "Be brief.\n\nWhy?\nSo.",
+        ),
+        # OpenOrca, GSM8K, MetaMath
+        (
+            {"system_prompt": "", "question": "Why?", "response": "So."},
+            Exchange("Why?\n", "So."),
+            "Why?\nSo.",
+        ),
+        ({"question": "Why?", "answer": "So."}, Exchange("Why?\n", "So."), "Why?\nSo."),
+        ({"query": "Why?", "response": "So."}, Exchange("Why?\n", "So."), "Why?\nSo."),
+    ],
+)  # fmt: skip
+def test_the_forms_of_public_data_sets(row: object, lesson: object, text: str) -> None:
+    assert lesson_of(row, None) == lesson
+    assert text_of(row, None) == text
+
+
+def test_dollys_rows_are_alpacas_under_other_names() -> None:
+    dolly = {"instruction": "Add.", "context": "1, 2", "response": "3", "category": "sums"}
+    assert text_of(dolly, None) == text_of(ROW, None)
+    assert lesson_of(dolly, None) == lesson_of(ROW, None)
+
+
+def test_answers_go_before_text_where_answers_are_wanted() -> None:
+    row = {"text": "all of it", "conversations": SHAREGPT}
+    assert text_of(row, None) == "all of it"
+    assert lesson_of(row, None) == TALK
+    assert lesson_of({**row, "conversations": SHAREGPT}, "text") == Prose("all of it")
+    assert lesson_of({"talk": SHAREGPT}, "talk") == TALK
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""A file's plain bytes: unpacked where it is packed, held to be text before anything is read."""
+
+from __future__ import annotations
+
+import gzip
+import mmap
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from slimgpt.errors import CalibrationError, StorageError
+from slimgpt.texts.files.encoding import BadText, Unicode
+from slimgpt.texts.files.form import GZIP, HEAD
+
+UNPACKED_LIMIT = 4 << 30  # bytes; a small .gz can hold a disk full of zeros
+_CHUNK = 1 << 20
+
+
+def head_of(path: Path, source: str) -> bytes:
+    """The first bytes of a file, as it lies there.
+
+    Raises:
+        CalibrationError: it cannot be read.
+    """
+    with _readable(source), path.open("rb") as file:
+        return file.read(HEAD)
+
+
+def opened(path: Path, source: str) -> mmap.mmap:
+    """The file's plain bytes, checked to be UTF-8 text, at their start.
+
+    Raises:
+        CalibrationError: it cannot be read, is packed badly or too large, empty, or no text.
+        StorageError: there is no room to unpack it.
+    """
+    with _readable(source), path.open("rb") as file:
+        if file.read(len(GZIP)) == GZIP:
+            return _unpacked(path, source)
+        return _mapped(file, source)
+
+
+@contextmanager
+def _readable(source: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CalibrationError(
+            f"{source}: the file cannot be read ({error.strerror or type(error).__name__})",
+            hint="check its permissions",
+        ) from error
+
+
+def _unpacked(path: Path, source: str) -> mmap.mmap:
+    total = 0
+    with tempfile.TemporaryFile(prefix="slimgpt-text-") as file, gzip.open(path, "rb") as packed:
+        for chunk in _chunks(packed, source):
+            total += len(chunk)
+            if total > UNPACKED_LIMIT:
+                raise CalibrationError(
+                    f"{source}: unpacks to more than {UNPACKED_LIMIT >> 30} GiB",
+                    hint="calibration needs a few megabytes of text: give a part of it",
+                )
+            try:
+                file.write(chunk)
+                file.flush()
+            except OSError as error:
+                raise StorageError(
+                    f"{source}: no room to unpack it ({error.strerror})",
+                    hint="free space in the folder for temporary files",
+                ) from error
+        return _mapped(file, source)
+
+
+def _chunks(packed: gzip.GzipFile, source: str) -> Iterator[bytes]:
+    try:
+        while chunk := packed.read(_CHUNK):
+            yield chunk
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise CalibrationError(
+            f"{source}: the gzip file is damaged ({error})", hint="upload or download it again"
+        ) from error
+
+
+def _mapped(file: IO[bytes], source: str) -> mmap.mmap:
+    file.seek(0)
+    unicode, size = Unicode(), 0
+    try:
+        while chunk := file.read(_CHUNK):
+            unicode.feed(chunk)
+            size += len(chunk)
+        unicode.feed(b"", last=True)
+    except BadText as error:
+        raise no_text(source, error) from error
+    if not size:
+        raise CalibrationError(f"{source}: the file is empty", hint="give a file with text")
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def no_text(source: str, error: BadText) -> CalibrationError:
+    """The error of a file that is no text."""
+    return CalibrationError(
+        f"{source}: {error}",
+        hint="give JSON lines, a JSON array, CSV, TSV, Parquet or plain text, in UTF-8",
+    )
