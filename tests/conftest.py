@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,18 +44,25 @@ def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer
     """Forks processes that find torch and transformers imported."""
     from tests.fork_server import ForkServer
 
-    server = ForkServer(tmp_path_factory.mktemp("forks"))
+    server = ForkServer(tmp_path_factory.mktemp("forks") / "socket")
     yield server
     server.close()
 
 
-@pytest.fixture(autouse=True)
-def _proofs_fork(fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proof that a folder loads, in jobs that tests run in their own process."""
-    load = sys.modules.get("slimgpt.proof.load")
-    if load is not None:
-        module = "slimgpt.proof.processes.transformers_logits"
-        monkeypatch.setattr(load, "COMMAND", fork_server.command(module))
+@pytest.fixture(scope="module", autouse=True)
+def proofs_fork(fork_server: ForkServer) -> Iterator[pytest.MonkeyPatch]:
+    """Proofs of load and timings are forks, in jobs that tests run in their own process."""
+    with pytest.MonkeyPatch.context() as patch:
+        fork_server.take_proofs(patch.setattr)
+        yield patch
+
+
+@pytest.fixture
+def cold_start(proofs_fork: pytest.MonkeyPatch, fork_server: ForkServer) -> Iterator[None]:
+    """They start Python, as everywhere but in tests."""
+    proofs_fork.undo()
+    yield
+    fork_server.take_proofs(proofs_fork.setattr)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 
 import numpy as np
@@ -60,8 +60,8 @@ class Stopwatch:
         trace: TracebackType | None,
     ) -> None:
         self._process.kill()
-        with self._process, self._said:
-            pass
+        with suppress(BrokenPipeError), self._process, self._said:
+            pass  # what it was asked and did not read is lost with it
 
     def ask(self, ask: GenerationRequest) -> GenerationTiming:
         """Have it generate once.
