@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from jobs.settings import Settings
     from jobs.store.store import Store
     from tests.fork_server import ForkServer
@@ -47,24 +44,25 @@ def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer
     """Forks processes that find torch and transformers imported."""
     from tests.fork_server import ForkServer
 
-    server = ForkServer(tmp_path_factory.mktemp("forks"))
+    server = ForkServer(tmp_path_factory.mktemp("forks") / "socket")
     yield server
     server.close()
 
 
-@pytest.fixture(autouse=True)
-def _proofs_fork(fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proof that a folder loads, in jobs that tests run in their own process."""
-    load = sys.modules.get("slimgpt.proof.load")
-    if load is not None:
-        cold: Callable[[str], list[str]] = load.python_module
+@pytest.fixture(scope="module", autouse=True)
+def proofs_fork(fork_server: ForkServer) -> Iterator[pytest.MonkeyPatch]:
+    """Proofs of load and timings are forks, in jobs that tests run in their own process."""
+    with pytest.MonkeyPatch.context() as patch:
+        fork_server.take_proofs(patch.setattr)
+        yield patch
 
-        def python_module(name: str) -> list[str]:
-            if name != "transformers_logits":
-                return cold(name)
-            return fork_server.command(f"slimgpt.proof.processes.{name}")
 
-        monkeypatch.setattr(load, "python_module", python_module)
+@pytest.fixture
+def cold_start(proofs_fork: pytest.MonkeyPatch, fork_server: ForkServer) -> Iterator[None]:
+    """They start Python, as everywhere but in tests."""
+    proofs_fork.undo()
+    yield
+    fork_server.take_proofs(proofs_fork.setattr)
 
 
 @pytest.fixture(scope="session")
@@ -155,34 +153,15 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """URL of a database without any table, on both."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/below/bare.db"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    name = server.clone()
-    yield server.url(name)
-    server.drop(name)
-
-
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """Of both databases, without any rows."""
-    from jobs.store.database import make_engine
-
-    made = make_engine(database_url)
-    yield made
-    made.dispose()
-
-
-@pytest.fixture
-def store(engine: Engine) -> Store:
+def store(database_url: str) -> Iterator[Store]:
     """An empty store, on both databases."""
+    from jobs.store.database import make_engine
     from jobs.store.store import Store
 
-    return Store(engine)
+    engine = make_engine(database_url)
+    yield Store(engine)
+    engine.dispose()
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ imports the libraries once for the session, none of the project's own modules, a
     [*server.command("slimgpt.proof.processes.transformers_logits"), ...]
 
 is a command line that runs a module as `python -m` does, in a fork of its own: with the caller's
-arguments, environment, working folder and standard files, and it ends when the caller is killed.
-Tests of the start itself, and of whole commands and services, start Python as users do.
+arguments, environment, working folder and standard files. It ends when the command is killed. The
+proofs that such a process asks for in its turn are forks too. Tests of the start itself, one of
+each kind, and whole services start Python as users do: fixture `cold_start`.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import select
@@ -19,24 +21,32 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+ROOT = Path(__file__).parents[1]
 LIBRARIES = ("transformers.modeling_utils", "transformers.models.llama.modeling_llama")
+PROOFS = "slimgpt.proof.processes"
 LENGTH = 4  # bytes of a request's length, and of the exit status that answers it
 STANDARD_FILES = (0, 1, 2)
 
 
 class ForkServer:
-    """Starts with the first command that is asked for; ends with the tests."""
+    """Where to ask for forks.
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "forks"
+    Args:
+        path: of the socket.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._process: subprocess.Popen[bytes] | None = None
 
     def command(self, module: str) -> list[str]:
         """A command line that runs a module in a fork; its arguments may follow."""
-        if self._process is None:
+        if not self._path.exists():
             self._start()
         return [sys.executable, "-I", "-S", __file__, str(self._path), module]
 
@@ -52,51 +62,68 @@ class ForkServer:
             )
 
     def close(self) -> None:
-        """End the server."""
+        """End the server, if it was started here."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def take_proofs(self, put: Callable[[Any, str, Any], None]) -> None:
+        """Have this process's proofs of load and timings run in forks, where they are imported.
+
+        Args:
+            put: sets an attribute.
+        """
+        load, loaders = (sys.modules.get(f"slimgpt.proof.{name}") for name in ("load", "loaders"))
+        if load is not None:
+            put(load, "python_module", self._proof_command)
+        if loaders is not None:
+            put(loaders, "command", self.command)
+
+    def _proof_command(self, name: str) -> list[str]:
+        """As `slimgpt.proof.load.python_module`; llama.cpp has no use for what is imported here."""
+        module = f"{PROOFS}.{name}"
+        return [sys.executable, "-m", module] if "llama" in name else self.command(module)
 
 
 def serve(listening: socket.socket) -> NoReturn:
     """Import the libraries, then fork for everyone who asks."""
     import gc
-    import importlib
 
     for name in LIBRARIES:
         importlib.import_module(name)
     gc.freeze()
+    path = Path(listening.getsockname())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who attend
     while True:
         caller, _ = listening.accept()
         with caller:
             if os.fork() == 0:
                 listening.close()
-                _attend(caller)
+                _attend(caller, path)
 
 
-def _attend(caller: socket.socket) -> NoReturn:
+def _attend(caller: socket.socket, path: Path) -> NoReturn:
     """Run what the caller asks for in one fork more, and tell its exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     head, files, _, _ = socket.recv_fds(caller, LENGTH, len(STANDARD_FILES))
     body = caller.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
-    reading, writing = os.pipe()
+    ends, held = os.pipe()
     process = os.fork()
     if process == 0:
-        os.close(reading)
-        _become(json.loads(body), files)
-    for file in (*files, writing):
+        os.close(ends)
+        _become(json.loads(body), files, path)
+    for file in (*files, held):
         os.close(file)
-    ends = caller.fileno(), reading
-    ready, _, _ = select.select(ends, [], [])
-    if reading not in ready:  # the caller is gone
+    ready, _, _ = select.select([caller.fileno(), ends], [], [])
+    if ends not in ready:  # the caller is gone
         os.kill(process, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    caller.sendall(status.to_bytes(LENGTH, "big", signed=True))
+    with suppress(OSError):  # the caller is gone
+        caller.sendall(status.to_bytes(LENGTH, "big", signed=True))
     os._exit(0)
 
 
-def _become(request: dict[str, Any], files: list[int]) -> NoReturn:
+def _become(request: dict[str, Any], files: list[int], path: Path) -> NoReturn:
     """Be the process that was asked for."""
     for standard, file in zip(STANDARD_FILES, files, strict=True):
         os.dup2(file, standard)
@@ -105,7 +132,8 @@ def _become(request: dict[str, Any], files: list[int]) -> NoReturn:
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
-        status = _run(*request["words"])
+        _run(path, *request["words"])
+        status = 0
     except SystemExit as end:
         if isinstance(end.code, str):
             sys.stderr.write(f"{end.code}\n")
@@ -119,21 +147,23 @@ def _become(request: dict[str, Any], files: list[int]) -> NoReturn:
         os._exit(status)
 
 
-def _run(module: str, *arguments: str) -> int:
+def _run(path: Path, module: str, *arguments: str) -> None:
+    """As `python -m`, in an environment that was read when the server started."""
     import runpy
 
     from transformers import dynamic_module_utils
 
     from slimgpt.machine import child_process
 
-    # The libraries read this when they were imported, in the server's environment.
-    dynamic_module_utils.HF_MODULES_CACHE = os.environ.get(
-        "HF_MODULES_CACHE", dynamic_module_utils.HF_MODULES_CACHE
-    )
+    sys.path[:1] = [os.getcwd(), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    if "HF_MODULES_CACHE" in os.environ:
+        dynamic_module_utils.HF_MODULES_CACHE = os.environ["HF_MODULES_CACHE"]
     child_process.die_with = lambda parent: None  # who attends sees to it
+    if not module.startswith("slimgpt.proof"):
+        importlib.import_module("slimgpt.proof.load")
+        ForkServer(path).take_proofs(setattr)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
-    return 0
 
 
 def ask(path: str, words: list[str]) -> int:

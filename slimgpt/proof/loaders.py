@@ -6,6 +6,7 @@ Looks without importing: vLLM is imported by the processes that use it alone.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions, version
@@ -57,6 +58,11 @@ def installed() -> list[Loader]:
     return (
         [TRANSFORMERS] if name is None else [TRANSFORMERS, Loader(name, _vllm_words, _vllm_bytes)]
     )
+
+
+def command(module: str) -> list[str]:
+    """The command that runs a module in a Python of its own."""
+    return [sys.executable, "-m", module]
 
 
 def vllm() -> str | None:

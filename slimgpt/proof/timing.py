@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ class Stopwatch:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         module, *more = arguments
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, str(os.getpid()), *more],
+            [*loaders.command(module), str(os.getpid()), *more],
             env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -55,8 +54,8 @@ class Stopwatch:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        with self._process, self._stderr:
-            pass
+        with suppress(BrokenPipeError), self._process, self._stderr:
+            pass  # a request that it did not read is lost with it
 
     def generate(self, request: GenerationRequest) -> GenerationTiming:
         """Have it generate once.

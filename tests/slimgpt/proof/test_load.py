@@ -12,14 +12,12 @@ import transformers
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import VerificationError
 from slimgpt.layers.stack import Stack
-from slimgpt.proof import load
 from slimgpt.proof.load import bound, verify
 from tests.compatibility.old_transformers import publish_all, reload_all
 from tests.slimgpt.pruned import lots, publish
 from tests.slimgpt.tiny import FAMILIES, Tiny, tokens
 
 CPU = torch.device("cpu")
-COLD = load.python_module
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +34,8 @@ def folder(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return publish(dense, lots(dense.architecture), home / "pruned")
 
 
-def test_a_fresh_process_gives_the_logits_of_the_model_in_memory(
-    tiny: Tiny, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From a cold start, as everywhere but in these tests (`tests/fork_server.py`)."""
-    monkeypatch.setattr(load, "python_module", COLD)
+@pytest.mark.usefixtures("cold_start")
+def test_a_fresh_process_gives_the_logits_of_the_model_in_memory(tiny: Tiny, folder: Path) -> None:
     ids = tokens(tiny)
     expected = Stack(Checkpoint.open(folder), CPU).logits(ids)
     verified = verify(folder, ids, expected, CPU)

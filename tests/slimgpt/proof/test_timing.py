@@ -42,6 +42,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("cold_start")
 def test_what_is_timed_is_greedy_generation(place: Path) -> None:
     """The ids are those of transformers' own `generate`."""
     checkpoint = Checkpoint.open(place / "model")

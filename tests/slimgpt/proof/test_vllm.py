@@ -111,6 +111,7 @@ def test_it_is_a_proof_where_the_probabilities_agree(
     assert proved.max_difference < 1e-5 < proved.bound
 
 
+@pytest.mark.usefixtures("cold_start")
 def test_it_is_an_error_where_they_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened, probe = pruned(UNEVEN, tmp_path)
     change(opened.folder, 0.1)
