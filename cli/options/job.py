@@ -74,7 +74,7 @@ class Schedule:
         if self.shape is None:
             own = {"shape": DEFAULT_SHAPES.get(method or DEFAULTS.method, "log")}
             return ends if isinstance(base, dict) and "shape" in base else own | ends
-        if Path(self.shape).is_file():
+        if self.shape not in SHAPES and Path(self.shape).is_file():
             return {"shape": "explicit", "ratios": read_ratios(Path(self.shape)), **ends}
         if self.shape not in SHAPES:
             raise typer.BadParameter(

@@ -179,7 +179,7 @@ def read_ratios(path: Path) -> list[float]:
     except (TypeError, ValueError, RecursionError) as error:
         reason = str(error)
     raise typer.BadParameter(
-        f"{path}: {reason}; write a JSON list of ratios, or one number a line",
+        f"{path}: {reason}; write a JSON list of ratios, or one number per line",
         param_hint="--schedule",
     )
 

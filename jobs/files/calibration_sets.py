@@ -296,6 +296,6 @@ def _require_within(connection: Connection, owner: str, size: int, most: Quota) 
         raise UploadQuotaReached(f"{owner} keeps {count} calibration sets, and may not keep more")
     if total + size > most.size:
         raise UploadQuotaReached(
-            f"{owner} keeps {int(total):,} bytes of calibration sets and may keep {most.size:,}: "
-            f"{size:,} more are too many"
+            f"{owner} keeps {int(total):,} bytes of sets, may keep {most.size:,}, and {size:,} more "
+            "are too many"
         )

@@ -53,18 +53,7 @@ def verify(
     if device.type == "cuda":
         torch.cuda.empty_cache()  # the other process needs the room
     logits = _reload(folder, tokens, device, form)
-    if logits.shape != expected.shape or logits.dtype != expected.dtype:
-        raise VerificationError(
-            f"the reloaded model gives logits {list(logits.shape)} in {logits.dtype}, the model "
-            f"in memory {list(expected.shape)} in {expected.dtype}",
-            hint="the written config does not describe the weights; please report this",
-        )
-    if not logits.isfinite().all():
-        raise VerificationError(
-            "the reloaded model gives NaN or infinity where the model in memory gives numbers",
-            hint="nothing was published; run the job again, and report it if it happens twice",
-        )
-    difference = _largest(logits, expected)
+    difference = _compared(logits, expected)
     most = bound(expected) if allowed is None else allowed
     if not difference <= most:
         raise VerificationError(
@@ -80,6 +69,26 @@ def verify(
         tokens=tokens.numel(),
         bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
     )
+
+
+def _compared(logits: Tensor, expected: Tensor) -> float:
+    """The largest difference of logits.
+
+    Raises:
+        VerificationError: they have other shapes, or are not numbers.
+    """
+    if logits.shape != expected.shape or logits.dtype != expected.dtype:
+        raise VerificationError(
+            f"the reloaded model gives logits {list(logits.shape)} in {logits.dtype}, the model "
+            f"in memory {list(expected.shape)} in {expected.dtype}",
+            hint="the written config does not describe the weights; please report this",
+        )
+    if not logits.isfinite().all():
+        raise VerificationError(
+            "the reloaded model gives NaN or infinity where the model in memory gives numbers",
+            hint="nothing was published; run the job again, and report it if it happens twice",
+        )
+    return _largest(logits, expected)
 
 
 def require_finite(logits: Tensor) -> None:

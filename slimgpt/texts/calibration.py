@@ -115,14 +115,11 @@ def sample(
     chosen, aside = _one_each(stream, samples, sequence_length, generator, first)
     tokens, used = stream.tokens, len(stream.seen)
     if len(chosen) == samples:
-        rest = chain(
-            end_to_end(stream, sequence_length, first),
-            *(end_to_end([piece], sequence_length, first) for piece in aside),
-        )
+        pieces = (end_to_end([piece], sequence_length, first) for piece in aside)
+        rest = chain(end_to_end(stream, sequence_length, first), *pieces)
     else:
         everything = list(end_to_end(stream.seen, sequence_length, first))
-        if len(everything) < samples:
-            fits = len(everything)
+        if (fits := len(everything)) < samples:
             raise _too_little(documents, stream, samples, sequence_length, fits)
         order = shuffled(len(everything), Random(seed))
         chosen = [everything[index] for index in islice(order, samples)]

@@ -6,7 +6,7 @@ import copy
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, example, given
@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from api.app import MAX_BODY_BYTES, ROUTED, create_app
 from api.http.validation import MAX_ERRORS
 from api.middleware.json_size import LIMITS
-from api.schemas.jobs import MAX_METADATA_BYTES, JobRequest
+from api.schemas.jobs import MAX_METADATA_BYTES, JobRequest, RetryRequest
 from api.schemas.webhooks import WebhookChange, WebhookRequest
 from jobs.settings import Settings
 from jobs.store.lists.summaries import MAX_SAID
@@ -53,6 +53,7 @@ VALID: dict[type[BaseModel], dict[str, Any]] = {
     JobRequest: FULL,
     WebhookRequest: HOOK,
     WebhookChange: {"events": ["job.failed"], "description": "mine", "enabled": False},
+    RetryRequest: {"anew": True},
 }
 PAGE_BYTES = 4 << 20
 """Of the largest page of the largest jobs."""
@@ -107,7 +108,13 @@ def request_models() -> list[type[BaseModel]]:
     """What any route takes as its body."""
     routes = [route for module in ROUTED for route in module.router.routes]
     fields = [field for route in routes if (field := getattr(route, "body_field", None))]
-    return list(dict.fromkeys(field.field_info.annotation for field in fields))
+    kinds = [kind for field in fields for kind in _models(field.field_info.annotation)]
+    return list(dict.fromkeys(kinds))
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The model of a body, also of one that may be left out."""
+    return [one for one in get_args(annotation) or (annotation,) if one is not type(None)]
 
 
 def test_every_request_is_tried_here() -> None:

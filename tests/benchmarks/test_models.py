@@ -15,7 +15,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from benchmarks.models import HERE, PACKAGED, PackagedModel, Wheel, obtain, packaged
+from benchmarks.models import HERE, obtain, packaged
+from benchmarks.packaged_models import PACKAGED, PackagedModel, Wheel
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import BrokenCheckpointError, HubUnreachableError, ModelNotFoundError
 from slimgpt.formats.gguf.file import write

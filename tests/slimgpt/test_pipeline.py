@@ -203,8 +203,7 @@ BAD: list[tuple[Any, dict[str, Any], type[SlimGPTError], str]] = [
     (torn, {}, BrokenCheckpointError, "model.safetensors"),
     (odd, {}, UnsupportedModelError, "transformers cannot build"),
     (foreign, {}, UnsupportedModelError, "mamba"),
-    (poisoned, {}, NumericalError, "layer 1 mlp.down_proj"),
-    (poisoned, {"method": "wanda-sp"}, NumericalError, "layer 1 mlp.down_proj"),
+    (poisoned, {}, NumericalError, "after layer 1: model.layers.1.mlp.up_proj.weight holds one"),
     (empty_text, {}, CalibrationError, "text.txt"),
 ]
 

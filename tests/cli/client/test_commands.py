@@ -23,11 +23,11 @@ from cli.main import app
 from jobs.store.store import Store
 from jobs.store.tables import JOBS
 from slimgpt.spec.prune import PruneSpec
-from tests.api.conftest import BODY, api, base_url, finished, own_store
+from tests.api.conftest import BODY, api, base_url, finished, own_store, publish_job
 from tests.api.routes.test_jobs import layer
 from tests.servers import free_port
 
-__all__ = ["api", "base_url", "finished", "own_store"]
+__all__ = ["api", "base_url", "finished", "own_store", "publish_job"]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, Unsupporte
 from slimgpt.origins.resolve import resolve_model
 from slimgpt.origins.roots import Roots
 from slimgpt.planning.preview import NO_WEIGHTS, plan_preview
-from slimgpt.spec.prune import PruneSpec
+from slimgpt.spec.prune import CalibrationSpec, PruneSpec
 from tests.slimgpt.tiny import FAMILIES, Tiny
 
 SPEC = PruneSpec.model_validate(
@@ -47,11 +47,14 @@ def test_a_run_says_that_there_are_no_weights(tmp_path: Path) -> None:
     from slimgpt.pipeline import run
 
     without_weights(Tiny().save(tmp_path / "model"))
+    (tmp_path / "text.txt").write_text("text")
     roots = Roots(tmp_path, tmp_path)
     with pytest.raises(UnsupportedModelError, match="no weights at all"):
         resolve_model("local:model", roots, None)
+    text = CalibrationSpec(source="local:text.txt")
+    spec = SPEC.model_copy(update={"calibration": text})
     with pytest.raises(UnsupportedModelError, match="no weights at all"):
-        list(run(SPEC, tmp_path / "work", roots, "cpu"))
+        list(run(spec, tmp_path / "work", roots, "cpu"))
 
 
 @pytest.mark.parametrize(

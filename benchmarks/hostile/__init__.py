@@ -1,0 +1,1 @@
+"""Hostile bodies against the embedded service: `python -m benchmarks.hostile`."""
