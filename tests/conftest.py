@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from jobs.settings import Settings
     from jobs.store.store import Store
     from tests.fork_server import ForkServer
@@ -153,15 +155,34 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a database without any table, on both."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/below/bare.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    name = server.clone()
+    yield server.url(name)
+    server.drop(name)
+
+
 @pytest.fixture
-def store(database_url: str) -> Iterator[Store]:
-    """An empty store, on both databases."""
+def engine(database_url: str) -> Iterator[Engine]:
+    """Of both databases, without any rows."""
     from jobs.store.database import make_engine
+
+    made = make_engine(database_url)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def store(engine: Engine) -> Store:
+    """An empty store, on both databases."""
     from jobs.store.store import Store
 
-    engine = make_engine(database_url)
-    yield Store(engine)
-    engine.dispose()
+    return Store(engine)
 
 
 @pytest.fixture

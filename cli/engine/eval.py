@@ -188,6 +188,7 @@ class HarnessRun:
         yield StageFinished(stage="resolve", seconds=time.monotonic() - began)
         yield StageStarted(stage="evaluate")
         measured: dict[str, Any] = {}
+        self._try(checkpoint, chosen, windows)
         if windows is not None:
             measured = yield from self._perplexity(checkpoint, windows, tokenizer, chosen)
         if harness_tasks:
@@ -199,6 +200,16 @@ class HarnessRun:
             seconds=time.monotonic() - began,
             peak_memory_bytes=memory.peak_bytes(chosen),
         )
+
+    def _try(self, checkpoint: Checkpoint, device: torch.device, cut: Tensor | None) -> None:
+        """See that the model computes numbers, so that none is scored that does not."""
+        import torch
+
+        from slimgpt.layers import sanity
+        from slimgpt.layers.stack import Stack
+
+        some = torch.arange(min(16, checkpoint.architecture.vocabulary))[None]
+        list(sanity.compute(Stack(checkpoint, device), some if cut is None else cut[:1]))
 
     def _windows(self, tokenizer: Tokenizer, roots: Roots) -> Tensor | None:
         from slimgpt.texts.sources import evaluation_text

@@ -295,7 +295,6 @@ def _require_within(connection: Connection, owner: str, size: int, most: Quota) 
     if count >= most.sets:
         raise UploadQuotaReached(f"{owner} keeps {count} calibration sets, and may not keep more")
     if total + size > most.size:
-        raise UploadQuotaReached(
-            f"{owner} keeps {int(total):,} bytes of sets, may keep {most.size:,}, and {size:,} more "
-            "are too many"
-        )
+        kept_bytes = f"{int(total):,} bytes of calibration sets"
+        what = f"may keep {most.size:,}: {size:,} more are too many"
+        raise UploadQuotaReached(f"{owner} keeps {kept_bytes} and {what}")

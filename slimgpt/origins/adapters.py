@@ -1,4 +1,4 @@
-"""LoRA adapters where a model is expected: transformers and PEFT apply them, pruning would not.
+"""Adapters where a model is expected: transformers and PEFT apply them, pruning would not.
 
 A folder with weights and `adapter_config.json` is two models: `from_pretrained` gives the one with
 the adapter, the weights alone are the other. So neither is taken unasked.
@@ -32,16 +32,15 @@ def refuse(names: Collection[str], model: str, weights: Collection[str]) -> None
         UnsupportedModelError: one does; says whether there is a model beside it.
     """
     there = [name for name in (CONFIG, *WEIGHTS) if name in names]
-    if weights and CONFIG in there:
+    if there and weights:
         raise UnsupportedModelError(
-            f"{model} holds a LoRA adapter ({CONFIG}) beside its weights: transformers would apply "
+            f"{model} holds an adapter ({there[0]}) beside its weights: transformers would apply "
             "it, and the weights alone are another model",
-            hint=f"{MERGE}; or remove {CONFIG} where it is merged already or not wanted",
+            hint=f"{MERGE}; or remove {there[0]} where it is merged already or not wanted",
         )
-    if there and not weights:
+    if there:
         raise UnsupportedModelError(
-            f"{model} holds a LoRA adapter ({there[0]}), not a model: the weights are its base "
-            "model's",
+            f"{model} holds an adapter ({there[0]}), not a model: the weights are its base model's",
             hint=MERGE,
         )
 
@@ -55,7 +54,7 @@ def refuse_tensors(names: Iterable[str]) -> None:
     found = next((name for name in names if not PARTS.isdisjoint(name.split("."))), None)
     if found is not None:
         raise UnsupportedModelError(
-            f"the weights hold a LoRA adapter that is not merged ({found})",
+            f"the weights hold an adapter that is not merged ({found})",
             hint="call `model.merge_and_unload()` where it was trained, save what it returns, and "
             "prune that",
         )

@@ -66,6 +66,11 @@ def resolve_model(model: str, roots: Roots, cache: Path | None) -> ResolvedModel
     """
     if model.startswith(PREFIX):
         folder = roots.model(model)
+        if (folder / "snapshots").is_dir() and not (folder / "config.json").exists():
+            raise ModelNotFoundError(
+                f"model {model!r} is a repository in a cache of the hub, which holds commits",
+                hint="name a folder below its `snapshots`, or the model as on the hub: org/name",
+            )
         return _resolved(folder, model, None)
     repository, _, revision = model.partition("@")
     store = cache or Path(constants.HF_HUB_CACHE)

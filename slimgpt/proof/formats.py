@@ -19,7 +19,7 @@ from slimgpt.formats.gguf import file as gguf_file
 from slimgpt.layers.stack import Stack
 from slimgpt.proof.load import fresh_process, require_finite, tail, verify
 from slimgpt.spec.prune import Format, GgufType
-from slimgpt.texts.tokenization.tokenizer import Tokenizer
+from slimgpt.texts.tokenization import process as tokenizer_process
 
 PLACES = 8  # in a sequence, at which the next token is asked for
 TEXT = "Once upon a time, there was a girl named Lily. She had 12 books; it's größer:\n\tx = 3.5\n"
@@ -139,7 +139,8 @@ def prove_gguf(checkpoint: Checkpoint, file: Path, kind: GgufType, probe: Probe)
             f"{difference:g}, at most {bound:g} is allowed in {kind}",
             hint="nothing was written; leave format `gguf` out, or choose a finer type",
         )
-    ours = Tokenizer.load(checkpoint.folder).encode(TEXT)
+    with tokenizer_process.opened(checkpoint.folder) as tokenizer:
+        ours = tokenizer.encode(TEXT)
     if ours != found["cut"].tolist():
         raise VerificationError(
             f"llama.cpp cuts text into other tokens than transformers: {found['cut'].tolist()}, "

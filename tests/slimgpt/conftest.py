@@ -12,6 +12,7 @@ import pytest
 
 from slimgpt.origins.roots import Roots
 from tests.hub import Hub, serve
+from tests.slimgpt.tiny import Tiny
 
 WIKITEXT = "datasets/Salesforce/wikitext"
 WIKITEXT_CARD = """---
@@ -45,6 +46,11 @@ def repositories(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path
     (model / "original").mkdir()
     (model / "original/consolidated.safetensors").write_bytes(b"again")
     (model / "README.md").write_text("---\nlicense: mit\n---\n# Stories\n")
+    spoken = root / "models/tiny/templates"
+    Tiny(layers=1, tokenizer=True).save(spoken)
+    (spoken / "additional_chat_templates").mkdir()
+    (spoken / "additional_chat_templates/tool_use.jinja").write_text("{{ messages[0].content }}")
+    (spoken / "tokenizer.model.v3").write_text("mistral's")
     pickled = root / "models/tiny/pickled"
     pickled.mkdir()
     (pickled / "config.json").write_text("{}")

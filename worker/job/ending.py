@@ -12,6 +12,7 @@ from jobs.logs.machine_paths import without_rooted
 from jobs.logs.redaction import for_clients
 from slimgpt.events import Failed, Result
 
+SHELL = 128
 Why = Literal["lost", "cancel", "shutdown"]
 
 
@@ -100,8 +101,9 @@ def of_exit(
         defect = last.code == "internal-error"
         told = without_rooted(last.message) if defect else last.message
         return Broken(last.code, told, last.hint)
-    if returncode < 0:
-        return Killed(-returncode, where, peak_bytes)
+    number = -returncode if returncode < 0 else returncode - SHELL  # a shell says it so
+    if returncode < 0 or number in _SIGNALS:
+        return Killed(number, where, peak_bytes)
     if returncode != 0:
         words = f"the engine exited with status {returncode} during {where}"
         said = _last_line(tail)

@@ -61,11 +61,12 @@ def test_the_target_may_be_what_shall_be_left(
     assert json.loads(done.stdout)["layers"] == planned["layers"]
 
 
-def test_a_plan_loads_no_torch(tiny_model: Path) -> None:
+def test_a_plan_loads_no_more_than_the_model_is_built_with(tiny_model: Path) -> None:
+    """The API's plans load no torch at all: `tests/slimgpt/planning/test_preview.py`."""
     probe = (
         "import sys\nfrom cli.main import app\n"
         f"app(['plan', {str(tiny_model)!r}, '--ratio', '0.2', '--json'], standalone_mode=False)\n"
-        "print(*{'torch', 'transformers', 'datasets'} & set(sys.modules))"
+        "print(*{'datasets', 'peft', 'lm_eval'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
     assert done.stdout.splitlines()[1] == ""

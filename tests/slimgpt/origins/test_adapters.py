@@ -48,6 +48,14 @@ def test_weights_with_an_adapter_are_refused_with_what_to_do(
     refused(roots, r"beside its weights.*merge_and_unload.*or remove adapter_config\.json")
 
 
+def test_weights_of_an_adapter_without_its_config_are_not_passed_over_either(
+    roots: Roots, adapter: Path
+) -> None:
+    Tiny().save(roots.models / "model")
+    shutil.copy(adapter / "adapter_model.safetensors", roots.models / "model")
+    refused(roots, r"adapter \(adapter_model\.safetensors\) beside its weights")
+
+
 @pytest.mark.parametrize("config", [False, True])
 def test_an_adapter_alone_is_called_one(roots: Roots, adapter: Path, config: bool) -> None:
     """With a `config.json` beside it as well, as some trainers leave it."""
@@ -55,13 +63,13 @@ def test_an_adapter_alone_is_called_one(roots: Roots, adapter: Path, config: boo
     if config:
         base = Tiny().save(roots.texts / "base")
         shutil.copy(base / "config.json", roots.models / "model")
-    refused(roots, r"LoRA adapter \(adapter_config\.json\), not a model.*merge it")
+    refused(roots, r"adapter \(adapter_config\.json\), not a model.*merge it")
 
 
 def test_the_hub_is_asked_for_neither() -> None:
     adapter = ["adapter_config.json", "adapter_model.safetensors", "tokenizer.json"]
-    with pytest.raises(UnsupportedModelError, match=r"'o/n' holds a LoRA adapter .* not a model"):
+    with pytest.raises(UnsupportedModelError, match=r"'o/n' holds an adapter .* not a model"):
         needed(adapter, "o/n")
-    with pytest.raises(UnsupportedModelError, match=r"'o/n' holds a LoRA adapter .* beside its"):
+    with pytest.raises(UnsupportedModelError, match=r"'o/n' holds an adapter .* beside its"):
         needed([*adapter, "model.safetensors", "config.json"], "o/n")
     assert "model.safetensors" in needed(["model.safetensors", "lora/adapter_config.json"], "o/n")

@@ -63,6 +63,24 @@ def test_a_hub_model_is_downloaded_without_code_and_pickles(
     assert not [path for path in fetched if path.endswith((".py", ".bin")) or "original" in path]
 
 
+def test_templates_with_names_and_tokenizers_of_other_names_are_downloaded_too(
+    hub: Hub, ask: Resolve
+) -> None:
+    folder = ask("tiny/templates").folder
+    assert (folder / "additional_chat_templates/tool_use.jinja").exists()
+    assert (folder / "tokenizer.model.v3").exists()
+
+
+def test_a_repository_of_a_cache_is_told_from_its_commits(
+    hub: Hub, ask: Resolve, roots: Roots
+) -> None:
+    snapshot = ask("tiny/templates").folder
+    shutil.copytree(snapshot.parents[1], roots.models / "cached", symlinks=True)
+    assert ask(f"local:cached/snapshots/{snapshot.name}").revision is None
+    with pytest.raises(ModelNotFoundError, match="below its `snapshots`"):
+        ask("local:cached")
+
+
 def test_revisions(hub: Hub, ask: Resolve, commit: str) -> None:
     assert ask("tiny/stories@main").revision == commit
     assert ask(f"tiny/stories@{commit}").revision == commit

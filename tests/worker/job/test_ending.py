@@ -63,6 +63,7 @@ def test_what_the_engine_says_of_the_request_stays_as_it_is() -> None:
     ],
 )
 def test_a_signal_is_named_with_the_place_and_the_memory(number: int, code: str, name: str) -> None:
+    assert isinstance(of_exit(128 + 9, None, WHERE, ""), Killed)  # as a shell says it
     killed = of_exit(-number, None, WHERE, "", 3 << 30)
     assert isinstance(killed, Killed)
     told = killed.broken(twice=True)
