@@ -82,7 +82,9 @@ class RetryRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     anew: bool = Field(
-        False, description="Start at the first layer, whatever earlier attempts have finished."
+        False,
+        description="Start at the first layer, whatever earlier attempts have finished.",
+        examples=[True],
     )
 
 

@@ -52,7 +52,7 @@ def test_every_format_lies_beside_the_checkpoint_and_is_in_the_report(
     report = json.loads((made / "report.json").read_text())
     assert [row["format"] for row in report["verified"]] == ["exact", "padded", "gguf"]
     read = gguf.GGUFReader(made / "gguf/model-f16.gguf")
-    assert read.fields["general.name"].contents() == "model-pruned-30"
+    assert read.fields["general.name"].contents() == "model-pruned-25"
     assert all(row["max_difference"] <= row["bound"] for row in report["verified"])
     assert report["verified"][2]["bytes"] == (made / "gguf/model-f16.gguf").stat().st_size
     card, page = ((made / name).read_text() for name in ("README.md", "report.html"))

@@ -188,7 +188,7 @@ def test_the_working_folder_of_a_deleted_job_is_swept_with_one_question(bench: B
     assert bench.supervisor("crash").run(deleted.id) is Outcome.FAILED
     folder = root / deleted.id  # of a worker that was away when the job ended
     for path, service in ((folder, identity(bench.engine)), (foreign, "another service")):
-        path.mkdir()
+        path.mkdir(exist_ok=True)  # a failed job's layers wait in it
         (path / "service").write_text(service)
     (root / "job_old").mkdir()  # of a worker that left no mark yet
     job = bench.store.get(deleted.id)
