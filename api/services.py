@@ -25,7 +25,7 @@ from jobs.store.database import make_engine
 from jobs.store.keys import Keys
 from jobs.store.store import Store
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 5.0
 """A request whose database takes longer ends with 503: its thread is wanted by others."""
 WITHOUT_REDIS = "progress is not shown, and requests are counted in each process"
 

@@ -1,11 +1,12 @@
-"""A TCP proxy on loopback that can do what networks do: stall, and cut a connection at the worst
-moment."""
+"""A TCP proxy on loopback that can do what networks do: stall, be slow, and cut a connection at the
+worst moment."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
+import time
 
 CHUNK = 1 << 16
 
@@ -23,6 +24,10 @@ class Proxy:
         self.stalled = threading.Event()
         """Set when something waits to be passed on while the proxy stalls."""
         self._marker: bytes | None = None
+        self.refusing = False
+        """Whether new connections are closed at once."""
+        self.delay = 0.0
+        """Seconds by which everything comes later, in both directions."""
         self.cut = threading.Event()
         """Set when an answer was swallowed and its connection cut."""
 
@@ -40,6 +45,12 @@ class Proxy:
         """Pass nothing on that clients send, until `flow`."""
         self.stalled.clear()
         self._flowing.clear()
+
+    def refuse(self) -> None:
+        """Close every connection, and those to come as long as `refusing` is true."""
+        self.refusing = True
+        for end in self._open:
+            _close(end)
 
     @property
     def flowing(self) -> bool:
@@ -59,7 +70,14 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
+                if self.refusing:
+                    client.close()
+                    continue
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:  # it is down
+                    client.close()
+                    continue
                 self._open += [client, server]
                 doomed = threading.Event()
                 for step in (self._upstream, self._downstream):
@@ -76,6 +94,7 @@ class Proxy:
                 if not self._flowing.is_set():
                     self.stalled.set()
                     self._flowing.wait()
+                time.sleep(self.delay)
                 marked = marked or (self._marker is not None and self._marker in chunk)
                 if marked and b"COMMIT" in chunk:
                     self._marker = None
@@ -91,6 +110,7 @@ class Proxy:
                 if doomed.is_set():  # the server has answered, so it has committed
                     self.cut.set()
                     break
+                time.sleep(self.delay)
                 client.sendall(chunk)
         _close(client)
         _close(server)

@@ -30,6 +30,8 @@ from worker.health.polls import poll_step
 from worker.job.supervisor import Supervisor
 from worker.shutdown import ShutdownFlag
 
+ANSWER_SECONDS = 10.0
+"""At least so long a worker waits for its database. One that hangs costs the lease in its time."""
 settings = load()
 places.require(settings)
 shutdown = ShutdownFlag()  # before the fork, as is the next
@@ -40,7 +42,8 @@ app: Celery = make_app(settings.redis_url.get_secret_value())
 @cache
 def supervisor() -> Supervisor:
     """This process's supervisor."""
-    engine = make_engine(settings.database_url.get_secret_value())
+    url = settings.database_url.get_secret_value()
+    engine = make_engine(url, answer_seconds=max(ANSWER_SECONDS, settings.lease_seconds / 2))
     store = Store(engine, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts)
     return Supervisor(
         settings,

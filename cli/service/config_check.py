@@ -123,7 +123,7 @@ def _database(settings: Settings) -> str:
     url = make_url(settings.database_url.get_secret_value())
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         raise Fault(f"there is no file {url.database}; `slimgpt database upgrade` creates it")
-    engine = make_engine(settings.database_url.get_secret_value())
+    engine = make_engine(settings.database_url.get_secret_value(), answer_seconds=CONNECT_SECONDS)
     try:
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))

@@ -12,6 +12,7 @@ import structlog
 
 KEEP_SECONDS = 5.0
 WAIT_SECONDS = 0.8
+LATE_SECONDS = 15.0
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -22,7 +23,8 @@ class CachedProbe(Generic[T]):
     Args:
         name: of what is asked, for the log.
         ask: may take long, or raise anything.
-        keep: seconds for which an answer is good.
+        keep: seconds for which an answer is good. One that came too late to be waited for is good
+            for the next who asks, in any case: what is slow and well must not seem to be away.
         wait: seconds for which `take` waits for one.
     """
 
@@ -38,12 +40,17 @@ class CachedProbe(Generic[T]):
         self._lock = threading.Lock()
         self._running: Future[T] | None = None
         self._known: tuple[float, T] | None = None
+        """Until when it is good, and the answer."""
+        self._late = False
 
     def start(self) -> Future[T]:
         """The fresh answer, or the open question; else begin to ask. Waits for nothing."""
         with self._lock:
-            if (known := self._fresh()) is None:
+            known = self._fresh()
+            if known is None:
                 return self._open()
+            if self._late:
+                self._known, self._late = None, False
         answered: Future[T] = Future()
         answered.set_result(known[0])
         return answered
@@ -72,6 +79,7 @@ class CachedProbe(Generic[T]):
         return self._running
 
     def _answer(self, future: Future[T]) -> None:
+        began = time.monotonic()
         try:
             value = self._ask()
         except Exception as error:
@@ -79,11 +87,14 @@ class CachedProbe(Generic[T]):
                 self._running = None
             future.set_exception(error)
             return
+        now = time.monotonic()
         with self._lock:
-            self._known, self._running = (time.monotonic(), value), None
+            self._late = self._keep < LATE_SECONDS and now - began > self._wait
+            good = LATE_SECONDS if self._late else self._keep
+            self._known, self._running = (now + good, value), None
         future.set_result(value)
 
     def _fresh(self) -> tuple[T] | None:
-        if self._known is None or time.monotonic() - self._known[0] > self._keep:
+        if self._known is None or time.monotonic() >= self._known[0]:
             return None
         return (self._known[1],)

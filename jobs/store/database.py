@@ -14,8 +14,8 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 BUSY_SECONDS = 30.0
 MIGRATION_LOCK = 0x51190001  # any number that nothing else in this database locks
 # A partitioned PostgreSQL must not hold a worker past its lease, nor a request for ever.
+CONNECT_SECONDS = 10.0
 PATIENCE = {
-    "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -46,7 +46,8 @@ def make_engine(url: str, *, answer_seconds: float | None = None) -> Engine:
     Args:
         url: SQLAlchemy URL, `sqlite:///FILE` or `postgresql+psycopg://…`.
         answer_seconds: a statement, or the wait for a connection or a lock, that takes longer is
-            given up with an OperationalError or a TimeoutError; None: no limit but SQLite's 30 s.
+            given up with an OperationalError or a TimeoutError, also where the server stands still
+            (`jobs.store.deadline`); None: no limit but SQLite's 30 s.
 
     Raises:
         sqlalchemy.exc.ArgumentError: the URL cannot be read.
@@ -56,10 +57,14 @@ def make_engine(url: str, *, answer_seconds: float | None = None) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
         # SQLAlchemy's own pool of 5 and 10: measured with 40 threads that poll, 3 to 15 connections
         # serve as many requests, and every API process takes its share of the server's 100.
-        engine = create_engine(
-            parsed, pool_pre_ping=True, pool_timeout=answer_seconds or 30.0, connect_args=PATIENCE
-        )
+        wait = answer_seconds or 30.0
+        patience = PATIENCE | {"connect_timeout": max(2, round(min(wait, CONNECT_SECONDS)))}
+        engine = create_engine(parsed, pool_pre_ping=True, pool_timeout=wait, connect_args=patience)
         event.listen(engine, "connect", _limited(answer_seconds))
+        if answer_seconds is not None:
+            from jobs.store.deadline import bound  # with psycopg, which SQLite does not need
+
+            bound(engine, answer_seconds)
         return engine
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)

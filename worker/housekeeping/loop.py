@@ -9,6 +9,7 @@ import structlog
 
 from worker.housekeeping.metrics import failed_looks, last_look
 
+STOP_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
@@ -57,7 +58,7 @@ class Loop:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the loop and wait for it."""
+        """End the loop, and wait a moment for it: it may hang in a store that hangs."""
         self.over.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(STOP_SECONDS)

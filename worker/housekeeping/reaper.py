@@ -27,6 +27,7 @@ from worker.housekeeping.retention import RetentionSweep
 from worker.housekeeping.webhooks import senders
 
 NEVER_SENT_SECONDS = 5.0
+ANSWER_SECONDS = 60.0
 log = structlog.get_logger(__name__)
 
 
@@ -95,7 +96,8 @@ def main() -> None:
     except BadSettings as error:
         sys.exit(str(error))
     structured.configure_for(settings)
-    engine = make_engine(settings.database_url.get_secret_value())
+    url = settings.database_url.get_secret_value()
+    engine = make_engine(url, answer_seconds=ANSWER_SECONDS)
     queue = Queue(settings.redis_url.get_secret_value())
     store = Store(engine, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts)
     try:

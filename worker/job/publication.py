@@ -21,9 +21,10 @@ from jobs.store.records import Claim
 from slimgpt.events import Result, StageFinished, StageStarted
 from worker import metrics
 from worker.job.ending import Broken, Stopped, Why, reason
-from worker.job.watched import Halted, watched
+from worker.job.watched import Halted, aside, watched
 
 REPORT_BYTES = 64 << 20
+TAKE_BACK_SECONDS = 3.0
 log = structlog.get_logger(__name__)
 
 
@@ -93,6 +94,9 @@ class Publication:
 
     def take_back(self) -> None:
         """Remove what was published or half published; the job's end doesn't hang on it."""
+        aside(self._take_back, TAKE_BACK_SECONDS)
+
+    def _take_back(self) -> None:
         try:
             self._artifacts.delete(self.prefix)
         except Exception:

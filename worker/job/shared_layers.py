@@ -25,6 +25,7 @@ from jobs.settings import Settings
 from jobs.store.records import Claim
 from worker import metrics
 from worker.job.layer_state import SHARED, LayerState, Shared, earlier, order
+from worker.job.watched import aside
 
 RETRY_SECONDS = 30.0
 JOIN_SECONDS = 2.0
@@ -125,8 +126,10 @@ class SharedLayers:
         self._delete()
 
     def _delete(self) -> None:
-        if not self._on:
-            return
+        if self._on:
+            aside(self._delete_all, JOIN_SECONDS)
+
+    def _delete_all(self) -> None:
         try:
             self._artifacts.delete(prefixes.folders(self._claim.job.id)[1])
         except Exception as error:

@@ -1,4 +1,5 @@
-"""`watched`: runs a long transfer on a thread, abandoned on cancel, shutdown or lost lease.
+"""Long transfers on threads: `watched`, abandoned on cancel, shutdown or lost lease, and
+`aside`, which is not waited for.
 
 A store may hang in the middle of a part. The job's end must not wait for it: the transfer is told
 to stop, and if it does not at once it cleans up after itself whenever it can.
@@ -31,6 +32,19 @@ class Halted(Exception):  # noqa: N818 - says what is the case
     def __init__(self, why: Why) -> None:
         super().__init__(why)
         self.why: Why = why
+
+
+def aside(step: Callable[[], object], seconds: float) -> None:
+    """Tidy up on a thread of its own, and wait for that only so long: no end of a job hangs on it.
+
+    Args:
+        step: never raises; what it has not done when the process ends, the reaper will do.
+        seconds: after them it goes on alone.
+    """
+    context = contextvars.copy_context()
+    tidying = threading.Thread(target=context.run, args=(step,), name="tidying", daemon=True)
+    tidying.start()
+    tidying.join(seconds)
 
 
 def why_to_stop(lease: Lease, shutting_down: Callable[[], bool]) -> Why | None:

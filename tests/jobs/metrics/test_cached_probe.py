@@ -32,6 +32,21 @@ def test_who_is_silent_is_asked_once_and_its_late_answer_used() -> None:
     wait_until(lambda: slow.take() == "late", "the late answer")
 
 
+def test_a_late_answer_is_good_once_though_none_is_kept() -> None:
+    asked, gate = count(), threading.Event()
+
+    def ask() -> int:
+        gate.wait(60)
+        return next(asked)
+
+    slow = CachedProbe("slow", ask, keep=0, wait=0.01)
+    assert slow.take() is None
+    late = slow.start()
+    gate.set()
+    assert late.result(60) == 0
+    assert [slow.take(60) for _ in range(3)] == [0, 1, 2]
+
+
 def test_after_an_error_it_is_asked_again() -> None:
     answers = iter([ConnectionError("away"), None, "back"])
 

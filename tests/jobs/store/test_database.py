@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from sqlalchemy import exc, literal, select, text
 
+from jobs.store import deadline
 from jobs.store.clock import UtcDateTime, from_now
 from jobs.store.database import READ_ONLY, make_engine
+from tests.servers import PostgresServer, wait_until
 
 
 def test_sqlite_is_prepared(sqlite_url: str) -> None:
@@ -73,6 +76,39 @@ def test_a_statement_that_takes_too_long_is_given_up(postgres_url: str) -> None:
         connection.execute(text("SELECT pg_sleep(0.5)"))
     engine.dispose()
     patient.dispose()
+
+
+def test_a_server_that_stands_still_is_given_up(
+    postgres_url: str, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a statement, in a transaction under way, and by whoever comes and connects afterwards."""
+    monkeypatch.setattr(deadline, "GRACE_SECONDS", 0.1)
+    engine = make_engine(postgres_url, answer_seconds=0.5)
+
+    def ask() -> int:
+        with engine.connect() as connection:
+            return int(connection.execute(text("SELECT 1")).scalar_one())
+
+    assert ask() == 1
+    with engine.connect() as under_way:
+        under_way.execute(text("SELECT 1"))
+        with postgres_server.frozen():
+            for _ in range(3):
+                with pytest.raises(exc.OperationalError, match=r"no answer|not answer"):
+                    ask()
+            with pytest.raises(exc.OperationalError, match="stands still"):
+                under_way.execute(text("SELECT 1"))
+    engine.pool.dispose()
+    wait_until(lambda: _answers(ask), "it is asked again")
+    assert ask() == 1
+    engine.dispose()
+
+
+def _answers(ask: Callable[[], int]) -> bool:
+    try:
+        return ask() == 1
+    except exc.OperationalError:
+        return False
 
 
 def test_a_database_that_is_locked_is_not_waited_for_long(sqlite_url: str) -> None:

@@ -147,7 +147,9 @@ def test_prose_that_recovery_learns_begins_so_in_every_piece(place: Path) -> Non
 def test_overlap_is_found_over_the_edges_of_windows(place: Path) -> None:
     """Runs of 64 tokens do not fit windows of 16; what begins a window is not of the text."""
     said: list[str] = []
-    events = resolve(spec(), Roots(place, place))
+    chosen = spec()
+    longer = chosen.calibration.model_copy(update={"sequence_length": 128})
+    events = resolve(chosen.model_copy(update={"calibration": longer}), Roots(place, place))
     while True:
         try:
             event = next(events)
