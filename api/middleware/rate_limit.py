@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as BrokenConnection
 
-from jobs.breaker import Away, Breaker
+from jobs.messages.breaker import Away, Breaker
 from jobs.messages.progress import CONNECTIONS, LIMIT_SECONDS
 
 WINDOW_SECONDS = 60

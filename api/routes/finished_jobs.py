@@ -15,7 +15,7 @@ from api.schemas.jobs import JobView, RetryRequest
 from api.services import Services
 from jobs.files.removal import remove_job
 from jobs.states import Status
-from jobs.store.quotas import QuotaReached
+from jobs.store.lists.quotas import QuotaReached
 from jobs.store.records import Job
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])

@@ -28,7 +28,7 @@ from api.services import Services
 from jobs.messages.queue import QueueUnavailable
 from jobs.states import Status
 from jobs.store.keys import OWNER
-from jobs.store.quotas import QuotaReached
+from jobs.store.lists.quotas import QuotaReached
 from jobs.store.records import Job
 from jobs.store.store import IdempotencyConflict
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 import structlog
 from redis import Redis
 
-from jobs.breaker import Away, Breaker
+from jobs.messages.breaker import Away, Breaker
 
 QUEUED = 500
 """Most that waits while Redis is away; then the oldest is lost."""

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from jobs import request_id
-from jobs.breaker import Away, Breaker
+from jobs.messages.breaker import Away, Breaker
 from jobs.messages.hints import Hints
 from jobs.messages.snapshot import Snapshot, advance, fields, of_json
 from jobs.states import Status

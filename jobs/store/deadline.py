@@ -2,7 +2,8 @@
 
 A server that is gone breaks its connections, and so, sooner or later, does a network. A server that
 stands still does neither: its kernel acknowledges what we send, and libpq waits for ever. After one
-such wait nobody begins anything new for a while (`jobs.breaker`); what is under way is waited for.
+such wait nobody begins anything new for a while (`jobs.messages.breaker`); what is under way is
+waited for.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, event
 
-from jobs.breaker import Away, Breaker
+from jobs.messages.breaker import Away, Breaker
 
 GRACE_SECONDS = 1.0
 """After the time in which the server itself gives a statement up, if it lives."""

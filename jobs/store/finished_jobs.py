@@ -10,7 +10,7 @@ from sqlalchemy import delete, update
 from jobs.states import TERMINAL, Status
 from jobs.store.clock import from_now
 from jobs.store.leases import FREED, Leases, touch
-from jobs.store.quotas import require_within
+from jobs.store.lists.quotas import require_within
 from jobs.store.records import Job
 from jobs.store.tables import JOBS
 from jobs.store.webhooks.announcements import announce

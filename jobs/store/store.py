@@ -36,8 +36,8 @@ from jobs.states import Status
 from jobs.store.clock import from_now
 from jobs.store.leases import touch
 from jobs.store.lists.filters import Filter
+from jobs.store.lists.quotas import require_within
 from jobs.store.lists.summaries import JobSummary, summary_columns, summary_of
-from jobs.store.quotas import require_within
 from jobs.store.records import Claim, Job, Layer, Page, Reaped, Renewal, StatusRow, new_job_id
 from jobs.store.repairs import Upkeep
 from jobs.store.tables import JOB_COLUMNS, JOBS, LAYERS, job_of, layer_of

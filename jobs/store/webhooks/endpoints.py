@@ -177,7 +177,7 @@ def note_outcome(connection: Connection, webhook_id: str, *, delivered: bool) ->
 
 
 def _require_within(connection: Connection, owner: str, most: int) -> None:
-    """As `jobs.store.quotas.require_within`, for webhooks.
+    """As `jobs.store.lists.quotas.require_within`, for webhooks.
 
     Raises:
         TooManyWebhooks: there are more than `most`, the new one included.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis import Redis
 
-from jobs import breaker
+from jobs.messages import breaker
 from jobs.messages.hints import QUEUED
 from jobs.messages.progress import KEPT_SECONDS, Progress
 from jobs.messages.progress import breaker as guard

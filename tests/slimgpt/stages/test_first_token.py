@@ -147,9 +147,13 @@ def test_prose_that_recovery_learns_begins_so_in_every_piece(place: Path) -> Non
 def test_overlap_is_found_over_the_edges_of_windows(place: Path) -> None:
     """Runs of 64 tokens do not fit windows of 16; what begins a window is not of the text."""
     said: list[str] = []
+    (place / "long.txt").write_text(" ".join(LINES))  # one document, from which both are cut
     chosen = spec()
-    longer = chosen.calibration.model_copy(update={"sequence_length": 128})
-    events = resolve(chosen.model_copy(update={"calibration": longer}), Roots(place, place))
+    changes = {"source": "local:long.txt", "sequence_length": 128}
+    calibration = chosen.calibration.model_copy(update=changes)
+    evaluation = chosen.evaluation.model_copy(update={"texts": ("local:long.txt",)})
+    parts = {"calibration": calibration, "evaluation": evaluation}
+    events = resolve(chosen.model_copy(update=parts), Roots(place, place))
     while True:
         try:
             event = next(events)

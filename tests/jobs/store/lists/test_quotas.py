@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jobs.states import Status
-from jobs.store.quotas import QuotaReached
+from jobs.store.lists.quotas import QuotaReached
 from jobs.store.records import Job
 from jobs.store.store import Store
 from tests.jobs.conftest import SPEC
