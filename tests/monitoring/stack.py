@@ -59,10 +59,8 @@ class Stack:
         self._run("reaper", ["worker.housekeeping.reaper"])
         self.start_api()
         wait_until(lambda: " ready." in self.log("worker"), "the worker is ready", START_SECONDS)
-        for name in ("worker", "reaper"):
-            wait_until(
-                lambda name=name: "metrics are served" in self.log(name), name, START_SECONDS
-            )
+        wait_until(lambda: "metrics are served" in self.log("worker"), "worker", START_SECONDS)
+        wait_until(lambda: "metrics are served" in self.log("reaper"), "reaper", START_SECONDS)
 
     def start_api(self) -> None:
         """Start the API alone; returns when it answers."""
