@@ -79,7 +79,7 @@ class Progress(Event):
     what: str = ""
 
 
-class Ruling(BaseModel):
+class FormatSupport(BaseModel):
     """Whether what is left can be written in a format; if not, `reason` says why."""
 
     format: Format
@@ -87,7 +87,7 @@ class Ruling(BaseModel):
     reason: str = ""
 
 
-class LayerOutlook(BaseModel):
+class PlannedLayer(BaseModel):
     """What is left of one decoder layer."""
 
     layer: int
@@ -101,7 +101,7 @@ class LayerOutlook(BaseModel):
     parameters: int
 
 
-class LayerFinished(PointEvent, LayerOutlook):
+class LayerFinished(PointEvent, PlannedLayer):
     """One decoder layer is pruned and its tensors are on disk.
 
     `layers_total`: of all the job's models, of which there are `points`. Errors are relative:

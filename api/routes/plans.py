@@ -29,7 +29,7 @@ from jobs.logs.redaction import for_clients
 from jobs.settings import Settings
 from slimgpt.errors import HubUnreachableError
 from slimgpt.events import Failed
-from slimgpt.planning.document import Outlook
+from slimgpt.planning.document import PlanPreview
 from slimgpt.spec.prune import PruneSpec
 
 PLAN_SECONDS = 30.0
@@ -38,7 +38,7 @@ PLAN_BYTES = 384 << 20
 """A plan takes less than 96 MiB, the headers of a real model megabytes. All plans at once and the
 API together stay below the GiB that its container has: beyond it the kernel would end them all."""
 AT_ONCE = 2
-ANSWER: TypeAdapter[Outlook | Failed] = TypeAdapter(Outlook | Failed)
+ANSWER: TypeAdapter[PlanPreview | Failed] = TypeAdapter(PlanPreview | Failed)
 router = APIRouter(tags=["plans"])
 log = structlog.get_logger(__name__)
 _places = OwnerShares("plans", AT_ONCE, AT_ONCE - 1, "too-many-plans")
@@ -49,7 +49,7 @@ _places = OwnerShares("plans", AT_ONCE, AT_ONCE - 1, "too-many-plans")
     dependencies=[Depends(declared_json)],
     responses={**answers(PLAN), **problems(400, 413, 415, 422, 429, 503)},
 )
-def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> Outlook:
+def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> PlanPreview:
     """Plan a job, given as for `POST /jobs`, without running it.
 
     The model must lie on the API's machine: below its folder of models, or in its hub cache.
@@ -66,7 +66,7 @@ def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> Outloo
     return answer.model_copy(update={"warnings": for_clients(answer.warnings)})
 
 
-def _ask_engine(spec: PruneSpec, settings: Settings) -> Outlook | Failed:
+def _ask_engine(spec: PruneSpec, settings: Settings) -> PlanPreview | Failed:
     root = str(settings.models_root.absolute())
     command = [*settings.engine_command, "plan", "-", "--models-root", root]
     try:

@@ -13,8 +13,8 @@ from cli.terminal.display import display_on
 from cli.terminal.exit_status import ending
 from cli.terminal.layer_row import PLAN_HEADER, aligned, sizes
 from cli.terminal.summary import show_facts, size
-from slimgpt.events import Ruling
-from slimgpt.planning.document import Outlook
+from slimgpt.events import FormatSupport
+from slimgpt.planning.document import PlanPreview
 
 
 def plan(model: Model, *, outline: Outline, as_json: Json = False) -> None:
@@ -31,49 +31,51 @@ def plan(model: Model, *, outline: Outline, as_json: Json = False) -> None:
         from slimgpt.planning.preview import plan_preview
 
         roots = Roots(place.root, place.root, confined=False)
-        outlook = plan_preview(spec, roots, sanity.build)
+        preview = plan_preview(spec, roots, sanity.build)
         if as_json:
-            display.show(outlook)
+            display.show(preview)
         else:
-            _print(console, outlook)
+            _print(console, preview)
 
 
-def _format(ruling: Ruling) -> str:
-    return ruling.format if ruling.possible else f"{ruling.format}: not possible, {ruling.reason}"
+def _format(support: FormatSupport) -> str:
+    return (
+        support.format if support.possible else f"{support.format}: not possible, {support.reason}"
+    )
 
 
-def _print(console: Console, outlook: Outlook) -> None:
-    if outlook.points:
-        ratio = max(point.ratio for point in outlook.points)
+def _print(console: Console, preview: PlanPreview) -> None:
+    if preview.points:
+        ratio = max(point.ratio for point in preview.points)
         console.print(f"the layers of the smallest model, ratio {ratio:g}", highlight=False)
     console.print(Text(PLAN_HEADER, style="bold"), soft_wrap=True)
-    for row in outlook.layers:
+    for row in preview.layers:
         removed = f"{1 - row.parameters / row.parameters_before:.1%}"
         console.print(Text(aligned(*sizes(row), removed)), soft_wrap=True)
     facts = (
         (
             "parameters",
-            f"{outlook.parameters_before:,} → {outlook.parameters_after:,} "
-            f"({outlook.ratio_achieved:.2%} removed)",
+            f"{preview.parameters_before:,} → {preview.parameters_after:,} "
+            f"({preview.ratio_achieved:.2%} removed)",
         ),
-        ("on disk", f"{size(outlook.bytes_before)} → {size(outlook.bytes_after)}"),
+        ("on disk", f"{size(preview.bytes_before)} → {size(preview.bytes_after)}"),
         (
             "memory",
-            f"about {size(outlook.peak_memory_bytes)} on the device beyond the runtime's own, "
-            f"{size(outlook.activation_bytes)} of activations in host memory",
+            f"about {size(preview.peak_memory_bytes)} on the device beyond the runtime's own, "
+            f"{size(preview.activation_bytes)} of activations in host memory",
         ),
-        ("FFN widths", f"multiples of {outlook.channel_multiple}"),
-        *(("format", _format(one)) for one in outlook.formats),
-        *(("loaders", what) for what in outlook.loaders.values()),
+        ("FFN widths", f"multiples of {preview.channel_multiple}"),
+        *(("format", _format(one)) for one in preview.formats),
+        *(("loaders", what) for what in preview.loaders.values()),
     )
     show_facts(console, facts)
-    for point in outlook.points:
+    for point in preview.points:
         left = f"{point.parameters_after:,} parameters ({point.ratio_achieved:.2%} removed)"
         show_facts(console, [(f"ratio {point.ratio:g}", f"{left}, {size(point.bytes_after)}")])
-    if outlook.provisional:
+    if preview.provisional:
         console.print(
             "the method sets the layers' ratios during the run: these sizes are estimates"
         )
-    for warning in outlook.warnings:
+    for warning in preview.warnings:
         text = Text(f"warning: {warning}", style="yellow")
         console.print(text, soft_wrap=True, highlight=False)

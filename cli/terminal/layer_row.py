@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from slimgpt.events import LayerFinished, LayerOutlook
+from slimgpt.events import LayerFinished, PlannedLayer
 
 # Fixed widths: rows are printed as layers finish, before the later ones are known.
 SIZES = (("layer", 5), ("heads", 6), ("kv", 5), ("channels", 11), ("parameters", 13))
@@ -33,7 +33,7 @@ def layer_row(layer: LayerFinished) -> Text:
     return Text(row, style="dim" if layer.resumed else "")
 
 
-def sizes(layer: LayerOutlook) -> tuple[str, ...]:
+def sizes(layer: PlannedLayer) -> tuple[str, ...]:
     """The layer's number, and kept/before of its parts."""
     return (
         str(layer.layer),

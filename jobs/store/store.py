@@ -19,7 +19,7 @@ state, decides, and writes it back.
 | succeeded, failed, cancelled | gone | `remove` |
 
 The worker's side is in `jobs.store.leases`, what follows the end in `jobs.store.finished_jobs` and
-`jobs.store.retention`, what the reaper repairs in `jobs.store.repairs`.
+`jobs.store.retention`, what the reaper repairs in `jobs.store.reaping`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from jobs.store.leases import touch
 from jobs.store.lists.filters import Filter
 from jobs.store.lists.quotas import require_within
 from jobs.store.lists.summaries import JobSummary, summary_columns, summary_of
+from jobs.store.reaping import Reaping
 from jobs.store.records import Claim, Job, Layer, Page, Reaped, Renewal, StatusRow, new_job_id
-from jobs.store.repairs import Upkeep
 from jobs.store.tables import JOB_COLUMNS, JOBS, LAYERS, job_of, layer_of
 from slimgpt.spec.prune import PruneSpec
 
@@ -63,7 +63,7 @@ class IdempotencyConflict(Exception):  # noqa: N818 - a state of the request, no
     """The owner has used this idempotency key for another request."""
 
 
-class Store(Upkeep):
+class Store(Reaping):
     """Jobs in SQL. See the module's table for what may become what.
 
     Args:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slimgpt.checkpoints.checkpoint import CONFIG, INDEX, Checkpoint
-from slimgpt.checkpoints.families import layout, rows
+from slimgpt.checkpoints.families import layout, row_indices
 from slimgpt.checkpoints.families.architecture import LayerSize, overrides
 from slimgpt.checkpoints.output import folder as published
 from slimgpt.checkpoints.output.partial import index_of
@@ -131,7 +131,7 @@ def padded(
     family, width = checkpoint.architecture.family, checkpoint.architecture.head_dim
     mine, theirs = own.heads // own.kv_heads, size.heads // size.kv_heads
     heads = [group * theirs + head for group in range(own.kv_heads) for head in range(mine)]
-    queries = rows.blocks(heads, width)
+    queries = row_indices.blocks(heads, width)
     keys, channels = list(range(own.kv_heads * width)), list(range(own.channels))
     placed = {family.query: queries, family.key: keys, family.value: keys}
     placed |= dict.fromkeys(family.wide, channels)

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.errors import SpecError
-from slimgpt.events import Ruling
+from slimgpt.events import FormatSupport
 from slimgpt.formats import stock_classes
 from slimgpt.formats.gguf import hyperparameters
 from slimgpt.spec.prune import Format
@@ -53,13 +53,13 @@ def require(form: Format, architecture: Architecture, config: Mapping[str, Any])
         raise SpecError(f"format `{form}` cannot hold this model: {reason}", hint=HINTS[form])
 
 
-def all_of(models: Sequence[Architecture], config: Mapping[str, Any]) -> list[Ruling]:
+def all_of(models: Sequence[Architecture], config: Mapping[str, Any]) -> list[FormatSupport]:
     """What the models of a job can be written as; a format that one cannot have is ruled out."""
     made = []
     for form in get_args(Format):
         reasons = (obstacle(form, model, config) for model in models)
         reason = next((one for one in reasons if one), "")
-        made.append(Ruling(format=form, possible=not reason, reason=reason))
+        made.append(FormatSupport(format=form, possible=not reason, reason=reason))
     return made
 
 

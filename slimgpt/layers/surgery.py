@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from slimgpt.checkpoints.families import rows
+from slimgpt.checkpoints.families import row_indices
 from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.checkpoints.families.family import Family
 from slimgpt.methods.problem import Solution
@@ -79,10 +79,10 @@ def kept_heads(
     """Queries, keys and values of the heads that stay, and what norms them across heads."""
     family, width = architecture.family, architecture.head_dim
     cut: Tensors = {}
-    for name, kept in rows.of_heads(architecture, size, heads, kv_heads).items():
+    for name, kept in row_indices.of_heads(architecture, size, heads, kv_heads).items():
         cut |= _rows(tensors, family, name, kept)
     for name, units in zip(family.span_norms, (heads, kv_heads), strict=False):
-        cut[f"{name}.weight"] = tensors[f"{name}.weight"][rows.blocks(units, width)]
+        cut[f"{name}.weight"] = tensors[f"{name}.weight"][row_indices.blocks(units, width)]
     return cut
 
 
@@ -96,7 +96,7 @@ def cut_channels(
     """
     family, channels = architecture.family, solution.kept.tolist()
     cut = _replace(tensors, family, family.down, solution)
-    for name, kept in rows.of_channels(architecture, size, channels).items():
+    for name, kept in row_indices.of_channels(architecture, size, channels).items():
         cut |= _rows(tensors, family, name, kept)
     return tensors | cut, channels
 

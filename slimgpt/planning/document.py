@@ -1,4 +1,4 @@
-"""`Outlook`: the plan of a job as a JSON document (`slimgpt plan`, `POST /plans`).
+"""`PlanPreview`: the plan of a job as a JSON document (`slimgpt plan`, `POST /plans`).
 
 Imports neither torch nor transformers.
 """
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from slimgpt.events import Event, LayerOutlook, PlannedPoint, Ruling
+from slimgpt.events import Event, FormatSupport, PlannedLayer, PlannedPoint
 
 if TYPE_CHECKING:
     from slimgpt.planning.plan import Plan
 
 
-class Outlook(Event):
+class PlanPreview(Event):
     """The plan alone, of a job that is not run; sizes in bytes, memory estimated.
 
     Of a sweep it is the smallest model's, and `points` has what is left of each.
@@ -36,9 +36,9 @@ class Outlook(Event):
     peak_memory_bytes: int
     activation_bytes: int
     provisional: bool
-    layers: list[LayerOutlook]
+    layers: list[PlannedLayer]
     points: list[PlannedPoint] = Field([])
-    formats: list[Ruling] = Field([])
+    formats: list[FormatSupport] = Field([])
     loaders: dict[str, str] = Field({})
     warnings: list[str] = Field([])
 
@@ -54,10 +54,10 @@ def planned_point(ratio: float, plan: Plan, bytes_after: int) -> PlannedPoint:
     )
 
 
-def layer_outlook(plan: Plan, index: int, parameters: tuple[int, int]) -> LayerOutlook:
+def planned_layer(plan: Plan, index: int, parameters: tuple[int, int]) -> PlannedLayer:
     """What is left of a layer, whose parameters are given before and after."""
     before, after = plan.before[index], plan.after[index]
-    return LayerOutlook(
+    return PlannedLayer(
         layer=index,
         heads_before=before.heads,
         heads=after.heads,

@@ -9,12 +9,12 @@ from slimgpt.checkpoints import outline
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import UnsupportedModelError
-from slimgpt.events import Ruling
+from slimgpt.events import FormatSupport
 from slimgpt.formats import support
 from slimgpt.origins.resolve import resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
-from slimgpt.planning.document import Outlook, layer_outlook, planned_point
+from slimgpt.planning.document import PlanPreview, planned_layer, planned_point
 from slimgpt.spec.prune import PruneSpec
 
 UNPADDED = frozenset({"falcon", "gpt2", "gpt_neox"})
@@ -27,7 +27,7 @@ NO_WEIGHTS = (
 
 def plan_preview(
     spec: PruneSpec, roots: Roots, check: Callable[[Checkpoint], None] | None = None
-) -> Outlook:
+) -> PlanPreview:
     """Plan a job; reads headers only.
 
     A local folder that holds `config.json` and no weights is planned by what its config says.
@@ -48,7 +48,7 @@ def plan_preview(
     made = min((one for _, one in points), key=lambda one: one.plan.parameters_after)
     models = [support.sized(checkpoint.architecture, one.plan.after) for _, one in points]
     formats = support.all_of(models, checkpoint.config)
-    return Outlook(
+    return PlanPreview(
         parameters_before=made.plan.parameters_before,
         parameters_after=made.plan.parameters_after,
         ratio_achieved=made.plan.ratio_achieved,
@@ -59,7 +59,7 @@ def plan_preview(
         activation_bytes=made.activation_bytes,
         provisional=made.provisional,
         layers=[
-            layer_outlook(made.plan, index, parameters)
+            planned_layer(made.plan, index, parameters)
             for index, parameters in enumerate(made.layer_parameters)
         ],
         points=[
@@ -72,7 +72,7 @@ def plan_preview(
         warnings=[
             *warnings,
             *_too_long(spec, checkpoint.config.get(positions)),
-            *_ruled_out(spec, formats),
+            *_unsupported_formats(spec, formats),
         ],
     )
 
@@ -114,7 +114,7 @@ def _too_long(spec: PruneSpec, positions: Any) -> list[str]:
     ]
 
 
-def _ruled_out(spec: PruneSpec, formats: Sequence[Ruling]) -> list[str]:
+def _unsupported_formats(spec: PruneSpec, formats: Sequence[FormatSupport]) -> list[str]:
     """Which of the formats that are asked for would fail the job."""
     out = [one for one in formats if one.format in spec.formats and not one.possible]
     return [

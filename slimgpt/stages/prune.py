@@ -14,7 +14,7 @@ from slimgpt.events import Event, LayerFinished, Warned
 from slimgpt.layers.sequence import PrunedLayer, prune_layer
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
-from slimgpt.planning.document import layer_outlook
+from slimgpt.planning.document import planned_layer
 from slimgpt.planning.plan import Plan
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.plan import PruningPlan
@@ -76,9 +76,9 @@ def pruned_stack(
 def _event(
     index: int, pruning_plan: PruningPlan, layer: PrunedLayer, seconds: float
 ) -> LayerFinished:
-    outlook = layer_outlook(pruning_plan.plan, index, pruning_plan.layer_parameters[index])
+    preview = planned_layer(pruning_plan.plan, index, pruning_plan.layer_parameters[index])
     return LayerFinished(
-        **outlook.model_dump(),
+        **preview.model_dump(),
         layers_total=len(pruning_plan.plan.after),
         attention_error=layer.attention_error,
         ffn_error=layer.ffn_error,

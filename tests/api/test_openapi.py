@@ -16,7 +16,7 @@ from api.schemas.jobs import JobRequest
 from jobs.files.artifacts import Artifact
 from jobs.settings import Settings
 from jobs.store.records import Layer
-from slimgpt.planning.document import Outlook
+from slimgpt.planning.document import PlanPreview
 from slimgpt.texts.checks import check_of
 
 
@@ -76,7 +76,7 @@ def test_every_operation_shows_what_goes_in_and_comes_out(described: dict[str, A
 @pytest.mark.parametrize(
     ("kind", "example"),
     [
-        (Outlook, examples.PLAN),
+        (PlanPreview, examples.PLAN),
         (Layer, examples.LAYER),
         (Artifact, examples.ARTIFACT),
     ],

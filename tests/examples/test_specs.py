@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from api.schemas.jobs import JobRequest
 from slimgpt.origins.roots import Roots
-from slimgpt.planning.document import Outlook
+from slimgpt.planning.document import PlanPreview
 from slimgpt.planning.preview import plan_preview
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.spec.sizes import short_count
@@ -55,7 +55,7 @@ def split(name: str) -> tuple[str, float]:
     return model, int(percent) / 100
 
 
-def planned(name: str, **target: Any) -> Outlook:
+def planned(name: str, **target: Any) -> PlanPreview:
     values = json.loads(SPECS[name].read_text()) | {"model": f"local:{split(name)[0]}"}
     if target:
         values = {key: v for key, v in values.items() if key not in ("parameters", "ratio")}

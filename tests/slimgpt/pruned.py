@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.checkpoints.families import rows
+from slimgpt.checkpoints.families import row_indices
 from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.checkpoints.output import folder as published
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
@@ -82,7 +82,7 @@ def cut(checkpoint: Checkpoint, index: int, kept: Kept) -> dict[str, Tensor]:
     architecture = checkpoint.architecture
     family, size = architecture.family, architecture.sizes[index]
     layer = checkpoint.layer(index)
-    heads = torch.tensor(rows.blocks(kept.heads, architecture.head_dim))
+    heads = torch.tensor(row_indices.blocks(kept.heads, architecture.head_dim))
     output = surgery.matrix(layer, family, family.output)[:, heads]
     layer, _, _ = surgery.cut_heads(layer, architecture, size, Solution(heads, output))
     size = LayerSize(kept.size.heads, kept.size.kv_heads, size.channels)
@@ -99,7 +99,7 @@ def mask(model: Any, architecture: Architecture, kept: list[Kept]) -> Any:
     family = architecture.family
     for index, layer in enumerate(kept):
         module = model.get_submodule(f"{family.layers}.{index}")
-        inputs = {family.output: rows.blocks(layer.heads, architecture.head_dim)}
+        inputs = {family.output: row_indices.blocks(layer.heads, architecture.head_dim)}
         if architecture.experts:
             silence_experts(module.get_submodule("mlp.experts").down_proj, layer)
         else:
@@ -112,7 +112,7 @@ def mask(model: Any, architecture: Architecture, kept: list[Kept]) -> Any:
             weight[:, gone] = 0
         spans = ((family.query, layer.heads), (family.key, layer.groups))
         for name, (projection, units) in zip(family.span_norms, spans, strict=False):
-            silence(module, projection, name, rows.blocks(units, architecture.head_dim))
+            silence(module, projection, name, row_indices.blocks(units, architecture.head_dim))
     return model
 
 

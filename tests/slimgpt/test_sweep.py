@@ -121,13 +121,13 @@ def test_an_interrupted_sweep_goes_on_to_the_same_bytes(roots: Roots, tmp_path: 
 
 @pytest.mark.usefixtures("model")
 def test_a_plan_says_what_is_left_of_each(roots: Roots) -> None:
-    outlook = plan_preview(spec(), roots)
+    preview = plan_preview(spec(), roots)
     alone = [plan_preview(single(ratio), roots) for ratio in RATIOS]
-    assert [point.parameters_after for point in outlook.points] == [
+    assert [point.parameters_after for point in preview.points] == [
         one.parameters_after for one in alone
     ]
-    assert [point.bytes_after for point in outlook.points] == [one.bytes_after for one in alone]
-    assert outlook.model_copy(update={"points": []}) == alone[0]  # the smallest
+    assert [point.bytes_after for point in preview.points] == [one.bytes_after for one in alone]
+    assert preview.model_copy(update={"points": []}) == alone[0]  # the smallest
 
 
 @pytest.mark.usefixtures("model")

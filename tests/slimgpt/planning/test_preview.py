@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slimgpt.events import Failed
 from slimgpt.origins.roots import Roots
-from slimgpt.planning.document import Outlook
+from slimgpt.planning.document import PlanPreview
 from slimgpt.planning.preview import plan_preview
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny
@@ -27,9 +27,9 @@ def plan(model: str, root: Path) -> subprocess.CompletedProcess[bytes]:
 def test_the_plan_is_one_document() -> None:
     done = plan("local:model", MODEL.parent)
     assert done.returncode == 0, done.stderr
-    outlook = Outlook.model_validate_json(done.stdout)
-    assert abs(outlook.ratio_achieved - 0.25) < 0.002
-    assert outlook.bytes_after < outlook.bytes_before
+    preview = PlanPreview.model_validate_json(done.stdout)
+    assert abs(preview.ratio_achieved - 0.25) < 0.002
+    assert preview.bytes_after < preview.bytes_before
 
 
 def test_formats_are_ruled_on_beforehand() -> None:
@@ -38,17 +38,17 @@ def test_formats_are_ruled_on_beforehand() -> None:
     possible = {one.format: one.possible for one in mixed.formats}
     assert possible == {"exact": True, "uniform": False, "gguf": True, "padded": True}
     alike = PruneSpec(model="local:model", ratio=0.25, formats=("uniform",), tensor_parallel=2)
-    outlook = plan_preview(alike, roots)
-    assert all(one.possible for one in outlook.formats)
-    assert outlook.loaders["tensor parallel"] == "tensor parallel: over 2 devices"
-    assert len({(row.heads, row.kv_heads, row.channels) for row in outlook.layers}) == 1
+    preview = plan_preview(alike, roots)
+    assert all(one.possible for one in preview.formats)
+    assert preview.loaders["tensor parallel"] == "tensor parallel: over 2 devices"
+    assert len({(row.heads, row.kv_heads, row.channels) for row in preview.layers}) == 1
 
 
 def test_a_format_that_is_ruled_out_is_a_warning(tmp_path: Path) -> None:
     Tiny("gemma2").save(tmp_path / "model")
     spec = PruneSpec(model="local:model", ratio=0.25, formats=("gguf",))
-    outlook = plan_preview(spec, Roots(tmp_path, tmp_path))
-    (warning,) = [one for one in outlook.warnings if one.startswith("formats:")]
+    preview = plan_preview(spec, Roots(tmp_path, tmp_path))
+    (warning,) = [one for one in preview.warnings if one.startswith("formats:")]
     assert "`gguf` cannot hold this model" in warning
     assert "leave format `gguf` out" in warning
 

@@ -1,4 +1,4 @@
-"""`Upkeep`: requeues jobs with expired leases, and finds missing queue messages.
+"""`Reaping`: requeues jobs with expired leases, and finds missing queue messages.
 
 A message is a token: whoever gets one takes the queued job that was created first. So nothing is
 left over as long as there are as many messages as queued jobs, and which job a message names does
@@ -28,7 +28,7 @@ WORKER_LOST = {
 }
 
 
-class Upkeep(Retention):
+class Reaping(Retention):
     """What the reaper does with the store, safe in several places at once."""
 
     def reap(self, now: datetime | None = None) -> list[Reaped]:
