@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -160,10 +161,12 @@ def test_every_answer_is_documented(
     less = ["--max-examples", "5", "--phases", "examples,fuzzing,stateful"]
     asked = [] if key is None else ["--header", f"Authorization: Bearer {key}", *less]
     program = Path(sys.executable).with_name("schemathesis")
+    # From a folder of its own: `http` beside them would hide the standard library's.
+    shutil.copy(CONFIG.with_name(f"{HOOKS}.py"), tmp_path)
     done = subprocess.run(
         [program, "--config-file", given, "run", f"{base_url}/openapi.json", *asked],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(CONFIG.parent), "SCHEMATHESIS_HOOKS": HOOKS},
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "SCHEMATHESIS_HOOKS": HOOKS},
         capture_output=True,
         text=True,
         timeout=SECONDS,

@@ -127,7 +127,7 @@ def summary_of(row: RowMapping) -> JobSummary:
         spec=SpecSummary(**found["spec"]),
         plan=_there(found["plan"]),
         result=result,
-        error=_there({name: row[name] for name in ERROR}),
+        error={name: row[name] for name in ERROR if row[name] is not None} or None,
         **plain,
     )
 
