@@ -94,7 +94,7 @@ def test_a_server_that_stands_still_is_given_up(
         under_way.execute(text("SELECT 1"))
         with postgres_server.frozen():
             for _ in range(3):
-                with pytest.raises(exc.OperationalError, match="answer|timeout expired"):
+                with pytest.raises(exc.OperationalError, match=r"answer|timeout expired"):
                     ask()
             with pytest.raises(exc.OperationalError, match="stands still"):
                 under_way.execute(text("SELECT 1"))

@@ -92,6 +92,15 @@ def test_lists_filter_by_status(store: Store) -> None:
     assert store.list(status=TERMINAL).items == []
 
 
+@pytest.mark.parametrize(
+    "error", [{"code": "c", "message": "m"}, {"code": "c", "message": "m", "hint": "h"}]
+)
+def test_a_failure_is_listed_as_it_was_written(store: Store, error: dict[str, str]) -> None:
+    claim = claimed(store)
+    assert store.fail(claim.job.id, claim.epoch, error)
+    assert [job.error for job in store.list().items] == [error]
+
+
 @pytest.mark.parametrize("cursor", ["", "!", "äöü", "am9i", "' OR 1=1 --", "a" * 1000])
 def test_foreign_cursors_are_refused(store: Store, cursor: str) -> None:
     with pytest.raises(InvalidCursor):
