@@ -134,7 +134,8 @@ def test_one_that_is_killed_twice_in_one_place_fails_its_job_with_the_memory(ben
     assert failed.error["code"] == "engine-killed"
     said = "for the second time during stage prune, after layer 1 of 3, having used up to"
     assert said in failed.error["message"]
-    assert failed.error["message"].endswith("MiB of memory")
+    # Linux counts what the parent had at the fork, and that is this process with its torch.
+    assert failed.error["message"].endswith(("MiB of memory", "GiB of memory"))
 
 
 def test_one_that_is_killed_in_the_last_attempt_fails_its_job(bench: Bench) -> None:
