@@ -13,7 +13,7 @@ import pytest
 PROGRAM = """
 import sys
 import structlog
-from jobs import logs
+from jobs.logs import structured as logs
 
 def connect(url):
     raise ValueError("no answer")
@@ -48,7 +48,7 @@ FORGED = (
 INJECTION = """
 import json, logging, sys
 import structlog
-from jobs import logs
+from jobs.logs import structured as logs
 
 logs.configure("info", as_json=sys.argv[1] == "json")
 for text in json.loads(sys.argv[2]):
@@ -84,7 +84,7 @@ def test_nobody_forges_a_line(form: str) -> None:
 REPEATED = """
 import logging, sys
 import structlog
-from jobs import logs
+from jobs.logs import structured as logs
 
 logs.configure("info", as_json=True)
 log = structlog.get_logger("a")
@@ -125,7 +125,7 @@ def test_what_is_repeated_is_counted_not_written() -> None:
 REDACTED = """
 import os, sys
 import structlog
-from jobs import logs
+from jobs.logs import structured as logs
 from jobs.settings import Settings
 
 settings = Settings(database_url="postgresql://ann:correct-horse-battery@db/jobs",
