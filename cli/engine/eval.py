@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from slimgpt.origins.roots import Roots
     from slimgpt.tasks.harness_task import HarnessTask
     from slimgpt.texts.tokenization.tokenizer import Tokenizer
+    from slimgpt.texts.tokenization.windows import Beginning
 
 DEFAULT_TEXT = "wikitext2"
 
@@ -184,13 +185,14 @@ class HarnessRun:
         companions.check(checkpoint.location)
         with process.opened(model.folder) as tokenizer:
             windows = self._windows(tokenizer, roots)
+            begin = None if windows is None else self._beginning(tokenizer)
         harness_tasks = prepare(self.wanted, roots)
         yield StageFinished(stage="resolve", seconds=time.monotonic() - began)
         yield StageStarted(stage="evaluate")
         measured: dict[str, Any] = {}
         self._try(checkpoint, chosen, windows)
-        if windows is not None:
-            measured = yield from self._perplexity(checkpoint, windows, tokenizer, chosen)
+        if windows is not None and begin is not None:
+            measured = yield from self._perplexity(checkpoint, windows, begin, chosen)
         if harness_tasks:
             measured["tasks"] = yield from _scores(harness_tasks, checkpoint, chosen)
         yield Score(
@@ -221,14 +223,18 @@ class HarnessRun:
         bos = self.wanted.bos
         return windows.windows(content, tokenizer, self.length, self.max_tokens, bos=bos)
 
+    def _beginning(self, tokenizer: Tokenizer) -> Beginning:
+        from slimgpt.texts.tokenization.windows import Beginning
+
+        return Beginning.of(tokenizer, self.wanted.bos, self.length)
+
     def _perplexity(
-        self, checkpoint: Checkpoint, cut: Tensor, tokenizer: Tokenizer, device: torch.device
+        self, checkpoint: Checkpoint, cut: Tensor, begin: Beginning, device: torch.device
     ) -> Generator[Event, None, dict[str, Any]]:
         from slimgpt.layers import perplexity
         from slimgpt.layers.stack import Stack
         from slimgpt.texts.tokenization import windows
 
-        begin = windows.Beginning.of(tokenizer, self.wanted.bos, self.length)
         measured = perplexity.measure(Stack(checkpoint, device), cut, begin.given)
         value = yield from _watched(measured, checkpoint.architecture.layers)
         text = self.wanted.texts[0]

@@ -123,7 +123,7 @@ def test_a_torn_file_is_named_as_the_user_knows_it(tmp_path: Path) -> None:
 
 
 def test_a_text_that_is_a_link_is_read_by_its_own_name(roots: Roots) -> None:
-    """A line of JSON in prose: the name says what the file is, and a blob's says nothing."""
-    (roots.texts / "5f3c").write_text('{"text": "one"}\n\nprose\n')
-    (roots.texts / "notes.txt").symlink_to("5f3c")
-    assert len(sources.documents("local:notes.txt", roots=roots)) == 2
+    """Lines of JSON strings: the name says what the file is, and a blob's says nothing."""
+    (roots.texts / "5f3c").write_text('"one"\n"two"\n')
+    (roots.texts / "notes.jsonl").symlink_to("5f3c")
+    assert len(sources.documents("local:notes.jsonl", roots=roots)) == 2
