@@ -97,7 +97,7 @@ def write(
     if form == "gguf":
         kind = gguf_file.type_of(checkpoint, stored)
         file = folder / f"model-{kind}.gguf"
-        gguf_file.write(checkpoint, file, kind, name or checkpoint.folder.name)
+        gguf_file.write(checkpoint, file, kind, name or "")
         return prove_gguf(checkpoint, file, kind, probe)
     bound = None
     if form == "padded":

@@ -67,7 +67,7 @@ def write(checkpoint: Checkpoint, file: Path, stored: GgufType, name: str = "mod
     """Write a model and its tokenizer as one GGUF file.
 
     Args:
-        name: of the model, for people.
+        name: of the model, for people; empty: its folder's or repository's.
         stored: type of matrices; norms and biases are f32. A matrix whose rows are no multiple of
             32 is f16 in a file of `q8_0`.
 
