@@ -38,7 +38,7 @@ def likelihood(
         where it is no number; and the likeliest token at each of their places, (N, P) int64.
     """
     total, choices_NP = 0.0, []
-    for ids_BS in windows_NS.split(together):
+    for ids_BS in torch.split(windows_NS, together):
         logits_BPV = logits(ids_BS)[:, given - 1 : -1]
         for logits_PV, ids_S in zip(logits_BPV, ids_BS, strict=True):
             total += float(

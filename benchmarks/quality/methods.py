@@ -21,11 +21,11 @@ from benchmarks.quality.peers import llm_pruner, olica, shortgpt, slicegpt
 from benchmarks.quality.subjects import Subject
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output import whole_model
-from slimgpt.events import Event, StageFinished
+from slimgpt.events import Event, Stage, StageFinished
 from slimgpt.spec.prune import EvaluationSpec
 from slimgpt.texts.tokenization.tokenizer import no_layers_are_built
 
-PRUNING = ("plan", "prune")
+PRUNING: tuple[Stage, ...] = ("plan", "prune")
 """The stages that the product's methods are timed by: FLAP scores in the first."""
 
 

@@ -67,7 +67,7 @@ def taylor(model: Any, windows_NS: Tensor) -> list[Saliences]:
     for parameter in model.parameters():
         parameter.requires_grad_(id(parameter) in wanted)
     sums = [torch.zeros_like(weight, dtype=torch.float32) for weight in every]
-    for ids_BS in windows_NS.split(TOGETHER):
+    for ids_BS in torch.split(windows_NS, TOGETHER):
         loss = model(input_ids=ids_BS, labels=ids_BS, use_cache=False).loss
         share = len(ids_BS) / len(windows_NS)
         for total, gradient in zip(sums, torch.autograd.grad(loss, every), strict=True):

@@ -125,7 +125,7 @@ def plan_for(model: Any, target: int, losses: list[float]) -> Plan:
     excess = whole - target + added - (before - after) * len(layers)
     each = units.size(mlp) // mlp.gate_proj.out_features
     channels = units.channels_to_keep(mlp.gate_proj.out_features, excess, each, len(layers))
-    return Plan(*ranks, width, channels, calibrated)
+    return Plan(ranks[0], ranks[1], width, channels, calibrated)
 
 
 class Seen:
@@ -229,16 +229,16 @@ def important_values(attention: Any, seen: Seen, width: int) -> Tensor:
     values = (attention.v_proj.weight.float() * seen.inputs["v_proj"]).square().sum(1)
     outputs = (attention.o_proj.weight.float() * seen.inputs["o_proj"]).square().sum(0)
     outputs_GH = outputs.view(kv, per_group, -1).sum(1)
-    scores_GH = values.view(kv, -1).sqrt() + outputs_GH.sqrt()
+    scores_GH: Tensor = values.view(kv, -1).sqrt() + outputs_GH.sqrt()
     return scores_GH.argsort(dim=1, descending=True)[:, :width].sort(dim=1).values
 
 
 def important_channels(mlp: Any, seen: Seen, count: int) -> Tensor:
     """The FFN channels to keep, ascending, (count,) int64."""
     reads_D, inside_C = seen.inputs["gate_proj"], seen.inputs["down_proj"]
-    scores_C = sum(
-        (linear.weight.float() * reads_D).norm(dim=1) for linear in (mlp.up_proj, mlp.gate_proj)
-    ) + (mlp.down_proj.weight.float() * inside_C).norm(dim=0)
+    scores_C = (mlp.down_proj.weight.float() * inside_C).norm(dim=0)
+    for linear in (mlp.up_proj, mlp.gate_proj):
+        scores_C += (linear.weight.float() * reads_D).norm(dim=1)
     order_C = scores_C.argsort()
     spared = min(int(SPARED * len(order_C)), count)
     least, best = order_C[:spared], order_C[len(order_C) - (count - spared) :]
@@ -257,7 +257,7 @@ def factors(linear: nn.Linear, reads_I: Tensor, rank: int) -> nn.Sequential:
 def calibration(mlp: Any, reads_TD: Tensor, writes_TD: Tensor) -> tuple[nn.Linear, nn.Linear]:
     """Two factors that give back what a thinned FFN lost, as far as it is linear in its input."""
     dtype = mlp.down_proj.weight.dtype
-    thin_TD = torch.cat([mlp(part.to(dtype)).float() for part in reads_TD.split(2048)])
+    thin_TD = torch.cat([mlp(part.to(dtype)).float() for part in torch.split(reads_TD, 2048)])
     solution_DD, correlation_D = regression(reads_TD, writes_TD - thin_TD)
     weight_D = torch.sigmoid((correlation_D - correlation_D.mean()) / SHARPNESS)
     U_DR, S_R, V_RD = torch.linalg.svd(solution_DD * weight_D, full_matrices=False)
@@ -293,7 +293,8 @@ class NarrowValues(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(…, D) → (…, heads · width)."""
-        heads = self.inner(hidden).unflatten(-1, (-1, self._narrow))
+        values: Tensor = self.inner(hidden)
+        heads = values.view(*values.shape[:-1], -1, self._narrow)
         return nn.functional.pad(heads, (0, self._width - self._narrow)).flatten(-2)
 
 
@@ -306,7 +307,7 @@ class NarrowOutputs(nn.Module):
 
     def forward(self, heads: Tensor) -> Tensor:
         """(…, heads · width) → (…, D)."""
-        narrow = heads.unflatten(-1, (-1, self._width))[..., : self._narrow]
+        narrow = heads.reshape(*heads.shape[:-1], -1, self._width)[..., : self._narrow]
         found: Tensor = self.inner(narrow.flatten(-2))
         return found
 

@@ -56,7 +56,8 @@ def prune(model: Any, windows_NS: Tensor, target: int) -> str:
 
 def parameters(model: Any, width: int) -> int:
     """What a model would hold with a stream so wide."""
-    hidden, layers = model.config.hidden_size, model.model.layers
+    hidden: int = model.config.hidden_size
+    layers = model.model.layers
     total = hidden  # the final norm
     for index, layer in enumerate(layers):
         out = hidden if index == len(layers) - 1 else width
@@ -66,7 +67,7 @@ def parameters(model: Any, width: int) -> int:
         total += sum(linear.out_features for linear in _inputs(layer)) * width
         total += attention.o_proj.in_features * width + mlp.down_proj.in_features * out
         total += width * width + width * out  # the residual paths
-    rows = model.model.embed_tokens.num_embeddings
+    rows: int = model.model.embed_tokens.num_embeddings
     if _tied(model):
         return total + rows * hidden + hidden * width
     return total + rows * width + rows * hidden

@@ -29,7 +29,7 @@ class Stream:
     def __init__(self, model: Any, windows_NS: Tensor) -> None:
         count = len(windows_NS)
         size = max(size for size in range(1, TOGETHER + 1) if count % size == 0)  # all alike
-        batches = windows_NS.split(size)
+        batches = torch.split(windows_NS, size)
         self._calls = _calls(model, batches[0])
         self.batches_BSD = [model.model.embed_tokens(batch) for batch in batches]
 

@@ -26,8 +26,8 @@ def test_at_full_rank_nothing_changes(family: str) -> None:
             olica.turn_values(layer.self_attn, seen.out)
             assert not torch.allclose(layer.self_attn.v_proj.weight, before, atol=0.01)
             attention = layer.self_attn
-            ranks = [min(one.weight.shape) for one in (attention.q_proj, attention.k_proj)]
-            plan = Plan(*ranks, attention.head_dim, 0, frozenset())
+            query, key = (min(one.weight.shape) for one in (attention.q_proj, attention.k_proj))
+            plan = Plan(query, key, attention.head_dim, 0, frozenset())
             olica.cut_attention(attention, seen, plan)
         torch.testing.assert_close(model(ids).logits, expected, rtol=1e-3, atol=1e-3)
 
@@ -56,8 +56,8 @@ def test_factors_are_the_best_for_inputs_of_such_sizes() -> None:
     weight = torch.randn(6, 5, generator=generator, dtype=torch.float64)
     reads = torch.rand(5, generator=generator, dtype=torch.float64) + 0.1
     with torch.no_grad():
-        into, out = olica.factors(units.of_weight(weight), reads, 2)
-        lost = (weight - out.weight @ into.weight) * reads
+        into, out = olica.factors(units.of_weight(weight), reads, 2).parameters()
+        lost = (weight - out @ into) * reads
     smallest = torch.linalg.svdvals(weight * reads)[2:].square().sum()
     assert float(lost.square().sum()) == pytest.approx(float(smallest))
 
