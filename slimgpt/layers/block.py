@@ -26,6 +26,7 @@ from slimgpt.checkpoints.families.family import Family
 Call = dict[str, Any]
 Step = Callable[[Tensor, Call], Tensor]
 EXPERTS = "mlp.experts"  # of every stock layer with a router
+TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Block:
         self._output = module.get_submodule(family.output)
         self._down = module.get_submodule(EXPERTS if family.experts else family.down)
         self._routed = bool(family.experts)
+        self._multiplier = getattr(module, "residual_multiplier", 1.0)
         self._after_norms = [module.get_submodule(name) for name in family.after_norms]
 
     def forward(self, hidden_BSD: Tensor, call: Call) -> Tensor:
@@ -135,10 +137,11 @@ class Block:
             handle.remove()
         [(inputs, outputs)] = seen
         outputs_TD = outputs.reshape(-1, outputs.shape[-1]).float()
-        scale_T1, gain_D = torch.ones_like(outputs_TD[:, :1]), torch.ones_like(outputs_TD[0])
+        scale_T1 = torch.full_like(outputs_TD[:, :1], self._multiplier)
+        gain_D = torch.ones_like(outputs_TD[0])
         for norm in norms:  # an RMSNorm: its weight times outputs over their root mean square
-            scale_T1 = outputs_TD.square().mean(1, keepdim=True).clamp_min(1e-12).rsqrt()
-            gain_D = norm(torch.ones_like(outputs[..., :1, :]).reshape(1, -1)).float().flatten()
+            scale_T1 = scale_T1 * outputs_TD.square().mean(1, keepdim=True).clamp_min(TINY).rsqrt()
+            gain_D = norm(outputs.new_ones(1, len(gain_D)))[0].float()
         inputs_TI = inputs.reshape(-1, inputs.shape[-1])
         return HalfPass(inputs_TI, outputs_TD, stream_BSD, scale_T1, gain_D)
 

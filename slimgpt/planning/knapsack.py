@@ -32,8 +32,9 @@ def solve(
         the budget has at most `MOST_UNITS` of the costs' greatest common divisor, else within half
         a unit a module.
     """
-    unit = max(math.gcd(*chain.from_iterable(costs)), -(-budget // MOST_UNITS), 1)
-    size = budget // unit if budget % unit == 0 else round(budget / unit)
+    exact = math.gcd(*chain.from_iterable(costs)) or 1
+    unit = max(exact, -(-budget // MOST_UNITS))
+    size = budget // unit if unit == exact else round(budget / unit)
     least_B = np.full(size + 1, np.inf)
     least_B[0] = 0.0
     chosen = []
