@@ -43,7 +43,8 @@ def weighted_inputs(model: Any, projection: Any, after: Any, token_ids: Tensor) 
     """Inputs of a projection, each token's over the length of the stream that `after` is given."""
     X = inputs_of(model, projection, token_ids)
     stream = inputs_of(model, after, token_ids)
-    return X / stream.norm(dim=1, keepdim=True)
+    weighted: Tensor = X / stream.norm(dim=1, keepdim=True)
+    return weighted
 
 
 def divergence(dense: Tensor, other: Tensor) -> float:
@@ -66,8 +67,8 @@ def test_the_damage_is_that_of_the_model_with_one_module_cut(tmp_path: Path) -> 
     X = weighted_inputs(whole, layer.mlp.down_proj, second.input_layernorm, token_ids)
     singles = [[channel] for channel in range(12)]
     prune_by_refits(layer.mlp.down_proj.weight.data, X, singles, [list(range(12))] * 5)
-    level = next(one for one in found.layers[0].ffn if one.channels == 7)
-    assert level.damage == pytest.approx(divergence(dense, whole(probe).logits), rel=1e-3)
+    [ffn] = [one for one in found.layers[0].ffn if one.channels == 7]
+    assert ffn.damage == pytest.approx(divergence(dense, whole(probe).logits), rel=1e-3)
 
     # The attention of the second layer, last of its levels but one: a group with two query heads.
     whole = model.build().double()
