@@ -118,7 +118,8 @@ def in_memory(peer: Peer) -> Method:
 
 
 METHODS: Mapping[str, Method] = {
-    "paper": through_pipeline(head_score="grouped_cholesky"),
+    "paper": through_pipeline(recipe="paper"),
+    "measured": through_pipeline(recipe="measured", head_unit="mixed"),
     "magnitude": through_pipeline(method="magnitude"),
     "wanda-sp": through_pipeline(method="wanda-sp"),
     "flap": through_pipeline(method="flap"),
