@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -79,7 +80,7 @@ def _round(up: Up, requests: Sequence[str]) -> Iterator[Taken]:
     """Each request with Redis and without, and a cancel with and without."""
     for hung in (False, True):
         job = up.post(VALID["/jobs"]).json()["id"]
-        wait_until(lambda job=job: up.get(f"/jobs/{job}")["status"] == "running", "the job runs")
+        wait_until(partial(_is, up, job, "running"), "the job runs")
         with _stopped(up) if hung else _untouched():
             for what in requests:
                 yield _taken(up, what, job, hung)
@@ -87,9 +88,13 @@ def _round(up: Up, requests: Sequence[str]) -> Iterator[Taken]:
                 up.http.post(f"/jobs/{posted['id']}/cancel").raise_for_status()
             began = time.perf_counter()
             yield _taken(up, CANCEL, job, hung)
-            wait_until(lambda job=job: up.get(f"/jobs/{job}")["status"] == "cancelled", "its end")
+            wait_until(partial(_is, up, job, "cancelled"), "it is cancelled")
             yield Taken(CANCELLED, hung, 0, (time.perf_counter() - began) * 1e3)
         wait_until(lambda: up.http.get("/readyz").is_success, "Redis is asked again")
+
+
+def _is(up: Up, job: str, status: str) -> bool:
+    return bool(up.get(f"/jobs/{job}")["status"] == status)
 
 
 def _taken(up: Up, what: str, job: str, hung: bool) -> Taken:

@@ -34,6 +34,8 @@ class Feed:
         """Looks since the store was asked."""
         self.state = b""
         """The newest `state` event."""
+        self.source: object = None
+        """What it was made of, if that is known: of the same nothing new can be made."""
         self.end: bytes | None = None
         """The last event of all, when the job is over."""
         self.since: str | None = None
@@ -61,8 +63,9 @@ class Feed:
             _, self.since, oldest = self._recent.popleft()
             self._bytes -= len(oldest)
 
-    def tell(self, state: StatusView) -> None:
-        """What the job's status is now."""
+    def tell(self, state: StatusView, source: object = None) -> None:
+        """What the job's status is now, and what it was made of."""
+        self.source = source
         told = format_sse_event(event="state", data_str=state.model_dump_json())
         if told != self.state:
             self.state, self._news = told, True

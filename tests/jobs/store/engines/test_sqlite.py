@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import cast
 
 import pytest
@@ -69,7 +70,8 @@ def write(engine: Engine) -> None:
 
 
 def test_writers_enter_in_the_order_in_which_they_came(engine: Engine) -> None:
-    entered, threads = [], []
+    entered: list[int] = []
+    threads: list[threading.Thread] = []
 
     def enter(number: int) -> None:
         with engine.begin() as connection:
@@ -79,8 +81,8 @@ def test_writers_enter_in_the_order_in_which_they_came(engine: Engine) -> None:
     with engine.begin() as first:
         turns = driver(first).turns
         for number in range(MANY):
-            threads.append(in_a_thread(lambda number=number: enter(number)))  # type: ignore[misc]
-            wait_until(lambda number=number: turns.waiting == number + 1, "it waits")
+            threads.append(in_a_thread(partial(enter, number)))
+            wait_until(lambda: turns.waiting == len(threads), "it waits")
         assert entered == []
         with engine.execution_options(**READ_ONLY).connect() as reader:  # while all of them wait
             assert reader.scalar(text("SELECT count(*) FROM jobs")) == 0
