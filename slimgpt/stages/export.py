@@ -15,11 +15,11 @@ from slimgpt.formats import support
 from slimgpt.formats.gguf import file
 from slimgpt.machine import disk, exhaustion, precision
 from slimgpt.origins import tokenizer_files
-from slimgpt.proof import formats as proof
-from slimgpt.proof import vllm
-from slimgpt.proof.tokenizer import prove as prove_tokenizer
 from slimgpt.spec.prune import Format, GgufType
 from slimgpt.texts.tokenization import process
+from slimgpt.verification import formats as proof
+from slimgpt.verification import vllm
+from slimgpt.verification.tokenizer import prove as prove_tokenizer
 
 
 def export(

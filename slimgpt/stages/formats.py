@@ -11,8 +11,8 @@ from slimgpt.events import Verified, Warned
 from slimgpt.formats import support
 from slimgpt.formats.gguf import file
 from slimgpt.machine import disk
-from slimgpt.proof import formats, vllm
 from slimgpt.spec.prune import Format, PruneSpec
+from slimgpt.verification import formats, vllm
 
 
 def wanted(spec: PruneSpec) -> list[Format]:

@@ -31,8 +31,8 @@ from slimgpt.formats import stock, support
 from slimgpt.formats.gguf import architectures
 from slimgpt.formats.gguf import file as gguf_file
 from slimgpt.layers.stack import Stack
-from slimgpt.proof import formats
 from slimgpt.spec.prune import Format
+from slimgpt.verification import formats
 from tests.compatibility import page
 from tests.compatibility.old_transformers import (
     DEFAULT,

@@ -21,8 +21,8 @@ from slimgpt.formats.gguf import architectures, hyperparameters
 from slimgpt.formats.gguf import file as gguf_file
 from slimgpt.formats.gguf.hyperparameters import Blueprint
 from slimgpt.layers.stack import Stack
-from slimgpt.proof import formats
 from slimgpt.spec.prune import GgufType
+from slimgpt.verification import formats
 from tests.slimgpt.pruned import Kept, lots, publish
 from tests.slimgpt.tiny import Tiny, tokens
 
@@ -99,7 +99,7 @@ def alike(groups: int, layers: int = 3) -> list[Kept]:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_llama_cpp_computes_what_transformers_computes(name: str, tmp_path: Path) -> None:
-    from slimgpt.proof.processes.llama_cpp_logprobs import Loaded
+    from slimgpt.verification.processes.llama_cpp_logprobs import Loaded
 
     checkpoint = pruned(FAMILIES[name], tmp_path)
     assert stock_classes.uniform_size(checkpoint.architecture.sizes) is None
@@ -215,7 +215,7 @@ def greedy(loaded: Any, prompt: list[int], count: int) -> list[int]:
 
 @pytest.mark.parametrize("stored", ["f16", "bf16", "f32"])
 def test_the_shipped_model_tells_the_same_story(stored: GgufType, tmp_path: Path) -> None:
-    from slimgpt.proof.processes.llama_cpp_logprobs import Loaded
+    from slimgpt.verification.processes.llama_cpp_logprobs import Loaded
 
     gguf_file.write(Checkpoint.open(SHIPPED), tmp_path / "model.gguf", stored)
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
@@ -229,7 +229,7 @@ def test_the_shipped_model_tells_the_same_story(stored: GgufType, tmp_path: Path
 
 
 def test_sentencepiece_cuts_as_transformers_does(shared: Path, tmp_path: Path) -> None:
-    from slimgpt.proof.processes.llama_cpp_logprobs import Loaded
+    from slimgpt.verification.processes.llama_cpp_logprobs import Loaded
 
     folder = shared / "models/stories260K"
     gguf_file.write(Checkpoint.open(folder), tmp_path / "model.gguf", "f32")

@@ -20,10 +20,10 @@ from slimgpt.methods.problem import Units
 from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
 from slimgpt.planning.preview import plan_preview
-from slimgpt.proof.formats import Probe
-from slimgpt.proof.load import verify
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.export import export
+from slimgpt.verification.formats import Probe
+from slimgpt.verification.load import verify
 from tests.slimgpt.test_pipeline import SETTINGS, TEXT
 from tests.slimgpt.tiny import FAMILIES, Tiny, tokens
 

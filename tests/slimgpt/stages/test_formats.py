@@ -16,8 +16,8 @@ from slimgpt.errors import SlimGPTError, SpecError, VerificationError
 from slimgpt.events import LayerFinished, Result, Verified
 from slimgpt.formats.gguf import hyperparameters
 from slimgpt.origins.roots import Roots
-from slimgpt.proof import formats
 from slimgpt.spec.prune import PruneSpec
+from slimgpt.verification import formats
 from tests.slimgpt.formats.test_formats import in_halves
 from tests.slimgpt.test_pipeline import SETTINGS, finish, of_type, roots
 from tests.slimgpt.tiny import Tiny

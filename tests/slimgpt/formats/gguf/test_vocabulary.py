@@ -91,7 +91,7 @@ def model(folder: Path, made: Any) -> Checkpoint:
 
 @pytest.mark.parametrize("name", PATTERNS)
 def test_text_is_cut_alike(name: str, tmp_path: Path) -> None:
-    from slimgpt.proof.processes.llama_cpp_logprobs import Loaded
+    from slimgpt.verification.processes.llama_cpp_logprobs import Loaded
 
     checkpoint = model(tmp_path / "model", without_a_merge(tokenizer(name)))
     assert file.read_vocabulary(checkpoint).pre == name
@@ -104,7 +104,7 @@ def test_text_is_cut_alike(name: str, tmp_path: Path) -> None:
 
 
 def test_a_conversation_is_written_alike(tmp_path: Path) -> None:
-    from slimgpt.proof.processes.llama_cpp_logprobs import Loaded
+    from slimgpt.verification.processes.llama_cpp_logprobs import Loaded
 
     made = tokenizer("qwen2")
     made.chat_template = TEMPLATE
@@ -172,7 +172,7 @@ def test_sentencepiece_that_changes_text_is_refused(change: str, shared: Path) -
 
 
 def test_an_end_token_that_is_added_is_added_there_too(shared: Path, tmp_path: Path) -> None:
-    from slimgpt.proof.processes.llama_cpp_logprobs import Loaded
+    from slimgpt.verification.processes.llama_cpp_logprobs import Loaded
 
     made = AutoTokenizer.from_pretrained(shared / "models/stories260K")
     ends = [("<s>", made.bos_token_id), ("</s>", made.eos_token_id)]

@@ -15,11 +15,11 @@ import torch
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import VerificationError
 from slimgpt.events import Verified, Warned
-from slimgpt.proof import loaders
-from slimgpt.proof.formats import OWN, Probe
-from slimgpt.proof.load import fresh_process
-from slimgpt.proof.loaders import Model
 from slimgpt.spec.prune import Format, GgufType, InferenceSpec
+from slimgpt.verification import loaders
+from slimgpt.verification.formats import OWN, Probe
+from slimgpt.verification.load import fresh_process
+from slimgpt.verification.loaders import Model
 
 ERROR = re.compile(r"\b\w*(Error|Exception): ")
 LONGEST = 300

@@ -1,6 +1,6 @@
 """Subprocess: loads a published folder with vLLM and writes token log-probabilities.
 
-    python -m slimgpt.proof.processes.vllm_logprobs \\
+    python -m slimgpt.verification.processes.vllm_logprobs \\
         PARENT_PID FOLDER PROBE OUT DTYPE DEVICE BUDGET [trusted]
 
 PROBE holds `tokens` (batch, seq) int64; OUT will hold `logprobs` (batch, seq - 1): of each token,
@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from slimgpt.proof.processes import vllm_timing
-from slimgpt.proof.processes.vllm_timing import MemoryBudget
+from slimgpt.verification.processes import vllm_timing
+from slimgpt.verification.processes.vllm_timing import MemoryBudget
 
 
 def main(arguments: list[str]) -> None:

@@ -1,11 +1,11 @@
 """Subprocess: loads a published folder with transformers and writes its logits.
 
-    python -m slimgpt.proof.processes.transformers_logits \\
+    python -m slimgpt.verification.processes.transformers_logits \\
         PARENT_PID FOLDER PROBE OUT DEVICE THREADS [FORMAT]
 
 PROBE holds `tokens` (batch, seq) int64; OUT will hold `logits` (batch, seq, vocab). Only a
 folder of format `exact` is trusted with code. A process of
-its own, started by `slimgpt.proof.load`: nothing of the model in memory can leak into the proof.
+its own, started by `slimgpt.verification.load`: nothing of the model in memory can leak into the proof.
 """
 
 from __future__ import annotations

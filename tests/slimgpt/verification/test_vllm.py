@@ -17,9 +17,9 @@ from slimgpt.errors import VerificationError
 from slimgpt.events import Verified, Warned
 from slimgpt.formats import stock
 from slimgpt.layers.stack import Stack
-from slimgpt.proof import vllm
-from slimgpt.proof.formats import Probe
 from slimgpt.spec.prune import Format
+from slimgpt.verification import vllm
+from slimgpt.verification.formats import Probe
 from tests.slimgpt.pruned import Kept, publish
 from tests.slimgpt.tiny import Tiny, tokens
 

@@ -17,12 +17,12 @@ from slimgpt.errors import CalibrationError
 from slimgpt.events import Latency, ModelName, Progress, Warned
 from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
-from slimgpt.proof import loaders
-from slimgpt.proof import timing as inference
-from slimgpt.proof.loaders import TRANSFORMERS, Model
-from slimgpt.proof.processes.transformers_timing import GenerationRequest, GenerationTiming
-from slimgpt.proof.timing import Stopwatch
 from slimgpt.spec.prune import InferenceSpec, PruneSpec
+from slimgpt.verification import loaders
+from slimgpt.verification import timing as inference
+from slimgpt.verification.loaders import TRANSFORMERS, Model
+from slimgpt.verification.processes.transformers_timing import GenerationRequest, GenerationTiming
+from slimgpt.verification.timing import Stopwatch
 from tests.slimgpt.tiny import Tiny
 
 CPU = torch.device("cpu")

@@ -137,7 +137,7 @@ def _reload(folder: Path, tokens: Tensor, device: torch.device, form: Format) ->
 def fresh_process(
     module: str, target: Path, probe: Mapping[str, Tensor], *words: str, **more: str
 ) -> tuple[dict[str, Tensor] | None, subprocess.CompletedProcess[str]]:
-    """What a module of `slimgpt.proof.processes` answers to a probe, and how its process ended.
+    """What a module of `slimgpt.verification.processes` answers to a probe, and how its process ended.
 
     Args:
         target: what it loads.
@@ -165,8 +165,8 @@ def fresh_process(
 
 
 def python_module(name: str) -> list[str]:
-    """The command that runs a module of `slimgpt.proof.processes` in a Python of its own."""
-    return [sys.executable, "-m", f"slimgpt.proof.processes.{name}"]
+    """The command that runs a module of `slimgpt.verification.processes` in a Python of its own."""
+    return [sys.executable, "-m", f"slimgpt.verification.processes.{name}"]
 
 
 def tail(done: subprocess.CompletedProcess[str]) -> str:

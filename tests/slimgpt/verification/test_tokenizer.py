@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output import folder as published
 from slimgpt.errors import UnsupportedModelError, VerificationError
-from slimgpt.proof.tokenizer import prove
+from slimgpt.verification.tokenizer import prove
 from tests.slimgpt.tiny import Tiny
 
 TOOL_USE = "{% for m in messages %}TOOL {{ m.content }}{% endfor %}{{ bos_token }}"

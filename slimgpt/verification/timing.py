@@ -1,7 +1,7 @@
 """Inference timing: dense, pruned and recovered model measured in alternating rounds.
 
-Each model sits in a process of its own (`slimgpt.proof.processes.transformers_timing`,
-`slimgpt.proof.processes.vllm_timing`). In every round each is asked once, so that a machine that is
+Each model sits in a process of its own (`slimgpt.verification.processes.transformers_timing`,
+`slimgpt.verification.processes.vllm_timing`). In every round each is asked once, so that a machine that is
 busy for a while is busy for all of them; the first rounds only warm up. The loaders come one after
 the other.
 """
@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from slimgpt.events import Event, Latency, ModelName, Progress, Warned
-from slimgpt.proof import loaders
-from slimgpt.proof.loaders import Loader, Model
-from slimgpt.proof.processes.transformers_timing import GenerationRequest, GenerationTiming
 from slimgpt.spec.prune import InferenceSpec
+from slimgpt.verification import loaders
+from slimgpt.verification.loaders import Loader, Model
+from slimgpt.verification.processes.transformers_timing import GenerationRequest, GenerationTiming
 
 STDERR_BYTES = 2000
 

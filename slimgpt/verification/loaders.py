@@ -17,8 +17,8 @@ import transformers
 
 from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.machine.precision import DTYPES
-from slimgpt.proof.processes.vllm_timing import MemoryBudget
 from slimgpt.spec.prune import InferenceSpec
+from slimgpt.verification.processes.vllm_timing import MemoryBudget
 
 ROOM = 1.25  # weights, and the activations of a batch
 BLOCK = 256  # tokens; no block of vLLM's caches is larger
@@ -78,7 +78,7 @@ def _transformers_words(model: Model, device: torch.device, spec: InferenceSpec)
     family, dtype = model.architecture.family.model_type, model.architecture.dtype
     threads = str(torch.get_num_threads())
     return (
-        "slimgpt.proof.processes.transformers_timing",
+        "slimgpt.verification.processes.transformers_timing",
         str(model.folder),
         family,
         dtype,
@@ -103,7 +103,13 @@ def memory_budget(model: Model, spec: InferenceSpec) -> MemoryBudget:
 
 def _vllm_words(model: Model, device: torch.device, spec: InferenceSpec) -> Sequence[str]:
     dtype, budget = model.architecture.dtype, memory_budget(model, spec).model_dump_json()
-    return ("slimgpt.proof.processes.vllm_timing", str(model.folder), dtype, str(device), budget)
+    return (
+        "slimgpt.verification.processes.vllm_timing",
+        str(model.folder),
+        dtype,
+        str(device),
+        budget,
+    )
 
 
 def _vllm_bytes(model: Model, spec: InferenceSpec) -> int:

@@ -1,6 +1,6 @@
 """Subprocess: loads a GGUF file with llama.cpp and writes next-token log-probabilities.
 
-    python -m slimgpt.proof.processes.llama_cpp_logprobs PARENT_PID FILE PROBE OUT ROWS THREADS
+    python -m slimgpt.verification.processes.llama_cpp_logprobs PARENT_PID FILE PROBE OUT ROWS THREADS
 
 ROWS is the vocabulary's size. PROBE holds `tokens` (batch, seq), `places` (n), and `text`, UTF-8
 bytes; OUT will hold, for every sequence and place, the most probable tokens `ids` (batch, n, k)

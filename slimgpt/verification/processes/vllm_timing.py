@@ -1,6 +1,6 @@
 """Subprocess: loads a model with vLLM and times generation on request.
 
-    python -m slimgpt.proof.processes.vllm_timing PARENT_PID FOLDER DTYPE DEVICE BUDGET
+    python -m slimgpt.verification.processes.vllm_timing PARENT_PID FOLDER DTYPE DEVICE BUDGET
 
 FOLDER is one that `slimgpt.checkpoints.output.whole_model` has made, and its modelling file is the
 engine's own: that is the code which `trust_remote_code` trusts. BUDGET is a `MemoryBudget` as JSON.
@@ -20,7 +20,7 @@ import torch
 from pydantic import BaseModel
 
 from slimgpt.machine import memory
-from slimgpt.proof.processes.transformers_timing import GenerationRequest, GenerationTiming
+from slimgpt.verification.processes.transformers_timing import GenerationRequest, GenerationTiming
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",

@@ -1,6 +1,6 @@
 """Subprocess: loads a model with transformers and times generation on request.
 
-    python -m slimgpt.proof.processes.transformers_timing \\
+    python -m slimgpt.verification.processes.transformers_timing \\
         PARENT_PID FOLDER MODEL_TYPE DTYPE DEVICE THREADS
 
 FOLDER is one that `slimgpt.checkpoints.output.whole_model` has made. Every line of standard input
