@@ -73,15 +73,15 @@ class ForkServer:
         Args:
             put: sets an attribute.
         """
-        names = (f"slimgpt.verification.{name}" for name in ("load", "loaders"))
-        load, loaders = map(sys.modules.get, names)
-        if load is not None:
-            put(load, "python_module", self._proof_command)
+        names = (f"slimgpt.verification.{name}" for name in ("reload", "loaders"))
+        reload, loaders = map(sys.modules.get, names)
+        if reload is not None:
+            put(reload, "python_module", self._proof_command)
         if loaders is not None:
             put(loaders, "command", self.command)
 
     def _proof_command(self, name: str) -> list[str]:
-        """As `slimgpt.verification.load.python_module`; llama.cpp does not need the libraries."""
+        """As `slimgpt.verification.reload.python_module`; llama.cpp does not need the libraries."""
         module = f"{PROOFS}.{name}"
         return [sys.executable, "-m", module] if "llama" in name else self.command(module)
 
@@ -161,7 +161,7 @@ def _run(path: Path, module: str, *arguments: str) -> None:
         dynamic_module_utils.HF_MODULES_CACHE = os.environ["HF_MODULES_CACHE"]
     child_process.die_with = lambda parent: None  # who attends sees to it
     if not module.startswith("slimgpt.verification"):
-        importlib.import_module("slimgpt.verification.load")
+        importlib.import_module("slimgpt.verification.reload")
         ForkServer(path).take_proofs(setattr)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

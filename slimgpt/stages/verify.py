@@ -25,7 +25,7 @@ from slimgpt.stages.recover import Recovery
 from slimgpt.stages.state import ModelState
 from slimgpt.verification import tokenizer
 from slimgpt.verification.formats import Probe
-from slimgpt.verification.load import verify
+from slimgpt.verification.reload import verify
 
 PROBE_SEQUENCES = 4
 PROBE_TOKENS = 128

@@ -19,7 +19,7 @@ from slimgpt.formats.gguf import file as gguf_file
 from slimgpt.layers.stack import Stack
 from slimgpt.spec.prune import Format, GgufType
 from slimgpt.texts.tokenization import process as tokenizer_process
-from slimgpt.verification.load import fresh_process, require_finite, tail, verify
+from slimgpt.verification.reload import fresh_process, require_finite, tail, verify
 
 PLACES = 8  # in a sequence, at which the next token is asked for
 TEXT = "Once upon a time, there was a girl named Lily. She had 12 books; it's größer:\n\tx = 3.5\n"

@@ -18,8 +18,8 @@ from slimgpt.events import Verified, Warned
 from slimgpt.spec.prune import Format, GgufType, InferenceSpec
 from slimgpt.verification import loaders
 from slimgpt.verification.formats import OWN, Probe
-from slimgpt.verification.load import fresh_process
 from slimgpt.verification.loaders import Model
+from slimgpt.verification.reload import fresh_process
 
 ERROR = re.compile(r"\b\w*(Error|Exception): ")
 LONGEST = 300

@@ -5,7 +5,7 @@
 
 PROBE holds `tokens` (batch, seq) int64; OUT will hold `logits` (batch, seq, vocab). Only a
 folder of format `exact` is trusted with code. A process of
-its own, started by `slimgpt.verification.load`: nothing of the model in memory can leak into the proof.
+its own, started by `slimgpt.verification.reload`: nothing of the model in memory can leak into the proof.
 """
 
 from __future__ import annotations

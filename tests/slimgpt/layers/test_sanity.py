@@ -23,7 +23,7 @@ from slimgpt.planning.preview import plan_preview
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.export import export
 from slimgpt.verification.formats import Probe
-from slimgpt.verification.load import verify
+from slimgpt.verification.reload import verify
 from tests.slimgpt.test_pipeline import SETTINGS, TEXT
 from tests.slimgpt.tiny import FAMILIES, Tiny, tokens
 

@@ -12,7 +12,7 @@ import transformers
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import VerificationError
 from slimgpt.layers.stack import Stack
-from slimgpt.verification.load import bound, verify
+from slimgpt.verification.reload import bound, verify
 from tests.compatibility.old_transformers import publish_all, reload_all
 from tests.slimgpt.pruned import lots, publish
 from tests.slimgpt.tiny import FAMILIES, Tiny, tokens
