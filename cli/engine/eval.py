@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slimgpt.checkpoints.checkpoint import Checkpoint
+    from slimgpt.harness.harness_task import HarnessTask
     from slimgpt.origins.roots import Roots
-    from slimgpt.tasks.harness_task import HarnessTask
     from slimgpt.texts.tokenization.tokenizer import Tokenizer
     from slimgpt.texts.tokenization.windows import Beginning
 
@@ -169,11 +169,11 @@ class HarnessRun:
     def _measure(self, device: str) -> Iterator[Event]:
         from slimgpt.checkpoints import companions
         from slimgpt.checkpoints.checkpoint import Checkpoint
+        from slimgpt.harness.harness_task import prepare
         from slimgpt.machine import memory
         from slimgpt.machine.precision import device_for
         from slimgpt.origins.resolve import resolve_model
         from slimgpt.origins.roots import Roots
-        from slimgpt.tasks.harness_task import prepare
         from slimgpt.texts.tokenization import process
 
         began = time.monotonic()

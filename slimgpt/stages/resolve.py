@@ -15,14 +15,14 @@ from slimgpt.checkpoints import companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError
 from slimgpt.events import Event, Progress, Warned
+from slimgpt.harness.harness_run import require_prefix
+from slimgpt.harness.harness_task import HarnessTask, prepare
 from slimgpt.layers import sanity
 from slimgpt.origins.resolve import ResolvedModel, resolve_model
 from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
 from slimgpt.recovery.training_data import TrainingData, gather
 from slimgpt.spec.prune import HELD_OUT, EvaluationSpec, PruneSpec
-from slimgpt.tasks.harness_run import require_prefix
-from slimgpt.tasks.harness_task import HarnessTask, prepare
 from slimgpt.texts import calibration
 from slimgpt.texts import sources as texts
 from slimgpt.texts.calibration import Calibration

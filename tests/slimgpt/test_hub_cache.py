@@ -24,7 +24,7 @@ from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.export import export
 from slimgpt.texts import sources
 from tests.hub import cached
-from tests.slimgpt.tasks.conftest import write
+from tests.slimgpt.harness.conftest import write
 from tests.slimgpt.test_pipeline import TEXT, of_type
 from tests.slimgpt.tiny import Tiny
 

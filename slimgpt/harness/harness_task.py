@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from slimgpt.errors import CalibrationError, HubUnreachableError, SpecError
+from slimgpt.harness import catalogue, rows
+from slimgpt.harness.catalogue import Entry, Group
+from slimgpt.harness.rows import Rows
 from slimgpt.origins.roots import UPLOAD_PREFIX, Roots
 from slimgpt.spec.prune import EvaluationSpec, TaskSpec
-from slimgpt.tasks import catalogue, rows
-from slimgpt.tasks.catalogue import Entry, Group
-from slimgpt.tasks.rows import Rows
 
 SEED = 1234  # of the choice of examples, the harness's own
 UNREACHABLE = ("ConnectionError", "OfflineModeIsEnabled", "ConnectTimeout", "ConnectError")

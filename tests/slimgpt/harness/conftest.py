@@ -12,11 +12,11 @@ import torch
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output import whole_model
+from slimgpt.harness.harness_task import prepare
+from slimgpt.harness.scores import Score
 from slimgpt.origins.roots import Roots
 from slimgpt.spec.prune import EvaluationSpec
 from slimgpt.stages.tasks import Candidate, ask
-from slimgpt.tasks.harness_task import prepare
-from slimgpt.tasks.scores import Score
 
 Rows = Sequence[Mapping[str, Any]]
 Scored = Callable[[Path, Mapping[str, Any]], dict[tuple[str, str], Score]]

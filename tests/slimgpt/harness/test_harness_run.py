@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from slimgpt.harness import catalogue
+from slimgpt.harness.harness_run import batch_size
 from slimgpt.origins.roots import Roots
-from slimgpt.tasks import catalogue
-from slimgpt.tasks.harness_run import batch_size
-from tests.slimgpt.tasks.bigram import Bigram
-from tests.slimgpt.tasks.conftest import CPU, Scored, write
+from tests.slimgpt.harness.bigram import Bigram
+from tests.slimgpt.harness.conftest import CPU, Scored, write
 from tests.slimgpt.tiny import Tiny
 
 
@@ -170,8 +170,8 @@ def test_scores_are_the_harness_own(
 
 
 def test_the_seven_tasks_of_the_paper_run_from_one_folder(shared: Path, tmp_path: Path) -> None:
+    from slimgpt.harness.harness_task import prepare
     from slimgpt.spec.prune import EvaluationSpec
-    from slimgpt.tasks.harness_task import prepare
 
     roots = Roots(models=tmp_path, texts=shared / "data")
     wanted = {"tasks": [{"name": "commonsense", "limit": 2}], "tasks_source": "local:zeroshot"}

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slimgpt.tasks.catalogue import Group
-from slimgpt.tasks.harness_task import HarnessTask, Leaf
+from slimgpt.harness.catalogue import Group
+from slimgpt.harness.harness_task import HarnessTask, Leaf
 
 MEAN = "mean"
 NO_FILTER = "none"

@@ -10,11 +10,11 @@ import huggingface_hub
 import pytest
 
 from slimgpt.errors import CalibrationError, HubUnreachableError, SlimGPTError, SpecError
+from slimgpt.harness import catalogue
+from slimgpt.harness.harness_task import HarnessTask, prepare
 from slimgpt.origins.roots import Roots
 from slimgpt.spec.prune import EvaluationSpec
-from slimgpt.tasks import catalogue
-from slimgpt.tasks.harness_task import HarnessTask, prepare
-from tests.slimgpt.tasks.conftest import write
+from tests.slimgpt.harness.conftest import write
 
 PIQA = {"goal": "Open it.", "sol1": "Pull.", "sol2": "Push.", "label": 0}
 

@@ -18,7 +18,7 @@ import torch
 from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.output import whole_model
 from slimgpt.errors import BrokenCheckpointError, MemoryExhaustedError
-from slimgpt.tasks.harness_task import SEED, Leaf
+from slimgpt.harness.harness_task import SEED, Leaf
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 BOOTSTRAP = 1000  # draws, for the errors of metrics that are no mean
