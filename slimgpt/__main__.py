@@ -83,8 +83,8 @@ def _write(events: TextIO, event: Event) -> None:
 
 def _run(options: argparse.Namespace) -> Iterator[Event]:
     spec = _spec(options.spec)
-    from slimgpt.origins.roots import Roots
     from slimgpt.pipeline import run
+    from slimgpt.sources.roots import Roots
 
     roots = Roots(options.models_root, options.texts_root, uploads=options.uploads_root)
     flags = {"resume": options.resume, "keep_layers": options.keep_layers}
@@ -93,8 +93,8 @@ def _run(options: argparse.Namespace) -> Iterator[Event]:
 
 def _plan(options: argparse.Namespace) -> Iterator[Event]:
     spec = _spec(options.spec)
-    from slimgpt.origins.roots import Roots
     from slimgpt.planning.preview import plan_preview
+    from slimgpt.sources.roots import Roots
 
     yield plan_preview(spec, Roots(models=options.models_root, texts=options.models_root))
 

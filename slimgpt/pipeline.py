@@ -33,8 +33,8 @@ from slimgpt.events import (
     Warned,
 )
 from slimgpt.machine import exhaustion, memory, precision
-from slimgpt.origins import network
-from slimgpt.origins.roots import Roots
+from slimgpt.sources import network
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec, point_folder
 from slimgpt.stages import evaluate, formats, plan, prune, recover, resolve, result, tasks
 from slimgpt.stages.state import ModelState

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from slimgpt.checkpoints.checkpoint import Checkpoint
     from slimgpt.harness.harness_task import HarnessTask
-    from slimgpt.origins.roots import Roots
+    from slimgpt.sources.roots import Roots
     from slimgpt.texts.tokenization.tokenizer import Tokenizer
     from slimgpt.texts.tokenization.windows import Beginning
 
@@ -156,7 +156,7 @@ class HarnessRun:
             SlimGPTError: model, text, tasks or device cannot be had, or the likelihood is not
                 finite.
         """
-        from slimgpt.origins import network
+        from slimgpt.sources import network
 
         for text in self.wanted.texts:
             if not text.startswith(network.HERE):
@@ -172,8 +172,8 @@ class HarnessRun:
         from slimgpt.harness.harness_task import prepare
         from slimgpt.machine import memory
         from slimgpt.machine.precision import device_for
-        from slimgpt.origins.resolve import resolve_model
-        from slimgpt.origins.roots import Roots
+        from slimgpt.sources.resolve import resolve_model
+        from slimgpt.sources.roots import Roots
         from slimgpt.texts.tokenization import process
 
         began = time.monotonic()

@@ -76,8 +76,8 @@ class Run:
         return result.model_copy(update={"checkpoint": str(workdir.out)}), measured
 
     def _events(self, workdir: Workdir) -> Iterator[Event]:
-        from slimgpt.origins import network
-        from slimgpt.origins.roots import Roots
+        from slimgpt.sources import network
+        from slimgpt.sources.roots import Roots
 
         network.require(self.spec)  # before torch is loaded, which takes longer
         from slimgpt.pipeline import run

@@ -22,7 +22,7 @@ from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.header import TensorInfo
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
-from slimgpt.origins import adapters
+from slimgpt.sources import adapters
 
 if TYPE_CHECKING:
     from torch import Tensor

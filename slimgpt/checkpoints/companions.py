@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError
-from slimgpt.origins import tokenizer_files
+from slimgpt.sources import tokenizer_files
 
 READ = (".json", ".jinja", ".model", ".tiktoken", ".txt")
 LARGEST = 256 << 20  # the largest tokenizers take 35 MB

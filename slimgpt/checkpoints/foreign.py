@@ -16,7 +16,7 @@ from typing import Any
 from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.header import FORMATS, TensorInfo
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
-from slimgpt.origins import adapters
+from slimgpt.sources import adapters
 
 WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 """What torch.compile, FSDP and activation checkpointing put into names, at any place."""

@@ -19,7 +19,7 @@ from slimgpt.errors import CalibrationError, HubUnreachableError, SpecError
 from slimgpt.harness import catalogue, rows
 from slimgpt.harness.catalogue import Entry, Group
 from slimgpt.harness.rows import Rows
-from slimgpt.origins.roots import UPLOAD_PREFIX, Roots
+from slimgpt.sources.roots import UPLOAD_PREFIX, Roots
 from slimgpt.spec.prune import EvaluationSpec, TaskSpec
 
 SEED = 1234  # of the choice of examples, the harness's own

@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 
 from slimgpt.errors import CalibrationError
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import RecoverySpec
 from slimgpt.texts import sources
 from slimgpt.texts.instructions import LeftOut, Reason, Tokens, tokens_of

@@ -14,7 +14,7 @@ from slimgpt.events import Event, Progress
 from slimgpt.formats import support
 from slimgpt.formats.gguf import file
 from slimgpt.machine import disk, exhaustion, precision
-from slimgpt.origins import tokenizer_files
+from slimgpt.sources import tokenizer_files
 from slimgpt.spec.prune import Format, GgufType
 from slimgpt.texts.tokenization import process
 from slimgpt.verification import formats as proof

@@ -18,10 +18,10 @@ from slimgpt.events import Event, Progress, Warned
 from slimgpt.harness.harness_run import require_prefix
 from slimgpt.harness.harness_task import HarnessTask, prepare
 from slimgpt.layers import sanity
-from slimgpt.origins.resolve import ResolvedModel, resolve_model
-from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
 from slimgpt.recovery.training_data import TrainingData, gather
+from slimgpt.sources.resolve import ResolvedModel, resolve_model
+from slimgpt.sources.roots import PREFIX, Roots
 from slimgpt.spec.prune import HELD_OUT, EvaluationSpec, PruneSpec
 from slimgpt.texts import calibration
 from slimgpt.texts import sources as texts

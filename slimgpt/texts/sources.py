@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from slimgpt.errors import CalibrationError
-from slimgpt.origins.roots import PREFIX, UPLOAD_PREFIX, Roots
+from slimgpt.sources.roots import PREFIX, UPLOAD_PREFIX, Roots
 from slimgpt.texts import hub as hub_texts
 from slimgpt.texts import local as local_texts
 from slimgpt.texts.documents import Documents

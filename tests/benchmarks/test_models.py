@@ -20,7 +20,7 @@ from benchmarks.packaged_models import PACKAGED, PackagedModel, Wheel
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import BrokenCheckpointError, HubUnreachableError, ModelNotFoundError
 from slimgpt.formats.gguf.file import write
-from slimgpt.origins import licence
+from slimgpt.sources import licence
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from tests.slimgpt.tiny import Tiny
 

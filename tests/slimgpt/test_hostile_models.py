@@ -17,8 +17,8 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, SlimGPTError
 from slimgpt.events import Result
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.test_pipeline import SETTINGS, TEXT
 from tests.slimgpt.tiny import Tiny

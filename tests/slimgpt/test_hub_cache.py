@@ -18,8 +18,8 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output import whole_model
 from slimgpt.errors import BrokenCheckpointError
 from slimgpt.events import Latency, Loss, Result, TaskScore, Verified, Warned
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.export import export
 from slimgpt.texts import sources

@@ -22,7 +22,7 @@ from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.checkpoints.output import modeling
 from slimgpt.checkpoints.output.modeling import MODELING
 from slimgpt.machine.disk import copy, storage_errors, write_text
-from slimgpt.origins import tokenizer_files
+from slimgpt.sources import tokenizer_files
 
 SETTINGS = "_config.json"
 LEFT_BEHIND = (

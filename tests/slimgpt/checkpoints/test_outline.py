@@ -12,9 +12,9 @@ from slimgpt.checkpoints import outline
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, UnsupportedModelError
-from slimgpt.origins.resolve import resolve_model
-from slimgpt.origins.roots import Roots
 from slimgpt.planning.preview import NO_WEIGHTS, plan_preview
+from slimgpt.sources.resolve import resolve_model
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import CalibrationSpec, PruneSpec
 from tests.slimgpt.tiny import FAMILIES, Tiny
 

@@ -14,7 +14,7 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output import whole_model
 from slimgpt.harness.harness_task import prepare
 from slimgpt.harness.scores import Score
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import EvaluationSpec
 from slimgpt.stages.tasks import Candidate, ask
 

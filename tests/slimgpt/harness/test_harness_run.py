@@ -11,7 +11,7 @@ import yaml
 
 from slimgpt.harness import catalogue
 from slimgpt.harness.harness_run import batch_size
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 from tests.slimgpt.harness.bigram import Bigram
 from tests.slimgpt.harness.conftest import CPU, Scored, write
 from tests.slimgpt.tiny import Tiny

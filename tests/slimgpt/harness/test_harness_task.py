@@ -12,7 +12,7 @@ import pytest
 from slimgpt.errors import CalibrationError, HubUnreachableError, SlimGPTError, SpecError
 from slimgpt.harness import catalogue
 from slimgpt.harness.harness_task import HarnessTask, prepare
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import EvaluationSpec
 from tests.slimgpt.harness.conftest import write
 

@@ -17,9 +17,9 @@ from slimgpt.layers import sanity
 from slimgpt.layers.stack import Stack
 from slimgpt.methods.baselines import best_units
 from slimgpt.methods.problem import Units
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
 from slimgpt.planning.preview import plan_preview
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.export import export
 from slimgpt.verification.formats import Probe

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from slimgpt.events import Failed
-from slimgpt.origins.roots import Roots
 from slimgpt.planning.document import PlanPreview
 from slimgpt.planning.preview import plan_preview
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny
 

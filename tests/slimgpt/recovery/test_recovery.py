@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import CalibrationError, NumericalError
 from slimgpt.events import Event, LayerFinished, Loss, Perplexity, Result, Warned, parse
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from tests.slimgpt.tiny import Tiny

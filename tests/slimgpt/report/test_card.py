@@ -9,8 +9,8 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
-from slimgpt.origins import licence
 from slimgpt.report import card, document, licences
+from slimgpt.sources import licence
 from tests.slimgpt.report.sample import HOSTILE, report
 
 

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM
 from slimgpt.events import Event, Perplexity
 from slimgpt.layers import perplexity
 from slimgpt.layers.stack import Stack
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.resolve import JobInputs, resolve
 from slimgpt.texts.instructions import IGNORED

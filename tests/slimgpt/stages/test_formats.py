@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from slimgpt.errors import SlimGPTError, SpecError, VerificationError
 from slimgpt.events import LayerFinished, Result, Verified
 from slimgpt.formats.gguf import hyperparameters
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.verification import formats
 from tests.slimgpt.formats.test_formats import in_halves

@@ -12,8 +12,8 @@ import pytest
 from slimgpt.errors import CalibrationError
 from slimgpt.events import Event, LayerFinished, Result, TaskScore
 from slimgpt.harness.harness_run import HarnessRun
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.harness.conftest import write
 from tests.slimgpt.tiny import Tiny

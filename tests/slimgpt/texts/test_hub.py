@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from slimgpt.errors import CalibrationError, HubUnreachableError, StorageError
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 from slimgpt.texts import hub as hub_texts
 from slimgpt.texts import sources as texts
 from slimgpt.texts.rows import text_of

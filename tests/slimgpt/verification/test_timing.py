@@ -15,8 +15,8 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output import whole_model
 from slimgpt.errors import CalibrationError
 from slimgpt.events import Latency, ModelName, Progress, Warned
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import InferenceSpec, PruneSpec
 from slimgpt.verification import loaders
 from slimgpt.verification import timing as inference

@@ -11,8 +11,8 @@ import pytest
 
 from slimgpt.errors import CalibrationError, UnsupportedModelError
 from slimgpt.events import Event, StageFinished
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.texts.tokenization import process
 from slimgpt.texts.tokenization.process import opened

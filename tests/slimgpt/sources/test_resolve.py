@@ -20,9 +20,9 @@ from slimgpt.errors import (
     StorageError,
     UnsupportedModelError,
 )
-from slimgpt.origins import resolve
-from slimgpt.origins.resolve import ResolvedModel, needed, resolve_model
-from slimgpt.origins.roots import Roots
+from slimgpt.sources import resolve
+from slimgpt.sources.resolve import ResolvedModel, needed, resolve_model
+from slimgpt.sources.roots import Roots
 from tests.hub import TOKEN, Hub
 
 Resolve = Callable[[str], ResolvedModel]
@@ -193,8 +193,8 @@ def test_weights_are_taken_once() -> None:
 ALL_BY_ENVIRONMENT = """
 import json, sys
 from pathlib import Path
-from slimgpt.origins.resolve import resolve_model
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.resolve import resolve_model
+from slimgpt.sources.roots import Roots
 from slimgpt.texts.sources import documents
 roots = Roots(Path("none"), Path("none"))
 found = resolve_model("tiny/stories", roots, None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slimgpt.origins.licence import of_folder
+from slimgpt.sources.licence import of_folder
 
 
 @pytest.mark.parametrize(

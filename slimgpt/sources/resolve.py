@@ -17,9 +17,9 @@ from slimgpt.errors import (
     StorageError,
     UnsupportedModelError,
 )
-from slimgpt.origins import adapters, licence, tokenizer_files
-from slimgpt.origins.hub import TerminalBar, Wanted, asking, is_offline
-from slimgpt.origins.roots import PREFIX, Roots
+from slimgpt.sources import adapters, licence, tokenizer_files
+from slimgpt.sources.hub import TerminalBar, Wanted, asking, is_offline
+from slimgpt.sources.roots import PREFIX, Roots
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 INDEX = "model.safetensors.index.json"

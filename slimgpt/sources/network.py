@@ -16,10 +16,10 @@ from huggingface_hub import constants, get_session
 from huggingface_hub import errors as hub_errors
 
 from slimgpt.errors import CalibrationError
-from slimgpt.origins.hub import Wanted, asking, is_offline
-from slimgpt.origins.resolve import COMMIT
-from slimgpt.origins.resolve import INSTEAD as INSTEAD_OF_MODEL
-from slimgpt.origins.roots import PREFIX, UPLOAD_PREFIX
+from slimgpt.sources.hub import Wanted, asking, is_offline
+from slimgpt.sources.resolve import COMMIT
+from slimgpt.sources.resolve import INSTEAD as INSTEAD_OF_MODEL
+from slimgpt.sources.roots import PREFIX, UPLOAD_PREFIX
 from slimgpt.spec.names import HELD_OUT
 from slimgpt.spec.prune import PruneSpec
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slimgpt.errors import CalibrationError, ModelNotFoundError, SlimGPTError
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 
 
 @pytest.fixture

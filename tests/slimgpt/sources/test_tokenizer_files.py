@@ -10,8 +10,8 @@ import pytest
 import transformers
 from transformers import tokenization_utils_base, utils
 
-from slimgpt.origins import tokenizer_files
-from slimgpt.origins.resolve import needed
+from slimgpt.sources import tokenizer_files
+from slimgpt.sources.resolve import needed
 
 PACKAGE = Path(transformers.__file__).parent
 NAMED = (

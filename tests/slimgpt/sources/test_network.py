@@ -17,10 +17,10 @@ import pytest
 from huggingface_hub import constants
 
 from slimgpt.errors import HubUnreachableError, ModelNotFoundError
-from slimgpt.origins import network, resolve
-from slimgpt.origins.resolve import resolve_model
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
+from slimgpt.sources import network, resolve
+from slimgpt.sources.resolve import resolve_model
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from tests.hub import Hub
 

@@ -10,9 +10,9 @@ from peft import LoraConfig, get_peft_model
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import UnsupportedModelError
-from slimgpt.origins.resolve import needed, resolve_model
-from slimgpt.origins.roots import Roots
 from slimgpt.planning.preview import plan_preview
+from slimgpt.sources.resolve import needed, resolve_model
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny
 
