@@ -33,7 +33,7 @@ from slimgpt.events import (
     Warned,
 )
 from slimgpt.machine import exhaustion, memory, precision
-from slimgpt.sources import network
+from slimgpt.sources import hub_check as network
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec, point_folder
 from slimgpt.stages import evaluate, formats, plan, prune, recover, resolve, result, tasks

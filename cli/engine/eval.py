@@ -156,11 +156,11 @@ class HarnessRun:
             SlimGPTError: model, text, tasks or device cannot be had, or the likelihood is not
                 finite.
         """
-        from slimgpt.sources import network
+        from slimgpt.sources import hub_check
 
         for text in self.wanted.texts:
-            if not text.startswith(network.HERE):
-                network.reach(f"text {text!r}", "`--text FILE`")
+            if not text.startswith(hub_check.HERE):
+                hub_check.reach(f"text {text!r}", "`--text FILE`")
         from slimgpt.machine import exhaustion
 
         with exhaustion.expected(self.texts_root):

@@ -18,7 +18,7 @@ from huggingface_hub import constants
 
 from slimgpt.errors import HubUnreachableError, ModelNotFoundError
 from slimgpt.pipeline import run
-from slimgpt.sources import network, resolve
+from slimgpt.sources import hub_check, resolve
 from slimgpt.sources.resolve import resolve_model
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
@@ -85,16 +85,16 @@ def test_nothing_is_asked_of_a_hub_that_may_not_be_needed(
     changes: dict[str, Any], silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     online(monkeypatch, silent)
-    network.require(PruneSpec.model_validate(LOCAL | changes))
+    hub_check.require(PruneSpec.model_validate(LOCAL | changes))
 
 
 def test_a_hub_that_answers_anything_is_there(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.down = True
-    network.require(PruneSpec.model_validate(LOCAL | {"calibration": {}}))
+    hub_check.require(PruneSpec.model_validate(LOCAL | {"calibration": {}}))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(HubUnreachableError, match=r"switched off.*`--calibration FILE`"):
-        network.require(PruneSpec.model_validate(LOCAL | {"calibration": {}}))
-    network.require(PruneSpec.model_validate(LOCAL | {"model": "o/n"}))  # as the cache has it
+        hub_check.require(PruneSpec.model_validate(LOCAL | {"calibration": {}}))
+    hub_check.require(PruneSpec.model_validate(LOCAL | {"model": "o/n"}))  # as the cache has it
 
 
 def test_a_hub_that_falls_silent_is_not_waited_for(
