@@ -16,7 +16,7 @@ from huggingface_hub import constants, get_session
 from huggingface_hub import errors as hub_errors
 
 from slimgpt.errors import CalibrationError
-from slimgpt.sources.hub import Wanted, asking, is_offline
+from slimgpt.sources.hub_errors import Wanted, asking, is_offline
 from slimgpt.sources.resolve import COMMIT
 from slimgpt.sources.resolve import INSTEAD as INSTEAD_OF_MODEL
 from slimgpt.sources.roots import PREFIX, UPLOAD_PREFIX

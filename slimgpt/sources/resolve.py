@@ -18,7 +18,7 @@ from slimgpt.errors import (
     UnsupportedModelError,
 )
 from slimgpt.sources import adapters, licence, tokenizer_files
-from slimgpt.sources.hub import TerminalBar, Wanted, asking, is_offline
+from slimgpt.sources.hub_errors import TerminalBar, Wanted, asking, is_offline
 from slimgpt.sources.roots import PREFIX, Roots
 
 COMMIT = re.compile(r"[0-9a-f]{40}")

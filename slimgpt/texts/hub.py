@@ -16,7 +16,7 @@ from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.hf_api import RepoFile
 
 from slimgpt.errors import CalibrationError
-from slimgpt.sources.hub import Wanted, asking
+from slimgpt.sources.hub_errors import Wanted, asking
 from slimgpt.sources.resolve import ANSWER_SECONDS, check_room
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.rows import field_of, text_of
