@@ -32,7 +32,8 @@ from slimgpt.events import (
     StageStarted,
     Warned,
 )
-from slimgpt.machine import exhaustion, memory, precision
+from slimgpt.machine import memory, precision
+from slimgpt.machine import resource_errors as exhaustion
 from slimgpt.sources import hub_check as network
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec, point_folder

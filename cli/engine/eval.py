@@ -161,9 +161,9 @@ class HarnessRun:
         for text in self.wanted.texts:
             if not text.startswith(hub_check.HERE):
                 hub_check.reach(f"text {text!r}", "`--text FILE`")
-        from slimgpt.machine import exhaustion
+        from slimgpt.machine import resource_errors
 
-        with exhaustion.expected(self.texts_root):
+        with resource_errors.expected(self.texts_root):
             yield from self._measure(device)
 
     def _measure(self, device: str) -> Iterator[Event]:

@@ -13,7 +13,8 @@ from slimgpt.errors import SpecError, StorageError
 from slimgpt.events import Event, Progress
 from slimgpt.formats import support
 from slimgpt.formats.gguf import file
-from slimgpt.machine import disk, exhaustion, precision
+from slimgpt.machine import disk, precision
+from slimgpt.machine import resource_errors as exhaustion
 from slimgpt.sources import tokenizer_files
 from slimgpt.spec.prune import Format, GgufType
 from slimgpt.texts.tokenization import process
