@@ -11,7 +11,7 @@ from pathlib import Path
 from slimgpt.checkpoints.output import whole_model
 from slimgpt.events import Event, ModelName, Warned
 from slimgpt.layers import drift
-from slimgpt.report import verdict
+from slimgpt.report import summary as verdict
 from slimgpt.stages import perplexity, tasks
 from slimgpt.stages.state import ModelState
 from slimgpt.verification import timing

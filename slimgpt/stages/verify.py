@@ -18,7 +18,7 @@ from slimgpt.machine import disk, memory
 from slimgpt.recovery.peft_model import ADAPTERS, BASE
 from slimgpt.report import folder as pages
 from slimgpt.report.schema import CalibrationReport, ModelReport, RecoveryReport, Report
-from slimgpt.report.verdict import Verdict
+from slimgpt.report.summary import Summary as Verdict
 from slimgpt.spec.names import published_name
 from slimgpt.stages import formats
 from slimgpt.stages.recover import Recovery

@@ -41,7 +41,7 @@ def silent() -> Iterator[str]:
 def online(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(network, "SECONDS", 0.5)
+    monkeypatch.setattr(hub_check, "SECONDS", 0.5)
 
 
 @pytest.mark.parametrize(
