@@ -111,11 +111,11 @@ def _entries(found: Document | Sweep, name: str) -> list[Entry]:
 
 
 def _page(found: Document | Sweep) -> str:
-    from slimgpt.report import comparison, page, sweep
+    from slimgpt.report import comparison, html_page, sweep
 
     if isinstance(found, sweep.Sweep):
         return comparison.page(comparison.rows(found.entries()), found.verdict)
-    return page.render(found)
+    return html_page.render(found)
 
 
 def _show(found: Document | Sweep) -> None:

@@ -8,7 +8,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from slimgpt.report.document import NAMES, Document, Name, Speed
-from slimgpt.report.page import fill
+from slimgpt.report.html_page import fill
 from slimgpt.report.plots.canvas import canvas, legend
 from slimgpt.report.plots.plots import Plot
 from slimgpt.report.plots.svg import COLOURS, drawing, inline, label

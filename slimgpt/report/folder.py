@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from slimgpt.machine import disk
-from slimgpt.report import card, comparison, document, page, sweep
+from slimgpt.report import card, comparison, document, html_page, sweep
 
 PAGE = "report.html"
 
@@ -18,7 +18,7 @@ def write(folder: Path) -> None:
         StorageError: the disk is full or cannot be written.
     """
     report = document.read(folder / document.REPORT)
-    disk.write_text(folder / PAGE, page.render(report))
+    disk.write_text(folder / PAGE, html_page.render(report))
     disk.write_text(folder / card.CARD, card.render(report, folder))
 
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from slimgpt.report import comparison, document, folder, page
+from slimgpt.report import comparison, document, folder, html_page
 from tests.slimgpt.report.sample import HOSTILE, report, write
 
 UNITS = {"T": 1e12, "B": 1e9, "M": 1e6, "K": 1e3}
@@ -98,7 +98,7 @@ def test_what_was_not_measured_has_no_section() -> None:
     for name in ("tasks", "inference", "perplexity", "drift"):
         content[name] = []
     content["recovery"] = None
-    seen = Reading(page.render(document.of(content, "report")))
+    seen = Reading(html_page.render(document.of(content, "report")))
     assert_numbers_are_of(content, seen)
     ids = {value for _, name, value in seen.attributes if name == "id"}
     assert not ids & {"tasks", "inference", "perplexity", "drift", "recovery", "losses"}
@@ -106,7 +106,7 @@ def test_what_was_not_measured_has_no_section() -> None:
 
 
 def test_strangers_words_are_words_everywhere() -> None:
-    html = page.render(document.of(report(2, HOSTILE), "report"))
+    html = html_page.render(document.of(report(2, HOSTILE), "report"))
     seen = Reading(html)
     assert "script" not in seen.tags
     assert '<script>alert("1")</script>' in seen.words
@@ -114,7 +114,7 @@ def test_strangers_words_are_words_everywhere() -> None:
 
 
 def test_the_page_loads_nothing_and_allows_only_its_own_sheet() -> None:
-    html = page.render(document.of(report(3, HOSTILE), "report"))
+    html = html_page.render(document.of(report(3, HOSTILE), "report"))
     seen = Reading(html)
     assert not seen.tags & {"link", "img", "iframe", "object", "embed", "form", "script", "base"}
     links = [value for _, name, value in seen.attributes if name in ("href", "src", "xlink:href")]
@@ -131,7 +131,7 @@ def test_the_page_loads_nothing_and_allows_only_its_own_sheet() -> None:
 
 
 def test_plots_are_told_to_those_who_cannot_see_them_and_their_ids_do_not_collide() -> None:
-    html = page.render(document.of(report(4), "report"))
+    html = html_page.render(document.of(report(4), "report"))
     plots = re.findall(r"<svg .*?</svg>", html, re.DOTALL)
     assert len(plots) == 9
     ids: list[str] = []
@@ -149,7 +149,7 @@ def test_plots_are_told_to_those_who_cannot_see_them_and_their_ids_do_not_collid
 
 def test_a_report_makes_the_same_page_twice() -> None:
     told = document.of(report(2), "report")
-    assert page.render(told) == page.render(told)
+    assert html_page.render(told) == html_page.render(told)
 
 
 def test_a_comparison_says_the_rows_numbers_in_the_order_of_their_ratios() -> None:
