@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from slimgpt.machine import disk
-from slimgpt.report import card, comparison, document, html_page, sweep
+from slimgpt.report import comparison, document, html_page, model_card, sweep
 
 PAGE = "report.html"
 
@@ -19,7 +19,7 @@ def write(folder: Path) -> None:
     """
     report = document.read(folder / document.REPORT)
     disk.write_text(folder / PAGE, html_page.render(report))
-    disk.write_text(folder / card.CARD, card.render(report, folder))
+    disk.write_text(folder / model_card.CARD, model_card.render(report, folder))
 
 
 def write_sweep(folder: Path) -> None:

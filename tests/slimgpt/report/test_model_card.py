@@ -9,14 +9,14 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
-from slimgpt.report import card, document, licences
+from slimgpt.report import document, licences, model_card
 from slimgpt.sources import licence
 from tests.slimgpt.report.sample import HOSTILE, report
 
 
 def made(folder: Path, **changes: object) -> ModelCard:
     content = report(3) | changes
-    (folder / "README.md").write_text(card.render(document.of(content, "report"), folder))
+    (folder / "README.md").write_text(model_card.render(document.of(content, "report"), folder))
     read: ModelCard = ModelCard.load(folder / "README.md")
     return read
 
@@ -72,7 +72,7 @@ def test_two_runs_of_one_job_have_the_same_card(tmp_path: Path) -> None:
 
 
 def test_strangers_words_are_words(tmp_path: Path) -> None:
-    text = card.render(document.of(report(2, HOSTILE), "report"), tmp_path)
+    text = model_card.render(document.of(report(2, HOSTILE), "report"), tmp_path)
     front, body = re.findall(r"\A---\n(.*?)\n---\n(.*)\Z", text, re.DOTALL)[0]
     assert yaml.safe_load(front)["model-index"][0]["results"][0]["dataset"]["name"] == HOSTILE
     assert "base_model" not in yaml.safe_load(front)  # it is no name of the hub
@@ -91,7 +91,7 @@ def test_strangers_words_are_words(tmp_path: Path) -> None:
     ],
 )
 def test_markdown_of_strangers_does_nothing(words: str, shown: str) -> None:
-    assert card.escaped(words) == shown
+    assert model_card.escaped(words) == shown
 
 
 @pytest.mark.parametrize(
