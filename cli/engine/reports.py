@@ -139,7 +139,7 @@ def _write(file: Path, page: str) -> None:
 
 
 def _print(document: Document) -> None:
-    from slimgpt.report.facts import facts
+    from slimgpt.report.key_facts import facts
     from slimgpt.report.tables.cells import printable
     from slimgpt.report.tables.tables import tables
 

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from slimgpt.report.document import Document
-from slimgpt.report.facts import facts, target
+from slimgpt.report.key_facts import facts, target
 from slimgpt.report.plots.plots import plots
 from slimgpt.report.tables.cells import Cell, number
 from slimgpt.report.tables.tables import shown, tables

@@ -14,8 +14,8 @@ from jinja2 import Environment
 from slimgpt.events import Perplexity
 from slimgpt.report import licences
 from slimgpt.report.document import Document
-from slimgpt.report.facts import facts
 from slimgpt.report.html_page import environment
+from slimgpt.report.key_facts import facts
 from slimgpt.report.tables.cells import Table, printable
 from slimgpt.report.tables.tables import tables
 from slimgpt.spec.names import HUB_ID, published_name

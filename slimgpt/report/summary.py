@@ -1,4 +1,4 @@
-"""`Verdict`: the report's first line, and whether the recovered model is published."""
+"""`Summary`: the report's first line, and whether the recovered model is published."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slimgpt.spec.sizes import short_count
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Summary:
     """What came of the job.
 
     Attributes:
@@ -28,7 +28,7 @@ class Verdict:
 
 def of(
     spec: PruneSpec, plan: Plan, perplexity: Sequence[Perplexity], curves: Sequence[Loss] | None
-) -> Verdict:
+) -> Summary:
     """Judge the pruned model, and the recovered one where there is one.
 
     The evaluation's first text decides; without any, the loss on rows that training left out.
@@ -40,16 +40,16 @@ def of(
     if perplexity:
         summary += f" {_perplexity(perplexity[0])}"
     if curves is None or spec.recovery is None:
-        return Verdict(summary)
+        return Summary(summary)
     before, after, what = _held_out(perplexity, curves)
     if after <= before:
-        return Verdict(summary, recovered=True)
+        return Summary(summary, recovered=True)
     keep = spec.recovery.publish == "recovered"
     published = "the recovered model is published all the same" if keep else (
         "the unrecovered model is published"
     )  # fmt: skip
     line = f"Recovery made it worse: {what} rose from {before:.4g} to {after:.4g}; {published}."
-    return Verdict(f"{line} {summary}", recovered=keep, worse=True)
+    return Summary(f"{line} {summary}", recovered=keep, worse=True)
 
 
 def _size(plan: Plan) -> str:
