@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slimgpt.checkpoints import foreign, header
+from slimgpt.checkpoints import header, name_mapping
 from slimgpt.checkpoints.families import architecture as architectures
 from slimgpt.checkpoints.families import layout
 from slimgpt.checkpoints.families.architecture import Architecture
@@ -66,9 +66,9 @@ class Checkpoint:
                 says.
         """
         location = Location.of(folder, within)
-        config = foreign.config(config_of(location))
+        config = name_mapping.config(config_of(location))
         read = architectures.read(config)
-        stored = foreign.tensors(_stored(_weight_files(location), read), read)
+        stored = name_mapping.tensors(_stored(_weight_files(location), read), read)
         wanted = layout.whole(read, config)
         _check_tied(stored, read)
         _check_shapes(stored, wanted)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from slimgpt.checkpoints import foreign
+from slimgpt.checkpoints import name_mapping
 from slimgpt.checkpoints.checkpoint import CONFIG, PICKLES, Checkpoint, config_of
 from slimgpt.checkpoints.families import architecture as architectures
 from slimgpt.checkpoints.families import layout
@@ -31,7 +31,7 @@ def of(location: Location) -> Checkpoint:
         UnsupportedModelError: another family, quantised, or of a precision that is not pruned.
         BrokenCheckpointError: the config is torn.
     """
-    config = foreign.config(config_of(location))
+    config = name_mapping.config(config_of(location))
     read = architectures.read(config)
     dtype = read.dtype.removeprefix("torch.")
     known = [name for name, _ in FORMATS.values()]
