@@ -167,7 +167,7 @@ class HarnessRun:
             yield from self._measure(device)
 
     def _measure(self, device: str) -> Iterator[Event]:
-        from slimgpt.checkpoints import companions
+        from slimgpt.checkpoints import tokenizer_checks
         from slimgpt.checkpoints.checkpoint import Checkpoint
         from slimgpt.harness.harness_task import prepare
         from slimgpt.machine import memory
@@ -182,7 +182,7 @@ class HarnessRun:
         roots = Roots(self.model.root, self.texts_root, confined=False)
         model = resolve_model(self.model.name, roots, None)
         checkpoint = Checkpoint.open(model.folder)
-        companions.check(checkpoint.location)
+        tokenizer_checks.check(checkpoint.location)
         with process.opened(model.folder) as tokenizer:
             windows = self._windows(tokenizer, roots)
             begin = None if windows is None else self._beginning(tokenizer)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slimgpt.checkpoints import companions
+from slimgpt.checkpoints import tokenizer_checks as companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError, StorageError
 from slimgpt.events import Event, Progress

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from slimgpt.checkpoints import companions
+from slimgpt.checkpoints import tokenizer_checks as companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError
 from slimgpt.events import Event, Progress, Warned

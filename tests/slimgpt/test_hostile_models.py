@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from slimgpt.checkpoints import companions
+from slimgpt.checkpoints import tokenizer_checks
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, SlimGPTError
@@ -220,7 +220,7 @@ def test_a_tokenizer_that_leads_elsewhere_or_has_no_end_is_not_read(
     attack, error, words = TOKENIZERS[how]
     attack(folder)
     with pytest.raises(error, match=words):
-        companions.check(Location.of(folder, models))
+        tokenizer_checks.check(Location.of(folder, models))
     roots = Roots(models=models, texts=tmp_path)
     with pytest.raises(error, match=words):
         list(run(PruneSpec.model_validate(SETTINGS), tmp_path / "work", roots, "cpu"))

@@ -14,7 +14,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from slimgpt.checkpoints import companions
+from slimgpt.checkpoints import tokenizer_checks
 from slimgpt.checkpoints.checkpoint import CONFIG, Checkpoint
 from slimgpt.checkpoints.families import architecture as architectures
 from slimgpt.checkpoints.families import rope
@@ -63,7 +63,7 @@ def copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
             write_settings(location.file(entry.name), folder / entry.name)
         elif tokenizer_files.is_one(entry.name) or is_legal(entry.name):
             copy(location.file(entry.name), folder / entry.name)
-    if (templates := companions.templates_of(location)) is not None:
+    if (templates := tokenizer_checks.templates_of(location)) is not None:
         target = folder / tokenizer_files.TEMPLATES
         for entry in sorted(templates.folder.glob("*.jinja")):
             with storage_errors(target, 0):
