@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slimgpt.checkpoints import outline
+from slimgpt.checkpoints import config_only
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, UnsupportedModelError
@@ -33,7 +33,7 @@ def without_weights(folder: Path) -> Path:
 def test_a_config_alone_says_what_the_files_hold(family: str, tmp_path: Path) -> None:
     folder = Tiny(family, channels=256, dtype="bfloat16").save(tmp_path / "model")
     whole, plan = Checkpoint.open(folder), plan_preview(SPEC, Roots(tmp_path, tmp_path))
-    read = outline.of(Location.of(without_weights(folder)))
+    read = config_only.of(Location.of(without_weights(folder)))
     assert read.architecture == whole.architecture
     assert {name: (info.shape, info.dtype) for name, info in read.tensors.items()} == {
         name: (info.shape, info.dtype) for name, info in whole.tensors.items()
@@ -63,7 +63,7 @@ def test_a_run_says_that_there_are_no_weights(tmp_path: Path) -> None:
 def test_half_a_download_is_no_config_alone(name: str, tmp_path: Path) -> None:
     folder = without_weights(Tiny().save(tmp_path / "model"))
     (folder / name).write_text("{}")
-    assert not outline.alone(Location.of(folder))
+    assert not config_only.alone(Location.of(folder))
     with pytest.raises((UnsupportedModelError, BrokenCheckpointError)):
         plan_preview(SPEC, Roots(tmp_path, tmp_path))
 
