@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slimgpt.checkpoints import header, name_mapping
+from slimgpt.checkpoints import name_mapping, safetensors_header
 from slimgpt.checkpoints.families import architecture as architectures
 from slimgpt.checkpoints.families import layout
 from slimgpt.checkpoints.families.architecture import Architecture
-from slimgpt.checkpoints.header import TensorInfo
 from slimgpt.checkpoints.location import Location
+from slimgpt.checkpoints.safetensors_header import TensorInfo
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
 from slimgpt.sources import adapters
 
@@ -159,13 +159,15 @@ def _object(location: Location, name: str) -> dict[str, Any]:
     """The JSON object in a file of the folder."""
     file = location.file(name)
     if file.stat().st_size > LARGEST_JSON:
-        raise BrokenCheckpointError(f"{name} is larger than 64 MiB", hint=header.HINT)
+        raise BrokenCheckpointError(f"{name} is larger than 64 MiB", hint=safetensors_header.HINT)
     try:
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise BrokenCheckpointError(f"{name} is not JSON: {error}", hint=header.HINT) from error
+        raise BrokenCheckpointError(
+            f"{name} is not JSON: {error}", hint=safetensors_header.HINT
+        ) from error
     if not isinstance(content, dict):
-        raise BrokenCheckpointError(f"{name} is not a JSON object", hint=header.HINT)
+        raise BrokenCheckpointError(f"{name} is not a JSON object", hint=safetensors_header.HINT)
     return content
 
 
@@ -176,7 +178,9 @@ def _weight_files(location: Location) -> list[Path]:
     if location.has(INDEX):
         weight_map = _object(location, INDEX).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
-            raise BrokenCheckpointError(f"{INDEX} holds no weight_map", hint=header.HINT)
+            raise BrokenCheckpointError(
+                f"{INDEX} holds no weight_map", hint=safetensors_header.HINT
+            )
         return [location.file(name) for name in sorted({str(v) for v in weight_map.values()})]
     pickled = [entry.name for entry in location.folder.iterdir() if entry.suffix in PICKLES]
     if pickled:
@@ -195,7 +199,7 @@ def _stored(files: Iterable[Path], read: Architecture) -> dict[str, TensorInfo]:
     buffers = (layout.BUFFERS, *read.family.buffers)
     stored: dict[str, TensorInfo] = {}
     for file in files:
-        for name, info in header.read(file).items():
+        for name, info in safetensors_header.read(file).items():
             if name.endswith(buffers):
                 continue
             if name in stored:

@@ -11,8 +11,8 @@ from slimgpt.checkpoints import name_mapping
 from slimgpt.checkpoints.checkpoint import CONFIG, PICKLES, Checkpoint, config_of
 from slimgpt.checkpoints.families import architecture as architectures
 from slimgpt.checkpoints.families import layout
-from slimgpt.checkpoints.header import FORMATS, TensorInfo
 from slimgpt.checkpoints.location import Location
+from slimgpt.checkpoints.safetensors_header import FORMATS, TensorInfo
 from slimgpt.errors import UnsupportedModelError
 
 WEIGHTS = (".safetensors", ".safetensors.index.json", ".gguf", ".h5", ".msgpack", *PICKLES)

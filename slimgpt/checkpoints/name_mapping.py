@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from slimgpt.checkpoints.families.architecture import Architecture
-from slimgpt.checkpoints.header import FORMATS, TensorInfo
+from slimgpt.checkpoints.safetensors_header import FORMATS, TensorInfo
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
 from slimgpt.sources import adapters
 

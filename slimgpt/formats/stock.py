@@ -98,16 +98,16 @@ def write_padded(checkpoint: Checkpoint, folder: Path) -> None:
 
 def _write_layers(checkpoint: Checkpoint, folder: Path, size: LayerSize) -> None:
     """Write a shard for each layer, padded to the size, one for the rest, and their index."""
-    from slimgpt.checkpoints import header, tensorfile
+    from slimgpt.checkpoints import safetensors_header, tensorfile
 
     architecture = checkpoint.architecture
     total = architecture.layers + 1
-    stored: dict[str, header.TensorInfo] = {}
+    stored: dict[str, safetensors_header.TensorInfo] = {}
 
     def save(number: int, tensors: dict[str, Tensor]) -> None:
         shard = folder / f"model-{number:05d}-of-{total:05d}.safetensors"
         tensorfile.save(shard, tensors)
-        stored.update(header.read(shard))
+        stored.update(safetensors_header.read(shard))
 
     for index, own in enumerate(architecture.sizes):
         prefix = architecture.family.layer_prefix(index)

@@ -22,10 +22,10 @@ from typing import Any
 
 from torch import Tensor
 
-from slimgpt.checkpoints import header, tensorfile
+from slimgpt.checkpoints import safetensors_header, tensorfile
 from slimgpt.checkpoints.checkpoint import INDEX, Checkpoint
 from slimgpt.checkpoints.families.architecture import Architecture
-from slimgpt.checkpoints.header import TensorInfo
+from slimgpt.checkpoints.safetensors_header import TensorInfo
 from slimgpt.errors import ResumeError, StorageError
 from slimgpt.machine import disk
 
@@ -148,7 +148,7 @@ class PartialCheckpoint:
         for number, source in enumerate(sources, start=1):
             shard = aside / f"model-{number:05d}-of-{len(sources):05d}.safetensors"
             link(source, shard)
-            stored |= header.read(shard)
+            stored |= safetensors_header.read(shard)
         disk.write_text(aside / INDEX, index_of(stored))
 
     def _bind(self, fingerprint: str) -> None:
