@@ -115,14 +115,14 @@ class Checkpoint:
         Raises:
             KeyError: the checkpoint has no such tensor.
         """
-        from slimgpt.checkpoints import tensorfile
+        from slimgpt.checkpoints import safetensors_file
 
         by_file: dict[Path, dict[str, TensorInfo]] = defaultdict(dict)
         for name in names:
             by_file[self.tensors[name].file][name] = self.tensors[name]
         tensors: dict[str, Tensor] = {}
         for file, wanted in by_file.items():
-            stored = tensorfile.load(file, {info.name for info in wanted.values()}, device)
+            stored = safetensors_file.load(file, {info.name for info in wanted.values()}, device)
             tensors |= {name: _part(stored[info.name], info) for name, info in wanted.items()}
         return tensors
 

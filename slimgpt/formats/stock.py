@@ -98,7 +98,7 @@ def write_padded(checkpoint: Checkpoint, folder: Path) -> None:
 
 def _write_layers(checkpoint: Checkpoint, folder: Path, size: LayerSize) -> None:
     """Write a shard for each layer, padded to the size, one for the rest, and their index."""
-    from slimgpt.checkpoints import safetensors_header, tensorfile
+    from slimgpt.checkpoints import safetensors_file, safetensors_header
 
     architecture = checkpoint.architecture
     total = architecture.layers + 1
@@ -106,7 +106,7 @@ def _write_layers(checkpoint: Checkpoint, folder: Path, size: LayerSize) -> None
 
     def save(number: int, tensors: dict[str, Tensor]) -> None:
         shard = folder / f"model-{number:05d}-of-{total:05d}.safetensors"
-        tensorfile.save(shard, tensors)
+        safetensors_file.save(shard, tensors)
         stored.update(safetensors_header.read(shard))
 
     for index, own in enumerate(architecture.sizes):

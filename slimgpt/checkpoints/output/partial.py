@@ -22,7 +22,7 @@ from typing import Any
 
 from torch import Tensor
 
-from slimgpt.checkpoints import safetensors_header, tensorfile
+from slimgpt.checkpoints import safetensors_file, safetensors_header
 from slimgpt.checkpoints.checkpoint import INDEX, Checkpoint
 from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.safetensors_header import TensorInfo
@@ -69,7 +69,7 @@ class PartialCheckpoint:
         """
         file, prefix = self._layer(index), self._architecture.family.layer_prefix(index)
         self._record(index).unlink(missing_ok=True)  # of an older file of the same name
-        tensorfile.save(file, {prefix + name: tensor for name, tensor in tensors.items()})
+        safetensors_file.save(file, {prefix + name: tensor for name, tensor in tensors.items()})
         seal = {"size": file.stat().st_size, "sha256": _digest(file), "record": record}
         disk.write_text(self._record(index), json.dumps(seal, allow_nan=False))
 
@@ -89,7 +89,7 @@ class PartialCheckpoint:
     def layer(self, index: int, device: str = "cpu") -> dict[str, Tensor]:
         """A finished layer's tensors by their names within the layer, read back from the disk."""
         start = len(self._architecture.family.layer_prefix(index))
-        loaded = tensorfile.load(self._layer(index), device=device)
+        loaded = safetensors_file.load(self._layer(index), device=device)
         return {name[start:]: tensor for name, tensor in loaded.items()}
 
     def write_outer(self, checkpoint: Checkpoint) -> None:
@@ -101,7 +101,7 @@ class PartialCheckpoint:
         before = f"{self._architecture.family.embedding}.weight"
         after = [name for name in checkpoint.outer_names() if name != before]
         for file, names in zip(OUTER, ([before], after), strict=True):
-            tensorfile.save(self.folder / file, checkpoint.load(names))
+            safetensors_file.save(self.folder / file, checkpoint.load(names))
 
     def finalise(self, destination: Path, complete: Callable[[Path], None]) -> None:
         """Make the checkpoint folder; it appears under its name only when it is whole.
