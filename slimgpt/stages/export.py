@@ -12,7 +12,7 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError, StorageError
 from slimgpt.events import Event, Progress
 from slimgpt.formats import support
-from slimgpt.formats.gguf import file
+from slimgpt.formats.gguf import writer as file
 from slimgpt.machine import disk, precision
 from slimgpt.machine import resource_errors as exhaustion
 from slimgpt.sources import tokenizer_files

@@ -15,7 +15,7 @@ from slimgpt.errors import SpecError, VerificationError
 from slimgpt.events import Verified
 from slimgpt.formats import stock
 from slimgpt.formats.gguf import architectures
-from slimgpt.formats.gguf import file as gguf_file
+from slimgpt.formats.gguf import writer as gguf_file
 from slimgpt.layers.stack import Stack
 from slimgpt.spec.prune import Format, GgufType
 from slimgpt.texts.tokenization import process as tokenizer_process

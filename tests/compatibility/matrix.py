@@ -29,7 +29,7 @@ from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.families.table import FAMILIES
 from slimgpt.formats import stock, support
 from slimgpt.formats.gguf import architectures
-from slimgpt.formats.gguf import file as gguf_file
+from slimgpt.formats.gguf import writer as gguf_file
 from slimgpt.layers.stack import Stack
 from slimgpt.spec.prune import Format
 from slimgpt.verification import formats

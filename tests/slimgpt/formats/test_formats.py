@@ -18,7 +18,7 @@ from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import SpecError, UnsupportedModelError, VerificationError
 from slimgpt.formats import stock, stock_classes, support
 from slimgpt.formats.gguf import architectures, hyperparameters
-from slimgpt.formats.gguf import file as gguf_file
+from slimgpt.formats.gguf import writer as gguf_file
 from slimgpt.formats.gguf.hyperparameters import Blueprint
 from slimgpt.layers.stack import Stack
 from slimgpt.spec.prune import GgufType

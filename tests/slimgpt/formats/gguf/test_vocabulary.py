@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import UnsupportedModelError
-from slimgpt.formats.gguf import file
+from slimgpt.formats.gguf import writer
 from slimgpt.formats.gguf.vocabulary import read
 from tests.slimgpt.tiny import Tiny
 
@@ -94,8 +94,8 @@ def test_text_is_cut_alike(name: str, tmp_path: Path) -> None:
     from slimgpt.verification.processes.llama_cpp_logprobs import Loaded
 
     checkpoint = model(tmp_path / "model", without_a_merge(tokenizer(name)))
-    assert file.read_vocabulary(checkpoint).pre == name
-    file.write(checkpoint, tmp_path / "model.gguf", "f32")
+    assert writer.read_vocabulary(checkpoint).pre == name
+    writer.write(checkpoint, tmp_path / "model.gguf", "f32")
     loaded, ours = (
         Loaded(tmp_path / "model.gguf", 64, 1),
         AutoTokenizer.from_pretrained(tmp_path / "model"),
@@ -108,7 +108,7 @@ def test_a_conversation_is_written_alike(tmp_path: Path) -> None:
 
     made = tokenizer("qwen2")
     made.chat_template = TEMPLATE
-    file.write(model(tmp_path / "model", made), tmp_path / "model.gguf", "f32")
+    writer.write(model(tmp_path / "model", made), tmp_path / "model.gguf", "f32")
     ours = AutoTokenizer.from_pretrained(tmp_path / "model")
     expected = ours.apply_chat_template(TALK[:1], tokenize=False, add_generation_prompt=True)
     loaded = Loaded(tmp_path / "model.gguf", 64, 1)
@@ -180,6 +180,6 @@ def test_an_end_token_that_is_added_is_added_there_too(shared: Path, tmp_path: P
         single="<s> $A </s>", special_tokens=ends
     )
     assert made("Lily")["input_ids"][-1] == made.eos_token_id
-    file.write(model(tmp_path / "model", made), tmp_path / "model.gguf", "f32")
+    writer.write(model(tmp_path / "model", made), tmp_path / "model.gguf", "f32")
     loaded = Loaded(tmp_path / "model.gguf", 64, 1)
     assert loaded.cut("Lily") == made("Lily")["input_ids"]
