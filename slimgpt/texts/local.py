@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slimgpt.errors import CalibrationError
-from slimgpt.texts.checks import SEPARATOR
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.files import parquet
 from slimgpt.texts.files.delimited import Table
@@ -25,6 +24,7 @@ from slimgpt.texts.files.encoding import BadText
 from slimgpt.texts.files.form import HEAD, PARQUET, Form, form_of
 from slimgpt.texts.files.opened import head_of, no_text, opened
 from slimgpt.texts.rows import loaded, text_of
+from slimgpt.texts.upload_checks import SEPARATOR
 
 T = TypeVar("T")
 Parse = Callable[[object, str | None], T]

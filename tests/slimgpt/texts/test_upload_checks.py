@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slimgpt.errors import CalibrationError
-from slimgpt.texts import checks, local
-from slimgpt.texts.checks import BadText, Format, check_of
+from slimgpt.texts import local, upload_checks
 from slimgpt.texts.files.form import form_of
+from slimgpt.texts.upload_checks import BadText, Format, check_of
 
 NAMES: dict[Format, str] = {"jsonl": "a.jsonl", "csv": "a.csv", "text": "a.txt"}
 
@@ -175,10 +175,10 @@ def test_nothing_is_without_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
         checked("jsonl", b'"a"\n\n\n"d"')
     with pytest.raises(BadText, match="the file has more than 3 documents"):
         checked("text", b"a\n\nb\n\nc\n\nd")
-    line = json.dumps("x" * checks.MAX_LINE_BYTES).encode()
+    line = json.dumps("x" * upload_checks.MAX_LINE_BYTES).encode()
     with pytest.raises(BadText, match="line 2 is longer than 8 MiB"):
         checked("jsonl", b'"a"\n' + line)
-    record = b'text\n"' + b"x\n" * (checks.MAX_LINE_BYTES // 2)
+    record = b'text\n"' + b"x\n" * (upload_checks.MAX_LINE_BYTES // 2)
     monkeypatch.setattr(checks, "MAX_LINES", 1 << 30)
     with pytest.raises(BadText, match="line 2 begins a record of more than 8 MiB"):
         checked("csv", record, tuple(range(1, len(record), 1 << 20)))
@@ -211,7 +211,7 @@ def test_a_long_line_is_one_long_text(part: str, words: str) -> None:
 def test_a_long_text_is_taken_whatever_it_is(piece: str) -> None:
     for ascii_only in (True, False):
         written = json.dumps({"text": f"{piece}."}, ensure_ascii=ascii_only).encode()
-        times = (checks.MAX_LINE_BYTES - 100) // len(written)
+        times = (upload_checks.MAX_LINE_BYTES - 100) // len(written)
         row = json.dumps({"text": f"{piece}." * times}, ensure_ascii=ascii_only).encode()
         assert checked("jsonl", row, cuts=(1 << 18, 1 << 20, (1 << 20) + 1)) == 1
 
