@@ -19,7 +19,7 @@ from rich.progress import (
 
 from cli.client.http import Service
 from cli.terminal.exit_status import fail
-from slimgpt.texts.files.form import GZIP, HEAD, Form, form_of
+from slimgpt.texts.files.detection import GZIP, HEAD, Form, form_of
 from slimgpt.texts.upload_checks import BadText, Format, check_of
 
 MEDIA_TYPES: dict[Format, str] = {

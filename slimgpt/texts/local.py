@@ -1,6 +1,6 @@
 """Documents of a local text file: JSON lines or array, CSV, TSV, Parquet, plain text, or .gz.
 
-What a file is, its content says (`slimgpt.texts.files.form`). Every line is checked once when the
+What a file is, its content says (`slimgpt.texts.files.detection`). Every line is checked once when the
 file is opened, so that a bad one is an error before any work; what stays in memory is where each
 document lies, not the documents.
 """
@@ -20,8 +20,8 @@ from slimgpt.errors import CalibrationError
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.files import parquet
 from slimgpt.texts.files.delimited import Table
+from slimgpt.texts.files.detection import HEAD, PARQUET, Form, form_of
 from slimgpt.texts.files.encoding import BadText
-from slimgpt.texts.files.form import HEAD, PARQUET, Form, form_of
 from slimgpt.texts.files.opened import head_of, no_text, opened
 from slimgpt.texts.rows import loaded, text_of
 from slimgpt.texts.upload_checks import SEPARATOR

@@ -15,8 +15,8 @@ import re
 from typing import Literal, Protocol
 
 from slimgpt.texts.files.delimited import Table
+from slimgpt.texts.files.detection import HEAD, form_of
 from slimgpt.texts.files.encoding import BadText, Unicode
-from slimgpt.texts.files.form import HEAD, form_of
 from slimgpt.texts.json_limits import JsonLimits, TooMuchJson, require_within
 from slimgpt.texts.rows import loaded, text_of
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO
 
 from slimgpt.errors import CalibrationError, StorageError
+from slimgpt.texts.files.detection import GZIP, HEAD
 from slimgpt.texts.files.encoding import BadText, Unicode
-from slimgpt.texts.files.form import GZIP, HEAD
 
 UNPACKED_LIMIT = 4 << 30  # bytes; a small .gz can hold a disk full of zeros
 _CHUNK = 1 << 20

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from slimgpt.errors import CalibrationError
 from slimgpt.texts import local, upload_checks
-from slimgpt.texts.files.form import form_of
+from slimgpt.texts.files.detection import form_of
 from slimgpt.texts.upload_checks import BadText, Format, check_of
 
 NAMES: dict[Format, str] = {"jsonl": "a.jsonl", "csv": "a.csv", "text": "a.txt"}
