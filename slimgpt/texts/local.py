@@ -22,7 +22,7 @@ from slimgpt.texts.files import parquet
 from slimgpt.texts.files.delimited import Table
 from slimgpt.texts.files.detection import HEAD, PARQUET, Form, form_of
 from slimgpt.texts.files.encoding import BadText
-from slimgpt.texts.files.opened import head_of, no_text, opened
+from slimgpt.texts.files.reading import head_of, no_text, opened
 from slimgpt.texts.rows import loaded, text_of
 from slimgpt.texts.upload_checks import SEPARATOR
 

@@ -14,7 +14,6 @@ import pytest
 
 from slimgpt.errors import CalibrationError, StorageError
 from slimgpt.texts import local as local_texts
-from slimgpt.texts.files import opened
 from slimgpt.texts.files import parquet as parquet_files
 from slimgpt.texts.rows import text_of
 
