@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimgpt.texts.instructions import IGNORED, LeftOut, Tokens, tokens_of
+from slimgpt.texts.label_masking import IGNORED, LeftOut, Tokens, tokens_of
 from slimgpt.texts.row_types import Conversation, Exchange, Prose
 from slimgpt.texts.rows import lesson_of, text_of
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
