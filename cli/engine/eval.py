@@ -174,7 +174,7 @@ class HarnessRun:
         from slimgpt.machine.precision import device_for
         from slimgpt.sources.resolve import resolve_model
         from slimgpt.sources.roots import Roots
-        from slimgpt.texts.tokenization import process
+        from slimgpt.texts.tokenization import sandbox
 
         began = time.monotonic()
         chosen = device_for(device)
@@ -183,7 +183,7 @@ class HarnessRun:
         model = resolve_model(self.model.name, roots, None)
         checkpoint = Checkpoint.open(model.folder)
         tokenizer_checks.check(checkpoint.location)
-        with process.opened(model.folder) as tokenizer:
+        with sandbox.opened(model.folder) as tokenizer:
             windows = self._windows(tokenizer, roots)
             begin = None if windows is None else self._beginning(tokenizer)
         harness_tasks = prepare(self.wanted, roots)

@@ -17,7 +17,7 @@ from slimgpt.machine import disk, precision
 from slimgpt.machine import resource_errors as exhaustion
 from slimgpt.sources import tokenizer_files
 from slimgpt.spec.prune import Format, GgufType
-from slimgpt.texts.tokenization import process
+from slimgpt.texts.tokenization import sandbox as process
 from slimgpt.verification import formats as proof
 from slimgpt.verification import vllm
 from slimgpt.verification.tokenizer import prove as prove_tokenizer

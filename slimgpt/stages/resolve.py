@@ -27,7 +27,8 @@ from slimgpt.texts import calibration
 from slimgpt.texts import sources as texts
 from slimgpt.texts.calibration import Calibration
 from slimgpt.texts.overlap import RUN, Seen
-from slimgpt.texts.tokenization import process, windows
+from slimgpt.texts.tokenization import sandbox as process
+from slimgpt.texts.tokenization import windows
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from slimgpt.texts.tokenization.windows import Beginning
 

@@ -18,7 +18,7 @@ from slimgpt.formats.gguf import architectures
 from slimgpt.formats.gguf import writer as gguf_file
 from slimgpt.layers.stack import Stack
 from slimgpt.spec.prune import Format, GgufType
-from slimgpt.texts.tokenization import process as tokenizer_process
+from slimgpt.texts.tokenization import sandbox as tokenizer_process
 from slimgpt.verification.reload import fresh_process, require_finite, tail, verify
 
 PLACES = 8  # in a sequence, at which the next token is asked for

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slimgpt.errors import UnsupportedModelError, VerificationError
-from slimgpt.texts.tokenization import process
+from slimgpt.texts.tokenization import sandbox
 
 
 def prove(model: Path, written: Iterable[Path]) -> None:
@@ -48,5 +48,5 @@ def _apart(model: Path, folder: Path) -> str:
 
 
 def _described(folder: Path) -> Mapping[str, Any]:
-    with process.opened(folder) as tokenizer:
-        return process.describe(tokenizer)
+    with sandbox.opened(folder) as tokenizer:
+        return sandbox.describe(tokenizer)

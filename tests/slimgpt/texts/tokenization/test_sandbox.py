@@ -14,8 +14,7 @@ from slimgpt.events import Event, StageFinished
 from slimgpt.pipeline import run
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.texts.tokenization import process
-from slimgpt.texts.tokenization.process import opened
+from slimgpt.texts.tokenization.sandbox import opened
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from tests.slimgpt.test_pipeline import SETTINGS, TEXT
 from tests.slimgpt.tiny import Tiny
