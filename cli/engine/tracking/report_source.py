@@ -15,7 +15,7 @@ from cli.client.http import Service
 if TYPE_CHECKING:
     from slimgpt.report.document import Document
     from slimgpt.report.sweep import Sweep
-    from slimgpt.report.tracking.sink import Logged, Place, Subject
+    from slimgpt.report.tracking.mlflow_run import Logged, Place, Subject
 
 REPORT = "report.json"
 FILES = (REPORT, "report.html", "README.md")
@@ -44,10 +44,10 @@ class ReportSource(NamedTuple):
         Raises:
             SlimGPTError: the report cannot be read, a checkpoint is missing, MLflow refuses.
         """
-        from slimgpt.report.tracking import record, sink
+        from slimgpt.report.tracking import mlflow_run, record
 
         return [
-            sink.log(record.of(one), self._subject(part, one, whole=whole), place)
+            mlflow_run.log(record.of(one), self._subject(part, one, whole=whole), place)
             for part, one in _parts(self._found())
         ]
 
@@ -60,7 +60,7 @@ class ReportSource(NamedTuple):
         return document.read(self.folder)
 
     def _subject(self, part: str, document: Document, *, whole: bool) -> Subject:
-        from slimgpt.report.tracking.sink import Subject, TrackingError
+        from slimgpt.report.tracking.mlflow_run import Subject, TrackingError
 
         folder = self.folder / part
         if whole and not (folder / "config.json").is_file():

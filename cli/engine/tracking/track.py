@@ -19,7 +19,7 @@ from cli.options.shared import Json
 from cli.terminal.exit_status import expected, fail
 
 if TYPE_CHECKING:
-    from slimgpt.report.tracking.sink import Logged, Place
+    from slimgpt.report.tracking.mlflow_run import Logged, Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +100,13 @@ def track(
     A run has parameters, metrics and files. Repeated, the command adds nothing.
     """
     _refuse_contradictions(place, target, followed)
-    from slimgpt.report.tracking import sink
+    from slimgpt.report.tracking import mlflow_run
 
-    where = sink.Place(target.to, target.experiment, target.register or "", target.source or "")
+    where = mlflow_run.Place(
+        target.to, target.experiment, target.register or "", target.source or ""
+    )
     with expected():
-        sink.require()
+        mlflow_run.require()
         if place is None:
             with connection.open() as service:
                 tracker = Tracker(service, where, whole=target.whole, failed=_warn)
@@ -140,7 +142,7 @@ def _follow(tracker: Tracker, every: float | None, register: str | None, as_json
         typer.Exit: it looked once, and not all could be logged.
         ServiceError: the service refuses, or it looked once and nothing answers.
     """
-    from slimgpt.report.tracking.sink import TrackingError
+    from slimgpt.report.tracking.mlflow_run import TrackingError
 
     while True:
         try:

@@ -15,7 +15,7 @@ from cli.engine.tracking import report_source
 from slimgpt.errors import SlimGPTError
 
 if TYPE_CHECKING:
-    from slimgpt.report.tracking.sink import Logged, Place
+    from slimgpt.report.tracking.mlflow_run import Logged, Place
 
 PAGE = 200
 SUCCEEDED = "succeeded"
@@ -74,9 +74,9 @@ class Tracker:
 
     def _logged(self) -> set[str]:
         """Jobs that need no fetching of their files: MLflow has all that is asked for of them."""
-        from slimgpt.report.tracking import sink
+        from slimgpt.report.tracking import mlflow_run
 
-        runs = sink.finished(self._place, whole=self._whole)
+        runs = mlflow_run.finished(self._place, whole=self._whole)
         return {
             job["id"]
             for job in self._jobs()
