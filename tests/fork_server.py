@@ -159,7 +159,7 @@ def _run(path: Path, module: str, *arguments: str) -> None:
     sys.path[:1] = [os.getcwd(), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     if "HF_MODULES_CACHE" in os.environ:
         dynamic_module_utils.HF_MODULES_CACHE = os.environ["HF_MODULES_CACHE"]
-    child_process.die_with = lambda parent: None  # who attends sees to it
+    child_process.exit_with_parent = lambda parent: None  # who attends sees to it
     if not module.startswith("slimgpt.verification"):
         importlib.import_module("slimgpt.verification.reload")
         ForkServer(path).take_proofs(setattr)
@@ -182,8 +182,8 @@ def ask(path: str, words: list[str]) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1].isdigit():
-        from slimgpt.machine.child_process import die_with
+        from slimgpt.machine.child_process import exit_with_parent
 
-        die_with(int(sys.argv[2]))
+        exit_with_parent(int(sys.argv[2]))
         serve(socket.socket(fileno=int(sys.argv[1])))
     sys.exit(ask(sys.argv[1], sys.argv[2:]))

@@ -38,6 +38,6 @@ def save(file: Path, tensors: Mapping[str, Tensor]) -> None:
     """
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     needed = sum(tensor.nbytes for tensor in contiguous.values())
-    disk.write_aside(
+    disk.write_atomically(
         file, needed, lambda aside: save_file(contiguous, aside, metadata={"format": "pt"})
     )

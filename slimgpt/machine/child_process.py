@@ -10,7 +10,7 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def die_with(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """Ask the kernel (Linux) to kill this process when its parent dies; leave if it has already.
 
     Args:

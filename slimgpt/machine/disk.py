@@ -27,7 +27,7 @@ def write_text(file: Path, text: str) -> None:
         StorageError: the disk is full or cannot be written.
     """
     data = text.encode()
-    write_aside(file, len(data), lambda aside: aside.write_bytes(data))
+    write_atomically(file, len(data), lambda aside: aside.write_bytes(data))
 
 
 def copy(source: Path, target: Path) -> None:
@@ -36,10 +36,10 @@ def copy(source: Path, target: Path) -> None:
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    write_aside(target, source.stat().st_size, lambda aside: shutil.copyfile(source, aside))
+    write_atomically(target, source.stat().st_size, lambda aside: shutil.copyfile(source, aside))
 
 
-def write_aside(file: Path, needed: int, write: Callable[[Path], object]) -> None:
+def write_atomically(file: Path, needed: int, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file aside, then give it its name.
 
     Args:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from slimgpt.report.document import NAMES, Document, Name, Speed
+from slimgpt.events import ModelName
+from slimgpt.report.document import NAMES, Document, InferenceTiming
 from slimgpt.report.html_page import fill
 from slimgpt.report.plots.canvas import canvas, legend
 from slimgpt.report.plots.plots import Plot
@@ -71,11 +72,11 @@ def page(compared: Sequence[Row], verdict: str = "") -> str:
 
 def plots(compared: Sequence[Row]) -> list[Plot]:
     """Perplexity over ratio for every text and length, and the mean of the tasks."""
-    measures: list[tuple[str, str, Callable[[Row, Name], float | None]]] = []
+    measures: list[tuple[str, str, Callable[[Row, ModelName], float | None]]] = []
     for place, of_models in enumerate(dict.fromkeys(key for key, _ in _keys(compared))):
         title = f"Perplexity on {label(_measured(of_models, ' tokens'), 48)}"
 
-        def measured(row: Row, name: Name, key: Key = of_models) -> float | None:
+        def measured(row: Row, name: ModelName, key: Key = of_models) -> float | None:
             return _perplexity(row, key, name)
 
         measures.append((f"perplexity-{place}", title, measured))
@@ -121,7 +122,7 @@ def _row(entry: Entry) -> Row:
     }
 
 
-def _comparable(document: Document) -> list[Speed]:
+def _comparable(document: Document) -> list[InferenceTiming]:
     """The times by transformers, which every machine has; other loaders are told in the report."""
     return [one for one in document.inference if not one.loader.startswith("vllm")]
 
@@ -135,9 +136,9 @@ def _measured(key: Key, unit: str = "") -> str:
     return f"{text}, {length}{unit}" + (f" from {begins_with}" if begins_with else "")
 
 
-def _keys(compared: Sequence[Row]) -> list[tuple[Key, Name]]:
+def _keys(compared: Sequence[Row]) -> list[tuple[Key, ModelName]]:
     """What every perplexity that some row has was measured on, and the model."""
-    found: dict[Key, set[Name]] = {}
+    found: dict[Key, set[ModelName]] = {}
     for row in compared:
         for one in row["perplexity"]:
             key = _key(one)
@@ -149,7 +150,7 @@ def _any(compared: Sequence[Row], field: str, name: str) -> bool:
     return any(name in row[field] for row in compared)
 
 
-def _perplexity(row: Row, key: Key, name: Name) -> float | None:
+def _perplexity(row: Row, key: Key, name: ModelName) -> float | None:
     for one in row["perplexity"]:
         if _key(one) == key:
             value: float | None = one[name]
@@ -158,7 +159,7 @@ def _perplexity(row: Row, key: Key, name: Name) -> float | None:
 
 
 def _cells(
-    index: int, row: Row, compared: Sequence[Row], keys: Sequence[tuple[Key, Name]]
+    index: int, row: Row, compared: Sequence[Row], keys: Sequence[tuple[Key, ModelName]]
 ) -> list[Cell]:
     cells = [
         words(row["name"]),
@@ -181,7 +182,7 @@ def _cells(
     return cells
 
 
-def _over_ratio(compared: Sequence[Row], of: Callable[[Row, Name], float | None]) -> Figure:
+def _over_ratio(compared: Sequence[Row], of: Callable[[Row, ModelName], float | None]) -> Figure:
     figure, (axes,) = canvas(3.0)
     several = len({row["model"] for row in compared}) > 1
     dense: list[Point] = []

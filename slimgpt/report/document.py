@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from slimgpt.errors import SlimGPTError
-from slimgpt.events import LayerFinished, Loss, Perplexity, Verified
+from slimgpt.events import LayerFinished, Loss, ModelName, Perplexity, Verified
 from slimgpt.report.schema import SCHEMA_VERSION, CalibrationReport, ModelReport
 
 REPORT = "report.json"
 PROVENANCE = "provenance.json"
 PLACES = (REPORT, f"checkpoint/{REPORT}")
 LARGEST = 64 << 20  # bytes; a report of 128 layers with all kept indices has about 20 MB
-Name = Literal["dense", "pruned", "recovered"]
 SWEEP = "sweep"
 """`kind` of the report of several models."""
-NAMES: tuple[Name, ...] = ("dense", "pruned", "recovered")
+NAMES: tuple[ModelName, ...] = ("dense", "pruned", "recovered")
 
 
-R = TypeVar("R", bound="Read")
+R = TypeVar("R", bound="LenientModel")
 
 
 class ReportError(SlimGPTError):
@@ -31,13 +30,13 @@ class ReportError(SlimGPTError):
     code = "report-unreadable"
 
 
-class Read(BaseModel):
+class LenientModel(BaseModel):
     """Base of what is read leniently: fields of later versions are passed over."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Score(Read):
+class Score(LenientModel):
     """A task's score, as shares; errors are standard errors; None: not measured."""
 
     task: str
@@ -53,7 +52,7 @@ class Score(Read):
     recovered_error: float | None = None
 
 
-class Speed(Read):
+class InferenceTiming(LenientModel):
     """What one model's inference costs at one batch size; times in ms, memory in bytes."""
 
     model: str
@@ -70,7 +69,7 @@ class Speed(Read):
     weights_bytes: int | None = None
 
 
-class LayerDrift(Read):
+class LayerDrift(LenientModel):
     """How far a model's activations are from the dense one's after a layer: relative, squared."""
 
     model: str = "pruned"
@@ -79,7 +78,7 @@ class LayerDrift(Read):
     ffn: float
 
 
-class Recovery(Read):
+class Recovery(LenientModel):
     """What a recovery learned from, and how."""
 
     source: str
@@ -92,7 +91,7 @@ class Recovery(Read):
     published: bool
 
 
-class Document(Read):
+class Document(LenientModel):
     """A report; parts that its version did not have, or that were not asked for, are empty.
 
     Attributes:
@@ -110,7 +109,7 @@ class Document(Read):
     recovery: Recovery | None = None
     perplexity: list[Perplexity] = []
     tasks: list[Score] = []
-    inference: list[Speed] = []
+    inference: list[InferenceTiming] = []
     drift: list[LayerDrift] = []
     verified: list[Verified] = []
     seconds: dict[str, float] = {}
@@ -122,12 +121,12 @@ class Document(Read):
     provenance: dict[str, Any] = Field({}, exclude=True)
 
     @property
-    def published(self) -> Name:
+    def published(self) -> ModelName:
         """Which model lies in the checkpoint's folder."""
         return "recovered" if self.recovery and self.recovery.published else "pruned"
 
     @property
-    def models(self) -> tuple[Name, ...]:
+    def models(self) -> tuple[ModelName, ...]:
         """The models that there are scores of, the dense one first."""
         return NAMES if self.recovery else NAMES[:2]
 

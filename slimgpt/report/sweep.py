@@ -9,10 +9,10 @@ from pydantic import Field
 
 from slimgpt.report import document
 from slimgpt.report.comparison import Entry
-from slimgpt.report.document import SWEEP, Document, Read, ReportError, validated
+from slimgpt.report.document import SWEEP, Document, LenientModel, ReportError, validated
 
 
-class Point(Read):
+class Point(LenientModel):
     """One of the models: where it lies, and its report."""
 
     ratio: float
@@ -20,7 +20,7 @@ class Point(Read):
     report: Document
 
 
-class Sweep(Read):
+class Sweep(LenientModel):
     """The report.
 
     Attributes:

@@ -16,7 +16,7 @@ from huggingface_hub import constants, get_session
 from huggingface_hub import errors as hub_errors
 
 from slimgpt.errors import CalibrationError
-from slimgpt.sources.hub_errors import Wanted, asking, is_offline
+from slimgpt.sources.hub_errors import HubRequest, is_offline, mapped_errors
 from slimgpt.sources.resolve import COMMIT
 from slimgpt.sources.resolve import INSTEAD as INSTEAD_OF_MODEL
 from slimgpt.sources.roots import PREFIX, UPLOAD_PREFIX
@@ -62,7 +62,7 @@ def reach(what: str, instead: str) -> None:
     Raises:
         HubUnreachableError: nothing comes, or the hub is switched off.
     """
-    with asking(Wanted(what, CalibrationError, f"do without it: {instead}")):
+    with mapped_errors(HubRequest(what, CalibrationError, f"do without it: {instead}")):
         if is_offline():
             raise hub_errors.OfflineModeIsEnabled
         answers: queue.Queue[Exception | None] = queue.Queue()

@@ -52,7 +52,7 @@ REFUSALS: tuple[tuple[type[Exception], str, str], ...] = (
 
 
 @dataclass(frozen=True)
-class Wanted:
+class HubRequest:
     """What is asked of the hub, for messages.
 
     Attributes:
@@ -67,7 +67,7 @@ class Wanted:
 
 
 @contextmanager
-def asking(wanted: Wanted) -> Iterator[None]:
+def mapped_errors(wanted: HubRequest) -> Iterator[None]:
     """Turn what huggingface_hub and datasets raise into errors that a user can act on.
 
     Raises:
@@ -106,7 +106,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _said(error: BaseException, wanted: Wanted) -> SlimGPTError | None:
+def _said(error: BaseException, wanted: HubRequest) -> SlimGPTError | None:
     for kind, predicate, hint in REFUSALS:
         if isinstance(error, kind):
             return wanted.missing(f"{wanted.what} {predicate}", hint=hint)
@@ -115,7 +115,7 @@ def _said(error: BaseException, wanted: Wanted) -> SlimGPTError | None:
     return _unreachable(error, wanted)
 
 
-def _unreachable(error: BaseException, wanted: Wanted) -> SlimGPTError | None:
+def _unreachable(error: BaseException, wanted: HubRequest) -> SlimGPTError | None:
     what = wanted.what
     if isinstance(error, hub_errors.OfflineModeIsEnabled):
         return HubUnreachableError(

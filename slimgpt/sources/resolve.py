@@ -18,7 +18,7 @@ from slimgpt.errors import (
     UnsupportedModelError,
 )
 from slimgpt.sources import adapters, licence, tokenizer_files
-from slimgpt.sources.hub_errors import TerminalBar, Wanted, asking, is_offline
+from slimgpt.sources.hub_errors import HubRequest, TerminalBar, is_offline, mapped_errors
 from slimgpt.sources.roots import PREFIX, Roots
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -131,7 +131,7 @@ def needed(names: Collection[str], model: str) -> list[str]:
 
 def _download(repository: str, revision: str | None, cache: Path) -> Path:
     named = f"{repository}@{revision}" if revision else repository
-    with asking(Wanted(f"model {named!r}", ModelNotFoundError, INSTEAD)):
+    with mapped_errors(HubRequest(f"model {named!r}", ModelNotFoundError, INSTEAD)):
         info = HfApi().model_info(
             repository, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS
         )

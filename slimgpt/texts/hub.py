@@ -16,7 +16,7 @@ from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.hf_api import RepoFile
 
 from slimgpt.errors import CalibrationError
-from slimgpt.sources.hub_errors import Wanted, asking
+from slimgpt.sources.hub_errors import HubRequest, mapped_errors
 from slimgpt.sources.resolve import ANSWER_SECONDS, check_room
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.rows import field_of, text_of
@@ -74,7 +74,7 @@ def parsed(
             f"{source}: {text.name!r} has no owner",
             hint="write hf:OWNER/NAME, as on the hub's page",
         )
-    with asking(Wanted(f"data set {text.name!r} ({source})", CalibrationError)):
+    with mapped_errors(HubRequest(f"data set {text.name!r} ({source})", CalibrationError)):
         info = HfApi().dataset_info(text.name, expand=["sha", "gated"], timeout=ANSWER_SECONDS)
         if info.gated:  # its files may be listed by all, and are read by few: ask before any work
             HfApi().auth_check(info.id, repo_type="dataset")

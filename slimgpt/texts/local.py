@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from slimgpt.errors import CalibrationError
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.files import parquet
-from slimgpt.texts.files.delimited import Table
-from slimgpt.texts.files.detection import HEAD, PARQUET, Form, form_of
+from slimgpt.texts.files.delimited import TableParser
+from slimgpt.texts.files.detection import HEAD, PARQUET, Form, detect_format
 from slimgpt.texts.files.encoding import BadText
 from slimgpt.texts.files.reading import head_of, no_text, opened
 from slimgpt.texts.rows import loaded, text_of
@@ -93,7 +93,7 @@ def whole(path: Path, source: str, text_field: str | None) -> str:
 def _form(content: mmap.mmap, path: Path, source: str, text_field: str | None) -> Form:
     name = path.name.lower().removesuffix(".gz")
     try:
-        return form_of(content[:HEAD], name, text_field)
+        return detect_format(content[:HEAD], name, text_field)
     except BadText as error:
         raise no_text(source, error) from error
 
@@ -171,7 +171,7 @@ def _table(
 ) -> Documents[T]:
     """Rows of CSV or TSV; a record may go over several lines."""
     content.seek(0)
-    table, starts, ends, at, began = Table(), array("Q"), array("Q"), 0, 0
+    table, starts, ends, at, began = TableParser(), array("Q"), array("Q"), 0, 0
     try:
         for line in iter(content.readline, b""):
             row = table.take(line.removesuffix(b"\n"))

@@ -14,9 +14,9 @@ import json
 import re
 from typing import Literal, Protocol
 
-from slimgpt.texts.files.delimited import Table
-from slimgpt.texts.files.detection import HEAD, form_of
-from slimgpt.texts.files.encoding import BadText, Unicode
+from slimgpt.texts.files.delimited import TableParser
+from slimgpt.texts.files.detection import HEAD, detect_format
+from slimgpt.texts.files.encoding import BadText, Utf8Validator
 from slimgpt.texts.json_limits import JsonLimits, TooMuchJson, require_within
 from slimgpt.texts.rows import loaded, text_of
 
@@ -68,16 +68,16 @@ def check_of(form: Format, text_field: str | None = None) -> TextCheck:
         text_field: field of the rows that holds the text; None finds it in each.
     """
     if form == "text":
-        return Prose(text_field)
-    return Lines(text_field) if form == "jsonl" else Records(text_field)
+        return PlainTextCheck(text_field)
+    return JsonLinesCheck(text_field) if form == "jsonl" else TableCheck(text_field)
 
 
-class _ByLine:
+class _LineCheck:
     """Takes bytes, and looks at each line when it has come."""
 
     def __init__(self, text_field: str | None = None) -> None:
         self._field = text_field
-        self._unicode = Unicode()
+        self._unicode = Utf8Validator()
         self._parts: list[bytes] = []
         self._held = 0
         self._number = 0
@@ -127,7 +127,7 @@ class _ByLine:
         self._documents += bool(text.strip())
 
 
-class Lines(_ByLine):
+class JsonLinesCheck(_LineCheck):
     """JSON lines: each a complete value, from which a text can be had."""
 
     def _look(self, line: bytes) -> None:
@@ -149,12 +149,12 @@ class Lines(_ByLine):
         self._count(row, self._number)
 
 
-class Records(_ByLine):
+class TableCheck(_LineCheck):
     """A table of CSV or TSV: rows under a header, from which texts can be had."""
 
     def __init__(self, text_field: str | None = None) -> None:
         super().__init__(text_field)
-        self._table = Table()
+        self._table = TableParser()
 
     def _look(self, line: bytes) -> None:
         row = self._table.take(line)
@@ -168,15 +168,15 @@ class Records(_ByLine):
 _TOO_LONG = f"is longer than {MAX_LINE_BYTES >> 20} MiB"
 
 
-class Prose:
+class PlainTextCheck:
     """Plain text: documents between `<|endoftext|>`, or between blank lines if there is none."""
 
     def __init__(self, text_field: str | None = None) -> None:
         self._field = text_field
-        self._unicode = Unicode()
+        self._unicode = Utf8Validator()
         self._head: bytes | None = b""
-        self._marked = Pieces()
-        self._parted = Paragraphs()
+        self._marked = SeparatedCounter()
+        self._parted = ParagraphCounter()
 
     def feed(self, chunk: bytes) -> None:
         """See `TextCheck`."""
@@ -191,7 +191,7 @@ class Prose:
     def _begin(self) -> None:
         """Enough has come to tell that it is no other form."""
         head, self._head = self._head or b"", None
-        form = form_of(head[:HEAD], ".txt", self._field)
+        form = detect_format(head[:HEAD], ".txt", self._field)
         if form != "plain":
             raise BadText(None, f"is {DECLARE[form]}")
         self._count(head.removeprefix(codecs.BOM_UTF8))
@@ -214,7 +214,7 @@ class Prose:
         return count
 
 
-class Pieces:
+class SeparatedCounter:
     """Counts what stands between marks, blank pieces left out."""
 
     def __init__(self) -> None:
@@ -239,7 +239,7 @@ class Pieces:
         return self.count + (self._open or bool(self._carry.strip()))
 
 
-class Paragraphs:
+class ParagraphCounter:
     """Counts what stands between blank lines."""
 
     def __init__(self) -> None:

@@ -26,11 +26,11 @@ from slimgpt.verification.processes.transformers_timing import GenerationRequest
 STDERR_BYTES = 2000
 
 
-class StopwatchEnded(Exception):  # noqa: N818 - says what is the case
+class ModelProcessEnded(Exception):  # noqa: N818 - says what is the case
     """The process that holds a model has ended; the message is the last that it said."""
 
 
-class Stopwatch:
+class ModelProcess:
     """A model in a process of its own; a context manager.
 
     Args:
@@ -49,7 +49,7 @@ class Stopwatch:
             text=True,
         )
 
-    def __enter__(self) -> Stopwatch:
+    def __enter__(self) -> ModelProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,7 +61,7 @@ class Stopwatch:
         """Have it generate once.
 
         Raises:
-            StopwatchEnded: it has ended, for want of memory for example.
+            ModelProcessEnded: it has ended, for want of memory for example.
         """
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
@@ -73,7 +73,7 @@ class Stopwatch:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise StopwatchEnded(self._stderr_tail())
+            raise ModelProcessEnded(self._stderr_tail())
         return GenerationTiming.model_validate_json(line)
 
     def _stderr_tail(self) -> str:
@@ -118,7 +118,7 @@ def _interleaved(
     done = 0
     with ExitStack() as stack:
         watches = {
-            name: stack.enter_context(Stopwatch(loader.arguments(model, device, spec)))
+            name: stack.enter_context(ModelProcess(loader.arguments(model, device, spec)))
             for name, model in models.items()
         }
         for batch in spec.batch_sizes:
@@ -132,7 +132,7 @@ def _interleaved(
                     yield Progress(stage="evaluate", done=done, total=rounds, what=what)
                     timings[name].append(watches[name].generate(request))
                     done += 1
-            except StopwatchEnded as ended:
+            except ModelProcessEnded as ended:
                 yield Warned(message=f"{what}: not measured, {ended}")
                 return
             for name, model in models.items():

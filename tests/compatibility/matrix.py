@@ -78,7 +78,7 @@ class Sample:
 
     def _one_size(self, form: Format) -> bool:
         """Whether llama.cpp has the family in layers of one size alone."""
-        build = architectures.BUILDS.get(self.different.architecture.family.model_type)
+        build = architectures.ARCHITECTURES.get(self.different.architecture.family.model_type)
         return form == "gguf" and build is not None and build.one_size
 
     def expected(self, form: Format) -> Tensor:

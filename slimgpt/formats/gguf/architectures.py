@@ -16,7 +16,7 @@ SILU, GELU = ("silu", "swish"), ("gelu_pytorch_tanh",)
 
 
 @dataclass(frozen=True)
-class Build:
+class LlamaCppArchitecture:
     """How llama.cpp computes a family.
 
     Attributes:
@@ -43,22 +43,22 @@ class Build:
     ropes: tuple[str, ...] = ("default", "linear", "llama3")
 
 
-PLAIN = Build("deci", permuted=True)
-TIED_NORMS = Build("openelm", fused=True)
-OWN_HEAD_NORMS = Build("qwen3", one_size=True)
-BUILDS = {
+PLAIN = LlamaCppArchitecture("deci", permuted=True)
+TIED_NORMS = LlamaCppArchitecture("openelm", fused=True)
+OWN_HEAD_NORMS = LlamaCppArchitecture("qwen3", one_size=True)
+ARCHITECTURES = {
     "llama": PLAIN,
     "mistral": PLAIN,
     "qwen2": PLAIN,
     "qwen3": TIED_NORMS,  # OWN_HEAD_NORMS where the head is not tied to the embedding
     "granite": PLAIN,
     "phi3": PLAIN,
-    "mixtral": Build("llama", one_size=True, permuted=True),
-    "qwen3_moe": Build("qwen3moe", one_size=True, ropes=("default", "linear")),
-    "gemma2": Build(
+    "mixtral": LlamaCppArchitecture("llama", one_size=True, permuted=True),
+    "qwen3_moe": LlamaCppArchitecture("qwen3moe", one_size=True, ropes=("default", "linear")),
+    "gemma2": LlamaCppArchitecture(
         "gemma2", True, shift=1.0, windows=True, largest=46, activations=GELU, ropes=("default",)
     ),
-    "gemma3_text": Build(
+    "gemma3_text": LlamaCppArchitecture(
         "gemma3",
         True,
         shift=1.0,
@@ -80,10 +80,10 @@ NONE = {
 """Families that llama.cpp cannot compute once they are pruned, and why."""
 
 
-def of(architecture: Architecture) -> Build:
+def of(architecture: Architecture) -> LlamaCppArchitecture:
     """The build of a family's model that has one."""
     kind = architecture.family.model_type
-    return OWN_HEAD_NORMS if kind == "qwen3" and not architecture.tied else BUILDS[kind]
+    return OWN_HEAD_NORMS if kind == "qwen3" and not architecture.tied else ARCHITECTURES[kind]
 
 
 def variant_obstacle(architecture: Architecture, config: Mapping[str, Any]) -> str:

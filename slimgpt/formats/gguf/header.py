@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from slimgpt.checkpoints.families.architecture import Architecture
-from slimgpt.formats.gguf.hyperparameters import Blueprint
+from slimgpt.formats.gguf.hyperparameters import Hyperparameters
 from slimgpt.formats.gguf.vocabulary import Vocabulary
 from slimgpt.spec.prune import GgufType
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def describe(
-    writer: gguf.GGUFWriter, architecture: Architecture, plan: Blueprint, stored: GgufType
+    writer: gguf.GGUFWriter, architecture: Architecture, plan: Hyperparameters, stored: GgufType
 ) -> None:
     """Say the numbers of the architecture; lists of them where layers differ.
 
@@ -50,7 +50,9 @@ def describe(
     _describe_own(writer, architecture, plan)
 
 
-def _describe_own(writer: gguf.GGUFWriter, architecture: Architecture, plan: Blueprint) -> None:
+def _describe_own(
+    writer: gguf.GGUFWriter, architecture: Architecture, plan: Hyperparameters
+) -> None:
     """The numbers that some architectures alone have."""
     if plan.chosen:
         writer.add_expert_count(architecture.experts)

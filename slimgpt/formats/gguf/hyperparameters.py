@@ -16,7 +16,7 @@ from typing import Any
 from slimgpt.checkpoints.families import rope
 from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.formats.gguf import architectures
-from slimgpt.formats.gguf.architectures import Build
+from slimgpt.formats.gguf.architectures import LlamaCppArchitecture
 from slimgpt.formats.stock_classes import uniform_size
 
 PATTERN = {"gemma2": 2, "gemma3_text": 6}
@@ -39,7 +39,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class Blueprint:
+class Hyperparameters:
     """How llama.cpp shall compute a model.
 
     Attributes:
@@ -54,7 +54,7 @@ class Blueprint:
         chosen: experts that compute a token; 0: there are no experts.
     """
 
-    build: Build
+    build: LlamaCppArchitecture
     context: int
     epsilon: float
     rope: Mapping[str, Any]
@@ -67,7 +67,7 @@ class Blueprint:
 def obstacle(architecture: Architecture, config: Mapping[str, Any]) -> str:
     """Why llama.cpp cannot compute the model; empty if it can."""
     family = architecture.family
-    if family.model_type not in architectures.BUILDS:
+    if family.model_type not in architectures.ARCHITECTURES:
         return architectures.NONE.get(
             family.model_type, "GGUF files of this family are not written"
         )
@@ -79,7 +79,9 @@ def obstacle(architecture: Architecture, config: Mapping[str, Any]) -> str:
     )
 
 
-def _layers_obstacle(architecture: Architecture, build: Build, config: Mapping[str, Any]) -> str:
+def _layers_obstacle(
+    architecture: Architecture, build: LlamaCppArchitecture, config: Mapping[str, Any]
+) -> str:
     family = architecture.family
     activation = config.get("hidden_activation") or config.get("hidden_act")
     if activation not in build.activations:
@@ -95,7 +97,7 @@ def _layers_obstacle(architecture: Architecture, build: Build, config: Mapping[s
     return ""
 
 
-def _rope_obstacle(build: Build, settings: Mapping[str, Any]) -> str:
+def _rope_obstacle(build: LlamaCppArchitecture, settings: Mapping[str, Any]) -> str:
     kind = settings["rope_type"]
     if kind not in build.ropes:
         return f"its rotary positions are scaled by {kind}; {', '.join(build.ropes)} are written"
@@ -104,12 +106,12 @@ def _rope_obstacle(build: Build, settings: Mapping[str, Any]) -> str:
     return ""
 
 
-def blueprint(architecture: Architecture, config: Mapping[str, Any]) -> Blueprint:
+def blueprint(architecture: Architecture, config: Mapping[str, Any]) -> Hyperparameters:
     """The blueprint of a model that has no `obstacle`."""
     full = architecture.family.completed(config)
     build, positions = architectures.of(architecture), int(full[architecture.family.keys.positions])
     caps = [float(full.get(f"{where}_logit_softcapping") or 0) for where in ("attn", "final")]
-    return Blueprint(
+    return Hyperparameters(
         build,
         context=positions if build.windows else min(positions, _window(full)),
         epsilon=float(full["rms_norm_eps"]),
@@ -137,7 +139,7 @@ def _windows(architecture: Architecture, config: Mapping[str, Any]) -> Windows |
 
 
 def _scales(
-    architecture: Architecture, build: Build, config: Mapping[str, Any]
+    architecture: Architecture, build: LlamaCppArchitecture, config: Mapping[str, Any]
 ) -> Mapping[str, float]:
     """What weights are multiplied by, by their names in the file."""
     if architecture.family.model_type == "granite":

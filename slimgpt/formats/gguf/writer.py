@@ -21,7 +21,7 @@ from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import UnsupportedModelError
 from slimgpt.formats.gguf import header, hyperparameters
 from slimgpt.formats.gguf import tensors as parts
-from slimgpt.formats.gguf.hyperparameters import Blueprint
+from slimgpt.formats.gguf.hyperparameters import Hyperparameters
 from slimgpt.formats.gguf.tensors import Rows
 from slimgpt.formats.gguf.vocabulary import Vocabulary, read
 from slimgpt.machine import disk
@@ -86,14 +86,14 @@ def write(checkpoint: Checkpoint, file: Path, stored: GgufType, name: str = "mod
     def fill(aside: Path) -> None:
         _fill(aside, called, checkpoint, plan, vocabulary, entries)
 
-    disk.write_aside(file, needed, fill)
+    disk.write_atomically(file, needed, fill)
 
 
 def _fill(
     file: Path,
     model_name: str,
     checkpoint: Checkpoint,
-    plan: Blueprint,
+    plan: Hyperparameters,
     vocabulary: Vocabulary,
     entries: list[TensorEntry],
 ) -> None:
@@ -144,7 +144,9 @@ def _title(folder: Path) -> str:
     return folder.name.removeprefix(".").partition(".")[0] if folder.name[0] == "." else folder.name
 
 
-def _entries(checkpoint: Checkpoint, plan: Blueprint, stored: GgufType) -> Iterator[TensorEntry]:
+def _entries(
+    checkpoint: Checkpoint, plan: Hyperparameters, stored: GgufType
+) -> Iterator[TensorEntry]:
     """The file's tensors in their order, by the shapes that the checkpoint says."""
     for name, made_of in _sources(checkpoint, plan):
         shapes = [checkpoint.tensors[part.name].shape for part in made_of]
@@ -165,7 +167,7 @@ def _entry(name: str, shape: tuple[int, ...], stored: GgufType) -> TensorEntry:
     return TensorEntry(name, shape, stored)
 
 
-def _tensors(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, Tensor]]:
+def _tensors(checkpoint: Checkpoint, plan: Hyperparameters) -> Iterator[tuple[str, Tensor]]:
     """The file's tensors in their order, each float32, read when it is its turn."""
     architecture = checkpoint.architecture
     for name, made_of in _sources(checkpoint, plan):
@@ -185,7 +187,7 @@ def _tensors(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, Ten
         yield "rope_freqs.weight", torch.tensor(factors)
 
 
-def _sources(checkpoint: Checkpoint, plan: Blueprint) -> Iterator[tuple[str, list[Rows]]]:
+def _sources(checkpoint: Checkpoint, plan: Hyperparameters) -> Iterator[tuple[str, list[Rows]]]:
     """Names in the file, each with the checkpoint's tensors that it is made of, one below other."""
     architecture = checkpoint.architecture
     family = architecture.family

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slimgpt.report.document import Name
+from slimgpt.events import ModelName
 from slimgpt.report.plots.svg import COLOURS
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def legend(figure: Figure, axes: Axes) -> None:
 def bars(
     axes: Axes,
     groups: Sequence[str],
-    series: Sequence[tuple[Name, Sequence[float | None], Sequence[float | None]]],
+    series: Sequence[tuple[ModelName, Sequence[float | None], Sequence[float | None]]],
 ) -> None:
     """Bars side by side, a group each, with error bars where an error is known."""
     width = 0.8 / len(series)

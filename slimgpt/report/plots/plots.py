@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slimgpt.report.document import NAMES, Document, Score, Speed
+from slimgpt.report.document import NAMES, Document, InferenceTiming, Score
 from slimgpt.report.plots import layers as by_layer
 from slimgpt.report.plots.canvas import ERROR, bars, canvas, depth, legend, line
 from slimgpt.report.plots.svg import COLOURS, drawing, inline, label
@@ -134,7 +134,7 @@ def _inference(document: Document) -> Figure:
     return figure
 
 
-def _setting(one: Speed) -> tuple[str, int, int | None, int | None]:
+def _setting(one: InferenceTiming) -> tuple[str, int, int | None, int | None]:
     return one.loader, one.batch, one.prompt_tokens, one.new_tokens
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slimgpt.events import Verified
-from slimgpt.report.document import NAMES, Document, Name, Score
+from slimgpt.events import ModelName, Verified
+from slimgpt.report.document import NAMES, Document, Score
 from slimgpt.report.tables import layers
 from slimgpt.report.tables.cells import Table, change, derived, number, pointer, words
 
@@ -28,7 +28,7 @@ def tables(document: Document) -> dict[str, Table]:
     return {table.name: table for table in made if table.rows}
 
 
-def shown(document: Document) -> tuple[Name, ...]:
+def shown(document: Document) -> tuple[ModelName, ...]:
     """The models that perplexities were measured of."""
     recovered = any(one.recovered is not None for one in document.perplexity)
     return NAMES if recovered else NAMES[:2]
@@ -116,7 +116,7 @@ def named(one: Score) -> str:
     return f"{one.group}: {one.task}" if one.group else one.task
 
 
-def _of(one: Score, name: Name) -> float | None:
+def _of(one: Score, name: ModelName) -> float | None:
     value: float | None = getattr(one, name)
     return value
 

@@ -54,7 +54,7 @@ class TrackingError(SlimGPTError):
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """Where to log to.
 
     Attributes:
@@ -71,7 +71,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Subject:
+class TrackedModel:
     """What a run is of.
 
     Attributes:
@@ -89,7 +89,7 @@ class Subject:
     checkpoint: Path | None = None
 
 
-class Logged(NamedTuple):
+class LoggedRun(NamedTuple):
     """What became of it. `new`: no run was there before; `version`: of the registered model."""
 
     run_id: str
@@ -112,7 +112,7 @@ def require() -> None:
         raise TrackingError("MLflow is not installed here", hint=INSTALL) from error
 
 
-def log(record: Record, subject: Subject, place: Place) -> Logged:
+def log(record: Record, subject: TrackedModel, place: Destination) -> LoggedRun:
     """Write a run, or what is missing of it.
 
     Raises:
@@ -134,10 +134,10 @@ def log(record: Record, subject: Subject, place: Place) -> Logged:
             client.set_tag(run.info.run_id, REGISTERED, place.register)
         if not finished:
             client.set_terminated(run.info.run_id)
-    return Logged(run.info.run_id, experiment, new, version)
+    return LoggedRun(run.info.run_id, experiment, new, version)
 
 
-def finished(place: Place, *, whole: bool) -> Counter[str]:
+def finished(place: Destination, *, whole: bool) -> Counter[str]:
     """How many models of every job of the service have all in the experiment that is asked for.
 
     Args:
@@ -161,14 +161,14 @@ def finished(place: Place, *, whole: bool) -> Counter[str]:
     return Counter(job for job, _ in keys)
 
 
-def _has(tags: Mapping[str, str], place: Place, whole: bool) -> bool:
+def _has(tags: Mapping[str, str], place: Destination, whole: bool) -> bool:
     """Whether a run lacks nothing: neither its checkpoint nor its version."""
     registered = not place.register or tags.get(REGISTERED) == place.register
     return registered and (not whole or SENT in tags)
 
 
 @contextmanager
-def _client(place: Place) -> Iterator[MlflowClient]:
+def _client(place: Destination) -> Iterator[MlflowClient]:
     """A client; what it raises, which is nearly anything, in one line."""
     require()
     from mlflow import MlflowClient
@@ -203,7 +203,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
     return str(found.experiment_id)
 
 
-def _run(client: MlflowClient, experiment: str, subject: Subject) -> tuple[Any, bool]:
+def _run(client: MlflowClient, experiment: str, subject: TrackedModel) -> tuple[Any, bool]:
     """The run with this key, and whether it had to be made."""
     wanted = f"tags.`{KEY}` = '{subject.key}'"
     found = client.search_runs(
@@ -235,7 +235,7 @@ def _batches(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
         yield items[start : start + most]
 
 
-def _upload(client: MlflowClient, run_id: str, subject: Subject) -> None:
+def _upload(client: MlflowClient, run_id: str, subject: TrackedModel) -> None:
     _send(client, run_id, subject.files, "")
     if subject.checkpoint is not None:
         by_folder = groupby(_files(subject.checkpoint), key=lambda file: file.parent)
@@ -259,7 +259,7 @@ def _send(client: MlflowClient, run_id: str, files: Sequence[Path], folder: str)
             client.log_artifact(run_id, str(file), folder or None)
 
 
-def _register(client: MlflowClient, run: Any, place: Place, subject: Subject) -> str:
+def _register(client: MlflowClient, run: Any, place: Destination, subject: TrackedModel) -> str:
     """The number of the run's version of the registered model, made if there is none."""
     from mlflow.exceptions import MlflowException
 

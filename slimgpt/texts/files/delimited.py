@@ -22,7 +22,7 @@ ALIKE = 5
 _NAME = re.compile(r"[A-Za-z_][\w .-]{0,63}")
 
 
-class Table:
+class TableParser:
     """The records of a table, put together from its lines; the first is the header.
 
     Attributes:

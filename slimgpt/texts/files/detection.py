@@ -22,7 +22,7 @@ PAGES = {b"<!doctype html": "an HTML page", b"<html": "an HTML page", b"<?xml": 
 _OBJECT = re.compile(rb'\{\s*(\Z|"(\\.|[^"\\])*("\s*:|\Z))')
 
 
-def form_of(head: bytes, name: str, asked: str | None = None) -> Form:
+def detect_format(head: bytes, name: str, asked: str | None = None) -> Form:
     """The form of a file.
 
     Args:

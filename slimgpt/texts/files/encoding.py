@@ -84,7 +84,7 @@ def wide(head: bytes) -> str | None:
     return None
 
 
-class Unicode:
+class Utf8Validator:
     """Holds a stream of bytes to UTF-8 without NUL."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ def decoded(content: bytes) -> str:
                 raise BadText(None, f"is damaged {name.upper()} ({error.reason})") from error
             break
     else:
-        unicode = Unicode()
+        unicode = Utf8Validator()
         unicode.feed(content, last=True)
         text = content.decode("utf-8-sig")
     return text.replace("\r\n", "\n").replace("\r", "\n")

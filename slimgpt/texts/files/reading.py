@@ -13,7 +13,7 @@ from typing import IO
 
 from slimgpt.errors import CalibrationError, StorageError
 from slimgpt.texts.files.detection import GZIP, HEAD
-from slimgpt.texts.files.encoding import BadText, Unicode
+from slimgpt.texts.files.encoding import BadText, Utf8Validator
 
 UNPACKED_LIMIT = 4 << 30  # bytes; a small .gz can hold a disk full of zeros
 _CHUNK = 1 << 20
@@ -86,7 +86,7 @@ def _chunks(packed: gzip.GzipFile, source: str) -> Iterator[bytes]:
 
 def _mapped(file: IO[bytes], source: str) -> mmap.mmap:
     file.seek(0)
-    unicode, size = Unicode(), 0
+    unicode, size = Utf8Validator(), 0
     try:
         while chunk := file.read(_CHUNK):
             unicode.feed(chunk)

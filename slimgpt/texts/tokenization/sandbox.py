@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from slimgpt.errors import SlimGPTError, UnsupportedModelError
-from slimgpt.machine.child_process import die_with
+from slimgpt.machine.child_process import exit_with_parent
 from slimgpt.texts.tokenization import samples
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
@@ -279,7 +279,7 @@ def _limit(kind: int, soft: int) -> None:
 
 def main(parent: int) -> None:
     """Answer until nobody asks."""
-    die_with(parent)
+    exit_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the parent's to handle
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     sys.modules["torch"] = None  # type: ignore[assignment]  # a tokenizer needs none of it

@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from slimgpt.machine.child_process import die_with
+    from slimgpt.machine.child_process import exit_with_parent
 
-    die_with(int(sys.argv[1]))
+    exit_with_parent(int(sys.argv[1]))
     main(sys.argv[2:])

@@ -90,7 +90,7 @@ def _now(device: torch.device) -> float:
 
 
 if __name__ == "__main__":
-    from slimgpt.machine.child_process import die_with
+    from slimgpt.machine.child_process import exit_with_parent
 
-    die_with(int(sys.argv[1]))
+    exit_with_parent(int(sys.argv[1]))
     main(sys.argv[2:])

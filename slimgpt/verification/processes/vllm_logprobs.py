@@ -45,8 +45,8 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    from slimgpt.machine.child_process import die_with
+    from slimgpt.machine.child_process import exit_with_parent
 
-    die_with(int(sys.argv[1]))
+    exit_with_parent(int(sys.argv[1]))
     os.environ.update(vllm_timing.ENVIRONMENT)
     main(sys.argv[2:])

@@ -129,9 +129,9 @@ def answer(model: Any, request: GenerationRequest, device: torch.device) -> Gene
 
 
 if __name__ == "__main__":
-    from slimgpt.machine.child_process import die_with
+    from slimgpt.machine.child_process import exit_with_parent
 
-    die_with(int(sys.argv[1]))
+    exit_with_parent(int(sys.argv[1]))
     os.environ.update(ENVIRONMENT)
     # vLLM and what it calls write to standard output; the answers go where that led before.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")

@@ -19,7 +19,7 @@ from slimgpt.errors import SpecError, UnsupportedModelError, VerificationError
 from slimgpt.formats import stock, stock_classes, support
 from slimgpt.formats.gguf import architectures, hyperparameters
 from slimgpt.formats.gguf import writer as gguf_file
-from slimgpt.formats.gguf.hyperparameters import Blueprint
+from slimgpt.formats.gguf.hyperparameters import Hyperparameters
 from slimgpt.layers.stack import Stack
 from slimgpt.spec.prune import GgufType
 from slimgpt.verification import formats
@@ -72,7 +72,7 @@ OF_ONE_SIZE = {
 }
 
 
-def in_halves(plan: Blueprint) -> Blueprint:
+def in_halves(plan: Hyperparameters) -> Hyperparameters:
     """A plan that leaves queries and keys in transformers' order, which computes nonsense."""
     return replace(plan, build=replace(plan.build, permuted=False))
 
@@ -148,7 +148,7 @@ def test_rounding_passes_and_another_model_does_not(
     gguf_file.write(shipped, file, stored)
     formats.prove_gguf(shipped, file, stored, probe)
 
-    def turned(*args: Any) -> Blueprint:
+    def turned(*args: Any) -> Hyperparameters:
         plan = blueprint(*args)
         return replace(plan, rope={**plan.rope, "rope_theta": 2 * plan.rope["rope_theta"]})
 
@@ -193,7 +193,7 @@ def test_what_llama_cpp_computes_otherwise_is_refused(
     assert reason in hyperparameters.obstacle(dense.architecture, dense.config)
 
 
-@pytest.mark.parametrize("family", architectures.BUILDS)
+@pytest.mark.parametrize("family", architectures.ARCHITECTURES)
 def test_a_key_that_is_left_out_means_what_it_means_to_transformers(family: str) -> None:
     row = table.FAMILIES[family]
     config = AutoConfig.for_model(family)

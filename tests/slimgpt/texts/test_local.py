@@ -15,6 +15,7 @@ import pytest
 from slimgpt.errors import CalibrationError, StorageError
 from slimgpt.texts import local as local_texts
 from slimgpt.texts.files import parquet as parquet_files
+from slimgpt.texts.files import reading
 from slimgpt.texts.rows import text_of
 
 ROWS = [{"text": "Eins, zwei."}, {"text": "grün 🌱\nund gelb"}, {"text": "drei"}]
@@ -133,7 +134,7 @@ def test_tables_have_the_forms_of_rows(tmp_path: Path) -> None:
 
 
 def test_a_file_is_read_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opened, "_CHUNK", 3)
+    monkeypatch.setattr(reading, "_CHUNK", 3)
     assert read(tmp_path, "a.txt", "\n\n".join(TEXTS)) == TEXTS
     with pytest.raises(CalibrationError, match="line 3 is not UTF-8"):
         read(tmp_path, "a.txt", b"eins\nzwei\ndr\xe4i\n")
@@ -222,7 +223,7 @@ def test_a_field_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
 def test_a_small_gzip_file_cannot_fill_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opened, "UNPACKED_LIMIT", 1 << 20)
+    monkeypatch.setattr(reading, "UNPACKED_LIMIT", 1 << 20)
     with pytest.raises(CalibrationError, match="unpacks to more than"):
         read(tmp_path, "a.gz", gzip.compress(b"x" * (2 << 20)))
 

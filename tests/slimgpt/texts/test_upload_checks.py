@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from slimgpt.errors import CalibrationError
 from slimgpt.texts import local, upload_checks
-from slimgpt.texts.files.detection import form_of
+from slimgpt.texts.files.detection import detect_format
 from slimgpt.texts.upload_checks import BadText, Format, check_of
 
 NAMES: dict[Format, str] = {"jsonl": "a.jsonl", "csv": "a.csv", "text": "a.txt"}
@@ -93,7 +93,7 @@ def test_any_bytes(content: bytes, cuts: tuple[int, ...]) -> None:
 def agree(form: Format, content: bytes, cuts: tuple[int, ...]) -> None:
     word = engines_word(form, content)
     if isinstance(word, int):
-        if form_of(content, NAMES[form]) == FORMS[form]:
+        if detect_format(content, NAMES[form]) == FORMS[form]:
             assert checked(form, content, cuts) == word
             return
         with pytest.raises(BadText):  # the engine goes by content, and the sender was wrong
@@ -169,7 +169,7 @@ def test_the_field_asked_for_is_looked_for() -> None:
 
 
 def test_nothing_is_without_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "MAX_LINES", 3)
+    monkeypatch.setattr(upload_checks, "MAX_LINES", 3)
     assert checked("jsonl", b'"a"\n"b"\n"c"') == 3
     with pytest.raises(BadText, match="the file has more than 3 lines"):
         checked("jsonl", b'"a"\n\n\n"d"')
@@ -179,7 +179,7 @@ def test_nothing_is_without_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadText, match="line 2 is longer than 8 MiB"):
         checked("jsonl", b'"a"\n' + line)
     record = b'text\n"' + b"x\n" * (upload_checks.MAX_LINE_BYTES // 2)
-    monkeypatch.setattr(checks, "MAX_LINES", 1 << 30)
+    monkeypatch.setattr(upload_checks, "MAX_LINES", 1 << 30)
     with pytest.raises(BadText, match="line 2 begins a record of more than 8 MiB"):
         checked("csv", record, tuple(range(1, len(record), 1 << 20)))
     check = check_of("jsonl")

@@ -22,7 +22,7 @@ from slimgpt.verification import loaders
 from slimgpt.verification import timing as inference
 from slimgpt.verification.loaders import TRANSFORMERS, Model
 from slimgpt.verification.processes.transformers_timing import GenerationRequest, GenerationTiming
-from slimgpt.verification.timing import Stopwatch
+from slimgpt.verification.timing import ModelProcess
 from tests.slimgpt.tiny import Tiny
 
 CPU = torch.device("cpu")
@@ -48,7 +48,7 @@ def test_what_is_timed_is_greedy_generation(place: Path) -> None:
     checkpoint = Checkpoint.open(place / "model")
     folder = whole_model.mirror(checkpoint, place / "mirror")
     words = TRANSFORMERS.arguments(Model(folder, checkpoint.architecture), CPU, ONCE)
-    with Stopwatch(words) as watch:
+    with ModelProcess(words) as watch:
         request = GenerationRequest(batch=3, prompt_tokens=5, new_tokens=7)
         told = [watch.generate(request) for _ in range(2)]
     prompt = torch.randint(259, (3, 5), generator=torch.Generator().manual_seed(0))

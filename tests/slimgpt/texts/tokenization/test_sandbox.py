@@ -14,6 +14,7 @@ from slimgpt.events import Event, StageFinished
 from slimgpt.pipeline import run
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
+from slimgpt.texts.tokenization import sandbox
 from slimgpt.texts.tokenization.sandbox import opened
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from tests.slimgpt.test_pipeline import SETTINGS, TEXT
@@ -33,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A second of processor time in place of half a minute."""
-    monkeypatch.setattr(process, "SECONDS", 1)
+    monkeypatch.setattr(sandbox, "SECONDS", 1)
     yield
     monkeypatch.undo()
 
