@@ -1,1 +1,1 @@
-"""Task evaluation through lm-evaluation-harness."""
+"""Evaluation on tasks of lm-evaluation-harness."""

@@ -1,8 +1,7 @@
-"""Look-up of harness tasks by name, without parsing all of its 14,000 files.
+"""Looks up harness tasks by name without parsing all 14,000 task files.
 
-The harness's own index takes a quarter of a minute and parses every file. Names stand at the
-beginning of lines, so a search of the bytes finds the one file that matters; only the folder around
-it is then indexed by the harness.
+The harness's index parses every file, which takes 15 seconds. Task names are at the start of a
+line, so a byte search finds the file; the harness then indexes only its folder.
 """
 
 from __future__ import annotations
@@ -28,23 +27,23 @@ COMMONSENSE: Mapping[str, str] = {
     "arc_challenge": "acc_norm",
     "openbookqa": "acc_norm",
 }
-"""The seven tasks of the paper (section 4.1) and the metric that is told of each."""
+"""The seven tasks of the paper (section 4.1) and the metric reported for each."""
 GROUPS: Mapping[str, Mapping[str, str]] = {"commonsense": COMMONSENSE}
 SHOTS: Mapping[str, int] = {"mmlu": 5}
-"""Where the usual number of examples is not the harness's default."""
+"""Number of few-shot examples where the usual one is not the harness's default."""
 _NAME = re.compile(rb"^[\"']?(?:task|group)[\"']?:[ \t]*[\"']?([^\s\"']+)[\"']?[ \t]*\r?$", re.M)
 
 
 @dataclass(frozen=True)
 class Group:
-    """A group of the harness: its own description and what is in it, tasks by their names."""
+    """A group of the harness: its configuration and members; tasks by name."""
 
     config: Mapping[str, Any]
     members: tuple[str | Group, ...]
 
     @property
     def leaves(self) -> tuple[str, ...]:
-        """Names of all its tasks."""
+        """Names of all tasks in the group and its subgroups."""
         return tuple(
             leaf
             for member in self.members
@@ -54,12 +53,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a name stands for.
+    """A task or group of tasks.
 
     Attributes:
-        tasks: names of its tasks; one, for a task.
-        group: how the harness groups them; None for a task and for groups of `GROUPS`.
-        managers: of each task, who makes it.
+        tasks: names of its tasks; one name for a single task.
+        group: the harness's group; None for a single task and for groups of `GROUPS`.
+        managers: the harness's `TaskManager` of each task.
     """
 
     tasks: tuple[str, ...]
@@ -68,10 +67,10 @@ class Entry:
 
 
 def find(name: str) -> Entry:
-    """The task or group of a name.
+    """Find a task or group by name.
 
     Raises:
-        SpecError: the harness is not installed, or it has no such task.
+        SpecError: the harness is not installed or has no such task.
     """
     require()
     if name in GROUPS:
@@ -82,7 +81,7 @@ def find(name: str) -> Entry:
     if manager.task_index[name].kind.name != "GROUP":
         return Entry((name,), managers={name: manager})
     group = _group(name, manager.task_index)
-    if group is None:  # it holds tasks of other folders
+    if group is None:  # it contains tasks of other folders
         manager = _manager(None)
         group = _group(name, manager.task_index)
         assert group is not None
@@ -90,7 +89,7 @@ def find(name: str) -> Entry:
 
 
 def require() -> None:
-    """See that the harness is there.
+    """Check that the harness is installed.
 
     Raises:
         SpecError: it is not.
@@ -98,12 +97,12 @@ def require() -> None:
     if importlib.util.find_spec(PACKAGE) is None:
         raise SpecError(
             "evaluation.tasks: lm-evaluation-harness is not installed",
-            hint="install it with `pip install 'slimgpt-service[tasks]'`, or ask for no tasks",
+            hint="run `pip install 'slimgpt-service[tasks]'`, or remove `evaluation.tasks`",
         )
 
 
 def _group(name: str, index: Mapping[str, Any]) -> Group | None:
-    """The tree below a group; None where a member is not in the index."""
+    """The tree below a group; None if a member is not in the index."""
     config = index[name].cfg
     members: list[str | Group] = []
     for one in config["task"]:
@@ -128,7 +127,7 @@ def _file(name: str) -> Path:
     if name not in names:
         near = difflib.get_close_matches(name, [*names, *GROUPS], n=4)
         raise SpecError(
-            f"evaluation.tasks: there is no task {name!r} in lm-evaluation-harness",
+            f"evaluation.tasks: lm-evaluation-harness has no task {name!r}",
             hint=f"did you mean {', '.join(near)}?" if near else "`lm-eval ls tasks` lists them",
         )
     return names[name]

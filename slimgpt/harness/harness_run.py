@@ -21,10 +21,10 @@ from slimgpt.errors import BrokenCheckpointError, MemoryExhaustedError
 from slimgpt.harness.harness_task import SEED, Leaf
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
-BOOTSTRAP = 1000  # draws, for the errors of metrics that are no mean
+BOOTSTRAP = 1000  # samples, for standard errors of metrics that are not means
 LARGEST_BATCH = 64
 USUAL_TOKENS = 512
-LOGITS = {"cpu": 2**27, "cuda": 2**30}  # elements of a batch of questions of the usual length
+LOGITS = {"cpu": 2**27, "cuda": 2**30}  # elements for a batch of questions of USUAL_TOKENS
 CUT = ("Combined length of context", "Left truncation applied")
 TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
 HARNESS_LOG = logging.getLogger("lm_eval.models.huggingface")
@@ -32,11 +32,12 @@ HARNESS_LOG = logging.getLogger("lm_eval.models.huggingface")
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model has scored.
+    """A model's results on one task.
 
     Attributes:
-        metrics: what the harness says of the task; keys such as `acc,none`, `acc_stderr,none`.
-        cut: batches or questions that were longer than the model's positions and lost their start.
+        metrics: the harness's metrics; keys such as `acc,none`, `acc_stderr,none`.
+        cut: number of batches or questions that exceeded the model's positions and were truncated
+            at the start.
     """
 
     metrics: Mapping[str, Any]
@@ -47,12 +48,12 @@ class HarnessRun:
     """A model in memory, wrapped for the harness; a context manager that frees it.
 
     Args:
-        folder: of the engine's own making (`checkpoints.whole`): no other code is run.
-        architecture: of the model.
-        device: where it computes, in the dtype of the checkpoint.
+        folder: made by `checkpoints.output.whole_model`, so that no other code runs.
+        architecture: the model's architecture.
+        device: the device; the dtype is the checkpoint's.
 
     Raises:
-        BrokenCheckpointError: the tokenizer has no token to begin a text with.
+        BrokenCheckpointError: the tokenizer has no `bos_token` and no `eos_token`.
     """
 
     def __init__(self, folder: Path, architecture: Architecture, device: torch.device) -> None:
@@ -61,7 +62,7 @@ class HarnessRun:
         loaded = Tokenizer.load(folder)
         require_prefix(loaded)
         tokenizer = loaded.inner
-        tokenizer.deprecation_warnings[TOO_LONG] = True  # said already: the harness cuts, we count
+        tokenizer.deprecation_warnings[TOO_LONG] = True  # truncation is counted in `Answers.cut`
         model = whole_model.load(folder, architecture.family, architecture.dtype, device)
         together = batch_size(architecture.vocabulary, device)
         self._model = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=together)
@@ -76,10 +77,10 @@ class HarnessRun:
             torch.cuda.empty_cache()
 
     def answer(self, leaf: Leaf) -> Answers:
-        """Ask all questions of a task; with half as many at a time where memory runs out.
+        """Evaluate all questions of a task; the batch size is halved when memory runs out.
 
         Raises:
-            MemoryExhaustedError: not even one at a time fits.
+            MemoryExhaustedError: a batch of one question does not fit.
         """
         while True:
             try:
@@ -87,8 +88,8 @@ class HarnessRun:
             except torch.OutOfMemoryError as error:
                 if self._model.batch_size_per_gpu == 1:
                     raise MemoryExhaustedError(
-                        f"task {leaf.name}: the whole model and one question do not fit the device",
-                        hint="use a larger device, or ask for tasks with shorter questions",
+                        f"task {leaf.name}: the model and one question do not fit the device",
+                        hint="use a larger device, or choose tasks with shorter questions",
                     ) from error
             torch.cuda.empty_cache()
             self._model.batch_size_per_gpu //= 2
@@ -118,27 +119,27 @@ class HarnessRun:
 
 
 def require_prefix(tokenizer: Tokenizer) -> None:
-    """See that a tokenizer has a token to begin a text with, which the harness needs.
+    """Check that a tokenizer has a `bos_token` or `eos_token`, which the harness needs as prefix.
 
     Raises:
-        BrokenCheckpointError: it has neither a token of beginning nor of end.
+        BrokenCheckpointError: it has neither.
     """
     if tokenizer.begin is None and tokenizer.end is None:
         raise BrokenCheckpointError(
-            "evaluation.tasks: the model's tokenizer names neither `bos_token` nor `eos_token`",
-            hint="name one in tokenizer_config.json, or ask for no tasks",
+            "evaluation.tasks: the model's tokenizer has neither `bos_token` nor `eos_token`",
+            hint="set one in tokenizer_config.json, or remove `evaluation.tasks`",
         )
 
 
 def batch_size(vocabulary: int, device: torch.device) -> int:
-    """Questions at a time; the same for all models of a job, so that their rounding is, too."""
+    """Questions in a batch; the same for all models of a job, so that rounding is the same."""
     fits = LOGITS.get(device.type, LOGITS["cuda"]) // (vocabulary * USUAL_TOKENS)
     return max(1, min(LARGEST_BATCH, fits))
 
 
 @contextlib.contextmanager
 def _counted() -> Iterator[list[int]]:
-    """Within it, what the harness says of questions that are too long is counted, not printed."""
+    """Count the harness's warnings of truncated questions instead of printing them."""
     found: list[int] = []
 
     def count(record: logging.LogRecord) -> bool:

@@ -1,7 +1,7 @@
 """`HarnessTask`: one task or group of a specification, validated, with its data loaded.
 
-Everything that can be wrong with tasks is found here, before any expensive work: an unknown name,
-data that is not there, a column that is missing, examples that cannot be shown.
+Errors in tasks are found here, before any expensive work: an unknown name, missing data, a missing
+column, few-shot examples that are not available.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from slimgpt.harness.rows import Rows
 from slimgpt.sources.roots import UPLOAD_PREFIX, Roots
 from slimgpt.spec.prune import EvaluationSpec, TaskSpec
 
-SEED = 1234  # of the choice of examples, the harness's own
+SEED = 1234  # of the choice of few-shot examples, the harness's default
 UNREACHABLE = ("ConnectionError", "OfflineModeIsEnabled", "ConnectTimeout", "ConnectError")
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One task, ready to be asked.
+    """One task, ready for evaluation.
 
     Attributes:
-        task: the harness's own object.
-        shots: examples before each question.
-        limit: how many questions are asked; None: all.
-        sha256: of all that its scores depend on but the model.
+        task: the harness's task object.
+        shots: few-shot examples before each question.
+        limit: number of questions; None for all.
+        sha256: over everything that the scores depend on, except the model.
     """
 
     name: str
@@ -50,8 +50,8 @@ class HarnessTask:
 
     Attributes:
         leaves: its tasks.
-        group: how the harness groups them; None: it does not.
-        metrics: the one metric told of each task; None: all that the task has.
+        group: the harness's group; None for a single task and for groups of `catalogue.GROUPS`.
+        metrics: the one metric reported for each task; None reports all metrics.
     """
 
     name: str
@@ -65,7 +65,7 @@ def prepare(spec: EvaluationSpec, roots: Roots) -> tuple[HarnessTask, ...]:
 
     Raises:
         SpecError: the harness is not installed, has no such task, or cannot run it here.
-        CalibrationError: the questions cannot be had, or do not fit the task's prompt.
+        CalibrationError: the questions cannot be read, or do not fit the task's prompt.
         HubUnreachableError: the hub does not answer.
     """
     if not spec.tasks:
@@ -107,9 +107,9 @@ def _leaf(
     shots = int(stock.get("num_fewshot") or 0) if asked is None else asked
     if found is not None and shots and not found.examples:
         raise CalibrationError(
-            f"task {name}: there are no examples to show before its questions",
-            hint=f"put a file {name}_train.jsonl or {name}_dev.jsonl beside the questions and name "
-            "the folder as `tasks_source`, or ask for 0 shots",
+            f"task {name}: there are no few-shot examples ({shots} shots were requested)",
+            hint=f"put {name}_train.jsonl or {name}_dev.jsonl into the folder of the questions and "
+            "name the folder as `tasks_source`, or set `shots` to 0",
         )
     task = _built(name, manager, overrides | {"num_fewshot": shots})
     if found is not None:
@@ -129,13 +129,14 @@ def _leaf(
 def _refuse(name: str, stock: Mapping[str, Any]) -> None:
     if any(stock.get(field) for field in ("unsafe_code", "doc_to_image", "doc_to_audio")):
         raise SpecError(
-            f"evaluation.tasks: {name} runs code that models write, or asks about images or sound",
-            hint="neither is done here: choose another task",
+            f"evaluation.tasks: {name} runs model-generated code or needs images or audio, which "
+            "is not supported",
+            hint="choose another task",
         )
 
 
 def _overrides(name: str, stock: Mapping[str, Any], found: Rows) -> dict[str, Any]:
-    """What changes in a stock task whose rows are at hand; prompts and metrics stay."""
+    """Changes to a stock task that uses local rows; prompts and metrics stay the same."""
     import datasets
 
     parts: dict[str, Any] = {
@@ -154,7 +155,7 @@ def _overrides(name: str, stock: Mapping[str, Any], found: Rows) -> dict[str, An
     first = found.asked[0].keys()
     made = bool(stock.get("process_docs"))
     if made and {"query", "choices", "label"} <= first and "ctx_a" not in first:
-        changes["process_docs"] = None  # HellaSwag's rows as the harness makes them of the hub's
+        changes["process_docs"] = None  # HellaSwag rows already processed by the harness
     if not made and (missing := rows.columns_of(stock) - first):
         there = ", ".join(sorted(first))
         raise _unfit(name, f"no field {', '.join(sorted(missing))}; the fields are: {there}")
@@ -162,34 +163,34 @@ def _overrides(name: str, stock: Mapping[str, Any], found: Rows) -> dict[str, An
 
 
 def _built(name: str, manager: Any, overrides: Mapping[str, Any]) -> Any:
-    """The harness's task.
+    """The harness's task object.
 
     Raises:
-        CalibrationError, HubUnreachableError: its data is not there or does not fit its prompt.
-        SpecError: it needs a library that is not there.
+        CalibrationError, HubUnreachableError: its data is missing or does not fit its prompt.
+        SpecError: it needs a library that is not installed.
     """
     group = {"group": "slimgpt", "task": [{"task": name, **overrides}]}
     try:
         return manager.load(group)["tasks"][name]
-    # The harness lets through whatever data sets, templates and the tasks' own code raise.
+    # The harness does not wrap errors of data sets, templates and task code.
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         if isinstance(error, ImportError):
             raise SpecError(
                 f"evaluation.tasks: {name} needs a library that is not installed ({reason})",
-                hint="install `slimgpt-service[tasks]`, or what the message names",
+                hint="run `pip install 'slimgpt-service[tasks]'`, or install the named library",
             ) from error
         if "custom_dataset" in overrides:
             raise _unfit(name, reason) from error
-        hint = "give its rows as a file: `source` of the task, or `tasks_source`, a folder"
-        message = f"task {name}: its data cannot be had ({reason})"
+        hint = "provide the rows as a file (`source` of the task) or in a folder (`tasks_source`)"
+        message = f"task {name}: its data cannot be read ({reason})"
         if any(kind in type(error).__name__ for kind in UNREACHABLE):
             raise HubUnreachableError(message, hint=hint) from error
         raise CalibrationError(message, hint=hint) from error
 
 
 def _check(name: str, task: Any, limit: int | None) -> None:
-    """Put every question into its prompt once, and see that it has an answer."""
+    """Check that every question fits the prompt and has an answer."""
     for number, row in enumerate(task.eval_docs, start=1):
         if limit is not None and number > limit:
             break
@@ -199,14 +200,14 @@ def _check(name: str, task: Any, limit: int | None) -> None:
             right = text if task.multiple_input else target
             if choices is not None and isinstance(right, int):
                 choices[right]
-        except Exception as error:  # templates raise whatever their functions do
+        except Exception as error:  # templates can raise anything
             raise _unfit(name, f"row {number}: {type(error).__name__}: {error}") from error
 
 
 def _unfit(name: str, reason: str) -> CalibrationError:
     return CalibrationError(
-        f"task {name}: rows do not fit its prompt ({reason})",
-        hint="give rows with the columns of the hub's data set",
+        f"task {name}: the rows do not fit the task's prompt ({reason})",
+        hint="use the columns of the hub's data set",
     )
 
 

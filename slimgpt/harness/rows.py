@@ -1,8 +1,8 @@
 """Task data from local files instead of the hub, with the columns of the stock task.
 
-A folder holds one file a task: `boolq.jsonl`, or with the part of the data in its name,
-`arc_easy_test.jsonl`, `mmlu_dev.jsonl`. The tasks of a family such as MMLU may share a file whose
-rows say their `subject`.
+A folder holds one file per task: `boolq.jsonl`, or with the split in its name,
+`arc_easy_test.jsonl`, `mmlu_dev.jsonl`. The tasks of a family such as MMLU may share a file in
+which each row has a `subject`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Rows:
-    """Questions, and examples that may be shown before them.
+    """Questions and few-shot examples.
 
     Attributes:
         asked: rows to answer.
-        examples: rows for shots; empty where there are none.
+        examples: rows for few-shot examples; may be empty.
     """
 
     asked: Sequence[Row]
@@ -45,7 +45,7 @@ class Rows:
 
     @property
     def sha256(self) -> str:
-        """Of both, in order."""
+        """SHA-256 of both, in order."""
         content = json.dumps([list(self.asked), list(self.examples)], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -54,8 +54,8 @@ def of_file(file: Path, source: str, subject: str | None) -> Rows:
     """The rows of one file, all of them questions.
 
     Args:
-        source: what to call it in errors.
-        subject: of the rows to take; None takes all.
+        source: name for error messages.
+        subject: subject of the rows to use; None for all rows.
 
     Raises:
         CalibrationError: the file cannot be read, or has no rows of the subject.
@@ -67,18 +67,17 @@ def of_folder(folder: Path, source: str, task: str, config: Mapping[str, Any]) -
     """The rows of the task's files in a folder.
 
     Args:
-        task: its name in the harness.
-        config: of the stock task: which parts of the data it asks for, and its subject.
+        task: the task's name in the harness.
+        config: the stock task's configuration, which has its splits and subject.
 
     Raises:
-        CalibrationError: there is no such file, or as `of_file`.
+        CalibrationError: the folder has no file of the task, or as `of_file`.
     """
     files, shared = _files(folder, task)
     if not files:
         raise CalibrationError(
-            f"task {task}: there is no file for it in {source}",
-            hint=f"put its rows there as {task}.jsonl, or {task}_PART.jsonl with PART one of "
-            f"{', '.join(PARTS)}",
+            f"task {task}: {source} has no file for it",
+            hint=f"add {task}.jsonl, or {task}_SPLIT.jsonl with SPLIT one of {', '.join(PARTS)}",
         )
     subject = config.get("dataset_name") if shared else None
     stock = "test" if config.get("test_split") else "validation"
@@ -95,7 +94,7 @@ def of_folder(folder: Path, source: str, task: str, config: Mapping[str, Any]) -
 
 
 def _files(folder: Path, task: str) -> tuple[dict[str, Path], bool]:
-    """The files of a task by the part of its data, and whether it shares them with others."""
+    """The files of a task by split, and whether other tasks share them."""
     stems = {
         file: file.name.split(".")[0].split("_")
         for file in sorted(folder.iterdir())
@@ -125,8 +124,8 @@ def _read(file: Path, source: str) -> Sequence[Row]:
         if row.keys() != first.keys():
             odd = ", ".join(sorted(row.keys() ^ first.keys()))
             raise CalibrationError(
-                f"{source}: row {number} and the first row differ in their fields: {odd}",
-                hint="give all rows the same fields",
+                f"{source}: row {number} has other fields than the first row: {odd}",
+                hint="use the same fields in all rows",
             )
     return rows
 
@@ -143,17 +142,17 @@ def _chosen(rows: Sequence[Row], subject: str | None, source: str) -> Sequence[R
     chosen = [row for row in rows if row.get(SUBJECT) == subject]
     if not chosen:
         raise CalibrationError(
-            f"{source}: no row says `{SUBJECT}`: {subject!r}",
-            hint="give the rows of every subject, or ask for single tasks",
+            f"{source}: no row has `{SUBJECT}`: {subject!r}",
+            hint="add rows of every subject, or evaluate single tasks of the group",
         )
     return chosen
 
 
 def columns_of(stock: Mapping[str, Any]) -> frozenset[str]:
-    """Names of the columns that a task's templates read: the harness is obscure on missing ones.
+    """Names of the columns that a task's templates read, for a clear error when one is missing.
 
     Args:
-        stock: the task's own configuration. Functions in it tell nothing of what they read.
+        stock: the task's configuration; columns that its functions read are not found.
     """
     from jinja2 import Environment, meta
 

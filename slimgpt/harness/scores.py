@@ -12,7 +12,7 @@ from slimgpt.harness.harness_task import HarnessTask, Leaf
 MEAN = "mean"
 NO_FILTER = "none"
 TaskMetrics = Mapping[str, Mapping[str, Any]]
-"""Of each task by its name, the harness's metrics."""
+"""The harness's metrics by task name."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Score:
     """One model's result on a task or on a group, by one metric.
 
     Attributes:
-        group: the group that it stands in; its own name for the group's mean.
-        error: standard error; None where there is none.
+        group: the group of the task; the task's own name for the group's mean.
+        error: standard error; None if the harness gives none.
     """
 
     task: str
@@ -34,9 +34,9 @@ class Score:
 
 
 def rows(harness_task: HarnessTask, metrics: TaskMetrics) -> list[Score]:
-    """The rows of a harness task: its tasks, or what they are grouped in, and then the mean of all.
+    """The score rows of a task or group; a group's mean comes last.
 
-    A group of groups (MMLU) tells of these, not of each of their tasks.
+    A group of groups (MMLU) has rows for its subgroups, not for their tasks.
     """
     if harness_task.metrics is not None:
         return _chosen(harness_task, metrics)
@@ -71,7 +71,7 @@ def _of_group(
 
 
 def _of(name: str, leaf: Leaf, group: str | None, metrics: Mapping[str, Any]) -> Iterator[Score]:
-    """A row for every metric: `acc,none` and its error, `acc_stderr,none`."""
+    """A row for every metric, such as `acc,none`, with its error `acc_stderr,none`."""
     for key, value in metrics.items():
         metric, comma, filtered = key.partition(",")
         if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
@@ -83,7 +83,7 @@ def _of(name: str, leaf: Leaf, group: str | None, metrics: Mapping[str, Any]) ->
 
 
 def _chosen(harness_task: HarnessTask, metrics: TaskMetrics) -> list[Score]:
-    """One metric a task, and their plain mean; its error is that of independent tasks."""
+    """One metric per task and their mean; its error assumes that tasks are independent."""
     assert harness_task.metrics is not None
     found = [
         row

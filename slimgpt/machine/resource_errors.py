@@ -11,15 +11,15 @@ import torch
 
 from slimgpt.errors import MemoryExhaustedError, StorageError
 
-CPU_ALLOCATOR = "DefaultCPUAllocator"  # torch has no class of its own for host memory that ran out
+CPU_ALLOCATOR = "DefaultCPUAllocator"  # torch has no exception class for exhausted host memory
 
 
 @contextmanager
 def expected(place: Path) -> Iterator[None]:
-    """Say in the engine's own errors what the system says in its.
+    """Turn out-of-memory and disk-full errors into `SlimGPTError`.
 
     Args:
-        place: the folder that is written to, for errors that name no file.
+        place: the output folder, for errors that name no file.
 
     Raises:
         StorageError: the disk is full or read-only.
@@ -36,7 +36,7 @@ def expected(place: Path) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise MemoryExhaustedError(
             f"the device is out of memory: {str(error).splitlines()[0]}",
-            hint="use a larger device; what needs most is the FFN's Hessian, width² × 4 bytes × 4",
+            hint="use a larger device; the FFN's Hessian needs most, FFN width² × 16 bytes",
         ) from error
     except MemoryError as error:
         raise _host() from error
@@ -49,5 +49,5 @@ def expected(place: Path) -> Iterator[None]:
 def _host() -> MemoryExhaustedError:
     return MemoryExhaustedError(
         "the host is out of memory",
-        hint="use fewer or shorter sequences of text: the activations of all are held there",
+        hint="use fewer or shorter calibration sequences: host memory holds the activations of all",
     )

@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 STYLES = ("-", "--", ":", "-.")
 Row = dict[str, Any]
 Key = tuple[str, int, str]
-"""Text, tokens in a window, what it begins with: perplexities compare where all three agree."""
+"""Text, tokens per window, prepended tokens: perplexities are comparable if all three agree."""
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A report under the name by which it was asked for."""
+    """A report with the name that the user gave."""
 
     name: str
     document: Document
 
 
 def rows(entries: Sequence[Entry]) -> list[Row]:
-    """What is compared, one row a report, the least pruned first; None: not measured."""
+    """One row for each report, the least pruned model first; None: not measured."""
     made = [_row(entry) for entry in entries]
     return sorted(made, key=lambda row: (row["ratio"], row["model"], row["method"]))
 
 
 def table(compared: Sequence[Row]) -> Table:
-    """The rows as people read them. Pointers lead into the list of rows."""
+    """The rows as a table. JSON pointers refer to the list of rows."""
     keys = _keys(compared)
     tasks = any(row["tasks"] for row in compared)
     decode = any(row["decode_ms_per_token"] for row in compared)
@@ -53,18 +53,18 @@ def table(compared: Sequence[Row]) -> Table:
     header += ["Time", "Peak memory"]
     cells = [_cells(index, row, compared, keys) for index, row in enumerate(compared)]
     note = (
-        "Perplexities compare in windows of one length that begin alike; lower is better. Tasks "
-        "are the mean of each task's first metric: it compares where the tasks are the same; "
-        "higher is better. ms/token at the smallest batch. Time is the sum of the stages."
+        "Perplexities are comparable if window length and prepended tokens are the same; lower is "
+        "better. Tasks: mean of each task's first metric, comparable if the tasks are the same; "
+        "higher is better. ms/token: at the smallest batch. Time: sum of the stages."
     )
     return Table("comparison", "Comparison", [printable(name) for name in header], cells, note)
 
 
 def page(compared: Sequence[Row], verdict: str = "") -> str:
-    """The comparison as a page that needs nothing else.
+    """The comparison as a self-contained HTML page.
 
     Args:
-        verdict: said first.
+        verdict: summary at the top of the page.
     """
     content = {"table": table(compared), "plots": plots(compared), "rows": compared}
     return fill("comparison.html.j2", verdict=verdict, **content)
@@ -82,7 +82,7 @@ def plots(compared: Sequence[Row]) -> list[Plot]:
         measures.append((f"perplexity-{place}", title, measured))
     if any(row["tasks"] for row in compared):
         measures.append(("tasks", "Mean of the tasks", lambda row, name: row["tasks"].get(name)))
-    behind = "The numbers stand in the table of this page."
+    behind = "The numbers are in the table of this page."
     with drawing():
         return [
             Plot(name, "comparison", title, inline(_over_ratio(compared, of), name, title, behind))
@@ -123,7 +123,7 @@ def _row(entry: Entry) -> Row:
 
 
 def _comparable(document: Document) -> list[InferenceTiming]:
-    """The times by transformers, which every machine has; other loaders are told in the report."""
+    """The times measured with transformers; those of other loaders are in each report."""
     return [one for one in document.inference if not one.loader.startswith("vllm")]
 
 
@@ -137,7 +137,7 @@ def _measured(key: Key, unit: str = "") -> str:
 
 
 def _keys(compared: Sequence[Row]) -> list[tuple[Key, ModelName]]:
-    """What every perplexity that some row has was measured on, and the model."""
+    """The key and model of every perplexity that at least one row has."""
     found: dict[Key, set[ModelName]] = {}
     for row in compared:
         for one in row["perplexity"]:

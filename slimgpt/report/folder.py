@@ -11,10 +11,10 @@ PAGE = "report.html"
 
 
 def write(folder: Path) -> None:
-    """Write both into a checkpoint's folder, from the report that lies there.
+    """Write both into a checkpoint's folder, from the report in that folder.
 
     Raises:
-        ReportError: there is no report in it.
+        ReportError: the folder has no report.
         StorageError: the disk is full or cannot be written.
     """
     report = document.read(folder / document.REPORT)
@@ -23,10 +23,10 @@ def write(folder: Path) -> None:
 
 
 def write_sweep(folder: Path) -> None:
-    """Write the comparison into a sweep's folder, from the report that lies there.
+    """Write the comparison into a sweep's folder, from the report in that folder.
 
     Raises:
-        ReportError: there is no report of a sweep in it.
+        ReportError: the folder has no report of a sweep.
         StorageError: the disk is full or cannot be written.
     """
     report = sweep.read(folder / document.REPORT)

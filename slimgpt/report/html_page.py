@@ -21,7 +21,7 @@ from slimgpt.report.tables.tables import shown, tables
 
 @dataclass(frozen=True)
 class Tile:
-    """A number that counts, large."""
+    """A headline number of the page."""
 
     name: str
     cell: Cell
@@ -29,7 +29,7 @@ class Tile:
 
 
 def render(document: Document) -> str:
-    """The page. Everything in it that is not ours is escaped: names and warnings are strangers'."""
+    """The HTML page. Untrusted text, such as names and warnings, is escaped."""
     return fill(
         "report.html.j2",
         document=document,
@@ -42,7 +42,7 @@ def render(document: Document) -> str:
 
 
 def fill(template: str, **content: Any) -> str:
-    """A page from its template, with the style sheet and the policy that allows nothing else."""
+    """A page from its template, with the style sheet and a policy that allows nothing else."""
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     page = environment().get_template(template)
@@ -51,7 +51,7 @@ def fill(template: str, **content: Any) -> str:
 
 @cache
 def environment(*, autoescape: bool = True) -> Environment:
-    """Where the templates of pages and cards are found."""
+    """The template environment of pages and cards."""
     return Environment(
         loader=PackageLoader("slimgpt.report"),
         autoescape=autoescape,
@@ -73,7 +73,7 @@ def _tiles(document: Document) -> list[Tile]:
     before = number(model.parameters_before, "", "count").text
     removed = number(model.ratio_achieved, "/model/ratio_achieved", "percent")
     tiles = [
-        Tile("Parameters removed", removed, f"asked for: {target(document) or 'nothing'}"),
+        Tile("Parameters removed", removed, f"requested: {target(document) or 'nothing'}"),
         Tile("Parameters left", after, f"of {before}"),
         Tile(
             "Weights on disk",

@@ -8,7 +8,7 @@ from slimgpt.report.tables.cells import NOTHING, printable
 
 
 def facts(document: Document) -> list[tuple[str, str]]:
-    """What was run, on what: names and words."""
+    """Labels and texts of the key facts that the report has."""
     model, spec = document.model, document.spec
     calibration, schedule = document.calibration, spec.get("schedule")
     shape = schedule.get("shape", "") if isinstance(schedule, dict) else ""
@@ -28,14 +28,14 @@ def facts(document: Document) -> list[tuple[str, str]]:
         ("Libraries", _libraries(document)),
         ("Started", document.provenance.get("started")),
         ("Report", f"schema {document.schema_version}"
-         + (f", newer than {SCHEMA_VERSION}: some of it may not be shown" if document.newer
+         + (f", newer than {SCHEMA_VERSION}: some fields may not be shown" if document.newer
             else "")),
     ]  # fmt: skip
     return [(name, printable(value)) for name, value in found if value]
 
 
 def target(document: Document) -> str:
-    """How small the model was to be; empty where the specification does not say."""
+    """The requested size; empty if the specification has none."""
     for name in ("ratio", "parameters", "memory"):
         if document.spec.get(name) is not None:
             return f"{name} {document.spec[name]}"

@@ -27,20 +27,20 @@ LINKS = (("://", ":&#47;/"), ("www.", "www&#46;"), ("@", "&#64;"))
 DATASETS = {"wikitext2": "Salesforce/wikitext", "c4": "allenai/c4", "alpaca": "tatsu-lab/alpaca"}
 FORMS = {
     "uniform": "the same model as a stock class, which needs no code of its own",
-    "padded": "the same model filled up with zeros to a stock class: for loaders that can nothing "
-    "else, without what pruning saves",
+    "padded": "the same model padded with zeros to a stock class, for loaders that support nothing "
+    "else; it is as large and slow as without pruning",
     "gguf": "one file for llama.cpp, tokenizer included: `llama-cli -m FILE`",
 }
-"""What a folder beside the checkpoint holds."""
+"""Description of each format's folder."""
 TIMELESS = ("Model", "Revision", "Licence", "Target", "Method", "Schedule", "Calibration")
-"""What a card says of the run: nothing that differs between two runs of one job."""
+"""Key facts in a card: only those that are the same for two runs of one job."""
 
 
 def render(document: Document, folder: Path) -> str:
-    """The card, front matter and text.
+    """The card: front matter and text.
 
     Args:
-        folder: the checkpoint; whether it needs code of its own stands in its `config.json`.
+        folder: the checkpoint; its `config.json` says whether it needs remote code.
     """
     made = tables(document)
     text = _environment().get_template("card.md.j2").render(
@@ -56,7 +56,7 @@ def render(document: Document, folder: Path) -> str:
 
 
 def metadata(document: Document) -> ModelCardData:
-    """The front matter. Its `model-index` holds the scores of the model that is published."""
+    """The front matter. Its `model-index` has the scores of the published model."""
     base, licence = document.model.model, licences.front_matter(document.model.licence)
     return ModelCardData(
         base_model=base.partition("@")[0] if HUB_ID.fullmatch(base) else None,
@@ -129,9 +129,9 @@ def _remote(folder: Path) -> bool:
 
 
 def escaped(text: object) -> str:
-    """A stranger's words as Markdown that shows them and does nothing else."""
+    """Untrusted text, escaped so that Markdown shows it literally."""
     safe = MARKS.sub(r"\\\1", html.escape(printable(text), quote=False))
-    for link, harmless in LINKS:  # that some renderers make links of by themselves
+    for link, harmless in LINKS:  # some renderers turn these into links
         safe = safe.replace(link, harmless)
     return safe
 
@@ -146,7 +146,7 @@ def grid(table: Table) -> str:
 
 @cache
 def _environment() -> Environment:
-    """Markdown has its own escapes: `md` is put on everything that is not ours."""
+    """The template environment; the filter `md` escapes untrusted text for Markdown."""
     made = environment(autoescape=False)
     made.filters |= {"md": escaped, "grid": grid}
     return made

@@ -1,4 +1,4 @@
-"""`Summary`: the report's first line, and whether the recovered model is published."""
+"""`Summary`: the report's first sentences, and whether the recovered model is published."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from slimgpt.spec.sizes import short_count
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of the job.
+    """The outcome of a job.
 
     Attributes:
-        line: one sentence or two, for people.
-        recovered: whether the recovered model is what is published.
-        worse: recovery made held-out text worse.
+        line: one or two sentences, the field `verdict` of the report.
+        recovered: whether the recovered model is published.
+        worse: whether recovery increased perplexity or loss on held-out text.
     """
 
     line: str
@@ -29,12 +29,12 @@ class Summary:
 def of(
     spec: PruneSpec, plan: Plan, perplexity: Sequence[Perplexity], curves: Sequence[Loss] | None
 ) -> Summary:
-    """Judge the pruned model, and the recovered one where there is one.
+    """Summarise a job, and decide whether the recovered model is published.
 
-    The evaluation's first text decides; without any, the loss on rows that training left out.
+    The perplexity on the first evaluation text decides; without one, the loss on held-out rows.
 
     Args:
-        curves: of the recovery; None where there was none.
+        curves: the recovery's losses; None without recovery.
     """
     summary = _size(plan)
     if perplexity:
@@ -45,10 +45,11 @@ def of(
     if after <= before:
         return Summary(summary, recovered=True)
     keep = spec.recovery.publish == "recovered"
-    published = "the recovered model is published all the same" if keep else (
+    published = "the recovered model is published as requested" if keep else (
         "the unrecovered model is published"
     )  # fmt: skip
-    line = f"Recovery made it worse: {what} rose from {before:.4g} to {after:.4g}; {published}."
+    rise = f"{what} rose from {before:.4g} to {after:.4g}"
+    line = f"Recovery made the model worse: {rise}; {published}."
     return Summary(f"{line} {summary}", recovered=keep, worse=True)
 
 
@@ -70,4 +71,4 @@ def _held_out(perplexity: Sequence[Perplexity], curves: Sequence[Loss]) -> tuple
     losses = [point.lessons for point in curves if point.lessons is not None]
     if len(losses) < 2:
         return 0.0, 0.0, "nothing was held out"
-    return losses[0], losses[-1], "the loss on rows that training left out"
+    return losses[0], losses[-1], "the loss on held-out rows"

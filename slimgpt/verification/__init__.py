@@ -1,1 +1,1 @@
-"""Proof of load and timing, each in a fresh process with a real loader."""
+"""Verification and timing of written models, in fresh processes with real loaders."""

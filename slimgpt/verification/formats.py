@@ -1,4 +1,4 @@
-"""Proof of load for each output format: fresh process, own loader, same tokens."""
+"""Writes a model in an output format and verifies it with the format's own loader."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from slimgpt.spec.prune import Format, GgufType
 from slimgpt.texts.tokenization import sandbox as tokenizer_process
 from slimgpt.verification.reload import fresh_process, require_finite, tail, verify
 
-PLACES = 8  # in a sequence, at which the next token is asked for
+PLACES = 8  # positions of a sequence at which next-token probabilities are compared
 TEXT = "Once upon a time, there was a girl named Lily. She had 12 books; it's größer:\n\tx = 3.5\n"
 EXTRA = ("gguf", "xllamacpp")
-# Shares of the largest logarithm of a probability. f32 sums in another order, as any two libraries
-# do. The others round every weight, and llama.cpp rounds the activations that meet it as well:
-# to 11 bits, to 8 bits, to one of 255 steps of a block's largest.
+# Largest difference allowed, relative to the largest log-probability. f32: a different summation
+# order. The other types round weights, and llama.cpp also rounds the activations multiplied with
+# them: to 11 bits, to 8 bits, to 255 steps of the block's maximum.
 SHARES: dict[GgufType, float] = {"f32": 2e-5, "f16": 0.01, "bf16": 0.02, "q8_0": 0.05}
-GELU_SHARE = 0.005  # llama.cpp on the CPU looks GELU up in a table of half precision
+GELU_SHARE = 0.005  # llama.cpp on the CPU reads GELU from a float16 table
 OWN: dict[torch.dtype, GgufType] = {
     torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"
 }  # fmt: skip
-# Zeros change no sum, but where a product's inner dimension is another, it is summed in another
-# order: units in the last place of the largest logit.
+# Padding with zeros changes no sum, but a longer inner dimension can change the summation order.
+# In units of the largest logit's last place.
 PADDED_PLACES = 256
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a loader is asked, and what it should answer.
+    """Tokens, and the logits that a loader must reproduce.
 
     Attributes:
         tokens: (batch, seq) int64.
-        logits: of the model in memory on these tokens (batch, seq, vocab).
-        device: where they were computed.
+        logits: (batch, seq, vocab), of the model in memory on these tokens.
+        device: the device on which the logits were computed.
 
     Raises:
         NumericalError: the logits are not all finite.
@@ -59,17 +59,17 @@ class Probe:
 
 
 def require(form: Format) -> None:
-    """See that a format can be written and proved here.
+    """Check that the libraries that write and verify a format are installed.
 
     Raises:
-        SpecError: a library is not installed; says which, and how to get it.
+        SpecError: a library is missing; the message names it and how to install it.
     """
     missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
     if form == "gguf" and missing:
         raise SpecError(
-            f"format `gguf` wants {' and '.join(missing)}, which writes the file or proves that "
-            "llama.cpp loads it",
-            hint="pip install 'slimgpt-service[gguf]', or leave format `gguf` out",
+            f"format `gguf` needs {' and '.join(missing)}, not installed here, to write the file "
+            "or to load it with llama.cpp",
+            hint="pip install 'slimgpt-service[gguf]', or remove `gguf` from the formats",
         )
 
 
@@ -81,17 +81,17 @@ def write(
     stored: GgufType | None,
     name: str = "",
 ) -> Verified:
-    """Write a checkpoint in a format and prove it.
+    """Write a checkpoint in a format and verify it.
 
     Args:
         checkpoint: dense or pruned, in a folder that transformers loads.
-        folder: is there, and empty.
+        folder: an existing, empty folder.
         stored: type of a GGUF file's matrices; the model's own precision if None.
-        name: of the model in a GGUF file; the checkpoint folder's if empty.
+        name: the model's name in a GGUF file; the checkpoint folder's name if empty.
 
     Raises:
         SpecError, UnsupportedModelError: the format cannot hold the model.
-        VerificationError: the loader does not load it, or computes something else.
+        VerificationError: the loader fails, or its results differ.
         StorageError: the disk is full.
     """
     if form == "gguf":
@@ -109,17 +109,17 @@ def write(
 
 
 def padded_bound(logits: Tensor) -> float:
-    """The largest difference that zeros may make, by summing in another order."""
+    """The largest difference of logits that padding may cause, by a different summation order."""
     bound = PADDED_PLACES * torch.finfo(logits.dtype).eps * float(logits.abs().max())
     return bound if logits.dtype == torch.float32 else bound / (PADDED_PLACES / 16)
 
 
 def prove_gguf(checkpoint: Checkpoint, file: Path, kind: GgufType, probe: Probe) -> Verified:
-    """Ask llama.cpp, in a fresh process, how probable it finds the next tokens.
+    """Compare next-token log-probabilities and tokenization with llama.cpp in a fresh process.
 
     Raises:
-        VerificationError: it does not load the file, differs by more than the type's share, or
-            cuts text into other tokens.
+        VerificationError: llama.cpp does not load the file, its log-probabilities differ by more
+            than the type allows, or it tokenizes text differently.
     """
     tokens = probe.tokens[:2]
     step = max(tokens.shape[1] // PLACES, 1)
@@ -129,23 +129,24 @@ def prove_gguf(checkpoint: Checkpoint, file: Path, kind: GgufType, probe: Probe)
     wanted = expected.gather(-1, found["ids"])
     apart = (found["logprobs"].double() - wanted).abs().amax(-1)
     share = _share(checkpoint, kind, probe)
-    # A router whose numbers are rounded chooses other experts at some places; the loader says so.
+    # Rounded router logits select other experts at some positions, so the median is compared.
     routed = bool(checkpoint.architecture.experts) and share > SHARES["f32"]
     difference = float(apart.median() if routed else apart.max())
     bound = share * float(expected.abs().max())
     if not difference <= bound:
         raise VerificationError(
-            f"llama.cpp differs from the model in memory: log-probabilities by up to "
-            f"{difference:g}, at most {bound:g} is allowed in {kind}",
-            hint="nothing was written; leave format `gguf` out, or choose a finer type",
+            f"the GGUF file differs from the model in memory: log-probabilities in llama.cpp "
+            f"differ by up to {difference:g}, at most {bound:g} is allowed in {kind}",
+            hint="nothing was written; remove `gguf` from the formats, or choose a more precise "
+            "GGUF type",
         )
     with tokenizer_process.opened(checkpoint.folder) as tokenizer:
         ours = tokenizer.encode(TEXT)
     if ours != found["cut"].tolist():
         raise VerificationError(
-            f"llama.cpp cuts text into other tokens than transformers: {found['cut'].tolist()}, "
-            f"not {ours}",
-            hint="leave format `gguf` out, and report the model's tokenizer",
+            f"llama.cpp tokenizes text differently from transformers: {found['cut'].tolist()}, "
+            f"expected {ours}",
+            hint="remove `gguf` from the formats, and report the model's tokenizer",
         )
     return Verified(
         format="gguf",
@@ -165,7 +166,7 @@ def _share(checkpoint: Checkpoint, kind: GgufType, probe: Probe) -> float:
 
 
 def probe_of(checkpoint: Checkpoint, device: torch.device) -> Probe:
-    """Random tokens, always the same, and the checkpoint's logits, layer by layer."""
+    """The same random tokens each time, and the checkpoint's logits, computed layer by layer."""
     generator = torch.Generator().manual_seed(0)
     length = min(64, int(checkpoint.config.get(checkpoint.architecture.family.keys.positions, 64)))
     tokens = torch.randint(0, checkpoint.architecture.vocabulary, (2, length), generator=generator)
@@ -179,7 +180,7 @@ def _ask(file: Path, tokens: Tensor, places: Tensor, rows: int) -> dict[str, Ten
     found, done = fresh_process("llama_cpp_logprobs", file, probe, str(rows), threads)
     if found is None:
         raise VerificationError(
-            f"llama.cpp does not load the written file {tail(done)}",
-            hint="nothing was written; exit status -9 means that memory ran out",
+            f"llama.cpp cannot load the written file {tail(done)}",
+            hint="nothing was written; exit status -9 means that the process ran out of memory",
         )
     return found

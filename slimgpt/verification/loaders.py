@@ -1,6 +1,6 @@
 """The loaders that can time generation: transformers always, vLLM where installed.
 
-Looks without importing: vLLM is imported by the processes that use it alone.
+vLLM is looked up without importing it; only the processes that use it import it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from slimgpt.machine.precision import DTYPES
 from slimgpt.spec.prune import InferenceSpec
 from slimgpt.verification.processes.vllm_timing import MemoryBudget
 
-ROOM = 1.25  # weights, and the activations of a batch
-BLOCK = 256  # tokens; no block of vLLM's caches is larger
+ROOM = 1.25  # times the weights: weights and the activations of a batch
+BLOCK = 256  # tokens, an upper limit of vLLM's KV cache block size
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model to be timed: its folder, made by `checkpoints.whole`, and what it is like."""
+    """A model to load: its folder, made by `checkpoints.output.whole_model`, and architecture."""
 
     folder: Path
     architecture: Architecture
@@ -42,9 +42,9 @@ class Loader:
     """A library that loads and runs a model.
 
     Attributes:
-        name: with its version.
-        arguments: of the process that holds a model, after its parent's id: module first.
-        memory_bytes: that such a process takes on the device.
+        name: name and version.
+        arguments: module and arguments of the process that holds a model, without the parent's id.
+        memory_bytes: device memory that the process needs, in bytes.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Loader:
 
 
 def installed() -> list[Loader]:
-    """Those that are there; transformers is the first, and its times are those of comparisons."""
+    """The installed loaders; transformers is first, and comparisons use its times."""
     name = vllm()
     return (
         [TRANSFORMERS] if name is None else [TRANSFORMERS, Loader(name, _vllm_words, _vllm_bytes)]
@@ -61,15 +61,15 @@ def installed() -> list[Loader]:
 
 
 def command(module: str) -> list[str]:
-    """The command that runs a module in a Python of its own."""
+    """The command that runs a module in a new Python process."""
     return [sys.executable, "-m", module]
 
 
 def vllm() -> str | None:
-    """vLLM with its version; None where it is not installed."""
+    """Name and version of vLLM; None if it is not installed."""
     if importlib.util.find_spec("vllm") is None:
         return None
-    # The builds for other devices than CUDA's are distributions of other names.
+    # Builds for devices other than CUDA have other distribution names.
     names = packages_distributions().get("vllm", [])
     return f"vllm {version(names[0])}" if names else "vllm"
 
@@ -92,7 +92,7 @@ def _transformers_bytes(model: Model, spec: InferenceSpec) -> int:
 
 
 def memory_budget(model: Model, spec: InferenceSpec) -> MemoryBudget:
-    """What vLLM needs for a model and the largest request."""
+    """The memory that vLLM needs for a model and the largest request."""
     return MemoryBudget(
         batch=max(spec.batch_sizes),
         tokens=spec.prompt_tokens + spec.new_tokens,
@@ -117,9 +117,9 @@ def _vllm_bytes(model: Model, spec: InferenceSpec) -> int:
 
 
 def _cache_bytes(architecture: Architecture, spec: InferenceSpec) -> int:
-    """Of the keys and values of the largest batch, and of one sequence to spare.
+    """Bytes of the KV cache for the largest batch plus one sequence.
 
-    vLLM gives blocks of one size to all layers, so the one with most KV heads decides.
+    vLLM uses one block size for all layers, so the layer with the most KV heads decides.
     """
     blocks = -(-(spec.prompt_tokens + spec.new_tokens) // BLOCK) * (max(spec.batch_sizes) + 1)
     heads = max(size.kv_heads for size in architecture.sizes)

@@ -1,4 +1,4 @@
-"""Proof of load through transformers: logits of a fresh process against the model in memory."""
+"""Reloads a written folder with transformers in a fresh process and compares logits."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from slimgpt.spec.prune import Format
 
 LOADER = f"transformers {transformers.__version__}, AutoModelForCausalLM.from_pretrained"
 STDERR_LINES = 12
-# Units in the last place of the largest logit. On one device the same kernels give the same bits:
-# float32 must be equal, and on CPUs 16 bits were too. Yet a GPU's library may choose its 16-bit
-# kernel by how memory lies, which sums in another order and moves the last places of a logit.
+# In units of the largest logit's last place. The same kernels on one device give the same bits, so
+# float32 must be equal. A GPU library may choose its 16-bit kernel by memory alignment, which
+# changes the summation order.
 LAST_PLACES = {torch.float32: 0, torch.float16: 4, torch.bfloat16: 4}
 
 
@@ -37,28 +37,28 @@ def verify(
     """Load the folder in a fresh process by plain `from_pretrained` and compare logits.
 
     Args:
-        folder: a whole checkpoint, as it will be shipped.
+        folder: a complete checkpoint, as it will be published.
         tokens: (batch, seq) int64.
-        expected: logits of the model in memory on these tokens (batch, seq, vocab), computed on
+        expected: (batch, seq, vocab), logits of the model in memory on these tokens, computed on
             `device` as one batch.
-        device: where the fresh process computes.
-        form: of the folder; `exact` is loaded with trust in its code, the others without.
-        allowed: the largest difference; `bound` if None.
+        device: the fresh process's device.
+        form: the folder's format; only `exact` is loaded with `trust_remote_code`.
+        allowed: the largest difference allowed; `bound(expected)` if None.
 
     Raises:
-        VerificationError: the folder does not load, or the logits differ by more than that.
-        NumericalError: those expected are not all finite.
+        VerificationError: the folder does not load, or the logits differ by more than allowed.
+        NumericalError: the expected logits are not all finite.
     """
     require_finite(expected)
     if device.type == "cuda":
-        torch.cuda.empty_cache()  # the other process needs the room
+        torch.cuda.empty_cache()  # for the other process
     logits = _reload(folder, tokens, device, form)
     difference = _compared(logits, expected)
     most = bound(expected) if allowed is None else allowed
     if not difference <= most:
         raise VerificationError(
-            f"the reloaded model differs from the model in memory: logits by up to {difference:g}, "
-            f"at most {most:g} is allowed in {expected.dtype}",
+            f"the reloaded model differs from the model in memory: logits differ by up to "
+            f"{difference:g}, at most {most:g} is allowed in {expected.dtype}",
             hint="nothing was published; run the job again, and report it if it happens twice",
         )
     return Verified(
@@ -72,10 +72,10 @@ def verify(
 
 
 def _compared(logits: Tensor, expected: Tensor) -> float:
-    """The largest difference of logits.
+    """The largest absolute difference of logits.
 
     Raises:
-        VerificationError: they have other shapes, or are not numbers.
+        VerificationError: shapes or dtypes differ, or the logits are not all finite.
     """
     if logits.shape != expected.shape or logits.dtype != expected.dtype:
         raise VerificationError(
@@ -92,15 +92,15 @@ def _compared(logits: Tensor, expected: Tensor) -> float:
 
 
 def require_finite(logits: Tensor) -> None:
-    """See that what a loader shall be held to is numbers: nothing can be compared with others.
+    """Check that the logits to compare with are finite.
 
     Raises:
         NumericalError: there is NaN or infinity among them.
     """
     if not bool(logits.isfinite().all()):
         raise NumericalError(
-            "the model in memory gives NaN or infinity, to which no loader can be held",
-            hint="its own precision is too narrow for it: take the model in bfloat16 or float32",
+            "the logits of the model in memory contain NaN or infinity and cannot be verified",
+            hint="the checkpoint's precision is too low: prune the model in bfloat16 or float32",
         )
 
 
@@ -108,7 +108,7 @@ def bound(expected: Tensor) -> float:
     """The largest difference that rounding explains: 0 in float32, a few last places in 16 bits.
 
     Args:
-        expected: logits, in the model's dtype.
+        expected: (batch, seq, vocab) logits, model dtype.
     """
     return (
         LAST_PLACES[expected.dtype] * torch.finfo(expected.dtype).eps * float(expected.abs().max())
@@ -128,8 +128,8 @@ def _reload(folder: Path, tokens: Tensor, device: torch.device, form: Format) ->
     found, done = fresh_process("transformers_logits", folder, probe, str(device), threads, form)
     if found is None:
         raise VerificationError(
-            f"the written checkpoint does not load {tail(done)}",
-            hint="nothing was published; exit status -9 means that memory ran out",
+            f"the written checkpoint cannot be loaded {tail(done)}",
+            hint="nothing was published; exit status -9 means that the process ran out of memory",
         )
     return found["logits"]
 
@@ -137,16 +137,16 @@ def _reload(folder: Path, tokens: Tensor, device: torch.device, form: Format) ->
 def fresh_process(
     module: str, target: Path, probe: Mapping[str, Tensor], *words: str, **more: str
 ) -> tuple[dict[str, Tensor] | None, subprocess.CompletedProcess[str]]:
-    """What a module of `slimgpt.verification.processes` answers to a probe, and how its process ended.
+    """Run a module of `slimgpt.verification.processes` on a probe.
 
     Args:
-        target: what it loads.
+        target: the file or folder that it loads.
         probe: tensors that it reads.
-        words: its further arguments.
-        more: of its environment.
+        words: further arguments.
+        more: further environment variables.
 
     Returns:
-        its tensors, None where it has written none, and the process.
+        The tensors that it wrote, None if none, and the completed process.
     """
     with tempfile.TemporaryDirectory(prefix="slimgpt-proof-") as name:
         scratch = Path(name)
@@ -170,13 +170,13 @@ def python_module(name: str) -> list[str]:
 
 
 def tail(done: subprocess.CompletedProcess[str]) -> str:
-    """How a process ended, and the last that it wrote."""
+    """The exit status of a process and the last lines of its standard error."""
     lines = done.stderr.strip().splitlines()[-STDERR_LINES:]
     return f"(exit status {done.returncode}): " + "\n".join(lines)
 
 
 def environment(scratch: Path) -> dict[str, str]:
-    """The caller's, without the network, and with the copy of the modelling file apart."""
+    """The caller's environment, offline, with the cache of modelling files below `scratch`."""
     return os.environ | {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",

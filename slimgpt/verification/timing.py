@@ -1,9 +1,8 @@
 """Inference timing: dense, pruned and recovered model measured in alternating rounds.
 
-Each model sits in a process of its own (`slimgpt.verification.processes.transformers_timing`,
-`slimgpt.verification.processes.vllm_timing`). In every round each is asked once, so that a machine that is
-busy for a while is busy for all of them; the first rounds only warm up. The loaders come one after
-the other.
+Each model has its own process (`slimgpt.verification.processes`). Every round asks each model once,
+so that temporary load of the machine affects all models alike; the first rounds only warm up. The
+loaders run one after the other.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ STDERR_BYTES = 2000
 
 
 class ModelProcessEnded(Exception):  # noqa: N818 - says what is the case
-    """The process that holds a model has ended; the message is the last that it said."""
+    """The process that holds a model has ended; the message is its last line of output."""
 
 
 class ModelProcess:
-    """A model in a process of its own; a context manager.
+    """A subprocess that holds a model and times generation; a context manager.
 
     Args:
-        arguments: of its process, as a `Loader` gives them.
+        arguments: module and arguments, as `Loader.arguments` returns them.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -55,13 +54,13 @@ class ModelProcess:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         with suppress(BrokenPipeError), self._process, self._stderr:
-            pass  # a request that it did not read is lost with it
+            pass  # an unread request is discarded
 
     def generate(self, request: GenerationRequest) -> GenerationTiming:
-        """Have it generate once.
+        """Generate once and return the timing.
 
         Raises:
-            ModelProcessEnded: it has ended, for want of memory for example.
+            ModelProcessEnded: the process has ended, for example out of memory.
         """
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
@@ -88,7 +87,7 @@ def measure(
 ) -> Generator[Event, None, list[Latency]]:
     """Time the models, loader by loader and batch size by batch size.
 
-    A model that cannot be timed costs the job nothing but a warning.
+    A model that cannot be timed gives a warning; the job goes on.
     """
     found = loaders.installed()
     rounds = (spec.warmup + spec.repeats) * len(spec.batch_sizes) * len(models)
@@ -113,7 +112,7 @@ def measure(
 def _interleaved(
     loader: Loader, spec: InferenceSpec, models: Mapping[ModelName, Model], device: torch.device
 ) -> Iterator[Event]:
-    """Time models that are in memory at once."""
+    """Time models that are in memory at the same time."""
     rounds = (spec.warmup + spec.repeats) * len(spec.batch_sizes) * len(models)
     done = 0
     with ExitStack() as stack:
@@ -147,7 +146,7 @@ def summarise(
     timings: Sequence[GenerationTiming],
     loader: str,
 ) -> Latency:
-    """Medians, and as the spread the range that nine of ten rounds lay in."""
+    """Medians over the rounds; the spread is the width of the 5th to 95th percentile range."""
     steps = spec.new_tokens - 1
     prefill = np.array([one.prefill for one in timings]) * 1e3
     decode = np.array([one.decode for one in timings]) * 1e3 / steps
@@ -181,7 +180,7 @@ def _fit_together(
     spec: InferenceSpec,
     device: torch.device,
 ) -> bool:
-    """Whether the device holds all of them at once; host memory is taken to."""
+    """Whether all models fit the GPU at the same time; host memory is assumed to suffice."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

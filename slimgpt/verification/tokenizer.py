@@ -1,7 +1,7 @@
-"""Proof that what was written has the model's own tokenizer, chat templates included.
+"""Verifies that a written folder has the model's tokenizer, chat templates included.
 
-Files that are left behind are not missed by any loader: `apply_chat_template` takes a name that it
-does not know for a template, and renders the name.
+No loader reports a missing template file: `apply_chat_template` treats an unknown name as a
+template and renders the name itself.
 """
 
 from __future__ import annotations
@@ -15,34 +15,33 @@ from slimgpt.texts.tokenization import sandbox
 
 
 def prove(model: Path, written: Iterable[Path]) -> None:
-    """Compare what the tokenizers make of samples (`slimgpt.texts.tokenization.samples`).
+    """Compare the tokenizers' results on samples (`slimgpt.texts.tokenization.samples`).
 
     Args:
-        model: the folder that the tokenizer comes from.
-        written: folders that shall have the same.
+        model: the folder of the model's tokenizer.
+        written: folders that must have the same tokenizer.
 
     Raises:
-        VerificationError: one has another, or none that loads.
-        UnsupportedModelError: the model's own takes too much time or memory.
+        VerificationError: a written tokenizer differs or does not load.
+        UnsupportedModelError: the model's tokenizer takes too much time or memory.
     """
     for folder in written:
-        # Again where they differ: a template may ask what day it is.
+        # Compare twice: a template may print the current date.
         if (apart := _apart(model, folder)) and (apart := _apart(model, folder)):
             raise VerificationError(
-                f"the written tokenizer is not the model's: they differ in {apart}",
-                hint="nothing was published; please report the model, and which files its folder "
-                "holds",
+                f"the written tokenizer differs from the model's tokenizer in {apart}",
+                hint="nothing was published; please report the model and the files in its folder",
             )
 
 
 def _apart(model: Path, folder: Path) -> str:
-    """What the two differ in; empty where they do not."""
+    """The first difference between the two tokenizers; empty if there is none."""
     ours = _described(model)
     try:
         theirs = _described(folder)
     except UnsupportedModelError as error:
         raise VerificationError(
-            f"the written tokenizer does not load: {error.message}", hint=error.hint
+            f"the written tokenizer cannot be loaded: {error.message}", hint=error.hint
         ) from error
     return next((name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)), "")
 

@@ -1,8 +1,8 @@
-"""Proof of load through vLLM, where it is installed: a published folder in a fresh process.
+"""Verifies a published folder with vLLM in a fresh process, if vLLM is installed.
 
-vLLM may not run a model that others do: its kernels take no narrow heads, it is built for another
-device, it computes no numbers. That is a warning, no failure; other numbers than the model's in
-memory are one.
+vLLM may be unable to run a model that other loaders run: its kernels do not support narrow heads,
+it is built for another device, or its probabilities are NaN. These cases give a warning. Finite
+probabilities that differ from the model in memory are an error.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ from slimgpt.verification.reload import fresh_process
 ERROR = re.compile(r"\b\w*(Error|Exception): ")
 LONGEST = 300
 SHARES: dict[GgufType, float] = {"f32": 2e-5, "f16": 0.01, "bf16": 0.05}
-"""Largest differences that pass, of the largest logarithm of a probability (docs/formats.md)."""
-AHEAD = 2  # tokens that are generated, the fewest that can be asked for
+"""Largest difference allowed, relative to the largest log-probability (docs/formats.md)."""
+AHEAD = 2  # generated tokens, the smallest number that can be requested
 READ: tuple[Format, ...] = ("exact", "uniform", "padded")
 
 
 def prove(folder: Path, form: Format, probe: Probe) -> list[Verified | Warned]:
-    """Ask vLLM how probable it finds the probe's tokens, if it is there and reads the format.
+    """Compare log-probabilities of the probe's tokens with vLLM, if it reads the format.
 
     Args:
-        folder: of a checkpoint in that format, written by the engine.
+        folder: a checkpoint in that format, written by the engine.
 
     Returns:
-        a proof, or why there is none; nothing where vLLM is not installed.
+        `Verified`, or `Warned` with the reason; empty if vLLM is not installed.
 
     Raises:
-        VerificationError: vLLM computes something else.
+        VerificationError: vLLM's log-probabilities differ.
     """
     name = loaders.vllm()
     if name is None or form not in READ:
         return []
     checkpoint = Checkpoint.open(folder)
-    tokens = probe.tokens[:2, :-AHEAD]  # within the model's positions, whatever the probe takes
+    tokens = probe.tokens[:2, :-AHEAD]  # stays within the model's positions
     found, why = _ask(checkpoint, form, tokens, probe.device)
     if found is not None and not found.isfinite().all():
-        found, why = None, "its probabilities are no numbers"
+        found, why = None, "its log-probabilities contain NaN or infinity"
     if found is None:
-        return [Warned(message=f"format `{form}` is not proved by {name}: {why}")]
+        return [Warned(message=f"format `{form}` is not verified with {name}: {why}")]
     rows = probe.logits[:2, : tokens.shape[1] - 1].double().log_softmax(-1).cpu()
     wanted = rows.gather(-1, tokens[:, 1:, None].cpu())[..., 0]
     difference = float((found - wanted).abs().max())
     bound = SHARES[OWN[probe.logits.dtype]] * float(rows.abs().max())
     if not difference <= bound:
         raise VerificationError(
-            f"{name} differs from the model in memory in format `{form}`: log-probabilities by up "
-            f"to {difference:g}, at most {bound:g} is allowed in {probe.logits.dtype}",
+            f"format `{form}` in {name} differs from the model in memory: log-probabilities differ "
+            f"by up to {difference:g}, at most {bound:g} is allowed in {probe.logits.dtype}",
             hint="nothing was published; please report the model and vLLM's version",
         )
     return [
@@ -74,7 +74,7 @@ def prove(folder: Path, form: Format, probe: Probe) -> list[Verified | Warned]:
 
 
 def _reason(stderr: str) -> str:
-    """The last error that vLLM told of, bounded; else the last line of all."""
+    """The last error in vLLM's output, shortened; else the last line."""
     lines = stderr.strip().splitlines()
     errors = [number for number, line in enumerate(lines) if ERROR.search(line)]
     message = " ".join(" ".join(lines[errors[-1] if errors else -1 :]).split())
@@ -84,7 +84,7 @@ def _reason(stderr: str) -> str:
 def _ask(
     checkpoint: Checkpoint, form: Format, tokens: torch.Tensor, device: torch.device
 ) -> tuple[torch.Tensor | None, str]:
-    """Log-probabilities (batch, seq - 1), or the last that the process said."""
+    """Log-probabilities (batch, seq - 1), or None and the reason."""
     model = Model(checkpoint.folder, checkpoint.architecture)
     batch, length = tokens.shape
     budget = loaders.memory_budget(

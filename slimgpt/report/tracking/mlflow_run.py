@@ -1,13 +1,13 @@
 """`log`: writes a record and its files to MLflow idempotently.
 
-1. A run that carries this key is looked for; only where there is none is one made, key and all.
-2. Parameters, metrics, tags. Metrics bear the time of the run's start: MLflow keeps one of several
-   that agree in name, step, time and value, so that half a batch sent twice is there once.
-3. Files; those that are there already are not sent again.
-4. The version of the registered model, unless the run has one.
-5. Last, the run is called finished. One that stays `RUNNING` is whole only after a repetition.
+1. Search for a run with the key; create one with the key if there is none.
+2. Log parameters, metrics and tags. Metrics have the run's start as timestamp: MLflow stores a
+   metric with the same name, step, timestamp and value once, so that a retry adds no duplicates.
+3. Upload files that are missing.
+4. Create a version of the registered model, unless the run has one.
+5. Set the run's status to finished. A run that stays `RUNNING` is completed by a retry.
 
-The environment says who we are to the server, by MLflow's own variables.
+Credentials come from MLflow's environment variables.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REGISTERED = "slimgpt.registered"
 CHECKPOINT = "checkpoint"
 WHOLE = "attributes.status = 'FINISHED'"
 METRICS_PER_BATCH = 1000
-TEXTS_PER_BATCH = 20  # of 100: a request is at most a megabyte, and a sign may take six bytes of it
+TEXTS_PER_BATCH = 20  # MLflow allows 100, but at most 1 MB per request; a character may be 6 bytes
 INSTALL = "pip install 'slimgpt-service[mlflow]'"
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -43,25 +43,25 @@ QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is ours, and may be read as JSON
 }
-"""Of MLflow's own variables, where nobody said otherwise."""
+"""Defaults of MLflow's environment variables."""
 T = TypeVar("T")
 
 
 class TrackingError(SlimGPTError):
-    """MLflow cannot be reached, or refuses."""
+    """MLflow cannot be reached or refuses a request."""
 
     code = "tracking-failed"
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where to log to.
+    """Where to log.
 
     Attributes:
-        uri: of the tracking server, as MLflow reads it.
-        experiment: its name; made if there is none.
-        register: name of a registered model that gets a version; empty: none.
-        source: where that version's files lie, such as `s3://…`; empty: among the run's files.
+        uri: MLflow's tracking URI.
+        experiment: name of the experiment; created if it does not exist.
+        register: name of the registered model that gets a version; empty: none.
+        source: location of that version's files, such as `s3://…`; empty: the run's artifacts.
     """
 
     uri: str
@@ -72,14 +72,14 @@ class Destination:
 
 @dataclass(frozen=True)
 class TrackedModel:
-    """What a run is of.
+    """The pruned model of a run.
 
     Attributes:
-        key: by which the run is found again.
-        name: the run's, for people.
-        job: the service's job, if there was one.
-        files: of the report, for the run's top folder.
-        checkpoint: folder whose files go along; None: they don't.
+        key: identifies the run when logging is repeated.
+        name: display name of the run.
+        job: id of the service's job; empty if there is none.
+        files: report files for the run's top folder.
+        checkpoint: folder whose files are uploaded; None: no upload.
     """
 
     key: str
@@ -90,7 +90,7 @@ class TrackedModel:
 
 
 class LoggedRun(NamedTuple):
-    """What became of it. `new`: no run was there before; `version`: of the registered model."""
+    """A logged run. `new`: it was created by this call; `version`: of the registered model."""
 
     run_id: str
     experiment_id: str
@@ -99,25 +99,25 @@ class LoggedRun(NamedTuple):
 
 
 def require() -> None:
-    """See that MLflow is installed, before anything expensive.
+    """Check that MLflow is installed, before any expensive work.
 
     Raises:
-        TrackingError: it is not; says how.
+        TrackingError: it is not; the hint says how to install it.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
         import mlflow  # noqa: F401
     except ImportError as error:
-        raise TrackingError("MLflow is not installed here", hint=INSTALL) from error
+        raise TrackingError("MLflow is not installed", hint=INSTALL) from error
 
 
 def log(record: Record, subject: TrackedModel, place: Destination) -> LoggedRun:
-    """Write a run, or what is missing of it.
+    """Write a run, or the missing parts of an existing one.
 
     Raises:
-        TrackingError: the server cannot be reached or refuses; what was written stays, and a
-            repetition goes on from there.
+        TrackingError: the server cannot be reached or refuses a request; what was written stays,
+            and a retry continues from there.
     """
     with _client(place) as client:
         experiment = _experiment(client, place.experiment)
@@ -138,13 +138,13 @@ def log(record: Record, subject: TrackedModel, place: Destination) -> LoggedRun:
 
 
 def finished(place: Destination, *, whole: bool) -> Counter[str]:
-    """How many models of every job of the service have all in the experiment that is asked for.
+    """The number of completely logged models of every service job in the experiment, by job id.
 
     Args:
-        whole: their checkpoints, too.
+        whole: count only models whose checkpoint was uploaded.
 
     Raises:
-        TrackingError: the server cannot be reached or refuses.
+        TrackingError: the server cannot be reached or refuses a request.
     """
     keys: set[tuple[str, str]] = set()
     with _client(place) as client:
@@ -162,14 +162,14 @@ def finished(place: Destination, *, whole: bool) -> Counter[str]:
 
 
 def _has(tags: Mapping[str, str], place: Destination, whole: bool) -> bool:
-    """Whether a run lacks nothing: neither its checkpoint nor its version."""
+    """Whether a run has its model version and, if `whole`, its checkpoint."""
     registered = not place.register or tags.get(REGISTERED) == place.register
     return registered and (not whole or SENT in tags)
 
 
 @contextmanager
 def _client(place: Destination) -> Iterator[MlflowClient]:
-    """A client; what it raises, which is nearly anything, in one line."""
+    """A client whose errors, of any type, become `TrackingError` with one line."""
     require()
     from mlflow import MlflowClient
 
@@ -181,7 +181,7 @@ def _client(place: Destination) -> Iterator[MlflowClient]:
         message = " ".join(str(error).split())[:500] or type(error).__name__
         raise TrackingError(
             f"MLflow at {place.uri}: {message}",
-            hint="see that it runs and takes what is sent, then repeat: nothing is logged twice",
+            hint="check the server, then repeat the command: nothing is logged twice",
         ) from error
 
 
@@ -191,12 +191,12 @@ def _experiment(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage != "active":
         raise TrackingError(
-            f"the experiment {name!r} is deleted in MLflow", hint="restore it, or name another"
+            f"the MLflow experiment {name!r} is deleted", hint="restore it, or name another one"
         )
     if found is None:
         try:
             return str(client.create_experiment(name))
-        except MlflowException:  # somebody else was first
+        except MlflowException:  # another client may have created it meanwhile
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
@@ -204,7 +204,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
 
 
 def _run(client: MlflowClient, experiment: str, subject: TrackedModel) -> tuple[Any, bool]:
-    """The run with this key, and whether it had to be made."""
+    """The run with this key, and whether it was created now."""
     wanted = f"tags.`{KEY}` = '{subject.key}'"
     found = client.search_runs(
         [experiment], wanted, max_results=1, order_by=["attributes.start_time ASC"]
@@ -245,13 +245,13 @@ def _upload(client: MlflowClient, run_id: str, subject: TrackedModel) -> None:
 
 
 def _files(checkpoint: Path) -> list[Path]:
-    """A checkpoint's files, those of its further formats and adapters too, folder by folder."""
+    """A checkpoint's files, including further formats and adapters, folder by folder."""
     found = (file for file in checkpoint.rglob("*") if file.is_file())
     return sorted(found, key=lambda file: (file.parent, file.name))
 
 
 def _send(client: MlflowClient, run_id: str, files: Sequence[Path], folder: str) -> None:
-    """Send the files that are not there yet, or not in that size."""
+    """Upload the files that are missing or have another size."""
     there = {entry.path: entry.file_size for entry in client.list_artifacts(run_id, folder)}
     for file in files:
         path = f"{folder}/{file.name}" if folder else file.name
@@ -260,7 +260,7 @@ def _send(client: MlflowClient, run_id: str, files: Sequence[Path], folder: str)
 
 
 def _register(client: MlflowClient, run: Any, place: Destination, subject: TrackedModel) -> str:
-    """The number of the run's version of the registered model, made if there is none."""
+    """The run's version of the registered model, created if there is none."""
     from mlflow.exceptions import MlflowException
 
     run_id, name = run.info.run_id, place.register

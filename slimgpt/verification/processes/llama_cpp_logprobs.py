@@ -1,11 +1,12 @@
 """Subprocess: loads a GGUF file with llama.cpp and writes next-token log-probabilities.
 
-    python -m slimgpt.verification.processes.llama_cpp_logprobs PARENT_PID FILE PROBE OUT ROWS THREADS
+    python -m slimgpt.verification.processes.llama_cpp_logprobs \\
+        PARENT_PID FILE PROBE OUT ROWS THREADS
 
-ROWS is the vocabulary's size. PROBE holds `tokens` (batch, seq), `places` (n), and `text`, UTF-8
-bytes; OUT will hold, for every sequence and place, the most probable tokens `ids` (batch, n, k)
-with their logarithms `logprobs` (batch, n, k) float32, and the `cut` token ids of the text. A
-process of its own: a file that llama.cpp cannot bear ends that process and not the job.
+ROWS is the vocabulary size. PROBE holds `tokens` (batch, seq), `places` (n), and `text`, UTF-8
+bytes. OUT will hold, for every sequence and place, the most probable tokens `ids` (batch, n, k)
+with their `logprobs` (batch, n, k) float32, and `cut`, the token ids of the text. If llama.cpp
+crashes on the file, only this process ends.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import xllamacpp
 from safetensors.numpy import load_file, save_file
 
-MOST = 8192  # of the most probable tokens are compared
+MOST = 8192  # most probable tokens that are compared
 
 
 class Loaded:
@@ -44,27 +45,27 @@ class Loaded:
         options.cache_type_k = options.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         options.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         options.warmup = options.fit_params = options.ui = False
-        options.verbosity = 1  # errors alone
+        options.verbosity = 1  # errors only
         self._server = xllamacpp.Server(options)
         self._plain = self.cut("a")[-1]
 
     def next(self, tokens: Sequence[int], count: int) -> list[tuple[int, float]]:
         """The most probable next tokens with the natural logarithms of their probabilities."""
         asked: dict[str, Any] = {"prompt": list(tokens), "n_predict": 1, "n_probs": count}
-        # A token that is the end, or half a character, the server keeps to itself, with all its
-        # probabilities. It takes these from the logits before its sampler is told what to choose.
+        # The server omits the probabilities of a generated token that is the end token or half a
+        # character. A logit bias selects a plain token; it does not change the probabilities.
         asked |= {"temperature": 0, "cache_prompt": False, "logit_bias": [[self._plain, 1e4]]}
         answer: dict[str, Any] = self._server.handle_completions(asked)
         first = answer["choices"][0]["logprobs"]["content"][0]
         return [(one["id"], one["logprob"]) for one in first["top_logprobs"]]
 
     def cut(self, text: str) -> list[int]:
-        """Token ids of a text, with what the tokenizer adds by itself."""
+        """Token ids of a text, with the special tokens that the tokenizer adds."""
         ids: list[int] = self.ask("tokenize", content=text, add_special=True)["tokens"]
         return ids
 
     def ask(self, what: str, **content: Any) -> dict[str, Any]:
-        """What llama.cpp's server answers to a request."""
+        """The answer of llama.cpp's server to a request."""
         request = urllib.request.Request(
             f"{self._server.listening_address}/{what}",
             data=json.dumps(content).encode(),

@@ -3,9 +3,9 @@
     python -m slimgpt.verification.processes.transformers_logits \\
         PARENT_PID FOLDER PROBE OUT DEVICE THREADS [FORMAT]
 
-PROBE holds `tokens` (batch, seq) int64; OUT will hold `logits` (batch, seq, vocab). Only a
-folder of format `exact` is trusted with code. A process of
-its own, started by `slimgpt.verification.reload`: nothing of the model in memory can leak into the proof.
+PROBE holds `tokens` (batch, seq) int64; OUT will hold `logits` (batch, seq, vocab). Only a folder
+of format `exact` is loaded with `trust_remote_code`. A separate process, started by
+`slimgpt.verification.reload`, shares no state with the model in memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-ROOM = 1.25  # weights, and the activations of a short probe
+ROOM = 1.25  # times the weights: weights and the activations of a short probe
 
 
 def main(arguments: list[str]) -> None:
@@ -38,8 +38,8 @@ def main(arguments: list[str]) -> None:
 def load(folder: Path, device: torch.device, trusted: bool = True) -> Any:
     """The model by plain `from_pretrained`, on the device, in evaluation mode.
 
-    A model that the GPU cannot hold is kept in host memory and visits the GPU layer by layer
-    (accelerate): the same products in the same place.
+    A model that does not fit the GPU stays in host memory, and accelerate moves it to the GPU layer
+    by layer, so that all products are computed on the same device.
     """
     options: dict[str, Any] = {}
     if device.type == "cuda":

@@ -3,10 +3,10 @@
     python -m slimgpt.verification.processes.transformers_timing \\
         PARENT_PID FOLDER MODEL_TYPE DTYPE DEVICE THREADS
 
-FOLDER is one that `slimgpt.checkpoints.output.whole_model` has made. Every line of standard input
-is an `GenerationRequest` as JSON, every line of standard output the `GenerationTiming` that answers
-it. Two of these, asked in turn, time two models under the same load of the machine, each with a
-peak of memory of its own.
+FOLDER was made by `slimgpt.checkpoints.output.whole_model`. Every line of standard input is a
+`GenerationRequest` as JSON, every line of standard output the `GenerationTiming` that answers it.
+Two such processes, asked in turn, time two models under the same machine load, each with its own
+peak memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class GenerationRequest(BaseModel):
 
 
 class GenerationTiming(BaseModel):
-    """Seconds of the prompt and of all other tokens, peak memory, what was generated."""
+    """Seconds for the prompt and for all other tokens, peak memory, generated ids."""
 
     prefill: float
     decode: float
@@ -44,7 +44,7 @@ class GenerationTiming(BaseModel):
 
 
 def main(arguments: list[str]) -> None:
-    """Load the model, then answer until the input ends."""
+    """Load the model, then answer requests until standard input ends."""
     folder, model_type, dtype, device_name, threads = arguments
     torch.set_num_threads(int(threads))
     precision.refuse_tf32()
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
 
 @torch.no_grad()
 def answer(model: Any, request: GenerationRequest, device: torch.device) -> GenerationTiming:
-    """Generate greedily, prompt and other tokens timed apart."""
+    """Generate greedily; prefill and decoding are timed separately."""
     generator = torch.Generator().manual_seed(request.seed)
     shape = (request.batch, request.prompt_tokens)
     prompt = torch.randint(model.config.vocab_size, shape, generator=generator).to(device)
@@ -83,7 +83,7 @@ def _next(logits: Tensor) -> Tensor:
 
 
 def _now(device: torch.device) -> float:
-    """The time when all that was asked of the device is done."""
+    """The time, after all queued work of the device is finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -3,8 +3,9 @@
     python -m slimgpt.verification.processes.vllm_logprobs \\
         PARENT_PID FOLDER PROBE OUT DTYPE DEVICE BUDGET [trusted]
 
-PROBE holds `tokens` (batch, seq) int64; OUT will hold `logprobs` (batch, seq - 1): of each token,
-given those before it. Only a folder that the engine has just written is `trusted` with its code.
+PROBE holds `tokens` (batch, seq) int64; OUT will hold `logprobs` (batch, seq - 1), of each token
+given those before it. `trusted` allows code in the folder: pass it only for a folder that the
+engine has just written.
 """
 
 from __future__ import annotations

@@ -2,11 +2,10 @@
 
     python -m slimgpt.verification.processes.vllm_timing PARENT_PID FOLDER DTYPE DEVICE BUDGET
 
-FOLDER is one that `slimgpt.checkpoints.output.whole_model` has made, and its modelling file is the
-engine's own: that is the code which `trust_remote_code` trusts. BUDGET is a `MemoryBudget` as JSON.
-The engine of vLLM runs within this process, so that all prompts of a batch are there before its
-first step, and so that it ends with this process. Caches of prefixes are off: every prompt is read
-anew.
+FOLDER was made by `slimgpt.checkpoints.output.whole_model`; its modelling file, which
+`trust_remote_code` runs, is the engine's own. BUDGET is a `MemoryBudget` as JSON. vLLM's engine
+runs inside this process, so that all prompts of a batch arrive before its first step, and so that
+it ends with this process. Prefix caching is off.
 """
 
 from __future__ import annotations
@@ -24,16 +23,20 @@ from slimgpt.verification.processes.transformers_timing import GenerationRequest
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # as many threads as the other loader has
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the same number of threads as transformers
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
 }
 
 
 class MemoryBudget(BaseModel):
-    """What the largest request needs: sequences at once, tokens in each, bytes of the caches.
+    """Memory for the largest request.
 
-    `device_bytes`: caches, weights and activations together.
+    Attributes:
+        batch: sequences at once.
+        tokens: tokens in each sequence.
+        cache_bytes: of the KV cache.
+        device_bytes: of KV cache, weights and activations together.
     """
 
     batch: int
@@ -43,7 +46,7 @@ class MemoryBudget(BaseModel):
 
 
 def main(arguments: list[str], answers: TextIO) -> None:
-    """Load the model, then answer until the input ends."""
+    """Load the model, then answer requests until standard input ends."""
     folder, dtype, device_name, budget = arguments
     device = select_device(device_name)
     model = load(Path(folder), dtype, device, MemoryBudget.model_validate_json(budget))
@@ -53,7 +56,7 @@ def main(arguments: list[str], answers: TextIO) -> None:
 
 
 def select_device(name: str) -> torch.device:
-    """The device, made the first that vLLM sees, which takes no other; CUDA has not begun yet."""
+    """Make the device the first that vLLM sees, the only one it uses; call before CUDA starts."""
     device = torch.device(name)
     if device.index:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
@@ -65,14 +68,14 @@ def select_device(name: str) -> torch.device:
 def load(
     folder: Path, dtype: str, device: torch.device, budget: MemoryBudget, *, trusted: bool = True
 ) -> Any:
-    """The model as vLLM has it, with caches for what will be requested.
+    """Load the model in vLLM, with a KV cache for the largest request.
 
     Args:
-        trusted: whether code in the folder may run: the engine's own modelling file.
+        trusted: whether code in the folder may run.
 
     Raises:
         SystemExit: this vLLM was built for another kind of device.
-        Exception: whatever vLLM raises where it cannot load the model.
+        Exception: any error of vLLM when it cannot load the model.
     """
     import vllm
     from vllm.platforms import current_platform
@@ -89,9 +92,9 @@ def load(
         skip_tokenizer_init=True,
         trust_remote_code=trusted,
         dtype=dtype,
-        enforce_eager=device.type == "cpu",  # where compiling takes longer than all that is timed
+        enforce_eager=device.type == "cpu",  # compiling would take longer than the measurement
         enable_prefix_caching=False,
-        disable_log_stats=False,  # they hold the times
+        disable_log_stats=False,  # the times are part of the statistics
         max_model_len=budget.tokens,
         max_num_seqs=budget.batch,
         max_num_batched_tokens=budget.batch * budget.tokens,  # all prompts in one step
@@ -102,7 +105,7 @@ def load(
 
 
 def answer(model: Any, request: GenerationRequest, device: torch.device) -> GenerationTiming:
-    """Generate greedily, prompt and other tokens timed apart, by the clock of vLLM's engine."""
+    """Generate greedily; prefill and decoding are timed separately by vLLM's engine."""
     from vllm import SamplingParams
 
     generator = torch.Generator().manual_seed(request.seed)
@@ -133,7 +136,7 @@ if __name__ == "__main__":
 
     exit_with_parent(int(sys.argv[1]))
     os.environ.update(ENVIRONMENT)
-    # vLLM and what it calls write to standard output; the answers go where that led before.
+    # vLLM writes to standard output, so that is redirected; answers use the original descriptor.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     main(sys.argv[2:], answers)

@@ -64,7 +64,7 @@ def test_a_column_that_is_missing_is_named(roots: Roots) -> None:
 def test_a_row_unlike_the_first_is_named(roots: Roots) -> None:
     write(roots.texts / "piqa.jsonl", [PIQA, {**PIQA, "note": "x"}])
     task = {"name": "piqa", "source": "local:piqa.jsonl"}
-    assert "row 2 and the first row differ in their fields: note" in refused(
+    assert "row 2 has other fields than the first row: note" in refused(
         CalibrationError, roots, task
     )
 
@@ -92,7 +92,7 @@ def test_a_folder_or_file_that_is_missing_is_named(roots: Roots) -> None:
     )
     (roots.texts / "q").mkdir()
     said = refused(CalibrationError, roots, "piqa", tasks_source="local:q")
-    assert "there is no file for it in local:q" in said
+    assert "local:q has no file for it" in said
     task = {"name": "piqa", "source": "local:absent.jsonl"}
     assert "there is no such file" in refused(CalibrationError, roots, task)
 

@@ -84,7 +84,7 @@ def test_what_is_no_report_is_said_to_be_none(content: str, said: str, tmp_path:
 
 
 def test_where_there_is_no_report_what_to_name_is_said(tmp_path: Path) -> None:
-    with pytest.raises(document.ReportError, match=r"holds no report.json; name a published"):
+    with pytest.raises(document.ReportError, match=r"contains no report.json; name a published"):
         document.read(tmp_path)
     with pytest.raises(document.ReportError, match="No such file"):
         document.read(tmp_path / "none.json")

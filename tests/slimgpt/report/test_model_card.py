@@ -46,7 +46,7 @@ def test_the_unrecovered_model_has_the_unrecovered_scores(tmp_path: Path) -> Non
     assert [r.metric_value for r in read.data.eval_results] == [
         one["pruned"] for one in content["perplexity"]
     ]
-    assert "The pruned model is what lies here." in read.text
+    assert "This folder contains the pruned model." in read.text
 
 
 def test_the_text_says_how_to_load_what_was_removed_and_whose_licence(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_it_is_a_warning_where_vllm_computes_no_numbers(
     install(tmp_path / "vllm", STAND_IN, monkeypatch)
     (told,) = vllm.prove(opened.folder, "exact", probe)
     assert isinstance(told, Warned)
-    assert "its probabilities are no numbers" in told.message
+    assert "its log-probabilities contain NaN or infinity" in told.message
 
 
 def test_it_is_a_warning_where_vllm_cannot_run_the_model(
@@ -139,7 +139,9 @@ def test_it_is_a_warning_where_vllm_cannot_run_the_model(
     install(tmp_path / "vllm", source, monkeypatch)
     (told,) = vllm.prove(opened.folder, "exact", probe)
     assert isinstance(told, Warned)
-    assert "format `exact` is not proved by vllm: exit status 1: ValueError: heads" in told.message
+    assert (
+        "format `exact` is not verified with vllm: exit status 1: ValueError: heads" in told.message
+    )
 
 
 def test_it_says_nothing_of_what_it_does_not_read_or_is_not_there(
