@@ -1,6 +1,6 @@
-"""A checkpoint known by its `config.json` alone: tensor names and shapes, no data.
+"""A checkpoint from its `config.json` only: tensor names and shapes without data.
 
-Enough for a plan, which asks for sizes only. Imports neither torch nor transformers.
+A plan needs no more. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ WEIGHTS = (".safetensors", ".safetensors.index.json", ".gguf", ".h5", ".msgpack"
 
 
 def alone(location: Location) -> bool:
-    """Whether a folder holds a config, and no file of weights of any kind, nor an index of them."""
+    """Whether a folder has a config and no weight files of any kind, nor their index."""
     names = [entry.name for entry in location.folder.iterdir()]
     return CONFIG in names and not any(name.endswith(WEIGHTS) for name in names)
 
 
 def of(location: Location) -> Checkpoint:
-    """The checkpoint that the config describes; `load` finds nothing.
+    """The checkpoint that the config describes; its tensors cannot be loaded.
 
     Raises:
-        UnsupportedModelError: another family, quantised, or of a precision that is not pruned.
-        BrokenCheckpointError: the config is torn.
+        UnsupportedModelError: unsupported family or dtype, or quantised.
+        BrokenCheckpointError: the config is invalid.
     """
     config = name_mapping.config(config_of(location))
     read = architectures.read(config)
@@ -37,8 +37,8 @@ def of(location: Location) -> Checkpoint:
     known = [name for name, _ in FORMATS.values()]
     if dtype not in known:
         raise UnsupportedModelError(
-            f"{CONFIG}: the model is in {dtype}, which cannot be pruned",
-            hint=f"prune a checkpoint in one of {', '.join(known)}, and quantise the result",
+            f"{CONFIG}: dtype {dtype} is not supported",
+            hint=f"prune a checkpoint in {', '.join(known)}, and quantise the result",
         )
     file = location.file(CONFIG)
     shapes = layout.whole(read, config)

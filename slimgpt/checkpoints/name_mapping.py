@@ -1,9 +1,9 @@
-"""Checkpoints with other tensor names than their family's (old GPT-2 and OPT, Baichuan), remapped.
+"""Maps the tensor names of a checkpoint to the names of its family.
 
-Old GPT-2 and OPT files leave out the name of the body. Whoever saves a model that is wrapped
-(torch.compile, FSDP, DDP, PEFT) has the wrapper's name in all of its tensors'. Baichuan-7B is a
-Llama whose queries, keys and values are one tensor, and whose code ships with the model; none of it
-is run, and what is written is a Llama. Imports neither torch nor transformers.
+Old GPT-2 and OPT files omit the body's name prefix. Models saved while wrapped (torch.compile,
+FSDP, DDP, PEFT) have the wrapper's name in all tensor names. Baichuan-7B is a Llama with queries,
+keys and values in one tensor and with its own code, which is never run; the pruned model is written
+as a Llama. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
 from slimgpt.sources import adapters
 
 WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-"""What torch.compile, FSDP and activation checkpointing put into names, at any place."""
+"""Name parts that torch.compile, FSDP and activation checkpointing insert anywhere."""
 BAICHUAN = "baichuan"
 PACKED = ".self_attn.W_pack.weight"
 BAICHUAN_2_VOCABULARY = 125_696
 
 
 def config(given: dict[str, Any]) -> dict[str, Any]:
-    """The config as the family has it that the model belongs to.
+    """The config, translated to the family that computes the model.
 
     Raises:
-        UnsupportedModelError: a Baichuan that is no Llama.
+        UnsupportedModelError: a Baichuan model that is not equivalent to a Llama.
     """
     if given.get("model_type") != BAICHUAN:
         return given
     if given.get("max_position_embeddings") is None or given.get("hidden_size") == 5120:
-        raise _refused("Baichuan-13B", "its positions are ALiBi slopes, which no Llama has")
+        raise _refused("Baichuan-13B", "its positions are ALiBi slopes, which Llama does not have")
     if given.get("vocab_size") == BAICHUAN_2_VOCABULARY:
-        raise _refused("Baichuan2", "its output head is normalised as it runs, which no Llama's is")
+        raise _refused("Baichuan2", "it normalises its output head, which Llama does not")
     kept = {
         key: value for key, value in given.items() if key not in ("auto_map", "tokenizer_class")
     }
@@ -44,11 +44,11 @@ def config(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def tensors(stored: Mapping[str, TensorInfo], read: Architecture) -> dict[str, TensorInfo]:
-    """The stored tensors by the names that the family has for them.
+    """The stored tensors by the family's names.
 
     Raises:
-        UnsupportedModelError: there are an adapter's tensors among them.
-        BrokenCheckpointError: two tensors have one name but for what wrapped the model.
+        UnsupportedModelError: some tensors belong to an adapter.
+        BrokenCheckpointError: two tensors have the same name after wrapper names are removed.
     """
     adapters.refuse_tensors(stored)
     body, embedding = read.family.body, f"{read.family.embedding}.weight"
@@ -65,10 +65,10 @@ def tensors(stored: Mapping[str, TensorInfo], read: Architecture) -> dict[str, T
 def _unwrapped(
     stored: Mapping[str, TensorInfo], embeddings: tuple[str, ...]
 ) -> dict[str, TensorInfo]:
-    """Names without a wrapper's: parts anywhere, and whatever all begin with before the embedding.
+    """Remove wrapper parts anywhere in names, and a prefix that all names share.
 
     Args:
-        embeddings: what the embedding is called, the longer name first.
+        embeddings: possible names of the embedding, the longer first; they show the prefix.
     """
     named: dict[str, TensorInfo] = {}
     for name, info in stored.items():
@@ -76,7 +76,7 @@ def _unwrapped(
         if plain in named:
             raise BrokenCheckpointError(
                 f"{plain} is stored twice, as {named[plain].name} and as {name}",
-                hint="files of two models may be mixed: save or download the model again",
+                hint="the folder may mix files of two models: save or download the model again",
             )
         named[plain] = info
     if named.keys().isdisjoint(embeddings):
@@ -89,7 +89,7 @@ def _unwrapped(
 
 
 def _unpacked(prefix: str, packed: TensorInfo) -> dict[str, TensorInfo]:
-    """Queries, keys and values as thirds of the rows of one tensor."""
+    """Split a packed tensor's rows into queries, keys and values."""
     if len(packed.shape) != 2 or packed.shape[0] % 3:
         return {packed.name: packed}
     count = packed.shape[0] // 3
@@ -109,5 +109,5 @@ def _unpacked(prefix: str, packed: TensorInfo) -> dict[str, TensorInfo]:
 def _refused(model: str, reason: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"config.json: this {model} model cannot be pruned: {reason}",
-        hint="of the Baichuan models, Baichuan-7B can be pruned",
+        hint="of the Baichuan models only Baichuan-7B is supported",
     )

@@ -13,17 +13,17 @@ from slimgpt.machine import disk
 
 
 def load(file: Path, names: Iterable[str] | None = None, device: str = "cpu") -> dict[str, Tensor]:
-    """Read some or all tensors of a file, in the dtype in which they are stored.
+    """Read some or all tensors of a file in their stored dtype.
 
-    Tensors are copied out of the file's memory map and the map is closed: one that stays open
-    keeps every page that was ever read in the resident set.
+    Tensors are copied out of the file's memory map and the map is closed, because an open map keeps
+    all pages that were read resident.
 
     Args:
-        names: all if None.
-        device: where the tensors go.
+        names: all tensors if None.
+        device: device of the returned tensors.
 
     Raises:
-        SafetensorError: the file is torn, or has no tensor of that name.
+        SafetensorError: the file is damaged, or has no tensor of that name.
     """
     with safe_open(file, framework="pt", device=device) as stored:
         wanted = stored.keys() if names is None else names
@@ -31,7 +31,7 @@ def load(file: Path, names: Iterable[str] | None = None, device: str = "cpu") ->
 
 
 def save(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as one file that transformers reads; replaces an older one.
+    """Write tensors to one file that transformers reads; an existing file is replaced.
 
     Raises:
         StorageError: the disk is full or cannot be written.

@@ -2,9 +2,9 @@
 
 A file is eight bytes (the header's length, little endian), the header (JSON: name → dtype, shape,
 offsets), and the tensors one after the other
-(https://github.com/huggingface/safetensors#format). The header is read here rather than by the
-library because a torn file must be named together with the sizes that give it away, for all
-shards and before torch is imported. The tensors themselves are read by the library.
+(https://github.com/huggingface/safetensors#format). The header is parsed here and not by the
+library, so that errors name the file and its sizes, for all shards and before torch is imported.
+The library reads the tensors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, UnsupportedModelError
 
 LENGTH_BYTES = 8
-POINTER = b"version "  # how a Git LFS pointer begins; as a length it would be 2 EB
+POINTER = b"version "  # the start of a Git LFS pointer; as a length it would be 2 EB
 LARGEST_HEADER = 100_000_000  # the library's own limit
 MOST_DIMENSIONS = 8
 FORMATS = {"F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2)}
@@ -28,15 +28,15 @@ HINT = "download or copy this file again"
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies and what it is.
+    """Name, shape, dtype and position of a stored tensor.
 
     Attributes:
         name: full name in the file.
         shape: sizes of its dimensions.
         dtype: `float32`, `float16` or `bfloat16`.
-        file: the safetensors file that holds it.
-        offset: of its first byte in the file.
-        rows: which rows of the tensor of that name it is, where it is not the whole.
+        file: the safetensors file that contains it.
+        offset: of its first byte in the file, in bytes.
+        rows: first and last row (exclusive) if it is only a part of the stored tensor, else None.
     """
 
     name: str
@@ -58,12 +58,12 @@ class TensorInfo:
 
 
 def read(file: Path) -> dict[str, TensorInfo]:
-    """What a safetensors file holds, by name.
+    """The tensors of a safetensors file by name.
 
     Raises:
-        BrokenCheckpointError: the file is torn, or its header is not one.
+        BrokenCheckpointError: the file is truncated, or its header is invalid.
         UnsupportedModelError: a tensor is not float32, float16 or bfloat16.
-        ModelNotFoundError: the file may not be read.
+        ModelNotFoundError: the file cannot be read.
     """
     header, data_start, data_bytes = _header(file)
     infos = {
@@ -81,8 +81,8 @@ def read(file: Path) -> dict[str, TensorInfo]:
         end += info.bytes
     if end - data_start != data_bytes:
         raise BrokenCheckpointError(
-            f"{file.name} is torn: its header describes {end - data_start} bytes of tensors and it "
-            f"holds {data_bytes}",
+            f"{file.name} is truncated or damaged: its header describes {end - data_start} bytes "
+            f"of tensors, the file has {data_bytes}",
             hint=HINT,
         )
     return infos
@@ -103,8 +103,8 @@ def _header(file: Path) -> tuple[Mapping[str, Any], int, int]:
             follow = size - LENGTH_BYTES - length
             if follow < 0 or length > LARGEST_HEADER:
                 raise BrokenCheckpointError(
-                    f"{file.name} is torn: its header should be {length} bytes long and the whole "
-                    f"file has {size}",
+                    f"{file.name} is truncated or damaged: its header should have {length} bytes, "
+                    f"the whole file has {size}",
                     hint=HINT,
                 )
             text = stream.read(length)
@@ -127,31 +127,31 @@ def _header(file: Path) -> tuple[Mapping[str, Any], int, int]:
 
 
 def _tensor(file: Path, name: str, entry: Any, data_start: int) -> TensorInfo:
-    """What a tensor's entry in the header says."""
+    """Parse and check a tensor's entry in the header."""
     try:
         code, shape = str(entry["dtype"]), tuple(int(size) for size in entry["shape"])
         start, end = (int(offset) for offset in entry["data_offsets"])
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise BrokenCheckpointError(
-            f"{file.name}: the header's entry of {name} is not readable", hint=HINT
+            f"{file.name}: the header entry of {name} is invalid", hint=HINT
         ) from error
     if code not in FORMATS:
         known = ", ".join(known for known, _ in FORMATS.values())
         raise UnsupportedModelError(
-            f"{file.name}: {name} is stored as {code}, which cannot be pruned",
-            hint=f"prune a checkpoint in one of {known}, and quantise the result",
+            f"{file.name}: {name} has dtype {code}, which is not supported",
+            hint=f"prune a checkpoint in {known}, and quantise the result",
         )
-    if len(shape) > MOST_DIMENSIONS:  # their product would take hours
+    if len(shape) > MOST_DIMENSIONS:  # the product of many sizes would take hours
         raise BrokenCheckpointError(
-            f"{file.name}: {name} has {len(shape)} dimensions, which no model's tensor has",
+            f"{file.name}: {name} has {len(shape)} dimensions, at most {MOST_DIMENSIONS} are valid",
             hint=HINT,
         )
     dtype, width = FORMATS[code]
     info = TensorInfo(name, shape, dtype, file, data_start + start)
     if min(shape, default=0) < 0 or start < 0 or end - start != info.count * width:
         raise BrokenCheckpointError(
-            f"{file.name} is torn: {name} of shape {list(shape)} in {dtype} takes "
-            f"{info.count * width} bytes, the header gives it {end - start}",
+            f"{file.name} is damaged: {name} of shape {list(shape)} in {dtype} takes "
+            f"{info.count * width} bytes, the header gives {end - start}",
             hint=HINT,
         )
     return info

@@ -1,7 +1,7 @@
-"""Checks of the tokenizer and template files beside the weights, before any library reads them.
+"""Checks the tokenizer and template files of a model folder before a library reads them.
 
-A tokenizer is loaded by name: whichever of these files lies in the folder is read, through links
-and to its end. Imports neither torch nor transformers.
+Tokenizer libraries read these files by name, follow links and read files of any size. Imports
+neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ LARGEST = 256 << 20  # the largest tokenizers take 35 MB
 
 
 def check(location: Location) -> None:
-    """Refuse a folder whose tokenizer leads elsewhere, or has no end.
+    """Refuse tokenizer files that are links out of the root, not regular, or too large.
 
     Raises:
         ModelNotFoundError: a file is a link out of the folder that models are read from.
-        BrokenCheckpointError: it is a device, a pipe, a dangling link, or larger than any.
+        BrokenCheckpointError: a file is not regular, a dangling link, or larger than `LARGEST`.
     """
     _check(location)
     if (templates := templates_of(location)) is not None:
@@ -27,7 +27,7 @@ def check(location: Location) -> None:
 
 
 def templates_of(location: Location) -> Location | None:
-    """Where the folder's chat templates lie that have names; None where there are none.
+    """The folder of named chat templates; None if the model has none.
 
     Raises:
         ModelNotFoundError: it is a link out of the folder that models are read from.
@@ -45,5 +45,5 @@ def _check(location: Location) -> None:
         if location.file(entry.name).stat().st_size > LARGEST:
             raise BrokenCheckpointError(
                 f"{entry.name} is larger than {LARGEST >> 20} MiB",
-                hint="no tokenizer is so large: download the file again",
+                hint="tokenizer files are smaller: download the file again",
             )

@@ -118,7 +118,7 @@ def test_a_torn_file_is_named_as_the_user_knows_it(tmp_path: Path) -> None:
     shard = sorted(snapshot.glob("*.safetensors"))[0]
     blob = shard.resolve()
     blob.write_bytes(blob.read_bytes()[:-4])
-    with pytest.raises(BrokenCheckpointError, match=f"^{shard.name} is torn"):
+    with pytest.raises(BrokenCheckpointError, match=f"^{shard.name} is truncated"):
         Checkpoint.open(snapshot)
 
 

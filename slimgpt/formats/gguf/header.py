@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def describe(
     writer: gguf.GGUFWriter, architecture: Architecture, plan: Hyperparameters, stored: GgufType
 ) -> None:
-    """Say the numbers of the architecture; lists of them where layers differ.
+    """Write the hyperparameters; per-layer sizes are lists unless the architecture has one size.
 
     Args:
         stored: the type of most weights.
@@ -53,7 +53,7 @@ def describe(
 def _describe_own(
     writer: gguf.GGUFWriter, architecture: Architecture, plan: Hyperparameters
 ) -> None:
-    """The numbers that some architectures alone have."""
+    """Write hyperparameters that only some architectures have."""
     if plan.chosen:
         writer.add_expert_count(architecture.experts)
         writer.add_expert_used_count(plan.chosen)
@@ -70,7 +70,7 @@ def _describe_own(
 
 
 def add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
-    """Say the tokenizer, and the chat templates."""
+    """Write the tokenizer and the chat templates."""
     import gguf
 
     writer.add_tokenizer_model(vocabulary.model)

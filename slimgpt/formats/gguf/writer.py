@@ -1,7 +1,7 @@
 """Writes a GGUF file: metadata, tokenizer and tensors, layers of any size.
 
-The stock converter knows layers of one size only; llama.cpp itself does not mind. A layer is read,
-turned and written before the next is read.
+llama.cpp's own converter supports only layers of one size, although llama.cpp itself supports any.
+Each layer is read, converted and written before the next is read.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 PHI_3 = re.compile("phi-?3", re.IGNORECASE)
 SPECIAL = {"</s>", "<unk>", "<s>", "<|endoftext|>"}
 OWN_TYPE: dict[str, GgufType] = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
-ROUTER = "ffn_gate_inp"  # float32, as llama.cpp's own converter has it
+ROUTER = "ffn_gate_inp"  # stored in float32, as by llama.cpp's converter
 Q8_BLOCK = 32  # weights of a row that share a scale
 
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """A tensor of the file to be: its name there, shape (out, in), and stored type."""
+    """A tensor of the GGUF file: name, shape (out, in), and stored type."""
 
     name: str
     shape: tuple[int, ...]
@@ -49,7 +49,7 @@ class TensorEntry:
 
 
 def type_of(checkpoint: Checkpoint, asked: GgufType | None) -> GgufType:
-    """The type of the file's matrices: as asked, or the model's own precision."""
+    """The type of the file's matrices: the requested one, or the model's own precision."""
     return asked or OWN_TYPE[checkpoint.architecture.dtype]
 
 
@@ -57,7 +57,7 @@ def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
     """The model's tokenizer for llama.cpp.
 
     Raises:
-        UnsupportedModelError: there is none, or llama.cpp has none like it.
+        UnsupportedModelError: the model has none, or llama.cpp does not support it.
     """
     tokenizer = Tokenizer.load(checkpoint.folder)
     return read(tokenizer.inner, checkpoint.architecture.vocabulary)
@@ -67,16 +67,18 @@ def write(checkpoint: Checkpoint, file: Path, stored: GgufType, name: str = "mod
     """Write a model and its tokenizer as one GGUF file.
 
     Args:
-        name: of the model, for people; empty: its folder's or repository's.
-        stored: type of matrices; norms and biases are f32. A matrix whose rows are no multiple of
-            32 is f16 in a file of `q8_0`.
+        name: display name of the model; empty: the name of its folder or repository.
+        stored: type of matrices; norms and biases are f32. In a `q8_0` file, matrices whose row
+            length is not a multiple of 32 are f16.
 
     Raises:
-        UnsupportedModelError: llama.cpp cannot compute the model, or read its tokenizer.
+        UnsupportedModelError: llama.cpp cannot run the model, or read its tokenizer.
         StorageError: the disk is full.
     """
     if reason := hyperparameters.obstacle(checkpoint.architecture, checkpoint.config):
-        raise UnsupportedModelError(f"format `gguf`: {reason}", hint="leave format `gguf` out")
+        raise UnsupportedModelError(
+            f"format `gguf`: {reason}", hint="remove `gguf` from the formats"
+        )
     plan = hyperparameters.blueprint(checkpoint.architecture, checkpoint.config)
     vocabulary = read_vocabulary(checkpoint)
     entries = list(_entries(checkpoint, plan, stored))
@@ -125,10 +127,10 @@ def _fill(
 
 
 def name_for(checkpoint: Checkpoint, vocabulary: Vocabulary, name: str) -> str:
-    """The model's name for people, by which llama.cpp also knows Phi-3's own special tokens.
+    """The model's display name, by which llama.cpp recognises Phi-3's special tokens.
 
-    It strips the space after them where the name says Phi-3, and fails where they are not there
-    (`src/llama-vocab.cpp`).
+    If the name contains Phi-3, llama.cpp strips the space after these tokens, and fails if they are
+    missing (`src/llama-vocab.cpp`).
     """
     name = PHI_3.sub("phi", name or _title(checkpoint.folder))
     if checkpoint.architecture.family.model_type == "phi3" and {*vocabulary.tokens} >= SPECIAL:
@@ -137,7 +139,7 @@ def name_for(checkpoint: Checkpoint, vocabulary: Vocabulary, name: str) -> str:
 
 
 def _title(folder: Path) -> str:
-    """What a folder is called: in the hub's cache its name is a commit, aside it has a number."""
+    """A folder's name; the repository's name in the hub's cache, without a temporary suffix."""
     repository = folder.parent.parent.name
     if folder.parent.name == "snapshots" and repository.startswith("models--"):
         return repository.rpartition("--")[2]
@@ -147,7 +149,7 @@ def _title(folder: Path) -> str:
 def _entries(
     checkpoint: Checkpoint, plan: Hyperparameters, stored: GgufType
 ) -> Iterator[TensorEntry]:
-    """The file's tensors in their order, by the shapes that the checkpoint says."""
+    """The file's tensors in order, with shapes from the checkpoint."""
     for name, made_of in _sources(checkpoint, plan):
         shapes = [checkpoint.tensors[part.name].shape for part in made_of]
         rows = sum(part.rows or shape[0] for part, shape in zip(made_of, shapes, strict=True))
@@ -168,7 +170,7 @@ def _entry(name: str, shape: tuple[int, ...], stored: GgufType) -> TensorEntry:
 
 
 def _tensors(checkpoint: Checkpoint, plan: Hyperparameters) -> Iterator[tuple[str, Tensor]]:
-    """The file's tensors in their order, each float32, read when it is its turn."""
+    """The file's tensors in order, as float32, each read when needed."""
     architecture = checkpoint.architecture
     for name, made_of in _sources(checkpoint, plan):
         loaded = checkpoint.load([part.name for part in made_of])
@@ -188,7 +190,7 @@ def _tensors(checkpoint: Checkpoint, plan: Hyperparameters) -> Iterator[tuple[st
 
 
 def _sources(checkpoint: Checkpoint, plan: Hyperparameters) -> Iterator[tuple[str, list[Rows]]]:
-    """Names in the file, each with the checkpoint's tensors that it is made of, one below other."""
+    """Tensor names in the file, each with the checkpoint's tensors that are stacked into it."""
     architecture = checkpoint.architecture
     family = architecture.family
     yield "token_embd.weight", [Rows(f"{family.embedding}.weight")]
@@ -201,7 +203,7 @@ def _sources(checkpoint: Checkpoint, plan: Hyperparameters) -> Iterator[tuple[st
     yield "output_norm.weight", [Rows(f"{family.final_norm}.weight")]
     if not architecture.tied:
         yield "output.weight", [Rows(f"{family.head}.weight")]
-    elif "output" in plan.scales:  # which make two matrices of the one
+    elif "output" in plan.scales:  # scaled differently from the tied embedding
         yield "output.weight", [Rows(f"{family.embedding}.weight")]
 
 
@@ -215,7 +217,7 @@ def _of_experts(name: str) -> bool:
 
 
 def _paired(name: str, tensor: Tensor, sizes: Sequence[LayerSize]) -> Tensor:
-    """Rows of queries and keys as llama.cpp turns them: neighbours, not halves, are a pair."""
+    """Rows of queries and keys in llama.cpp's rotary order: pairs are neighbours, not halves."""
     _, _, place = name.partition("blk.")
     index, _, module = place.rpartition(".")[0].partition(".")
     if module not in ("attn_q", "attn_k"):

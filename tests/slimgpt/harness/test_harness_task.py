@@ -98,7 +98,7 @@ def test_a_folder_or_file_that_is_missing_is_named(roots: Roots) -> None:
 
 
 def test_code_that_a_model_writes_is_not_run(roots: Roots) -> None:
-    assert "runs code that models write" in refused(SpecError, roots, "humaneval")
+    assert "runs model-generated code" in refused(SpecError, roots, "humaneval")
 
 
 def test_the_rows_that_are_asked_are_part_of_what_scores_are_kept_by(roots: Roots) -> None:

@@ -130,14 +130,14 @@ def test_what_goes_first_matters_where_merges_do_not_make_a_token(name: str) -> 
     other = name not in WHOLE_FIRST
     assert read(tokenizer(name, whole_first=other), ROWS).pre == name  # they make them all
     assert read(without_a_merge(tokenizer(name)), ROWS).pre == name
-    with pytest.raises(UnsupportedModelError, match=r"first, llama\.cpp with pre-tokenizer"):
+    with pytest.raises(UnsupportedModelError, match=r"llama\.cpp.s pre-tokenizer .* the opposite"):
         read(without_a_merge(tokenizer(name, whole_first=other)), ROWS)
 
 
 def test_a_tokenizer_that_changes_text_is_refused() -> None:
     assert read(tokenizer("qwen2", normalizer=normalizers.NFC()), ROWS).pre == "qwen2"
     lowered = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
-    with pytest.raises(UnsupportedModelError, match=r"changes text .* \(Lowercase\)"):
+    with pytest.raises(UnsupportedModelError, match=r"normalizer \(Lowercase\)"):
         read(tokenizer("qwen2", normalizer=lowered), ROWS)
 
 
