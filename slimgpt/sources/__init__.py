@@ -1,1 +1,1 @@
-"""Resolving model names: local roots and the Hugging Face hub."""
+"""Sources of models and texts: local folders and the Hugging Face hub."""

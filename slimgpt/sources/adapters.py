@@ -1,7 +1,7 @@
-"""Adapters where a model is expected: transformers and PEFT apply them, pruning would not.
+"""Refuses models that contain an adapter, which transformers and PEFT would apply.
 
-A folder with weights and `adapter_config.json` is two models: `from_pretrained` gives the one with
-the adapter, the weights alone are the other. So neither is taken unasked.
+A folder with weights and `adapter_config.json` is ambiguous: `from_pretrained` applies the adapter,
+reading the weights alone does not.
 """
 
 from __future__ import annotations
@@ -13,48 +13,48 @@ from slimgpt.errors import UnsupportedModelError
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 PARTS = frozenset({"base_layer", "lora_A", "lora_B", "lora_embedding_A", "lora_magnitude_vector"})
-"""Of names of tensors in a model with adapters that are not merged."""
+"""Parts of tensor names in a model with unmerged adapters."""
 MERGE = (
-    "merge it: AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload()"
-    ".save_pretrained(NEW_FOLDER) (of the library peft), and prune the result"
+    "merge the adapter with the library peft: AutoPeftModelForCausalLM.from_pretrained(FOLDER)"
+    ".merge_and_unload().save_pretrained(NEW_FOLDER), and prune NEW_FOLDER"
 )
 
 
 def refuse(names: Collection[str], model: str, weights: Collection[str]) -> None:
-    """See that no adapter lies among the files of a model.
+    """Check that the files of a model include no adapter.
 
     Args:
-        names: of the files at the top of a folder or repository.
-        model: what to call it, for the message.
-        weights: those of them that hold a whole model's weights.
+        names: files at the top of a folder or repository.
+        model: name of the model for the message.
+        weights: those of the files that contain a whole model's weights.
 
     Raises:
-        UnsupportedModelError: one does; says whether there is a model beside it.
+        UnsupportedModelError: there is an adapter; the message says whether there are weights too.
     """
     there = [name for name in (CONFIG, *WEIGHTS) if name in names]
     if there and weights:
         raise UnsupportedModelError(
-            f"{model} holds an adapter ({there[0]}) beside its weights: transformers would apply "
-            "it, and the weights alone are another model",
-            hint=f"{MERGE}; or remove {there[0]} where it is merged already or not wanted",
+            f"{model} contains an adapter ({there[0]}) in addition to its weights: transformers "
+            "would apply it, pruning would not",
+            hint=f"{MERGE}; or remove {there[0]} if it is already merged or not wanted",
         )
     if there:
         raise UnsupportedModelError(
-            f"{model} holds an adapter ({there[0]}), not a model: the weights are its base model's",
+            f"{model} contains an adapter ({there[0]}) and no weights of a model",
             hint=MERGE,
         )
 
 
 def refuse_tensors(names: Iterable[str]) -> None:
-    """See that no adapter lies among a model's tensors.
+    """Check that a model's tensors include no adapter.
 
     Raises:
-        UnsupportedModelError: one does.
+        UnsupportedModelError: they do.
     """
     found = next((name for name in names if not PARTS.isdisjoint(name.split("."))), None)
     if found is not None:
         raise UnsupportedModelError(
-            f"the weights hold an adapter that is not merged ({found})",
-            hint="call `model.merge_and_unload()` where it was trained, save what it returns, and "
-            "prune that",
+            f"the weights contain an unmerged adapter ({found})",
+            hint="call `model.merge_and_unload()` in the training code, save the returned model, "
+            "and prune it",
         )

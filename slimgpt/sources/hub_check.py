@@ -1,7 +1,7 @@
-"""What a job needs the hub for, asked before anything else: is it there at all?
+"""Checks at the start of a job that the hub answers, if the job needs it.
 
-Without a network a resolver or a connection may take minutes to say so, and everything that was
-made ready until then was for nothing. Imports neither torch nor transformers.
+Without a network, name resolution or a connection may take minutes to fail, after other work is
+done. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from slimgpt.spec.names import HELD_OUT
 from slimgpt.spec.prune import PruneSpec
 
 SECONDS = 10.0
-"""In which a hub that can be reached says something, whatever it is."""
+"""Time limit for any answer of the hub."""
 HERE = (PREFIX, UPLOAD_PREFIX)
 INSTEAD = {
     "calibration": "`--calibration FILE` on the command line, `local:FILE` in a specification",
@@ -34,17 +34,18 @@ INSTEAD = {
     "task": "`--task-source FOLDER` on the command line, `tasks_source` in a specification",
     "model": INSTEAD_OF_MODEL,
 }
-"""What works without a network, by the part of a job that wants it."""
+"""Alternatives that work without a network, by the part of a job."""
 
 
 def require(spec: PruneSpec) -> None:
-    """See that the hub answers, if the job cannot do without it.
+    """Check that the hub answers, if the job needs it.
 
-    A model at a commit, and what tasks ask, may lie in a cache; the texts that are read from the
-    hub are looked up there each time.
+    A model at a commit and the data of tasks may be in a cache; texts from the hub are looked up
+    there each time.
 
     Raises:
-        HubUnreachableError: it does not, or is switched off; says what works without it.
+        HubUnreachableError: it does not answer, or HF_HUB_OFFLINE is set; the hint names
+            alternatives.
     """
     wanted = list(_from_hub(spec))
     if wanted:
@@ -53,20 +54,20 @@ def require(spec: PruneSpec) -> None:
 
 
 def reach(what: str, instead: str) -> None:
-    """Have any answer from the hub in a few seconds.
+    """Check that the hub answers within `SECONDS`.
 
     Args:
-        what: is wanted, for the message.
-        instead: works without a network.
+        what: what is needed from the hub, for the message.
+        instead: alternatives without a network.
 
     Raises:
-        HubUnreachableError: nothing comes, or the hub is switched off.
+        HubUnreachableError: it does not answer, or HF_HUB_OFFLINE is set.
     """
-    with mapped_errors(HubRequest(what, CalibrationError, f"do without it: {instead}")):
+    with mapped_errors(HubRequest(what, CalibrationError, f"use local data: {instead}")):
         if is_offline():
             raise hub_errors.OfflineModeIsEnabled
         answers: queue.Queue[Exception | None] = queue.Queue()
-        # A thread: the system's resolver has no limit of time that we could set.
+        # A thread, because the system's resolver has no configurable time limit.
         threading.Thread(target=_ask, args=(answers,), name="hub", daemon=True).start()
         try:
             error = answers.get(timeout=SECONDS)
@@ -85,7 +86,7 @@ def _ask(answers: queue.Queue[Exception | None]) -> None:
 
 
 def _from_hub(spec: PruneSpec) -> Iterator[tuple[str, str]]:
-    """What the job wants of the hub, and no cache has: of which part of the job, and its name."""
+    """What the job needs from the hub and no cache has: part of the job, and name."""
     cached = is_offline() or COMMIT.fullmatch(spec.model.partition("@")[2])
     if not spec.model.startswith(PREFIX) and not cached:
         yield "model", spec.model
@@ -99,6 +100,6 @@ def _from_hub(spec: PruneSpec) -> Iterator[tuple[str, str]]:
 
 
 def _has_data_sets() -> bool:
-    """Whether the library `datasets` has a cache, from which it reads where there is no hub."""
+    """Whether the library `datasets` has a cache, which it reads if the hub does not answer."""
     cache = os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME) / "datasets"
     return Path(cache).is_dir()

@@ -1,6 +1,6 @@
 """Errors of the Hugging Face hub (gated, not found, offline, unreachable) as `SlimGPTError`.
 
-No message carries a path, a URL or a header: they end in reports that others read.
+Messages contain no paths, URLs or headers, because other users read them in reports.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from slimgpt.errors import HubUnreachableError, SlimGPTError, StorageError
 
-# What httpx (huggingface_hub 1) or httpx2 (huggingface_hub 2) raises when nobody answers.
+# Raised by httpx (huggingface_hub 1) or httpx2 (huggingface_hub 2) when there is no answer.
 TransportError: type[Exception] = next(
     base for base in hub_errors.HfHubHTTPError.__mro__ if base.__name__ == "HTTPError"
 )
 
 
-# What the hub refuses: the error, what is said of the thing asked for, what to do. In this order,
-# because a gated repository is also one that was not found.
+# Refusals of the hub: exception, predicate of the message, hint. The order matters: GatedRepoError
+# is a subclass of RepositoryNotFoundError.
 REFUSALS: tuple[tuple[type[Exception], str, str], ...] = (
     (
         hub_errors.GatedRepoError,
@@ -34,18 +34,18 @@ REFUSALS: tuple[tuple[type[Exception], str, str], ...] = (
     (
         hub_errors.RevisionNotFoundError,
         "has no such revision on the hub",
-        "use a branch, a tag or a commit that it has",
+        "use an existing branch, tag or commit",
     ),
     (
         hub_errors.RepositoryNotFoundError,
         "does not exist on the hub, or is private",
         "check the spelling; for a private repository set HF_TOKEN",
     ),
-    (hub_errors.HFValidationError, "is not a name that the hub allows", "check the spelling"),
+    (hub_errors.HFValidationError, "is not a valid name on the hub", "check the spelling"),
     (hub_errors.DisabledRepoError, "is disabled on the hub", "choose another one"),
     (
         hub_errors.RemoteEntryNotFoundError,
-        "lacks a file on the hub that it should have",
+        "lacks a required file on the hub",
         "choose another revision",
     ),
 )
@@ -53,12 +53,12 @@ REFUSALS: tuple[tuple[type[Exception], str, str], ...] = (
 
 @dataclass(frozen=True)
 class HubRequest:
-    """What is asked of the hub, for messages.
+    """A request to the hub, for messages.
 
     Attributes:
-        what: for example `model 'org/name'`.
-        missing: the error to raise when the hub does not give it.
-        instead: what to do where there is no hub.
+        what: the requested object, for example `model 'org/name'`.
+        missing: the error to raise if the hub refuses it.
+        instead: what to do without the hub.
     """
 
     what: str
@@ -68,11 +68,11 @@ class HubRequest:
 
 @contextmanager
 def mapped_errors(wanted: HubRequest) -> Iterator[None]:
-    """Turn what huggingface_hub and datasets raise into errors that a user can act on.
+    """Turn exceptions of huggingface_hub and datasets into `SlimGPTError`.
 
     Raises:
-        SlimGPTError: `wanted.missing` when it is not there or may not be read,
-            HubUnreachableError when the hub does not answer, StorageError when the disk is full.
+        SlimGPTError: `wanted.missing` if the hub refuses the request, HubUnreachableError if it
+            does not answer, StorageError if the disk is full.
     """
     try:
         yield
@@ -87,20 +87,20 @@ def mapped_errors(wanted: HubRequest) -> Iterator[None]:
 
 
 class TerminalBar(tqdm):
-    """The library's progress bar, drawn only where someone watches: in a terminal."""
+    """The library's progress bar, shown only in a terminal."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs["disable"] = kwargs.get("disable") or None  # None: tqdm looks for a terminal
+        kwargs["disable"] = kwargs.get("disable") or None  # None: tqdm disables it without one
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids asking the hub, so that its cache has to do."""
+    """Whether HF_HUB_OFFLINE forbids requests, so that only the hub's cache is used."""
     return bool(constants.HF_HUB_OFFLINE)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what led to it: libraries wrap the hub's answer in errors of their own."""
+    """The error and its causes; libraries wrap the hub's errors in their own."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -119,18 +119,19 @@ def _unreachable(error: BaseException, wanted: HubRequest) -> SlimGPTError | Non
     what = wanted.what
     if isinstance(error, hub_errors.OfflineModeIsEnabled):
         return HubUnreachableError(
-            f"{what} cannot be had: the hub is switched off (HF_HUB_OFFLINE)",
+            f"{what} cannot be downloaded: HF_HUB_OFFLINE is set",
             hint=f"unset HF_HUB_OFFLINE, or {wanted.instead}",
         )
     if isinstance(error, hub_errors.HfHubHTTPError):
         status = error.response.status_code
-        if status in (401, 403):  # strangers are not told which of the two it is
+        if status in (401, 403):  # the hub answers this for private and missing repositories
             return wanted.missing(
                 f"{what} does not exist on the hub, or is private ({status})",
                 hint="check the spelling; for a private repository set HF_TOKEN to a valid token",
             )
         return HubUnreachableError(
-            f"{what}: the hub answered {status}", hint="try again later, or use local data"
+            f"{what}: the hub answered with status {status}",
+            hint=f"try again later, or {wanted.instead}",
         )
     if isinstance(error, TransportError | ConnectionError | TimeoutError):
         return HubUnreachableError(

@@ -8,18 +8,18 @@ from pathlib import Path
 import yaml
 
 LONGEST = 100
-CARD = 256 << 10  # characters of a card that are looked at
+CARD = 256 << 10  # characters of a card that are read
 TITLE = 4 << 10
 _FRONT_MATTER = re.compile(r"\A\s*---\r?\n(.*?)\r?\n---", re.DOTALL)
 
 
 def of_folder(folder: Path) -> str | None:
-    """The licence named in the model card, else the first line of the LICENSE file, else None."""
+    """The licence in the model card, else the first line of the LICENSE file, else None."""
     return _of_card(folder / "README.md") or _of_files(folder)
 
 
 def _of_card(card: Path) -> str | None:
-    if not card.is_file():  # a pipe would be waited for
+    if not card.is_file():  # reading a pipe would block
         return None
     try:
         with card.open(encoding="utf-8", errors="replace") as file:
@@ -30,10 +30,10 @@ def _of_card(card: Path) -> str | None:
     if not isinstance(data, dict):
         return None
     licence = data.get("license")
-    if licence == "other":  # the hub's way to say that the name stands elsewhere
+    if licence == "other":  # then the hub has the name in `license_name`
         licence = data.get("license_name") or licence
     names = licence if isinstance(licence, list) else [licence]
-    # Text alone: YAML names a list within itself, and its words fill any memory.
+    # Strings only: a YAML list may contain itself, and its text would fill the memory.
     return ", ".join(name for name in names if isinstance(name, str) and name)[:LONGEST] or None
 
 

@@ -23,24 +23,24 @@ from slimgpt.sources.roots import PREFIX, Roots
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 INDEX = "model.safetensors.index.json"
-# Beside the weights and the tokenizer: what configures and explains. Never code, never pickles.
+# Further files to download: configuration and documentation, never code or pickles.
 COMPANIONS = ("*.json", "README.md", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
-ANSWER_SECONDS = 10.0  # huggingface_hub itself would wait for ever
-INSTEAD = "name a folder of this machine: a path on the command line, local:NAME in the service"
+ANSWER_SECONDS = 10.0  # huggingface_hub has no default time limit
+INSTEAD = "name a local folder: a path on the command line, local:NAME in the service"
 _NUMBERED = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx")
 
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model that lies on this machine.
+    """A model on this machine.
 
     Attributes:
-        folder: the checkpoint folder; below a hub cache its files are links to blobs.
+        folder: the checkpoint folder; in a hub cache its files are links to blobs.
         model: `org/name` or `local:NAME`.
         revision: the commit on the hub; None for a local folder.
-        licence: what the model says about it; None if it says nothing.
-        bytes: size of the weights and the files beside them.
+        licence: see `licence.of_folder`; None if the model states none.
+        bytes: size of all files that pruning needs.
     """
 
     folder: Path
@@ -51,25 +51,25 @@ class ResolvedModel:
 
 
 def resolve_model(model: str, roots: Roots, cache: Path | None) -> ResolvedModel:
-    """Find a model, downloading it from the hub where need be.
+    """Find a model; download it from the hub if necessary.
 
     Args:
         model: `local:NAME`, `org/name` or `org/name@revision`.
-        roots: where `local:` names lie.
-        cache: folder of the hub's cache; None is the library's own (HF_HUB_CACHE).
+        roots: folders of `local:` names.
+        cache: folder of the hub's cache; None uses the library's (HF_HUB_CACHE).
 
     Raises:
         ModelNotFoundError: it does not exist, is private or gated, or has no such revision.
         UnsupportedModelError: it has no safetensors.
         HubUnreachableError: the hub does not answer.
-        StorageError: the cache has no room for it.
+        StorageError: the disk has too little space for it.
     """
     if model.startswith(PREFIX):
         folder = roots.model(model)
         if (folder / "snapshots").is_dir() and not (folder / "config.json").exists():
             raise ModelNotFoundError(
-                f"model {model!r} is a repository in a cache of the hub, which holds commits",
-                hint="name a folder below its `snapshots`, or the model as on the hub: org/name",
+                f"model {model!r} is a repository folder of a hub cache, not a model folder",
+                hint="name a folder below its `snapshots`, or use the model's hub name, org/name",
             )
         return _resolved(folder, model, None)
     repository, _, revision = model.partition("@")
@@ -77,7 +77,7 @@ def resolve_model(model: str, roots: Roots, cache: Path | None) -> ResolvedModel
     try:
         folder = _download(repository, revision or None, store)
     except HubUnreachableError:
-        # A commit never changes, and whoever switched the hub off asked for what the cache has.
+        # The cache may be used for a commit, which never changes, and if HF_HUB_OFFLINE is set.
         if not (COMMIT.fullmatch(revision) or is_offline()):
             raise
         cached = _cached(repository, revision or None, store)
@@ -103,14 +103,14 @@ def _resolved(folder: Path, model: str, revision: str | None) -> ResolvedModel:
 
 
 def needed(names: Collection[str], model: str) -> list[str]:
-    """The files of a repository that pruning needs: the weights once, and what goes with them.
+    """The files of a repository that pruning needs: weights, tokenizer, configuration.
 
-    Some repositories hold the weights twice (`consolidated.safetensors`), in folders
-    (`original/`), or as pickles beside the safetensors: those are left out.
+    Further copies of the weights are excluded (`consolidated.safetensors`, files in folders such as
+    `original/`, pickles).
 
     Raises:
-        UnsupportedModelError: there are no safetensors in the layout of transformers, or an
-            adapter lies beside them.
+        UnsupportedModelError: there are no safetensors in the layout of transformers, or there is
+            an adapter.
     """
     top = sorted(name for name in names if "/" not in name)
     weights = [name for name in top if _NUMBERED.fullmatch(name)]
@@ -119,11 +119,11 @@ def needed(names: Collection[str], model: str) -> list[str]:
     adapters.refuse(top, f"model {model!r}", weights)
     if not weights:
         others = [name for name in top if name.endswith((*_OTHER_WEIGHTS, ".safetensors"))]
-        there = f"it has {', '.join(others[:4])}" if others else "it has no weights at all"
+        there = f"it has {', '.join(others[:4])}" if others else "it has no weights"
         raise UnsupportedModelError(
-            f"model {model!r} has no model.safetensors (nor numbered shards): {there}",
-            hint="choose a revision with safetensors, or convert it with transformers' "
-            "`save_pretrained`; pickled weights are never read, because they can run code",
+            f"model {model!r} has no model.safetensors or numbered shards: {there}",
+            hint="choose a revision with safetensors, or convert the model with transformers' "
+            "`save_pretrained`; pickled weights are not read, because they can run code",
         )
     others = [name for name in top if any(fnmatch(name, p) for p in COMPANIONS)]
     return [*weights, *dict.fromkeys([*others, *filter(tokenizer_files.is_one, sorted(names))])]
@@ -172,22 +172,22 @@ def _cached(repository: str, revision: str | None, cache: Path) -> Path | None:
 
 
 def check_room(sizes: Mapping[str, int], folder: Path, what: str) -> None:
-    """Refuse a download that cannot fit, before it begins.
+    """Check that a download fits the disk, before it starts.
 
     Args:
-        sizes: bytes of each file that is still to come.
-        folder: where they go; it may not exist yet.
-        what: what is to be downloaded, for the message.
+        sizes: bytes of each file to download.
+        folder: the target; it may not exist yet.
+        what: the download's name for the message.
 
     Raises:
-        StorageError: the disk has less room than that.
+        StorageError: the disk has too little space.
     """
     wanted = sum(sizes.values())
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if wanted > free:
         raise StorageError(
-            f"{what} needs {wanted / 2**30:.1f} GiB more on disk, but {free / 2**30:.1f} GiB are "
-            "free in the hub's cache",
-            hint="free space, or point HF_HUB_CACHE to a larger disk",
+            f"{what} needs {wanted / 2**30:.1f} GiB in the hub's cache, but only "
+            f"{free / 2**30:.1f} GiB are free there",
+            hint="free space, or set HF_HUB_CACHE to a folder on a larger disk",
         )

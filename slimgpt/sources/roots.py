@@ -15,14 +15,14 @@ MANY = 8
 
 @dataclass(frozen=True)
 class Roots:
-    """The folders below which `local:` names lie.
+    """The root folders of `local:` and `upload:` names.
 
     Attributes:
         models: `local:NAME` is a folder below it.
         texts: `local:FILE` is a file below it.
-        uploads: `upload:ID` is the file ID.jsonl, .csv or .txt in it; None: there are none.
-        confined: refuse what lies outside after resolving links. A server confines; a command
-            line trusts its user, who may link where he likes.
+        uploads: `upload:ID` is the file ID.jsonl, .csv or .txt in it; None: no uploads.
+        confined: refuse paths that are outside the root after resolving links. True in the service;
+            False on the command line, where users may link anywhere.
     """
 
     models: Path
@@ -34,8 +34,8 @@ class Roots:
         """The folder of `local:NAME`, links resolved.
 
         Raises:
-            ModelNotFoundError: there is no such folder below the root. What lies outside is
-                reported in the same words as what does not exist, without the server's paths.
+            ModelNotFoundError: there is no such folder below the root. The message is the same for
+                folders outside the root, and contains no paths of the server.
         """
         folder = self._below(self.models, name)
         if folder is None or not folder.is_dir():
@@ -46,7 +46,7 @@ class Roots:
         return folder
 
     def text(self, name: str) -> Path:
-        """The regular file of `local:FILE` under that name; where its links lead is checked.
+        """The path of the regular file `local:FILE`; links are checked but not resolved.
 
         Raises:
             CalibrationError: there is no such file below the root, or it is a folder or a device.
@@ -55,7 +55,7 @@ class Roots:
         if path is not None and path.is_dir():
             raise CalibrationError(
                 f"text {name!r} is a folder, not a file",
-                hint="name one file: JSON lines, a JSON array, plain text, or one of these in .gz",
+                hint="name a file: JSON lines, a JSON array, CSV, TSV, Parquet, plain text, or .gz",
             )
         if path is None or not path.is_file():
             raise CalibrationError(
@@ -86,8 +86,8 @@ class Roots:
         """
         if self.uploads is None:
             raise CalibrationError(
-                f"text {name!r}: `upload:` names exist in the service only",
-                hint="name the file itself",
+                f"text {name!r}: `upload:` names exist only in the service",
+                hint="use the path of the file",
             )
         stem = name.removeprefix(UPLOAD_PREFIX)
         for suffix in UPLOADED:
@@ -95,11 +95,11 @@ class Roots:
             if path is not None and path.is_file():
                 return path
         raise CalibrationError(
-            f"text {name!r} is not there", hint="upload it again, and name its new id"
+            f"text {name!r} does not exist", hint="upload the file again, and use its new id"
         )
 
     def _below(self, root: Path, name: str) -> Path | None:
-        """The resolved path of `name`, or None where it does not exist or may not be seen."""
+        """The resolved path of `name`; None if it does not exist or is outside the root."""
         relative = name.removeprefix(PREFIX)
         try:
             path = (root / relative).resolve(strict=True)
@@ -116,6 +116,6 @@ class Roots:
         except OSError:
             names = []
         if not names:
-            return "the models folder is empty: put a checkpoint folder there, or name a hub model"
+            return "the models folder is empty: add a checkpoint folder, or name a hub model"
         more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
-        return f"there are: {', '.join(names[:MANY])}{more}"
+        return f"available: {', '.join(names[:MANY])}{more}"

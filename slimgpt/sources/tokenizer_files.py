@@ -1,7 +1,7 @@
-"""Which files of a model transformers' tokenizers and processors read, by their names.
+"""Names of the files that transformers' tokenizers and processors read.
 
-One table for what is fetched from the hub, judged before it is read, and copied to the result. A
-test holds it to every tokenizer and processor that the installed transformers has.
+These files are downloaded from the hub, checked before they are read, and copied to the result. A
+test compares the patterns with all tokenizers and processors of the installed transformers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 TEMPLATES = "additional_chat_templates"
-"""The folder of chat templates that have names."""
+"""The folder of named chat templates."""
 TOKENIZERS = (
     *("tokenizer.json", "tokenizer.*.json", "tokenizer_config.json", "*tekken*.json"),
     *("added_tokens.json", "special_tokens_map.json"),
@@ -30,12 +30,12 @@ PATTERNS = (*TOKENIZERS, *PROCESSORS, GENERATION)
 
 
 def include_tokenizer(names: Iterable[str]) -> bool:
-    """Whether there is a tokenizer among a folder's files."""
+    """Whether some of a folder's files belong to a tokenizer."""
     return any(fnmatchcase(name, pattern) for name in names for pattern in TOKENIZERS)
 
 
 def is_one(path: str) -> bool:
-    """Whether a path within a model's folder is of such a file."""
+    """Whether a path relative to a model's folder is a file of its tokenizer or processor."""
     parts = PurePosixPath(path).parts
     if len(parts) == 2:
         return parts[0] == TEMPLATES and parts[1].endswith(".jinja")

@@ -1,8 +1,7 @@
-"""Recovery training rows: instructions, conversations, plain text; tokenised with label masks.
+"""Tokenises training rows of a recovery, with label masks.
 
-Of instructions and conversations only the answers are learned; the rest is read. A lesson becomes
-tokens with the model's own tokenizer, and its own chat template where it has one. What can't be
-learned says why.
+In instructions and conversations only the answers have labels. Rows are tokenised with the model's
+tokenizer and, if there is one, its chat template. Rows that cannot be used raise `LeftOut`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from slimgpt.texts.tokenization.chat_spans import spans
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 IGNORED = -100
-"""Label of a token that is read and not learned, as transformers has it."""
+"""Label of a token without loss, as in transformers."""
 Reason = Literal[
     "an empty answer",
     "an answer that the row marks as a bad one",
@@ -28,11 +27,11 @@ Reason = Literal[
 
 
 class LeftOut(ValueError):  # noqa: N818 - says what is the case
-    """Nothing can be learned from a row.
+    """A row cannot be used for training.
 
     Attributes:
-        reason: why, in words that stand in a count.
-        detail: more of it, of this row; empty where there is no more.
+        reason: the reason, by which rows are counted.
+        detail: details of this row; may be empty.
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
@@ -43,25 +42,25 @@ class LeftOut(ValueError):  # noqa: N818 - says what is the case
 
 @dataclass(frozen=True)
 class Tokens:
-    """A lesson as the model reads it. `labels` are the ids again, or `IGNORED`."""
+    """A tokenised training row. `labels` are the token ids, or `IGNORED`."""
 
     input_ids: list[int]
     labels: list[int]
 
     @property
     def learned(self) -> int:
-        """How many tokens are learned; the first is predicted by nothing."""
+        """Number of tokens with a label, without the first, which is not predicted."""
         return sum(label != IGNORED for label in self.labels[1:])
 
 
 def tokens_of(lesson: Lesson, tokenizer: Tokenizer, length: int) -> list[Tokens]:
-    """The lesson in sequences of at most `length` tokens, one at least.
+    """Tokenise a row to at least one sequence of at most `length` tokens.
 
-    Prose is cut end to end; what goes beyond `length` of an answer is left out.
+    Plain text is cut into consecutive sequences; other rows are truncated at `length`.
 
     Raises:
-        LeftOut: nothing of it can be learned.
-        UnsupportedModelError: the tokenizer cannot tell which characters a token stands for.
+        LeftOut: no token of the row would have a label.
+        UnsupportedModelError: the tokenizer does not return character offsets.
     """
     if isinstance(lesson, Unwanted):
         raise LeftOut("an answer that the row marks as a bad one")
@@ -84,7 +83,7 @@ def tokens_of(lesson: Lesson, tokenizer: Tokenizer, length: int) -> list[Tokens]
 
 
 def _prose(text: str, tokenizer: Tokenizer, length: int) -> list[Tokens]:
-    """Pieces end to end, each of which begins with what the tokenizer puts before a text."""
+    """Consecutive sequences, each with the tokens that the tokenizer prepends to a text."""
     first = list(tokenizer.first_tokens)
     ids = tokenizer.encode(text)[len(first) :]
     body = length - len(first)
@@ -102,8 +101,8 @@ def _plain_turns(conversation: Conversation) -> list[tuple[str, bool]]:
 
 
 def _spoken(conversation: Conversation, tokenizer: Tokenizer) -> Tokens:
-    """A conversation by the model's chat template, which says itself what is the assistant's, or is
-    asked again with other answers.
+    """A conversation in the model's chat template; its answers are marked by the template
+    (`{% generation %}`) or found by `chat_spans.spans`.
     """
     messages = list(conversation.messages)
     try:
@@ -124,11 +123,11 @@ def _spoken(conversation: Conversation, tokenizer: Tokenizer) -> Tokens:
 def _masked(
     pieces: list[tuple[str, bool]], tokenizer: Tokenizer, *, in_template: bool = False
 ) -> Tokens:
-    """Tokens of the joined pieces; those that reach into a learned piece are learned.
+    """Tokens of the joined pieces; tokens that overlap a learned piece have labels.
 
     Args:
-        in_template: the text holds its special tokens already; else the tokenizer adds them, and
-            the token that ends a text is learned after it.
+        in_template: whether the text already contains its special tokens; else the tokenizer adds
+            them, and an end token with a label follows.
     """
     text = "".join(text for text, _ in pieces)
     ids, offsets = tokenizer.encode_with_offsets(text, special=not in_template)

@@ -1,10 +1,10 @@
 """Streaming validation of an uploaded text file, in bounded memory.
 
-What passes here the engine reads without an error, and counts the same documents
-(`slimgpt.texts.local`). The service checks uploads with it before anything is stored; so it
-imports neither torch nor transformers, and its work is bounded whatever comes: the length of a
-line and what it holds, the number of lines, the depth of a JSON value. A line is parsed in one go,
-in which no other thread runs: a long one may be one long text, not a million small things.
+The engine (`slimgpt.texts.local`) reads a valid file without error and counts the same documents.
+The service checks uploads before it stores them, so this module imports neither torch nor
+transformers, and its work is bounded: by the length of a line, the number of values in it, the
+number of lines, the depth of JSON. No other thread runs while a line is parsed, so a long line may
+contain one long text but not a million small values.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Format = Literal["jsonl", "csv", "text"]
 SEPARATOR = b"<|endoftext|>"
 MAX_LINE_BYTES = 8 << 20
 MAX_LINES = 10_000_000
-"""Of JSON and of tables; of plain text so many documents."""
+"""Most lines of JSON lines and tables, and most documents of plain text."""
 LINE = JsonLimits(
     values=50_000, keys=20_000, depth=64, string_bytes=MAX_LINE_BYTES, number_bytes=128
 )
 SHORT_LINE_BYTES = 64 << 10
-"""Parsed in a few milliseconds, whatever it holds; so it is not counted first."""
+"""Lines up to this size parse in a few milliseconds and need no check against `LINE`."""
 DECLARE = {
     "lines": "JSON lines: declare it as application/x-ndjson",
     "array": "a JSON array: write a row a line, and declare it as application/x-ndjson",
@@ -43,29 +43,29 @@ _LINE_BEGINS = re.compile(rb"\n[ \t\r]*\Z")
 
 
 class TextCheck(Protocol):
-    """Takes a file's bytes in order."""
+    """Validates a file from its bytes in order."""
 
     def feed(self, chunk: bytes) -> None:
-        """Look at the next bytes.
+        """Check the next bytes.
 
         Raises:
-            BadText: they cannot be part of a text.
+            BadText: they are not valid.
         """
 
     def finish(self) -> int:
-        """The file has ended: its documents, not counting empty ones.
+        """End the file, and return the number of its non-empty documents.
 
         Raises:
-            BadText: it ended too early, or holds no text.
+            BadText: the file ends too early, or contains no text.
         """
 
 
 def check_of(form: Format, text_field: str | None = None) -> TextCheck:
-    """The check of a file of that format.
+    """The check for a format.
 
     Args:
-        form: JSON lines, a table of CSV or TSV, or plain text.
-        text_field: field of the rows that holds the text; None finds it in each.
+        form: JSON lines, a table (CSV or TSV), or plain text.
+        text_field: field of the rows that contains the text; None detects it in each row.
     """
     if form == "text":
         return PlainTextCheck(text_field)
@@ -73,7 +73,7 @@ def check_of(form: Format, text_field: str | None = None) -> TextCheck:
 
 
 class _LineCheck:
-    """Takes bytes, and looks at each line when it has come."""
+    """Base of checks that work line by line."""
 
     def __init__(self, text_field: str | None = None) -> None:
         self._field = text_field
@@ -102,7 +102,7 @@ class _LineCheck:
         self._next(b"".join(self._parts))
         self._end()
         if not self._documents:
-            raise BadText(None, "holds no text")
+            raise BadText(None, "contains no text")
         return self._documents
 
     def _next(self, line: bytes) -> None:
@@ -117,7 +117,7 @@ class _LineCheck:
         raise NotImplementedError
 
     def _end(self) -> None:
-        """All lines have come."""
+        """Called after the last line."""
 
     def _count(self, row: object, number: int) -> None:
         try:
@@ -128,7 +128,7 @@ class _LineCheck:
 
 
 class JsonLinesCheck(_LineCheck):
-    """JSON lines: each a complete value, from which a text can be had."""
+    """JSON lines: each line is a complete JSON value with a text."""
 
     def _look(self, line: bytes) -> None:
         if self._number == 1:
@@ -150,7 +150,7 @@ class JsonLinesCheck(_LineCheck):
 
 
 class TableCheck(_LineCheck):
-    """A table of CSV or TSV: rows under a header, from which texts can be had."""
+    """A table (CSV or TSV): rows with a header and a column of text."""
 
     def __init__(self, text_field: str | None = None) -> None:
         super().__init__(text_field)
@@ -169,7 +169,7 @@ _TOO_LONG = f"is longer than {MAX_LINE_BYTES >> 20} MiB"
 
 
 class PlainTextCheck:
-    """Plain text: documents between `<|endoftext|>`, or between blank lines if there is none."""
+    """Plain text: documents separated by `<|endoftext|>`, or by blank lines if there is none."""
 
     def __init__(self, text_field: str | None = None) -> None:
         self._field = text_field
@@ -189,7 +189,7 @@ class PlainTextCheck:
             self._begin()
 
     def _begin(self) -> None:
-        """Enough has come to tell that it is no other form."""
+        """Check with the first bytes that the file has no other format."""
         head, self._head = self._head or b"", None
         form = detect_format(head[:HEAD], ".txt", self._field)
         if form != "plain":
@@ -210,12 +210,12 @@ class PlainTextCheck:
         marked = self._marked.finish()
         count = marked if self._marked.seen else self._parted.count
         if not count:
-            raise BadText(None, "holds no text")
+            raise BadText(None, "contains no text")
         return count
 
 
 class SeparatedCounter:
-    """Counts what stands between marks, blank pieces left out."""
+    """Counts non-blank documents separated by `SEPARATOR`."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -224,23 +224,23 @@ class SeparatedCounter:
         self._carry = b""
 
     def feed(self, chunk: bytes) -> None:
-        """Count in the next bytes."""
+        """Count documents in the next bytes."""
         *ended, last = (self._carry + chunk).split(SEPARATOR)
         for piece in ended:
             self.count += self._open or bool(piece.strip())
             self._open, self.seen = False, True
-        # The end may be the beginning of a mark.
+        # The end may be the start of a separator.
         cut = max(0, len(last) - len(SEPARATOR) + 1)
         self._carry = last[cut:]
         self._open |= bool(last[:cut].strip())
 
     def finish(self) -> int:
-        """The count, with the piece that the end closes."""
+        """The count, including the last document."""
         return self.count + (self._open or bool(self._carry.strip()))
 
 
 class ParagraphCounter:
-    """Counts what stands between blank lines."""
+    """Counts documents separated by blank lines."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -248,7 +248,7 @@ class ParagraphCounter:
         self._carry = b""
 
     def feed(self, chunk: bytes) -> None:
-        """Count in the next bytes."""
+        """Count documents in the next bytes."""
         data = self._carry + chunk
         text = data.strip()
         if not text:
@@ -262,7 +262,7 @@ class ParagraphCounter:
         self._close(data[begin + len(text) :])
 
     def _close(self, space: bytes) -> None:
-        """What white space at the end means for what follows it."""
+        """Update the state with trailing white space."""
         if _BLANKS.search(space):
             self._open = False
         self._carry = b"\n" if _LINE_BEGINS.search(space) else b""

@@ -1,4 +1,4 @@
-"""What form a file of text has, by its first bytes; its name decides where they say nothing."""
+"""Detects the format of a text file by its first bytes, or by its name if they are ambiguous."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slimgpt.texts.files.encoding import BadText, refuse_binary
 
 Form = Literal["array", "lines", "csv", "parquet", "plain"]
 HEAD = 16 << 10
-"""Bytes that a form is told by."""
+"""Number of bytes by which a format is detected."""
 TEXT_NAMES = (".txt", ".text", ".md", ".raw", ".tokens")
 LINES_NAMES = (".jsonl", ".ndjson")
 TABLE_NAMES = (".csv", ".tsv", ".tab")
@@ -23,15 +23,15 @@ _OBJECT = re.compile(rb'\{\s*(\Z|"(\\.|[^"\\])*("\s*:|\Z))')
 
 
 def detect_format(head: bytes, name: str, asked: str | None = None) -> Form:
-    """The form of a file.
+    """The format of a file.
 
     Args:
-        head: its first `HEAD` bytes, or all that there are.
-        name: of the file, lower case, without `.gz`.
-        asked: the field that holds the text, where one is named.
+        head: its first `HEAD` bytes, or all if it is shorter.
+        name: file name in lower case, without `.gz`.
+        asked: the field that contains the text, if one is named.
 
     Raises:
-        BadText: it is of a form that is not read.
+        BadText: the format is not supported.
     """
     if head.startswith(PARQUET):
         return "parquet"
@@ -56,11 +56,11 @@ def _refuse_pages(head: bytes, name: str) -> None:
     start = head.removeprefix(codecs.BOM_UTF8).lstrip()[:16].lower()
     for mark, kind in PAGES.items():
         if start.startswith(mark) and not name.endswith(TEXT_NAMES):
-            raise BadText(None, f"is {kind}, not text: give what it says, as plain text")
+            raise BadText(None, f"is {kind}, not text: convert it to plain text")
 
 
 def _is_array(first: bytes, ended: bool, rest: bytes) -> bool:
-    """Whether a JSON array of rows begins there; any other bracket is prose."""
+    """Whether the first line starts a JSON array of rows; another bracket is plain text."""
     if not first.startswith(b"["):
         return False
     if first.strip() == b"[":  # indented: an element is on the next line
@@ -78,5 +78,5 @@ def _is_json(line: bytes, kind: type) -> bool:
 
 
 def _is_cut(line: bytes) -> bool:
-    """Whether a line is the beginning of an array whose first element is an object."""
+    """Whether a truncated line starts an array whose first element is an object."""
     return line[1:].lstrip().startswith(b"{") and _OBJECT.match(line[1:].lstrip()) is not None

@@ -1,4 +1,4 @@
-"""A file's plain bytes: unpacked where it is packed, held to be text before anything is read."""
+"""Opens a text file: decompresses gzip and checks that the content is UTF-8."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from slimgpt.errors import CalibrationError, StorageError
 from slimgpt.texts.files.detection import GZIP, HEAD
 from slimgpt.texts.files.encoding import BadText, Utf8Validator
 
-UNPACKED_LIMIT = 4 << 30  # bytes; a small .gz can hold a disk full of zeros
+UNPACKED_LIMIT = 4 << 30  # bytes; a small .gz can decompress to more than the disk holds
 _CHUNK = 1 << 20
 
 
 def head_of(path: Path, source: str) -> bytes:
-    """The first bytes of a file, as it lies there.
+    """The first bytes of a file, not decompressed.
 
     Raises:
-        CalibrationError: it cannot be read.
+        CalibrationError: the file cannot be read.
     """
     with _readable(source), path.open("rb") as file:
         return file.read(HEAD)
 
 
 def opened(path: Path, source: str) -> mmap.mmap:
-    """The file's plain bytes, checked to be UTF-8 text, at their start.
+    """The file's decompressed content as a memory map, checked to be UTF-8 text.
 
     Raises:
-        CalibrationError: it cannot be read, is packed badly or too large, empty, or no text.
-        StorageError: there is no room to unpack it.
+        CalibrationError: the file cannot be read, is damaged, too large, empty, or not text.
+        StorageError: the disk has too little space to decompress it.
     """
     with _readable(source), path.open("rb") as file:
         if file.read(len(GZIP)) == GZIP:
@@ -49,7 +49,7 @@ def _readable(source: str) -> Iterator[None]:
     except OSError as error:
         raise CalibrationError(
             f"{source}: the file cannot be read ({error.strerror or type(error).__name__})",
-            hint="check its permissions",
+            hint="check the file's permissions",
         ) from error
 
 
@@ -60,15 +60,15 @@ def _unpacked(path: Path, source: str) -> mmap.mmap:
             total += len(chunk)
             if total > UNPACKED_LIMIT:
                 raise CalibrationError(
-                    f"{source}: unpacks to more than {UNPACKED_LIMIT >> 30} GiB",
-                    hint="calibration needs a few megabytes of text: give a part of it",
+                    f"{source}: decompresses to more than {UNPACKED_LIMIT >> 30} GiB",
+                    hint="calibration needs a few megabytes of text: use a part of the file",
                 )
             try:
                 file.write(chunk)
                 file.flush()
             except OSError as error:
                 raise StorageError(
-                    f"{source}: no room to unpack it ({error.strerror})",
+                    f"{source}: too little disk space to decompress it ({error.strerror})",
                     hint="free space in the folder for temporary files",
                 ) from error
         return _mapped(file, source)
@@ -95,13 +95,13 @@ def _mapped(file: IO[bytes], source: str) -> mmap.mmap:
     except BadText as error:
         raise no_text(source, error) from error
     if not size:
-        raise CalibrationError(f"{source}: the file is empty", hint="give a file with text")
+        raise CalibrationError(f"{source}: the file is empty", hint="provide a file with text")
     return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def no_text(source: str, error: BadText) -> CalibrationError:
-    """The error of a file that is no text."""
+    """The error for a file that is not text."""
     return CalibrationError(
         f"{source}: {error}",
-        hint="give JSON lines, a JSON array, CSV, TSV, Parquet or plain text, in UTF-8",
+        hint="provide JSON lines, a JSON array, CSV, TSV, Parquet or plain text, in UTF-8",
     )

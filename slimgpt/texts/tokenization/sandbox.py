@@ -1,14 +1,14 @@
-"""A stranger's tokenizer in a process of its own, bounded in time and memory.
+"""Runs an untrusted tokenizer in a subprocess with limits of time and memory.
 
-A tokenizer is data that works: regular expressions without end, replacements that make a gigabyte
-of a letter, a chat template of nested loops. Nothing here can be stopped from within the process
-that runs it, so another does, which the kernel ends (`RLIMIT_CPU`, `RLIMIT_DATA`) when more is
-taken than loading a tokenizer, and the text that it was given, can explain.
+A tokenizer can exhaust time or memory: by regular expressions that backtrack, replacements that
+expand text, chat templates with nested loops. A process cannot stop this in itself, so a subprocess
+runs the tokenizer, with limits in proportion to the text that it was given (`RLIMIT_CPU`,
+`RLIMIT_DATA`).
 
     with opened(folder) as tokenizer:
         ids = tokenizer.encode(text)
 
-The process is started once, loads no torch, and takes one folder after the other.
+The subprocess is started once, does not import torch, and loads one folder after the other.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ from slimgpt.texts.tokenization import samples
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 SECONDS = 30
-"""Of processor time, to load a tokenizer; and as many for all texts, beside what follows."""
+"""CPU time to load a tokenizer, and again for all texts, in addition to `BYTES_A_SECOND`."""
 BYTES_A_SECOND = 50_000  # of text; the slowest tokenizers take ten times as many
 MEMORY = 4 << 30
 MEMORY_A_BYTE = 256  # of text
 ANSWER = 64 << 20
 ANSWER_A_BYTE = 256
-PATIENCE = 20  # times the processor time: a machine that is busy with other work, or a deadlock
+PATIENCE = 20  # wall-clock limit as a multiple of CPU time, for busy machines and deadlocks
 START_SECONDS = 600.0
 DESCRIBE = "describe"
 LENGTH = struct.Struct("<Q")
 HINT = (
-    "a pattern or a template in the model's folder has no end: take tokenizer.json and the chat "
-    "templates of the model's authors"
+    "a pattern or template in the model's folder needs too much time or memory: use the "
+    "tokenizer.json and chat templates of the model's authors"
 )
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Tokenizer]:
-    """The tokenizer of a checkpoint folder; all that it does, another process does.
+    """The tokenizer of a checkpoint folder, running in the subprocess.
 
-    Raises (the tokenizer's methods too):
-        UnsupportedModelError: it took more time or memory than any tokenizer, or broke.
+    Raises (also by the tokenizer's methods):
+        UnsupportedModelError: it exceeded the limits of time or memory, or crashed.
         SlimGPTError: as `Tokenizer`.
     """
     process = _Process.running()
@@ -70,7 +70,7 @@ def opened(folder: Path) -> Iterator[Tokenizer]:
 
 
 def describe(tokenizer: Tokenizer) -> dict[str, Any]:
-    """What a tokenizer of `opened` makes of samples (`tokenizer_samples`).
+    """Results of a tokenizer of `opened` on samples (`slimgpt.texts.tokenization.samples`).
 
     Raises:
         UnsupportedModelError: as `opened`.
@@ -80,23 +80,23 @@ def describe(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 class _Remote:
-    """Looks like a `Tokenizer`; asks the process for everything."""
+    """A proxy with the interface of `Tokenizer`."""
 
     def __init__(self, process: _Process) -> None:
         self.process = process
 
     def __getattr__(self, name: str) -> Any:
         if name == "inner" or name.startswith("_"):
-            raise AttributeError(f"{name} is in another process, and stays there")
+            raise AttributeError(f"{name} is only available in the subprocess")
         if callable(getattr(Tokenizer, name, None)):
             return partial(self.process.ask, name)
         value = self.process.ask(name)
-        setattr(self, name, value)  # a tokenizer does not change
+        setattr(self, name, value)  # attributes are constant
         return value
 
 
 class _Process:
-    """The one process of this kind that this process has."""
+    """The subprocess; this process has at most one."""
 
     _one: _Process | None = None
 
@@ -112,24 +112,24 @@ class _Process:
 
     @classmethod
     def running(cls) -> _Process:
-        """The process that is there, or a new one."""
+        """The running subprocess, or a new one."""
         if cls._one is None or cls._one._child.poll() is not None:
             cls._one = cls()
         return cls._one
 
     def load(self, folder: Path) -> None:
-        """Read a folder's tokenizer in place of the one before."""
+        """Load a folder's tokenizer in place of the previous one."""
         self._given = 0
         self._send(("load", (str(folder), SECONDS), {}), "the model's tokenizer")
 
     def forget(self) -> None:
-        """Give the tokenizer's memory back."""
+        """Free the tokenizer's memory."""
         if self._child.poll() is None:
             with suppress(SlimGPTError):
                 self._send(("forget", (), {}), "the model's tokenizer")
 
     def ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        """What an attribute of the tokenizer is, or a method returns."""
+        """The value of the tokenizer's attribute, or the result of its method."""
         what = "the model's chat template" if "chat" in name else "the model's tokenizer"
         if name == DESCRIBE:
             what += ", or one of its chat templates,"
@@ -154,7 +154,7 @@ class _Process:
         raise UnsupportedModelError(f"{what} {answer}", hint=HINT)
 
     def _close(self) -> int:
-        """End the process; its exit status."""
+        """Kill the process and return its exit status."""
         self._child.kill()
         with self._child:
             pass
@@ -162,18 +162,18 @@ class _Process:
         return self._child.returncode
 
     def _ended(self, what: str, seconds: int) -> UnsupportedModelError:
-        """Why the process is no longer there."""
+        """The error that explains why the process does not answer."""
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(1.0)
         waited = self._child.poll() is None
         status = self._close()
         if waited or status == -signal.SIGXCPU:
             return UnsupportedModelError(
-                f"{what} took more than {seconds} s of processor time", hint=HINT
+                f"{what} took more than {seconds} s of CPU time", hint=HINT
             )
         return UnsupportedModelError(
-            f"{what} ended the process that ran it ({_name(status)}): most likely it asked for "
-            f"more than {MEMORY >> 30} GiB of memory",
+            f"{what} crashed its process ({_name(status)}): most likely it needs more than "
+            f"{MEMORY >> 30} GiB of memory",
             hint=HINT,
         )
 
@@ -189,11 +189,11 @@ def _write(stream: IO[bytes], raw: bytes) -> None:
 
 
 def _read(stream: IO[bytes], seconds: float | None = None) -> bytes:
-    """One message.
+    """Read one message.
 
     Raises:
-        EOFError: the other side is gone.
-        TimeoutError: it does not come.
+        EOFError: the other process has ended.
+        TimeoutError: no complete message arrives in time.
     """
     over = None if seconds is None else time.monotonic() + seconds
     raw, wanted = bytearray(), LENGTH.size
@@ -213,7 +213,7 @@ def _read(stream: IO[bytes], seconds: float | None = None) -> bytes:
 
 
 class _Server:
-    """The other side: holds a tokenizer, and itself to what it may take."""
+    """The subprocess's side: holds a tokenizer and sets its own resource limits."""
 
     def __init__(self) -> None:
         self.tokenizer: Tokenizer | None = None
@@ -222,7 +222,7 @@ class _Server:
         self.given = 0
 
     def answer(self, raw: bytes) -> bytes:
-        """Do what is asked; the answer, or what went wrong."""
+        """Handle a request; returns the result or the error."""
         name, args, kwargs = pickle.loads(raw)
         if name in ("load", "forget"):
             self.tokenizer, self.began, self.given = None, time.process_time(), 0
@@ -231,17 +231,17 @@ class _Server:
         self._bound()
         try:
             result = pickle.dumps((True, self._do(name, args, kwargs)))
-        except BaseException as error:  # a panic of the library `tokenizers` is no Exception
+        except BaseException as error:  # a panic of the library `tokenizers` is not an Exception
             return pickle.dumps((False, _said(error)))
         if len(result) > ANSWER + ANSWER_A_BYTE * self.given:
-            made = f"makes {len(result) >> 20} MiB of {self.given:,} bytes of text"
+            made = f"expands {self.given:,} bytes of text to {len(result) >> 20} MiB"
             return pickle.dumps((False, made))
         return result
 
     def _do(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name == "load":
             self.tokenizer = Tokenizer.load(Path(args[0]))
-            # Reading took its share; texts have theirs.
+            # Loading and texts have separate limits of CPU time.
             self.began = time.process_time()
             return None
         if name == "forget":
@@ -253,23 +253,23 @@ class _Server:
         return attribute(*args, **kwargs) if callable(attribute) else attribute
 
     def _bound(self) -> None:
-        """Have the kernel end this process when it takes more than what was given explains."""
+        """Set limits of CPU time and memory, in proportion to the bytes given so far."""
         seconds = self.began + self.seconds + self.given // BYTES_A_SECOND
         _limit(resource.RLIMIT_CPU, math.ceil(max(seconds, time.process_time())) + 1)
         _limit(resource.RLIMIT_DATA, MEMORY + MEMORY_A_BYTE * self.given)
 
 
 def _said(error: BaseException) -> SlimGPTError | str:
-    """What went wrong: an error of the engine's own, or a predicate."""
+    """The engine's error, or a predicate that describes another one."""
     cause: BaseException | None = error
-    while cause is not None:  # whatever was made of it on the way
+    while cause is not None:  # a MemoryError may be wrapped
         if isinstance(cause, MemoryError):
-            return f"asks for more than {MEMORY >> 30} GiB of memory"
+            return f"needs more than {MEMORY >> 30} GiB of memory"
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, SlimGPTError):
         return error
     traceback.print_exception(error)
-    return f"breaks ({type(error).__name__}: {str(error)[:200]})"
+    return f"fails ({type(error).__name__}: {str(error)[:200]})"
 
 
 def _limit(kind: int, soft: int) -> None:
@@ -278,17 +278,17 @@ def _limit(kind: int, soft: int) -> None:
 
 
 def main(parent: int) -> None:
-    """Answer until nobody asks."""
+    """Answer requests until standard input ends."""
     exit_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    sys.modules["torch"] = None  # type: ignore[assignment]  # a tokenizer needs none of it
+    sys.modules["torch"] = None  # type: ignore[assignment]  # tokenizers do not need torch
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     import transformers
 
     transformers.logging.set_verbosity_error()
-    # Its libraries come with the first one: before the clock runs.
+    # Import lazily loaded modules now, before CPU time is counted.
     _ = (transformers.AutoTokenizer, transformers.PreTrainedTokenizerFast)
     server = _Server()
     with suppress(EOFError):

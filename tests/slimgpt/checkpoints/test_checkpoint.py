@@ -154,7 +154,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], type[SlimGPTError], str]] = {
         BrokenCheckpointError,
         "config.json is missing",
     ),
-    "adapter": (adapter, UnsupportedModelError, "beside its weights: .* merge it"),
+    "adapter": (adapter, UnsupportedModelError, "in addition to its weights: .* merge the adapter"),
     "torn config": (
         overwrite("config.json", b'{"model_type": "lla'),
         BrokenCheckpointError,

@@ -49,11 +49,11 @@ def test_a_run_says_that_there_are_no_weights(tmp_path: Path) -> None:
     without_weights(Tiny().save(tmp_path / "model"))
     (tmp_path / "text.txt").write_text("text")
     roots = Roots(tmp_path, tmp_path)
-    with pytest.raises(UnsupportedModelError, match="no weights at all"):
+    with pytest.raises(UnsupportedModelError, match="it has no weights"):
         resolve_model("local:model", roots, None)
     text = CalibrationSpec(source="local:text.txt")
     spec = SPEC.model_copy(update={"calibration": text})
-    with pytest.raises(UnsupportedModelError, match="no weights at all"):
+    with pytest.raises(UnsupportedModelError, match="it has no weights"):
         list(run(spec, tmp_path / "work", roots, "cpu"))
 
 

@@ -45,7 +45,7 @@ def test_weights_with_an_adapter_are_refused_with_what_to_do(
 ) -> None:
     Tiny(max_shard_size=shards).save(roots.models / "model")
     shutil.copytree(adapter, roots.models / "model", dirs_exist_ok=True)
-    refused(roots, r"beside its weights.*merge_and_unload.*or remove adapter_config\.json")
+    refused(roots, r"in addition to its weights.*merge_and_unload.*or remove adapter_config\.json")
 
 
 def test_weights_of_an_adapter_without_its_config_are_not_passed_over_either(
@@ -53,7 +53,7 @@ def test_weights_of_an_adapter_without_its_config_are_not_passed_over_either(
 ) -> None:
     Tiny().save(roots.models / "model")
     shutil.copy(adapter / "adapter_model.safetensors", roots.models / "model")
-    refused(roots, r"adapter \(adapter_model\.safetensors\) beside its weights")
+    refused(roots, r"adapter \(adapter_model\.safetensors\) in addition to its weights")
 
 
 @pytest.mark.parametrize("config", [False, True])
@@ -68,8 +68,12 @@ def test_an_adapter_alone_is_called_one(roots: Roots, adapter: Path, config: boo
 
 def test_the_hub_is_asked_for_neither() -> None:
     adapter = ["adapter_config.json", "adapter_model.safetensors", "tokenizer.json"]
-    with pytest.raises(UnsupportedModelError, match=r"'o/n' holds an adapter .* not a model"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"'o/n' contains an adapter .* no weights of a model"
+    ):
         needed(adapter, "o/n")
-    with pytest.raises(UnsupportedModelError, match=r"'o/n' holds an adapter .* beside its"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"'o/n' contains an adapter .* in addition to its"
+    ):
         needed([*adapter, "model.safetensors", "config.json"], "o/n")
     assert "model.safetensors" in needed(["model.safetensors", "lora/adapter_config.json"], "o/n")

@@ -101,7 +101,9 @@ def test_a_commit_in_the_cache_needs_no_hub_and_a_branch_does(
     first = ask("tiny/stories")
     hub.down = True
     assert ask(f"tiny/stories@{commit}") == first
-    with pytest.raises(HubUnreachableError, match="'tiny/stories': the hub answered 503"):
+    with pytest.raises(
+        HubUnreachableError, match="'tiny/stories': the hub answered with status 503"
+    ):
         ask("tiny/stories")
     with pytest.raises(HubUnreachableError):
         ask(f"tiny/stories@{'0' * 40}")
@@ -112,7 +114,7 @@ def test_a_hub_that_is_switched_off(
 ) -> None:
     with monkeypatch.context() as off:
         off.setattr(constants, "HF_HUB_OFFLINE", True)
-        with pytest.raises(HubUnreachableError, match="switched off"):
+        with pytest.raises(HubUnreachableError, match="HF_HUB_OFFLINE is set"):
             ask("tiny/stories")
     first = ask("tiny/stories@main")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -142,7 +144,7 @@ def test_models_that_may_not_be_read(
 
 
 def test_pickled_weights_are_refused_unread(hub: Hub, ask: Resolve, roots: Roots) -> None:
-    message = r"no model\.safetensors \(nor numbered shards\): it has pytorch_model\.bin"
+    message = r"no model\.safetensors or numbered shards: it has pytorch_model\.bin"
     with pytest.raises(UnsupportedModelError, match=message):
         ask("tiny/pickled")
     assert not [path for path in hub.asked if "/resolve/" in path]
@@ -154,7 +156,9 @@ def test_pickled_weights_are_refused_unread(hub: Hub, ask: Resolve, roots: Roots
 
 def test_a_model_too_large_for_the_disk_is_not_begun(hub: Hub, ask: Resolve) -> None:
     hub.sizes["model.safetensors"] = 1 << 60
-    with pytest.raises(StorageError, match=r"'tiny/stories' needs 1073741824\.0 GiB more on disk"):
+    with pytest.raises(
+        StorageError, match=r"'tiny/stories' needs 1073741824\.0 GiB in the hub.s cache"
+    ):
         ask("tiny/stories")
     assert not [path for path in hub.asked if "/resolve/" in path]
 
@@ -185,7 +189,7 @@ def test_weights_are_taken_once() -> None:
     assert set(needed([*refused, *extras, index, *shards], "m")) == {*shards, *extras, index}
     odd = ["weights-a.safetensors", "weights-b.safetensors"]
     assert set(needed([*odd, index], "m")) == {*odd, index}
-    for names, there in (([], "no weights at all"), (refused, "consolidated.safetensors, pyt")):
+    for names, there in (([], "it has no weights"), (refused, "consolidated.safetensors, pyt")):
         with pytest.raises(UnsupportedModelError, match=there):
             needed(names, "m")
 

@@ -97,13 +97,13 @@ def test_the_hint_names_the_models_there_are(roots: Roots) -> None:
 
 def test_uploads_are_found_by_id_where_there_are_any(roots: Roots, tmp_path: Path) -> None:
     name = "upload:cal_" + "0" * 26
-    with pytest.raises(CalibrationError, match="exist in the service only"):
+    with pytest.raises(CalibrationError, match="exist only in the service"):
         roots.upload(name)
     service = replace(roots, uploads=tmp_path / "uploads")
-    with pytest.raises(CalibrationError, match="is not there"):
+    with pytest.raises(CalibrationError, match="does not exist"):
         service.upload(name)  # not even the folder
     (tmp_path / "uploads").mkdir()
-    with pytest.raises(CalibrationError, match="is not there") as e:
+    with pytest.raises(CalibrationError, match="does not exist") as e:
         service.upload(name)
     assert str(tmp_path) not in str(e.value)
     for suffix in (".txt", ".jsonl"):

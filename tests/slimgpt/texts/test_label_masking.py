@@ -136,7 +136,7 @@ def test_a_field_can_be_asked_for() -> None:
     [
         ({"instruction": "i"}, "no answer: the field 'output' is missing"),
         ({"instruction": "i", "output": 7}, "'output' is of type int"),
-        ({"messages": [{"role": "user", "content": "hm"}]}, "nobody answers"),
+        ({"messages": [{"role": "user", "content": "hm"}]}, "no message has the role"),
         ({"messages": ["hm"]}, "not of messages"),
         ({"prompt": "p"}, "the prompt has no answer: the field 'completion' is missing"),
         ({"chosen": 7}, "'chosen' is of type int"),

@@ -122,10 +122,10 @@ FORMS = {"jsonl": "lines", "csv": "csv", "text": "plain"}
         ("jsonl", "x".encode("utf-16"), "is UTF-16, not UTF-8: save it as UTF-8"),
         ("text", "x".encode("utf-16-le") * 9, "is UTF-16, not UTF-8: save it as UTF-8"),
         ("jsonl", b"id,text\n1,x\n", "line 1 is not JSON"),
-        ("csv", b"id,body\n1,x\n", "line 2 cannot be used: no field is known to hold text"),
-        ("csv", b'id,text\n1,"x\n\n', "line 2 opens a quote that never ends"),
+        ("csv", b"id,body\n1,x\n", "line 2 cannot be used: no field is known to contain text"),
+        ("csv", b'id,text\n1,"x\n\n', "line 2 has an opening quote without a closing quote"),
         ("csv", b"id,text\n1\n", "line 2 has 1 fields, and the header 2"),
-        ("csv", b"id,text\n", "the file holds no text"),
+        ("csv", b"id,text\n", "the file contains no text"),
     ],
 )
 def test_a_file_of_another_form_says_how_to_send_it(
@@ -139,12 +139,15 @@ def test_a_file_of_another_form_says_how_to_send_it(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "the file holds no text"),
-        (b'\n\n{"text": " "}\n', "the file holds no text"),
+        (b"", "the file contains no text"),
+        (b'\n\n{"text": " "}\n', "the file contains no text"),
         (b'{"text": "x"}\r\n\r\n{"text": "y"\r\n', "line 3 is not JSON (Expecting ',' delimiter"),
-        (b'{"text": "x"}\n{"body": "y"}', "line 2 cannot be used: no field is known to hold text"),
+        (
+            b'{"text": "x"}\n{"body": "y"}',
+            "line 2 cannot be used: no field is known to contain text",
+        ),
         (b'{"text": "x"}\n\x1f\x8b\x08', "line 2 is not UTF-8"),
-        (b'{"text": "x"}\n"a\0b"', "line 2 holds a NUL"),
+        (b'{"text": "x"}\n"a\0b"', "line 2 contains NUL"),
         (b'{"text": "' + "é".encode()[:1], "line 1 is not UTF-8"),
         (b'{"text":' * 5_000, "line 1 cannot be used: the JSON is nested too deeply"),
         (b'{"text":' * 100_000, "line 1 is nested more than 64 deep"),
@@ -192,11 +195,11 @@ def test_nothing_is_without_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        ("1", "line 2 holds more than 50,000 values"),
-        ("[]", "line 2 holds more than 50,000 values"),
-        ('{"a":1}', "line 2 holds more than 20,000 keys"),
-        ('"a"', "line 2 holds more than 50,000 values"),
-        ("3" * 200, "line 2 is not JSON, or holds a number of more than 128 characters"),
+        ("1", "line 2 has more than 50,000 values"),
+        ("[]", "line 2 has more than 50,000 values"),
+        ('{"a":1}', "line 2 has more than 20,000 keys"),
+        ('"a"', "line 2 has more than 50,000 values"),
+        ("3" * 200, "line 2 is not JSON, or has a number of more than 128 characters"),
         ("[" * 100 + "]" * 100, "line 2 is nested more than 64 deep"),
     ],
 )

@@ -74,12 +74,12 @@ def encode(text: str) -> Callable[[Tokenizer], object]:
 
 
 ENDLESS: dict[str, tuple[Callable[[Path], None], Callable[[Tokenizer], object], str]] = {
-    "loops": (template(LOOPS), chat, "chat template took more than 1 s of processor time"),
+    "loops": (template(LOOPS), chat, "chat template took more than 1 s of CPU time"),
     "a pattern": (split(r"(a+)+b|."), encode(RUNS), "tokenizer took more than 1 s"),
 }
 GREEDY: dict[str, tuple[Callable[[Path], None], Callable[[Tokenizer], object], str]] = {
-    "ten gigabytes": (template("{{ 'a' * 10**10 }}"), chat, "asks for more than 4 GiB of memory"),
-    "a long answer": (template("{{ 'a' * 10**8 }}"), chat, "makes 95 MiB of .* bytes of text"),
+    "ten gigabytes": (template("{{ 'a' * 10**10 }}"), chat, "needs more than 4 GiB of memory"),
+    "a long answer": (template("{{ 'a' * 10**8 }}"), chat, "expands .* bytes of text to 95 MiB"),
     "a pattern that gives up": (split(r"(a+)+$"), encode("a" * 40 + "!"), "breaks .*retry-limit"),
     "a letter": (replace("b" * 10**6), encode("a" * 20_000), "more than 4 GiB of memory"),
 }
