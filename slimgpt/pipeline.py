@@ -34,6 +34,7 @@ from slimgpt.events import (
 )
 from slimgpt.machine import memory, precision
 from slimgpt.machine import resource_errors as exhaustion
+from slimgpt.planning.damage import Damage
 from slimgpt.sources import hub_check as network
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec, point_folder
@@ -106,6 +107,8 @@ class _Job:
             point.fingerprint = mark
             folder = self._layers(number)
             point.partial = PartialCheckpoint(folder, mark, inputs.checkpoint.architecture)
+        if (damage := points[0].pruning_plan.damage) is not None:
+            damage.save(self._workdir / LAYERS)
         yield from stages.each("prune", self._prune)
         if self._spec.recovery is not None:
             yield from stages.each("recover", self._recover)
@@ -133,7 +136,11 @@ class _Job:
     def _plan(self, point: ModelState) -> Generator[Event, None, None]:
         if point is self._points[0]:
             yield from plan.try_models(point.inputs, point.device)
-        point.pruning_plan = yield from plan.make_plan(point.spec, point.inputs, point.device)
+            damage = Damage.load(self._workdir / LAYERS)
+        else:
+            damage = self._points[0].pruning_plan.damage
+        making = plan.make_plan(point.spec, point.inputs, point.device, damage)
+        point.pruning_plan = yield from making
         formats.require(point.spec, point.inputs.checkpoint, point.plan.after)
 
     def _prune(self, point: ModelState) -> Generator[Event, None, None]:
