@@ -26,7 +26,7 @@ from jobs.store.webhooks.records import Delivery, Outcome, Webhook
 from jobs.store.webhooks.signatures import PepperChanged, Signatures
 from worker.housekeeping.loop import Loop
 from worker.housekeeping.metrics import deliveries
-from worker.housekeeping.webhook_post import Poster
+from worker.housekeeping.webhook_client import WebhookClient
 
 PAUSE_SECONDS = 1.0
 MOST_AT_ONCE = 16
@@ -43,7 +43,7 @@ class Sender(Loop):
     Args:
         settings: the schedule and the limits of webhooks.
         engine: from `jobs.store.database.make_engine`, the schema at its newest version.
-        tls: whom to trust; see `Poster`.
+        tls: whom to trust; see `WebhookClient`.
 
     Raises:
         BadKeyRequest: the settings have no pepper, so nothing can be signed.
@@ -59,7 +59,7 @@ class Sender(Loop):
         self._deliveries = Deliveries(engine)
         self._signatures = Signatures(settings.key_pepper.get_secret_value())
         targets = Targets(private=settings.webhook_allow_private)
-        self._poster = Poster(targets, settings.webhook_timeout_seconds, tls)
+        self._client = WebhookClient(targets, settings.webhook_timeout_seconds, tls)
         self._slots = threading.Semaphore(MOST_AT_ONCE)
         self._under_way: set[threading.Thread] = set()
         self._forget_at = 0.0
@@ -141,7 +141,7 @@ class Sender(Loop):
         now = datetime.now(UTC)
         try:
             headers = self._signatures.headers(webhook, delivery, now)
-            return self._poster.post(webhook.url, delivery.body.encode(), headers)
+            return self._client.post(webhook.url, delivery.body.encode(), headers)
         except PepperChanged as error:
             return Outcome(now, 0.0, error=str(error))
         except Exception:

@@ -1,4 +1,4 @@
-"""`Poster`: one HTTP POST to an untrusted webhook target, with a deadline and pinned address.
+"""`WebhookClient`: one HTTP POST to an untrusted webhook target, with a deadline and pinned address.
 
 The connection goes to an address that was checked, and TLS and `Host` carry the name: a second
 resolution, which might say something else, does not happen. Nothing else leads anywhere: redirects
@@ -111,7 +111,7 @@ class CheckedBackend(httpcore.NetworkBackend):
         raise httpcore.ConnectError
 
 
-class Poster:
+class WebhookClient:
     """Posts, each on a connection of its own.
 
     Args:

@@ -21,7 +21,7 @@ from tests.receiver import (
     trickling,
 )
 from tests.servers import free_port
-from worker.housekeeping.webhook_post import Poster
+from worker.housekeeping.webhook_client import WebhookClient
 
 HOST = "receiver.example"
 LOOPBACK = ["127.0.0.1"]
@@ -51,7 +51,7 @@ def post(
     tls: ssl.SSLContext | None = None,
 ) -> Outcome:
     targets = Targets(private=private, resolver=lambda _host, _port: resolver or [])
-    poster = Poster(targets, SECONDS, tls or receiver.trust())
+    poster = WebhookClient(targets, SECONDS, tls or receiver.trust())
     return poster.post(url or receiver.url(HOST), b'{"a":1}', {"webhook-id": "msg_1"})
 
 
@@ -127,7 +127,7 @@ def test_a_name_that_changes_after_the_check_leads_nowhere_else(receiver: Receiv
     answers = [["93.184.215.14"], ["127.0.0.1"]]
     targets = Targets(private=False, resolver=lambda _host, _port: answers.pop(0))
     targets.check(receiver.url(HOST))
-    outcome = Poster(targets, SECONDS, receiver.trust()).post(receiver.url(HOST), b"{}", {})
+    outcome = WebhookClient(targets, SECONDS, receiver.trust()).post(receiver.url(HOST), b"{}", {})
     assert outcome.error == "the host has no address, or one that is not public"
     assert receiver.received == []
 
@@ -140,7 +140,7 @@ def test_the_address_that_was_checked_is_the_one_connected_to(receiver: Receiver
         asked.append(host)
         return LOOPBACK
 
-    poster = Poster(Targets(private=True, resolver=resolver), SECONDS, receiver.trust())
+    poster = WebhookClient(Targets(private=True, resolver=resolver), SECONDS, receiver.trust())
     assert poster.post(receiver.url(HOST), b"{}", {}).delivered
     assert asked == [HOST]
     with pytest.raises(OSError, match=r".+"):
@@ -161,7 +161,7 @@ def test_one_address_that_is_not_public_is_enough_to_refuse(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "[::1]", "localhost", "0"])
 def test_loopback_in_any_spelling_is_refused(receiver: Receiver, host: str) -> None:
-    poster = Poster(Targets(private=False), SECONDS, receiver.trust())
+    poster = WebhookClient(Targets(private=False), SECONDS, receiver.trust())
     outcome = poster.post(receiver.url(host), b"{}", {})
     assert outcome.error is not None
     assert receiver.received == []
