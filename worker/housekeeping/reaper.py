@@ -24,7 +24,7 @@ from jobs.store.store import Reaped, Store
 from worker.housekeeping.loop import Loop
 from worker.housekeeping.metrics import REGISTRY, lease_expiries, resent
 from worker.housekeeping.retention import RetentionSweep
-from worker.housekeeping.webhooks import senders
+from worker.housekeeping.webhook_sender import make_senders
 
 NEVER_SENT_SECONDS = 5.0
 ANSWER_SECONDS = 60.0
@@ -104,7 +104,7 @@ def main() -> None:
         tidying = RetentionSweep.of(settings, store)
     except ValueError as error:  # a place of artifacts that is none
         sys.exit(str(error))
-    loops: list[Loop] = [Reaper(settings, store, queue), tidying, *senders(settings, engine)]
+    loops: list[Loop] = [Reaper(settings, store, queue), tidying, *make_senders(settings, engine)]
     for loop in loops:
         loop.start()
     serve(settings, REGISTRY)

@@ -19,7 +19,7 @@ from jobs.pepper import kept_pepper
 from jobs.settings import Settings
 from tests.api.conftest import api, base_url
 from tests.receiver import Receiver
-from worker.housekeeping.webhooks import Sender
+from worker.housekeeping.webhook_sender import WebhookSender
 
 __all__ = ["api", "base_url"]
 
@@ -41,12 +41,12 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def sender(settings: Settings, base_url: str) -> Iterator[Sender]:
+def sender(settings: Settings, base_url: str) -> Iterator[WebhookSender]:
     """The sender beside the API's database."""
     from jobs.store.database import make_engine
 
     engine = make_engine(settings.database_url.get_secret_value())
-    made = Sender(settings, engine)
+    made = WebhookSender(settings, engine)
     made.start()
     yield made
     made.stop()
@@ -82,7 +82,7 @@ def test_the_pepper_of_a_home_is_made_once_and_for_its_owner(tmp_path: Path) -> 
 
 
 def test_a_webhook_from_its_making_to_its_end(
-    client: Any, receiver: Receiver, sender: Sender, api: httpx.Client
+    client: Any, receiver: Receiver, sender: WebhookSender, api: httpx.Client
 ) -> None:
     made = client("create", receiver.url(), "--event", "job.failed", "--description", "[b] night")
     secret = made.stdout.strip()

@@ -1,4 +1,4 @@
-"""`Sender`: delivers webhooks from the outbox. A thread of the reaper; any number may run.
+"""`WebhookSender`: delivers webhooks from the outbox. A thread of the reaper; any number may run.
 
 It writes the deliveries of jobs that have ended, claims what is due, and posts it from a few
 threads, of which no webhook and no owner can take all.
@@ -37,7 +37,7 @@ DAY = 86400.0
 log = structlog.get_logger(__name__)
 
 
-class Sender(Loop):
+class WebhookSender(Loop):
     """Sends what is due.
 
     Args:
@@ -159,10 +159,10 @@ class Sender(Loop):
         return pause * (1 + JITTER * random.random())  # those that failed together come apart
 
 
-def senders(settings: Settings, engine: Engine) -> list[Sender]:
+def make_senders(settings: Settings, engine: Engine) -> list[WebhookSender]:
     """A sender; none, with a line in the log, where there is no pepper to sign with."""
     try:
-        return [Sender(settings, engine)]
+        return [WebhookSender(settings, engine)]
     except BadKeyRequest as error:
         log.info("webhooks are not sent", reason=str(error))
         return []
