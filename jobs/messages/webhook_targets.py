@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
-from jobs.messages.webhook_addresses import is_allowed
+from jobs.messages.ssrf import is_allowed
 
 MAX_URL = 2048
 RESOLVE_SECONDS = 5.0
