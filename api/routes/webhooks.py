@@ -23,7 +23,7 @@ from api.schemas.webhooks import (
     WebhookWithSecret,
 )
 from api.services import Services
-from jobs.messages.webhook_targets import BadTarget, Targets
+from jobs.messages.webhook_urls import InvalidWebhookUrl, WebhookUrls
 from jobs.store.keys import BadKeyRequest
 from jobs.store.webhooks.endpoints import TooManyWebhooks, Webhooks
 from jobs.store.webhooks.records import Webhook
@@ -84,7 +84,7 @@ def create_webhook(
     settings = services.settings
     try:
         with _CHECKS.held(caller.owner, alone=services.keys is None):
-            url = Targets(private=settings.webhook_allow_private).check(body.url)
+            url = WebhookUrls(private=settings.webhook_allow_private).check(body.url)
         webhook = Webhooks(services.engine).create(
             url,
             signatures,
@@ -93,7 +93,7 @@ def create_webhook(
             description=body.description,
             most=settings.max_webhooks,
         )
-    except BadTarget as error:
+    except InvalidWebhookUrl as error:
         fault = FieldError(location="body", pointer="/url", message=str(error))
         raise Problem("invalid-request", summary([fault]), errors=[fault]) from error
     except TooManyWebhooks as error:

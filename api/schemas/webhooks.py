@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.schemas.examples import DELIVERY_ID, WEBHOOK_ID
-from jobs.messages.webhook_targets import MAX_URL
+from jobs.messages.webhook_urls import MAX_URL
 from jobs.store.webhooks.records import JOB_EVENTS, JobEvent
 
 Events = Annotated[

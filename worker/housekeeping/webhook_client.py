@@ -20,7 +20,7 @@ from typing import Any
 import httpcore
 import httpx
 
-from jobs.messages.webhook_targets import RESOLVE_SECONDS, BadTarget, Targets
+from jobs.messages.webhook_urls import RESOLVE_SECONDS, InvalidWebhookUrl, WebhookUrls
 from jobs.store.webhooks.records import Outcome
 
 MAX_READ = 4096  # bytes of the answer's body; its status alone counts
@@ -83,9 +83,9 @@ class TimedStream(httpcore.NetworkStream):
 
 
 class CheckedBackend(httpcore.NetworkBackend):
-    """Connects to addresses that `Targets` has passed, and to nothing else."""
+    """Connects to addresses that `WebhookUrls` has passed, and to nothing else."""
 
-    def __init__(self, targets: Targets, deadline: Deadline) -> None:
+    def __init__(self, targets: WebhookUrls, deadline: Deadline) -> None:
         self._targets = targets
         self._deadline = deadline
         self._sockets = httpcore.SyncBackend()
@@ -120,7 +120,9 @@ class WebhookClient:
         tls: whom to trust; the usual authorities, or those that `SSL_CERT_FILE` names, if None.
     """
 
-    def __init__(self, targets: Targets, seconds: float, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, targets: WebhookUrls, seconds: float, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._targets = targets
         self._seconds = seconds
         self._tls = tls or httpx.create_ssl_context()
@@ -133,7 +135,7 @@ class WebhookClient:
         try:
             status, retry_after = self._post(address, body, headers)
             error = _complaint(status)
-        except BadTarget as refusal:
+        except InvalidWebhookUrl as refusal:
             error = str(refusal)
         except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as fault:
             error = _words(fault, self._seconds)

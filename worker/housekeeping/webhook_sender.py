@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.messages.webhook_targets import Targets
+from jobs.messages.webhook_urls import WebhookUrls
 from jobs.settings import Settings
 from jobs.store.keys import BadKeyRequest
 from jobs.store.webhooks.announcements import announce_all
@@ -58,7 +58,7 @@ class WebhookSender(Loop):
         self._webhooks = Webhooks(engine)
         self._deliveries = Deliveries(engine)
         self._signatures = Signatures(settings.key_pepper.get_secret_value())
-        targets = Targets(private=settings.webhook_allow_private)
+        targets = WebhookUrls(private=settings.webhook_allow_private)
         self._client = WebhookClient(targets, settings.webhook_timeout_seconds, tls)
         self._slots = threading.Semaphore(MOST_AT_ONCE)
         self._under_way: set[threading.Thread] = set()

@@ -40,7 +40,7 @@ class Webhooks:
         description: str = "",
         most: int,
     ) -> Webhook:
-        """Register an address, `Targets.check` having passed it.
+        """Register an address, `WebhookUrls.check` having passed it.
 
         Raises:
             TooManyWebhooks: the owner has `most` already.

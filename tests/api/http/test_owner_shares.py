@@ -19,7 +19,7 @@ from api.http.problems import Problem
 from api.routes import plans, webhooks
 from api.uploads import receive
 from api.uploads.spool import Spool
-from jobs.messages import webhook_targets
+from jobs.messages import webhook_urls
 from jobs.settings import Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import Keys
@@ -133,11 +133,11 @@ def test_no_owner_takes_all_checks_of_webhooks(
         assert host == "quick.example" or opened.wait(60)
         return ["93.184.215.14"]
 
-    class Slow(webhook_targets.Targets):
+    class Slow(webhook_targets.WebhookUrls):
         def __init__(self, *, private: bool) -> None:
             super().__init__(private=private, resolver=resolver)
 
-    monkeypatch.setattr(webhooks, "Targets", Slow)
+    monkeypatch.setattr(webhooks, "WebhookUrls", Slow)
 
     def hook(api: httpx.Client, host: str) -> httpx.Response:
         return api.post("/webhooks", json={"url": f"https://{host}/"})

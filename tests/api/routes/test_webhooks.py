@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from jobs.messages.webhook_targets import Targets
+from jobs.messages.webhook_urls import WebhookUrls
 from jobs.settings import Settings
 from jobs.store.keys import Keys
 from jobs.store.store import Store
@@ -114,8 +114,8 @@ def test_name_servers_that_hang_do_not_take_every_thread(
 
     (settings.home / "pepper").write_text("p" * 32)
     app = create_app(Settings(**settings.model_dump(exclude={"key_pepper"})))
-    monkeypatch.setattr(Targets.__init__, "__kwdefaults__", {"resolver": hang})
-    monkeypatch.setattr(Targets.addresses, "__defaults__", (60.0,))
+    monkeypatch.setattr(WebhookUrls.__init__, "__kwdefaults__", {"resolver": hang})
+    monkeypatch.setattr(WebhookUrls.addresses, "__defaults__", (60.0,))
     statuses: list[int] = []
 
     def make(client: TestClient) -> None:

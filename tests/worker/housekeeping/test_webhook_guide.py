@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.messages.webhook_targets import Targets
+from jobs.messages.webhook_urls import WebhookUrls
 from jobs.store.webhooks.records import Delivery, DeliveryStatus, Webhook
 from jobs.store.webhooks.signatures import Signatures
 from tests.servers import free_port, wait_until
@@ -73,7 +73,7 @@ def test_it_takes_what_is_signed_and_nothing_else(address: str) -> None:
         None,
     )
     headers = SIGNATURES.headers(WEBHOOK, delivery, datetime.now(UTC))
-    poster = WebhookClient(Targets(private=True), 30)
+    poster = WebhookClient(WebhookUrls(private=True), 30)
     assert poster.post(address, BODY.encode(), headers).status_code == 204
     assert poster.post(address, BODY.encode() + b" ", headers).status_code == 400
     assert (

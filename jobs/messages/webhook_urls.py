@@ -1,4 +1,4 @@
-"""`Targets`: webhook URLs, validated and resolved at creation and at every delivery.
+"""`WebhookUrls`: webhook URLs, validated and resolved at creation and at every delivery.
 
 A host's name is resolved here, every address that it has is checked, and who connects takes one of
 those and resolves nothing again: a name that changes between check and use has nothing to gain.
@@ -20,7 +20,7 @@ RESOLVE_SECONDS = 5.0
 Resolve = Callable[[str, int], Sequence[str]]
 
 
-class BadTarget(ValueError):  # noqa: N818 - says what is the case
+class InvalidWebhookUrl(ValueError):  # noqa: N818 - says what is the case
     """Nothing is sent to such an address; the message says why, and names no address."""
 
 
@@ -34,7 +34,7 @@ def resolve(host: str, port: int) -> list[str]:
     return [str(entry[4][0]) for entry in found]
 
 
-class Targets:
+class WebhookUrls:
     """What may be sent to.
 
     Args:
@@ -50,10 +50,12 @@ class Targets:
         """The URL, its host in ASCII.
 
         Raises:
-            BadTarget: it is not one that anything is sent to.
+            InvalidWebhookUrl: it is not one that anything is sent to.
         """
         if len(text) > MAX_URL or not text.isprintable() or " " in text:
-            raise BadTarget(f"a URL is at most {MAX_URL} printable characters without spaces")
+            raise InvalidWebhookUrl(
+                f"a URL is at most {MAX_URL} printable characters without spaces"
+            )
         try:
             url = httpx.URL(text)
             _ = (
@@ -63,39 +65,43 @@ class Targets:
                 url.fragment,
             )  # each is decoded when it is asked for
         except (httpx.InvalidURL, ValueError) as error:  # UnicodeError is one: IDNs that are none
-            raise BadTarget("this is not a URL") from error
+            raise InvalidWebhookUrl("this is not a URL") from error
         schemes = ("https", "http") if self.private else ("https",)
         if url.scheme not in schemes:
-            raise BadTarget(f"the URL must begin with {' or '.join(f'{s}://' for s in schemes)}")
+            raise InvalidWebhookUrl(
+                f"the URL must begin with {' or '.join(f'{s}://' for s in schemes)}"
+            )
         if not url.host or "%" in url.host:  # no name has an escape, and no public address a zone
-            raise BadTarget("the URL names no host")
+            raise InvalidWebhookUrl("the URL names no host")
         if url.userinfo:
-            raise BadTarget("the URL must not hold a user name or password")
+            raise InvalidWebhookUrl("the URL must not hold a user name or password")
         if url.fragment:
-            raise BadTarget("the URL must not hold a fragment (#…)")
+            raise InvalidWebhookUrl("the URL must not hold a fragment (#…)")
         if url.port is not None and not 0 < url.port < 65536:
-            raise BadTarget(f"there is no port {url.port}")
+            raise InvalidWebhookUrl(f"there is no port {url.port}")
         if len(str(url)) > MAX_URL:
-            raise BadTarget(f"the URL has more than {MAX_URL} characters when it is encoded")
+            raise InvalidWebhookUrl(
+                f"the URL has more than {MAX_URL} characters when it is encoded"
+            )
         return url
 
     def addresses(self, host: str, port: int, seconds: float = RESOLVE_SECONDS) -> list[str]:
         """The addresses of a host, each of which may be connected to.
 
         Raises:
-            BadTarget: it has none within that time, or one that may not. In the same words, or
+            InvalidWebhookUrl: it has none within that time, or one that may not. In the same words, or
                 anyone could find out which names there are inside our network.
         """
         found = self._within(host, port, seconds)
         if not found or not all(is_allowed(text, private=self.private) for text in found):
-            raise BadTarget("the host has no address, or one that is not public")
+            raise InvalidWebhookUrl("the host has no address, or one that is not public")
         return list(dict.fromkeys(found))
 
     def check(self, text: str) -> str:
         """The URL as it is stored, if now it may be sent to.
 
         Raises:
-            BadTarget: it may not.
+            InvalidWebhookUrl: it may not.
         """
         url = self.url(text)
         self.addresses(
