@@ -85,8 +85,8 @@ class TimedStream(httpcore.NetworkStream):
 class CheckedBackend(httpcore.NetworkBackend):
     """Connects to addresses that `WebhookUrls` has passed, and to nothing else."""
 
-    def __init__(self, targets: WebhookUrls, deadline: Deadline) -> None:
-        self._targets = targets
+    def __init__(self, urls: WebhookUrls, deadline: Deadline) -> None:
+        self._urls = urls
         self._deadline = deadline
         self._sockets = httpcore.SyncBackend()
 
@@ -99,7 +99,7 @@ class CheckedBackend(httpcore.NetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         patience = min(RESOLVE_SECONDS, self._deadline.left())
-        addresses = self._targets.addresses(host, port, patience)[:MAX_ADDRESSES]
+        addresses = self._urls.addresses(host, port, patience)[:MAX_ADDRESSES]
         for number, address in enumerate(addresses):
             share = self._deadline.left() / (len(addresses) - number)
             try:
@@ -115,15 +115,15 @@ class WebhookClient:
     """Posts, each on a connection of its own.
 
     Args:
-        targets: where to.
+        urls: where to.
         seconds: the longest that a POST may take.
         tls: whom to trust; the usual authorities, or those that `SSL_CERT_FILE` names, if None.
     """
 
     def __init__(
-        self, targets: WebhookUrls, seconds: float, tls: ssl.SSLContext | None = None
+        self, urls: WebhookUrls, seconds: float, tls: ssl.SSLContext | None = None
     ) -> None:
-        self._targets = targets
+        self._urls = urls
         self._seconds = seconds
         self._tls = tls or httpx.create_ssl_context()
         self._agent = f"SlimGPT/{version('slimgpt-service')}"
@@ -145,7 +145,7 @@ class WebhookClient:
         self, address: str, body: bytes, headers: Mapping[str, str]
     ) -> tuple[int, float | None]:
         """The answer's status, and how long it asks to wait."""
-        url = self._targets.url(address)
+        url = self._urls.url(address)
         sent = {
             "Host": url.netloc.decode("ascii"),
             "Content-Type": "application/json",
@@ -157,7 +157,7 @@ class WebhookClient:
         where = httpcore.URL(
             scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
         )
-        backend = CheckedBackend(self._targets, deadline)
+        backend = CheckedBackend(self._urls, deadline)
         with (
             httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend) as pool,
             pool.stream("POST", where, headers=list(sent.items()), content=body) as response,

@@ -58,8 +58,8 @@ class WebhookSender(Loop):
         self._webhooks = Webhooks(engine)
         self._deliveries = Deliveries(engine)
         self._signatures = Signatures(settings.key_pepper.get_secret_value())
-        targets = WebhookUrls(private=settings.webhook_allow_private)
-        self._client = WebhookClient(targets, settings.webhook_timeout_seconds, tls)
+        urls = WebhookUrls(private=settings.webhook_allow_private)
+        self._client = WebhookClient(urls, settings.webhook_timeout_seconds, tls)
         self._slots = threading.Semaphore(MOST_AT_ONCE)
         self._under_way: set[threading.Thread] = set()
         self._forget_at = 0.0

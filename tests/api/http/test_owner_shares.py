@@ -133,7 +133,7 @@ def test_no_owner_takes_all_checks_of_webhooks(
         assert host == "quick.example" or opened.wait(60)
         return ["93.184.215.14"]
 
-    class Slow(webhook_targets.WebhookUrls):
+    class Slow(webhook_urls.WebhookUrls):
         def __init__(self, *, private: bool) -> None:
             super().__init__(private=private, resolver=resolver)
 

@@ -50,9 +50,9 @@ def post(
     resolver: Sequence[str] | None = LOOPBACK,
     tls: ssl.SSLContext | None = None,
 ) -> Outcome:
-    targets = WebhookUrls(private=private, resolver=lambda _host, _port: resolver or [])
-    poster = WebhookClient(targets, SECONDS, tls or receiver.trust())
-    return poster.post(url or receiver.url(HOST), b'{"a":1}', {"webhook-id": "msg_1"})
+    urls = WebhookUrls(private=private, resolver=lambda _host, _port: resolver or [])
+    client = WebhookClient(urls, SECONDS, tls or receiver.trust())
+    return client.post(url or receiver.url(HOST), b'{"a":1}', {"webhook-id": "msg_1"})
 
 
 def test_what_arrives(receiver: Receiver) -> None:
@@ -125,9 +125,9 @@ def test_another_address_is_tried_when_one_does_not_answer(receiver: Receiver) -
 def test_a_name_that_changes_after_the_check_leads_nowhere_else(receiver: Receiver) -> None:
     """DNS rebinding: public when it was registered and at the check, ours when it is connected."""
     answers = [["93.184.215.14"], ["127.0.0.1"]]
-    targets = WebhookUrls(private=False, resolver=lambda _host, _port: answers.pop(0))
-    targets.check(receiver.url(HOST))
-    outcome = WebhookClient(targets, SECONDS, receiver.trust()).post(receiver.url(HOST), b"{}", {})
+    urls = WebhookUrls(private=False, resolver=lambda _host, _port: answers.pop(0))
+    urls.check(receiver.url(HOST))
+    outcome = WebhookClient(urls, SECONDS, receiver.trust()).post(receiver.url(HOST), b"{}", {})
     assert outcome.error == "the host has no address, or one that is not public"
     assert receiver.received == []
 
@@ -140,8 +140,8 @@ def test_the_address_that_was_checked_is_the_one_connected_to(receiver: Receiver
         asked.append(host)
         return LOOPBACK
 
-    poster = WebhookClient(WebhookUrls(private=True, resolver=resolver), SECONDS, receiver.trust())
-    assert poster.post(receiver.url(HOST), b"{}", {}).delivered
+    client = WebhookClient(WebhookUrls(private=True, resolver=resolver), SECONDS, receiver.trust())
+    assert client.post(receiver.url(HOST), b"{}", {}).delivered
     assert asked == [HOST]
     with pytest.raises(OSError, match=r".+"):
         socket.getaddrinfo(HOST, 443)
@@ -161,8 +161,8 @@ def test_one_address_that_is_not_public_is_enough_to_refuse(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "[::1]", "localhost", "0"])
 def test_loopback_in_any_spelling_is_refused(receiver: Receiver, host: str) -> None:
-    poster = WebhookClient(WebhookUrls(private=False), SECONDS, receiver.trust())
-    outcome = poster.post(receiver.url(host), b"{}", {})
+    client = WebhookClient(WebhookUrls(private=False), SECONDS, receiver.trust())
+    outcome = client.post(receiver.url(host), b"{}", {})
     assert outcome.error is not None
     assert receiver.received == []
 

@@ -73,11 +73,11 @@ def test_it_takes_what_is_signed_and_nothing_else(address: str) -> None:
         None,
     )
     headers = SIGNATURES.headers(WEBHOOK, delivery, datetime.now(UTC))
-    poster = WebhookClient(WebhookUrls(private=True), 30)
-    assert poster.post(address, BODY.encode(), headers).status_code == 204
-    assert poster.post(address, BODY.encode() + b" ", headers).status_code == 400
+    client = WebhookClient(WebhookUrls(private=True), 30)
+    assert client.post(address, BODY.encode(), headers).status_code == 204
+    assert client.post(address, BODY.encode() + b" ", headers).status_code == 400
     assert (
-        poster.post(address, BODY.encode(), {**headers, "webhook-id": "msg_2"}).status_code == 400
+        client.post(address, BODY.encode(), {**headers, "webhook-id": "msg_2"}).status_code == 400
     )
     late = SIGNATURES.headers(WEBHOOK, delivery, datetime.fromtimestamp(0, UTC))
-    assert poster.post(address, BODY.encode(), late).status_code == 400
+    assert client.post(address, BODY.encode(), late).status_code == 400
