@@ -32,8 +32,8 @@ from slimgpt.events import (
 )
 from worker import metrics
 from worker.engine.process import EngineProcess
-from worker.job import ending
-from worker.job.ending import Broken, Ending, Killed, Stopped, Why
+from worker.job import attempt_result
+from worker.job.attempt_result import AttemptResult, Failure, Killed, Stopped, StopReason
 from worker.job.lease import Lease, LeaseLost
 from worker.job.shared_layers import SharedLayers
 from worker.job.watched import why_to_stop
@@ -75,7 +75,7 @@ class Attempt:
         self._last: Result | Failed | None = None
         self._where = "its start"
 
-    def run(self, folder: WorkFolder, layers: SharedLayers) -> Ending:
+    def run(self, folder: WorkFolder, layers: SharedLayers) -> AttemptResult:
         """Start the engine and stay with it to the end; when this returns it is gone.
 
         Args:
@@ -118,7 +118,7 @@ class Attempt:
             *(["--resume"] if folder.resume else []),
         ]
 
-    def _watch(self, engine: EngineProcess, layers: SharedLayers) -> Ending:
+    def _watch(self, engine: EngineProcess, layers: SharedLayers) -> AttemptResult:
         started = heard = time.monotonic()
         while True:
             try:
@@ -138,29 +138,29 @@ class Attempt:
                 engine.stop(0 if lost else self._settings.engine_stop_seconds)
                 return stop
 
-    def _reason_to_stop(self, started: float, heard: float) -> Stopped | Broken | None:
+    def _reason_to_stop(self, started: float, heard: float) -> Stopped | Failure | None:
         settings, now = self._settings, time.monotonic()
         if (why := why_to_stop(self._lease, self._shutting_down)) is not None:
             return Stopped(why)
         if now - heard > settings.engine_hang_seconds:
-            return ending.hung(settings.engine_hang_seconds, self._where)
+            return attempt_result.hung(settings.engine_hang_seconds, self._where)
         limit = settings.job_time_limit_seconds
         if limit is not None and now - started > limit:
-            return ending.overdue(limit, self._where)
+            return attempt_result.time_limit_exceeded(limit, self._where)
         return None
 
-    def _judge(self, engine: EngineProcess) -> Ending:
-        judged = ending.of_exit(
+    def _judge(self, engine: EngineProcess) -> AttemptResult:
+        judged = attempt_result.from_exit(
             engine.returncode, self._last, self._where, engine.tail, engine.peak_bytes
         )
-        bad = isinstance(judged, Broken | Killed)
+        bad = isinstance(judged, Failure | Killed)
         if bad and (why := self._why_it_was_ended(engine)) is not None:
             return Stopped(why)
         if bad and engine.tail:
             log.warning("what the engine wrote last", stderr=engine.tail)
         return judged
 
-    def _why_it_was_ended(self, engine: EngineProcess) -> Why | None:
+    def _why_it_was_ended(self, engine: EngineProcess) -> StopReason | None:
         """The reason to stop that the engine has heard of before us, if there is one.
 
         Who ends a machine or a systemd unit signals every process, and the engine dies at once.

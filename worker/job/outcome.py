@@ -16,7 +16,7 @@ from jobs.store.records import Claim
 from jobs.store.store import Store
 from slimgpt.events import Warned
 from worker import metrics
-from worker.job.ending import Broken, Killed, Stopped
+from worker.job.attempt_result import Failure, Killed, Stopped
 from worker.job.lease import Lease
 from worker.job.publication import Publication, Published
 
@@ -74,7 +74,7 @@ class Verdict:
         publication.take_back()
         return self.stopped(Stopped("cancel"))
 
-    def failed(self, broken: Broken) -> Outcome:
+    def failed(self, broken: Failure) -> Outcome:
         """Fail the job, unless a cancel came first."""
         log.warning("failed", code=broken.code, message=broken.message)
         error = broken.error()

@@ -20,7 +20,7 @@ from jobs.messages.progress import Progress
 from jobs.store.records import Claim
 from slimgpt.events import Result, StageFinished, StageStarted
 from worker import metrics
-from worker.job.ending import Broken, Stopped, Why, reason
+from worker.job.attempt_result import Failure, Stopped, StopReason, reason
 from worker.job.watched import Halted, aside, watched
 
 REPORT_BYTES = 64 << 20
@@ -55,8 +55,8 @@ class Publication:
         self.prefix = prefixes.published(claim.job.id, claim.epoch)
 
     def run(
-        self, folder: Path, result: Result, why: Callable[[], Why | None]
-    ) -> Published | Broken | Stopped:
+        self, folder: Path, result: Result, why: Callable[[], StopReason | None]
+    ) -> Published | Failure | Stopped:
         """Put the files into the store. Unless this returns `Published`, none are there.
 
         Args:
@@ -69,7 +69,7 @@ class Publication:
             report = _read_report(checkpoint)
         except (OSError, ValueError, RecursionError) as error:
             words = "the engine reported success, but its checkpoint or report.json is not usable: "
-            return Broken("engine-protocol", words + reason(error), "")
+            return Failure("engine-protocol", words + reason(error), "")
         self._progress.record(self._id, StageStarted(stage="publish"))
         began = time.monotonic()
         try:
@@ -82,7 +82,7 @@ class Publication:
             self.take_back()
             words = f"the result could not be published: {reason(error)}"
             hint = "look at the space and the settings of the artifact store, then submit it again"
-            return Broken("publish-failed", words, hint)
+            return Failure("publish-failed", words, hint)
         seconds = time.monotonic() - began
         published = StageFinished(stage="publish", seconds=seconds)
         self._progress.record(self._id, published)

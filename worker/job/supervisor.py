@@ -39,7 +39,7 @@ from jobs.store.store import Store
 from slimgpt.errors import ResumeError
 from worker import metrics
 from worker.job.attempt import TICK_SECONDS, Attempt
-from worker.job.ending import Broken, Completed, Ending, Killed, Stopped, reason
+from worker.job.attempt_result import AttemptResult, Completed, Failure, Killed, Stopped, reason
 from worker.job.lease import AWAY, Lease, LeaseLost
 from worker.job.outcome import ENDED, Outcome, Verdict
 from worker.job.publication import Publication, Published
@@ -171,7 +171,7 @@ class Supervisor:
             log.exception("the worker could not do the job")
             message = f"the worker could not do the job: {reason(error)}"
             hint = "look at the worker's log, disk and settings, then submit it again"
-            return verdict.failed(Broken("worker-error", message, hint))
+            return verdict.failed(Failure("worker-error", message, hint))
 
     def _rest(self) -> None:
         """Leave the queue to others for a while; on shutdown, end at once."""
@@ -190,7 +190,7 @@ class Supervisor:
                 ended = self._prune(claim, lease, folder, layers)
                 if isinstance(ended, Completed):
                     outcome = self._publish(claim, lease, folder, ended, verdict)
-                elif isinstance(ended, Broken):
+                elif isinstance(ended, Failure):
                     outcome = verdict.failed(ended)
                 elif isinstance(ended, Killed):
                     outcome = verdict.killed(ended, claim)
@@ -206,7 +206,7 @@ class Supervisor:
 
     def _prune(
         self, claim: Claim, lease: Lease, folder: WorkFolder, layers: SharedLayers
-    ) -> Ending:
+    ) -> AttemptResult:
         """Run the engine, from the last layer that is finished anywhere."""
         why = partial(why_to_stop, lease, self.shutting_down)
         uploads = Uploads(CalibrationSets(self.store.engine), self.artifacts, lease)
@@ -218,13 +218,13 @@ class Supervisor:
             return Stopped(halted.why)
         folder = replace(folder, resume=folder.resume or brought)
         ended = self._attempt(claim, lease).run(folder, layers)
-        if folder.resume and isinstance(ended, Broken) and ended.code == ResumeError.code:
+        if folder.resume and isinstance(ended, Failure) and ended.code == ResumeError.code:
             # A model or text that this machine has another version of, or that has changed.
             log.warning("the finished layers are of another input", message=ended.message)
             folder.clear()
             layers.forget()
             ended = self._attempt(claim, lease).run(replace(folder, resume=False), layers)
-        if ended == Stopped("shutdown") or isinstance(ended, Broken | Killed):
+        if ended == Stopped("shutdown") or isinstance(ended, Failure | Killed):
             layers.settle(COPY_SECONDS)
         return ended
 
@@ -240,7 +240,7 @@ class Supervisor:
         ended = publication.run(folder.engine, done.result, why)
         if isinstance(ended, Published):
             return verdict.succeeded(ended, publication)
-        return verdict.failed(ended) if isinstance(ended, Broken) else verdict.stopped(ended)
+        return verdict.failed(ended) if isinstance(ended, Failure) else verdict.stopped(ended)
 
     def _over(self, owners: Mapping[str, str]) -> set[str]:
         """Which working folders' jobs need them no more; when in doubt, they do.

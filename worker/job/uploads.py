@@ -16,7 +16,7 @@ from jobs.files.artifacts import Artifact, Artifacts, TornFile
 from jobs.files.calibration_sets import CalibrationSet, CalibrationSets, discard, named_in
 from jobs.files.transfer import Stop
 from slimgpt.spec.prune import PruneSpec
-from worker.job.ending import Broken, Stopped, Why, reason
+from worker.job.attempt_result import Failure, Stopped, StopReason, reason
 from worker.job.lease import Lease
 from worker.job.watched import Halted, watched
 
@@ -40,8 +40,8 @@ class Uploads:
         self._lease = lease
 
     def bring(
-        self, spec: PruneSpec, folder: Path, why: Callable[[], Why | None]
-    ) -> Broken | Stopped | None:
+        self, spec: PruneSpec, folder: Path, why: Callable[[], StopReason | None]
+    ) -> Failure | Stopped | None:
         """Put the uploads that the job names into a folder; what is there already is kept.
 
         Args:
@@ -49,7 +49,7 @@ class Uploads:
             why: a reason to stop, asked while files are on their way.
 
         Returns:
-            Why the job ends here; None if the engine may start.
+            StopReason the job ends here; None if the engine may start.
 
         Raises:
             LeaseLost: the lease ran out before the database answered.
@@ -64,8 +64,8 @@ class Uploads:
         return None
 
     def _fetch(
-        self, found: CalibrationSet, target: Path, why: Callable[[], Why | None]
-    ) -> Broken | Stopped | None:
+        self, found: CalibrationSet, target: Path, why: Callable[[], StopReason | None]
+    ) -> Failure | Stopped | None:
         if _is(target, found):
             return None
         artifact = Artifact(found.file, found.size, found.sha256)
@@ -83,12 +83,12 @@ class Uploads:
             return _gone(found.id)
         except TornFile:
             words = f"the text upload:{found.id} is not what was uploaded"
-            return Broken("calibration-set-damaged", words, "upload it again, and name its new id")
+            return Failure("calibration-set-damaged", words, "upload it again, and name its new id")
         except OSError as error:
             log.exception("an upload cannot be fetched", set=found.id)
             words = f"the text upload:{found.id} could not be fetched: {reason(error)}"
             hint = "look at the artifact store and the worker's disk, then submit it again"
-            return Broken("calibration-set-unavailable", words, hint)
+            return Failure("calibration-set-unavailable", words, hint)
         log.info("upload fetched", set=found.id, size=found.size)
         return None
 
@@ -105,8 +105,8 @@ def sweep(set_id: str, sets: CalibrationSets, artifacts: Artifacts) -> bool:
     return True
 
 
-def _gone(set_id: str) -> Broken:
-    return Broken(
+def _gone(set_id: str) -> Failure:
+    return Failure(
         "calibration-set-gone",
         f"the calibration set {set_id} was deleted after the job was posted",
         "upload the text again, and post the job with its new id",

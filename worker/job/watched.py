@@ -14,11 +14,11 @@ from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from jobs.files.transfer import Stop
-from worker.job.ending import Why
+from worker.job.attempt_result import StopReason
 from worker.job.lease import Lease
 
 TICK_SECONDS = 0.2
-PATIENCE_SECONDS: dict[Why, float] = {
+PATIENCE_SECONDS: dict[StopReason, float] = {
     "lost": 0.5,
     "cancel": 0.5,
     "shutdown": 3.0,  # what it has not removed when the process ends, the reaper will
@@ -29,9 +29,9 @@ T = TypeVar("T")
 class Halted(Exception):  # noqa: N818 - says what is the case
     """There was a reason to stop before the end."""
 
-    def __init__(self, why: Why) -> None:
+    def __init__(self, why: StopReason) -> None:
         super().__init__(why)
-        self.why: Why = why
+        self.why: StopReason = why
 
 
 def aside(step: Callable[[], object], seconds: float) -> None:
@@ -47,7 +47,7 @@ def aside(step: Callable[[], object], seconds: float) -> None:
     tidying.join(seconds)
 
 
-def why_to_stop(lease: Lease, shutting_down: Callable[[], bool]) -> Why | None:
+def why_to_stop(lease: Lease, shutting_down: Callable[[], bool]) -> StopReason | None:
     """The reason to leave a job at once, if there is one."""
     if lease.is_lost():
         return "lost"
@@ -56,7 +56,7 @@ def why_to_stop(lease: Lease, shutting_down: Callable[[], bool]) -> Why | None:
     return "shutdown" if shutting_down() else None
 
 
-def watched(step: Callable[[Stop], T], reason: Callable[[], Why | None]) -> T:
+def watched(step: Callable[[Stop], T], reason: Callable[[], StopReason | None]) -> T:
     """Do a step, and stop it when there is a reason to.
 
     Args:

@@ -13,7 +13,7 @@ from jobs.logs.redaction import for_clients
 from slimgpt.events import Failed, Result
 
 SHELL = 128
-Why = Literal["lost", "cancel", "shutdown"]
+StopReason = Literal["lost", "cancel", "shutdown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class Failure:
     """The job can't be done, or its engine broke: `code`, `message`, `hint`."""
 
     code: str
@@ -44,7 +44,7 @@ class Broken:
 class Stopped:
     """The worker stopped the engine: lease lost, cancel requested, or planned shutdown."""
 
-    why: Why
+    why: StopReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Killed:
         """As the store keeps it."""
         return {"where": self.where, "signal": self.number, "bytes": self.peak_bytes}
 
-    def broken(self, *, twice: bool) -> Broken:
+    def broken(self, *, twice: bool) -> Failure:
         """As the end of the job.
 
         Args:
@@ -78,16 +78,16 @@ class Killed:
                 "most likely memory ran out: use fewer or shorter calibration sequences, or a "
                 "machine with more memory, and retry the job, which goes on from its last layer"
             )
-            return Broken("engine-killed", self.words(how), hint)
-        return Broken("engine-crashed", self.words(how), _REPORT)
+            return Failure("engine-killed", self.words(how), hint)
+        return Failure("engine-crashed", self.words(how), _REPORT)
 
 
-Ending = Completed | Broken | Stopped | Killed
+AttemptResult = Completed | Failure | Stopped | Killed
 
 
-def of_exit(
+def from_exit(
     returncode: int, last: Result | Failed | None, where: str, tail: str, peak_bytes: int = 0
-) -> Completed | Broken | Killed:
+) -> Completed | Failure | Killed:
     """Judge an engine that ended by itself.
 
     Args:
@@ -100,16 +100,16 @@ def of_exit(
     if isinstance(last, Failed):
         defect = last.code == "internal-error"
         told = without_rooted(last.message) if defect else last.message
-        return Broken(last.code, told, last.hint)
+        return Failure(last.code, told, last.hint)
     number = -returncode if returncode < 0 else returncode - SHELL  # a shell says it so
     if returncode < 0 or number in _SIGNALS:
         return Killed(number, where, peak_bytes)
     if returncode != 0:
         words = f"the engine exited with status {returncode} during {where}"
         said = _last_line(tail)
-        return Broken("engine-crashed", f"{words}: {said}" if said else words, _REPORT)
+        return Failure("engine-crashed", f"{words}: {said}" if said else words, _REPORT)
     if last is None:
-        return Broken("engine-protocol", f"the engine ended without a result in {where}", _REPORT)
+        return Failure("engine-protocol", f"the engine ended without a result in {where}", _REPORT)
     return Completed(last)
 
 
@@ -126,18 +126,18 @@ def _size(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-def hung(seconds: float, where: str) -> Broken:
+def hung(seconds: float, where: str) -> Failure:
     """No event for too long."""
-    return Broken(
+    return Failure(
         "engine-hung",
         f"the engine gave no sign of life for {seconds:g} s during {where} and was stopped",
         "if a step may take longer on this machine, raise SLIMGPT_ENGINE_HANG_SECONDS",
     )
 
 
-def overdue(seconds: float, where: str) -> Broken:
+def time_limit_exceeded(seconds: float, where: str) -> Failure:
     """The attempt's time is over."""
-    return Broken(
+    return Failure(
         "time-limit",
         f"the job was stopped after its time limit of {seconds:g} s, during {where}",
         "use fewer calibration sequences, or raise SLIMGPT_JOB_TIME_LIMIT_SECONDS",
