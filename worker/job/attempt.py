@@ -34,9 +34,9 @@ from worker import metrics
 from worker.engine.process import EngineProcess
 from worker.job import attempt_result
 from worker.job.attempt_result import AttemptResult, Failure, Killed, Stopped, StopReason
+from worker.job.cancellation import stop_reason
 from worker.job.lease import Lease, LeaseLost
 from worker.job.shared_layers import SharedLayers
-from worker.job.watched import why_to_stop
 from worker.job.workfolder import WorkFolder
 
 TICK_SECONDS = 0.2
@@ -140,7 +140,7 @@ class Attempt:
 
     def _reason_to_stop(self, started: float, heard: float) -> Stopped | Failure | None:
         settings, now = self._settings, time.monotonic()
-        if (why := why_to_stop(self._lease, self._shutting_down)) is not None:
+        if (why := stop_reason(self._lease, self._shutting_down)) is not None:
             return Stopped(why)
         if now - heard > settings.engine_hang_seconds:
             return attempt_result.hung(settings.engine_hang_seconds, self._where)
@@ -166,7 +166,7 @@ class Attempt:
         Who ends a machine or a systemd unit signals every process, and the engine dies at once.
         """
         deadline = time.monotonic() + SIGNAL_SECONDS
-        while (why := why_to_stop(self._lease, self._shutting_down)) is None:
+        while (why := stop_reason(self._lease, self._shutting_down)) is None:
             if -engine.returncode not in STOP_SIGNALS or time.monotonic() > deadline:
                 return None
             time.sleep(TICK_SECONDS)

@@ -21,7 +21,7 @@ from jobs.store.records import Claim
 from slimgpt.events import Result, StageFinished, StageStarted
 from worker import metrics
 from worker.job.attempt_result import Failure, Stopped, StopReason, reason
-from worker.job.watched import Halted, aside, watched
+from worker.job.cancellation import StopRequested, aside, run_cancellable
 
 REPORT_BYTES = 64 << 20
 TAKE_BACK_SECONDS = 3.0
@@ -73,10 +73,12 @@ class Publication:
         self._progress.record(self._id, StageStarted(stage="publish"))
         began = time.monotonic()
         try:
-            files = watched(lambda stop: self._artifacts.put(self.prefix, checkpoint, stop), why)
-        except Halted as halted:
-            log.info("publishing stopped", why=halted.why)
-            return Stopped(halted.why)
+            files = run_cancellable(
+                lambda stop: self._artifacts.put(self.prefix, checkpoint, stop), why
+            )
+        except StopRequested as stop:
+            log.info("publishing stopped", why=stop.why)
+            return Stopped(stop.why)
         except Exception as error:
             log.exception("publishing failed", prefix=self.prefix)
             self.take_back()

@@ -24,8 +24,8 @@ from jobs.files.transfer import Interrupted, Stop, copy
 from jobs.settings import Settings
 from jobs.store.records import Claim
 from worker import metrics
+from worker.job.cancellation import aside
 from worker.job.layer_state import SHARED, LayerState, Shared, earlier, order
-from worker.job.watched import aside
 
 RETRY_SECONDS = 30.0
 JOIN_SECONDS = 2.0

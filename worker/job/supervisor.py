@@ -40,12 +40,12 @@ from slimgpt.errors import ResumeError
 from worker import metrics
 from worker.job.attempt import TICK_SECONDS, Attempt
 from worker.job.attempt_result import AttemptResult, Completed, Failure, Killed, Stopped, reason
+from worker.job.cancellation import StopRequested, run_cancellable, stop_reason
 from worker.job.lease import AWAY, Lease, LeaseLost
 from worker.job.outcome import ENDED, Outcome, Verdict
 from worker.job.publication import Publication, Published
 from worker.job.shared_layers import SharedLayers, wanted
 from worker.job.uploads import Uploads
-from worker.job.watched import Halted, watched, why_to_stop
 from worker.job.workfolder import WorkFolder, open_folder, sweep
 
 __all__ = ["Outcome", "Supervisor"]
@@ -208,14 +208,14 @@ class Supervisor:
         self, claim: Claim, lease: Lease, folder: WorkFolder, layers: SharedLayers
     ) -> AttemptResult:
         """Run the engine, from the last layer that is finished anywhere."""
-        why = partial(why_to_stop, lease, self.shutting_down)
+        why = partial(stop_reason, lease, self.shutting_down)
         uploads = Uploads(CalibrationSets(self.store.engine), self.artifacts, lease)
         if (missing := uploads.bring(claim.spec, folder.uploads, why)) is not None:
             return missing
         try:
-            brought = watched(layers.bring, why)
-        except Halted as halted:
-            return Stopped(halted.why)
+            brought = run_cancellable(layers.bring, why)
+        except StopRequested as stop:
+            return Stopped(stop.why)
         folder = replace(folder, resume=folder.resume or brought)
         ended = self._attempt(claim, lease).run(folder, layers)
         if folder.resume and isinstance(ended, Failure) and ended.code == ResumeError.code:
@@ -236,7 +236,7 @@ class Supervisor:
     ) -> Outcome:
         lease.write(lambda: self.store.stage(claim.job.id, claim.epoch, "publish"))
         publication = Publication(self.artifacts, self.progress, claim)
-        why = partial(why_to_stop, lease, self.shutting_down)
+        why = partial(stop_reason, lease, self.shutting_down)
         ended = publication.run(folder.engine, done.result, why)
         if isinstance(ended, Published):
             return verdict.succeeded(ended, publication)

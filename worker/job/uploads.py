@@ -17,8 +17,8 @@ from jobs.files.calibration_sets import CalibrationSet, CalibrationSets, discard
 from jobs.files.transfer import Stop
 from slimgpt.spec.prune import PruneSpec
 from worker.job.attempt_result import Failure, Stopped, StopReason, reason
+from worker.job.cancellation import StopRequested, run_cancellable
 from worker.job.lease import Lease
-from worker.job.watched import Halted, watched
 
 UNFINISHED_SECONDS = 3600.0
 """An upload that is not whole after so long was cut off; the API gives one up before."""
@@ -75,10 +75,10 @@ class Uploads:
 
         aside = target.with_name(f"{target.name}.partial")
         try:
-            watched(fetch, why)
+            run_cancellable(fetch, why)
             aside.replace(target)
-        except Halted as halted:
-            return Stopped(halted.why)
+        except StopRequested as stop:
+            return Stopped(stop.why)
         except FileNotFoundError:
             return _gone(found.id)
         except TornFile:

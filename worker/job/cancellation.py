@@ -1,4 +1,4 @@
-"""Long transfers on threads: `watched`, abandoned on cancel, shutdown or lost lease, and
+"""Long transfers on threads: `run_cancellable`, abandoned on cancel, shutdown or lost lease, and
 `aside`, which is not waited for.
 
 A store may hang in the middle of a part. The job's end must not wait for it: the transfer is told
@@ -26,7 +26,7 @@ PATIENCE_SECONDS: dict[StopReason, float] = {
 T = TypeVar("T")
 
 
-class Halted(Exception):  # noqa: N818 - says what is the case
+class StopRequested(Exception):  # noqa: N818 - says what is the case
     """There was a reason to stop before the end."""
 
     def __init__(self, why: StopReason) -> None:
@@ -47,7 +47,7 @@ def aside(step: Callable[[], object], seconds: float) -> None:
     tidying.join(seconds)
 
 
-def why_to_stop(lease: Lease, shutting_down: Callable[[], bool]) -> StopReason | None:
+def stop_reason(lease: Lease, shutting_down: Callable[[], bool]) -> StopReason | None:
     """The reason to leave a job at once, if there is one."""
     if lease.is_lost():
         return "lost"
@@ -56,7 +56,7 @@ def why_to_stop(lease: Lease, shutting_down: Callable[[], bool]) -> StopReason |
     return "shutdown" if shutting_down() else None
 
 
-def watched(step: Callable[[Stop], T], reason: Callable[[], StopReason | None]) -> T:
+def run_cancellable(step: Callable[[Stop], T], reason: Callable[[], StopReason | None]) -> T:
     """Do a step, and stop it when there is a reason to.
 
     Args:
@@ -64,7 +64,7 @@ def watched(step: Callable[[Stop], T], reason: Callable[[], StopReason | None]) 
         reason: asked again and again, and once before the start.
 
     Raises:
-        Halted: `reason` gave one, and the step did not come to its end all the same.
+        StopRequested: `reason` gave one, and the step did not come to its end all the same.
         Exception: what the step raised.
     """
     over = threading.Event()
@@ -77,7 +77,7 @@ def watched(step: Callable[[Stop], T], reason: Callable[[], StopReason | None]) 
             done.set_exception(error)
 
     if (why := reason()) is not None:
-        raise Halted(why)
+        raise StopRequested(why)
     context = contextvars.copy_context()  # what the log lines are marked with
     threading.Thread(target=context.run, args=(work,), name="transfer", daemon=True).start()
     while not wait([done], TICK_SECONDS).done:
@@ -85,5 +85,5 @@ def watched(step: Callable[[Stop], T], reason: Callable[[], StopReason | None]) 
             over.set()
             wait([done], PATIENCE_SECONDS[why])
             if not done.done() or done.exception() is not None:
-                raise Halted(why)
+                raise StopRequested(why)
     return done.result()
