@@ -1,4 +1,4 @@
-"""`Verdict`: writes a claimed job's outcome (succeeded, failed, cancelled, released) to the store.
+"""`OutcomeRecorder`: writes a claimed job's outcome (succeeded, failed, cancelled, released) to the store.
 
 A statement whose commit was done but whose answer was lost is made again, and refused. So what was
 refused is looked up: a row that says what we wanted says it for us.
@@ -38,7 +38,7 @@ class Outcome(StrEnum):
 ENDED = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED})
 
 
-class Verdict:
+class OutcomeRecorder:
     """Ends one claim.
 
     Args:

@@ -42,7 +42,7 @@ from worker.job.attempt import TICK_SECONDS, Attempt
 from worker.job.attempt_result import AttemptResult, Completed, Failure, Killed, Stopped, reason
 from worker.job.cancellation import StopRequested, run_cancellable, stop_reason
 from worker.job.lease import AWAY, Lease, LeaseLost
-from worker.job.outcome import ENDED, Outcome, Verdict
+from worker.job.outcome import ENDED, Outcome, OutcomeRecorder
 from worker.job.publication import Publication, Published
 from worker.job.shared_layers import SharedLayers, wanted
 from worker.job.uploads import Uploads
@@ -153,17 +153,17 @@ class Supervisor:
     def _guarded(self, claim: Claim) -> Outcome:
         """Nothing that goes wrong here may leave the job without an end."""
         with Lease(self.store, claim, self.alive) as lease:
-            verdict = Verdict(self.store, self.progress, claim, lease)
+            recorder = OutcomeRecorder(self.store, self.progress, claim, lease)
             try:
-                return self._ended(claim, lease, verdict)
+                return self._ended(claim, lease, recorder)
             except LeaseLost:
                 return Outcome.LOST
 
-    def _ended(self, claim: Claim, lease: Lease, verdict: Verdict) -> Outcome:
+    def _ended(self, claim: Claim, lease: Lease, recorder: OutcomeRecorder) -> Outcome:
         try:
             if self.shutting_down():
-                return verdict.stopped(Stopped("shutdown"))
-            return self._work(claim, lease, verdict)
+                return recorder.stopped(Stopped("shutdown"))
+            return self._work(claim, lease, recorder)
         except LeaseLost:
             raise
         except Exception as error:
@@ -171,7 +171,7 @@ class Supervisor:
             log.exception("the worker could not do the job")
             message = f"the worker could not do the job: {reason(error)}"
             hint = "look at the worker's log, disk and settings, then submit it again"
-            return verdict.failed(Failure("worker-error", message, hint))
+            return recorder.failed(Failure("worker-error", message, hint))
 
     def _rest(self) -> None:
         """Leave the queue to others for a while; on shutdown, end at once."""
@@ -181,7 +181,7 @@ class Supervisor:
             self.alive()
             time.sleep(TICK_SECONDS)
 
-    def _work(self, claim: Claim, lease: Lease, verdict: Verdict) -> Outcome:
+    def _work(self, claim: Claim, lease: Lease, recorder: OutcomeRecorder) -> Outcome:
         root, share = self.settings.work_root, wanted(self.settings, self.artifacts)
         service = lease.persist(self._service)
         with open_folder(root, claim, service) as folder:
@@ -189,13 +189,13 @@ class Supervisor:
             with layers:
                 ended = self._prune(claim, lease, folder, layers)
                 if isinstance(ended, Completed):
-                    outcome = self._publish(claim, lease, folder, ended, verdict)
+                    outcome = self._publish(claim, lease, folder, ended, recorder)
                 elif isinstance(ended, Failure):
-                    outcome = verdict.failed(ended)
+                    outcome = recorder.failed(ended)
                 elif isinstance(ended, Killed):
-                    outcome = verdict.killed(ended, claim)
+                    outcome = recorder.killed(ended, claim)
                 else:
-                    outcome = verdict.stopped(ended)
+                    outcome = recorder.stopped(ended)
             if outcome is Outcome.FAILED:  # the store's layers are the reaper's to remove in time
                 if not folder.keep_layers():
                     folder.remove()
@@ -232,15 +232,20 @@ class Supervisor:
         return Attempt(self.settings, self.store, self.progress, claim, lease, self.shutting_down)
 
     def _publish(
-        self, claim: Claim, lease: Lease, folder: WorkFolder, done: Completed, verdict: Verdict
+        self,
+        claim: Claim,
+        lease: Lease,
+        folder: WorkFolder,
+        done: Completed,
+        recorder: OutcomeRecorder,
     ) -> Outcome:
         lease.write(lambda: self.store.stage(claim.job.id, claim.epoch, "publish"))
         publication = Publication(self.artifacts, self.progress, claim)
         why = partial(stop_reason, lease, self.shutting_down)
         ended = publication.run(folder.engine, done.result, why)
         if isinstance(ended, Published):
-            return verdict.succeeded(ended, publication)
-        return verdict.failed(ended) if isinstance(ended, Failure) else verdict.stopped(ended)
+            return recorder.succeeded(ended, publication)
+        return recorder.failed(ended) if isinstance(ended, Failure) else recorder.stopped(ended)
 
     def _over(self, owners: Mapping[str, str]) -> set[str]:
         """Which working folders' jobs need them no more; when in doubt, they do.
