@@ -127,7 +127,7 @@ class Attempt:
                     heard = time.monotonic()
                     self._take(event)
                     if isinstance(event, LayerFinished):
-                        layers.noted()
+                        layers.layer_finished()
             except EOFError:
                 return self._judge(engine)
             except LeaseLost:

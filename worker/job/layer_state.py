@@ -22,7 +22,7 @@ a sweep in a folder for each model."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedFile:
     """A file in the store, and the epoch that stored it."""
 
     file: Artifact
@@ -34,19 +34,19 @@ class LayerState:
     """Files of one attempt's layers."""
 
     epoch: int
-    files: tuple[Shared, ...]
+    files: tuple[SharedFile, ...]
 
     @classmethod
     def start(cls, claim: Claim) -> LayerState:
         """That of an attempt that has finished nothing yet."""
         return cls(claim.epoch, ())
 
-    def plus(self, shared: Shared) -> LayerState:
+    def plus(self, shared: SharedFile) -> LayerState:
         """The same with one more file, or with another one of its name."""
         others = {one.file.path: one for one in self.files} | {shared.file.path: shared}
         return replace(self, files=tuple(others[path] for path in sorted(others, key=order)))
 
-    def find(self, path: str) -> Shared | None:
+    def find(self, path: str) -> SharedFile | None:
         """The file of that name."""
         return next((one for one in self.files if one.file.path == path), None)
 
@@ -68,8 +68,8 @@ def order(path: str) -> tuple[int, str, bool]:
     return int(folder[1:] or 0), stem, suffix == "json"
 
 
-def earlier(artifacts: Artifacts, claim: Claim) -> list[LayerState]:
-    """States of the job's earlier attempts, the most useful first; what can't be read is left out.
+def earlier_states(artifacts: Artifacts, claim: Claim) -> list[LayerState]:
+    """States of the job's earlier_states attempts, the most useful first; what can't be read is left out.
 
     Of a job that was to start anew only those since then.
 
@@ -92,7 +92,7 @@ def earlier(artifacts: Artifacts, claim: Claim) -> list[LayerState]:
 def _read(raw: bytes, epoch: int) -> LayerState:
     content = json.loads(raw)
     files = [
-        Shared(Artifact(entry["path"], entry["size"], entry["sha256"]), entry["epoch"])
+        SharedFile(Artifact(entry["path"], entry["size"], entry["sha256"]), entry["epoch"])
         for entry in content["files"]
     ]
     for shared in files:

@@ -71,7 +71,7 @@ class OutcomeRecorder:
         )
         if finished or self._says(Status.SUCCEEDED):
             return self._over(Status.SUCCEEDED, Outcome.SUCCEEDED)
-        publication.take_back()
+        publication.rollback()
         return self.stopped(Stopped("cancel"))
 
     def failed(self, broken: Failure) -> Outcome:

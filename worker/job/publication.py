@@ -81,7 +81,7 @@ class Publication:
             return Stopped(stop.why)
         except Exception as error:
             log.exception("publishing failed", prefix=self.prefix)
-            self.take_back()
+            self.rollback()
             words = f"the result could not be published: {reason(error)}"
             hint = "look at the space and the settings of the artifact store, then submit it again"
             return Failure("publish-failed", words, hint)

@@ -25,7 +25,7 @@ from jobs.settings import Settings
 from jobs.store.records import Claim
 from worker import metrics
 from worker.job.cancellation import aside
-from worker.job.layer_state import SHARED, LayerState, Shared, earlier, order
+from worker.job.layer_state import SHARED, LayerState, SharedFile, earlier, order
 
 RETRY_SECONDS = 30.0
 JOIN_SECONDS = 2.0
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 Signature = tuple[int, int]
 
 
-def wanted(settings: Settings, artifacts: Artifacts) -> bool:
+def sharing_enabled(settings: Settings, artifacts: Artifacts) -> bool:
     """Whether layers are to be shared; of themselves, where the store outlives this disk."""
     if settings.share_layers != "auto":
         return settings.share_layers == "on"
@@ -110,7 +110,7 @@ class SharedLayers:
     def settle(self, seconds: float) -> None:
         """Wait until what is finished now is copied, at most so long."""
         if self._on:
-            self.noted()
+            self.layer_finished()
             with self._changed:
                 self._changed.wait_for(lambda: self._done >= self._asked, seconds)
 
@@ -175,7 +175,7 @@ class SharedLayers:
             except FileNotFoundError:  # the engine is done with it
                 continue
             self._known[path] = signature
-            self._state = self._state.plus(shared)
+            self._state = self._state.with_file(shared)
             if shared.epoch == self._claim.epoch:
                 self._save()
         self._save()
@@ -199,7 +199,7 @@ class SharedLayers:
                 except OSError as error:  # what comes after a missing layer is of no use
                     log.warning("a layer cannot be had", path=shared.file.path, error=str(error))
                     break
-                brought = brought.plus(shared)
+                brought = brought.with_file(shared)
             if len(brought.files) <= len(self._here()):
                 return False
             if folder.exists():
@@ -212,7 +212,7 @@ class SharedLayers:
         log.info("layers brought", files=len(brought.files), epoch=state.epoch)
         return True
 
-    def _obtain(self, shared: Shared, target: Path, stop: Stop) -> None:
+    def _obtain(self, shared: SharedFile, target: Path, stop: Stop) -> None:
         """A file as it lies here already, or from the store."""
         here, file = self._folder / shared.file.path, shared.file
         target.parent.mkdir(exist_ok=True)
@@ -226,7 +226,7 @@ class SharedLayers:
         prefix = prefixes.layers(self._claim.job.id, shared.epoch)
         self._artifacts.fetch(prefix, file, target, stop)
 
-    def _stored(self, path: str, size: int) -> Shared | None:
+    def _stored(self, path: str, size: int) -> SharedFile | None:
         """The same file as an earlier attempt has stored it."""
         for state in self._before:
             shared = state.find(path)
@@ -236,10 +236,12 @@ class SharedLayers:
                 return shared
         return None
 
-    def _send(self, path: str) -> Shared:
+    def _send(self, path: str) -> SharedFile:
         epoch = self._claim.epoch
         prefix = prefixes.layers(self._claim.job.id, epoch)
-        return Shared(self._artifacts.send(prefix, path, self._folder / path, self._is_over), epoch)
+        return SharedFile(
+            self._artifacts.send(prefix, path, self._folder / path, self._is_over), epoch
+        )
 
     def _is_over(self) -> bool:
         return self._over

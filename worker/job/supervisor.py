@@ -44,7 +44,7 @@ from worker.job.cancellation import StopRequested, run_cancellable, stop_reason
 from worker.job.lease import AWAY, Lease, LeaseLost
 from worker.job.outcome import ENDED, Outcome, OutcomeRecorder
 from worker.job.publication import Publication, Published
-from worker.job.shared_layers import SharedLayers, wanted
+from worker.job.shared_layers import SharedLayers, sharing_enabled
 from worker.job.uploads import Uploads
 from worker.job.workfolder import WorkFolder, open_folder, sweep
 
@@ -182,7 +182,7 @@ class Supervisor:
             time.sleep(TICK_SECONDS)
 
     def _work(self, claim: Claim, lease: Lease, recorder: OutcomeRecorder) -> Outcome:
-        root, share = self.settings.work_root, wanted(self.settings, self.artifacts)
+        root, share = self.settings.work_root, sharing_enabled(self.settings, self.artifacts)
         service = lease.persist(self._service)
         with open_folder(root, claim, service) as folder:
             layers = SharedLayers(self.artifacts, claim, folder.layers, on=share)
@@ -210,10 +210,10 @@ class Supervisor:
         """Run the engine, from the last layer that is finished anywhere."""
         why = partial(stop_reason, lease, self.shutting_down)
         uploads = Uploads(CalibrationSets(self.store.engine), self.artifacts, lease)
-        if (missing := uploads.bring(claim.spec, folder.uploads, why)) is not None:
+        if (missing := uploads.fetch(claim.spec, folder.uploads, why)) is not None:
             return missing
         try:
-            brought = run_cancellable(layers.bring, why)
+            brought = run_cancellable(layers.fetch, why)
         except StopRequested as stop:
             return Stopped(stop.why)
         folder = replace(folder, resume=folder.resume or brought)
