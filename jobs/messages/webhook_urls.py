@@ -89,8 +89,8 @@ class WebhookUrls:
         """The addresses of a host, each of which may be connected to.
 
         Raises:
-            InvalidWebhookUrl: it has none within that time, or one that may not. In the same words, or
-                anyone could find out which names there are inside our network.
+            InvalidWebhookUrl: it has no address within that time, or a forbidden one. Both have
+                the same message, which must not reveal the names of internal hosts.
         """
         found = self._within(host, port, seconds)
         if not found or not all(is_allowed(text, private=self.private) for text in found):

@@ -18,21 +18,21 @@ StopReason = Literal["lost", "cancel", "shutdown"]
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The engine did all that it was asked."""
+    """The engine finished the job."""
 
     result: Result
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The job can't be done, or its engine broke: `code`, `message`, `hint`."""
+    """The job cannot be done, or its engine failed: `code`, `message`, `hint`."""
 
     code: str
     message: str
     hint: str
 
     def error(self) -> dict[str, str]:
-        """As the store keeps it, and clients read it: whoever said it, without paths."""
+        """The error as it is stored and sent to clients, without paths of this machine."""
         return {
             "code": self.code,
             "message": for_clients(self.message),
@@ -44,42 +44,42 @@ class Failure:
 class Stopped:
     """The worker stopped the engine: lease lost, cancel requested, or planned shutdown."""
 
-    why: StopReason
+    reason: StopReason
 
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """A signal ended the engine: as when the machine's memory ran out."""
+    """A signal ended the engine, for example because memory ran out."""
 
     number: int
     where: str
     peak_bytes: int = 0
 
-    def words(self, how: str = "") -> str:
-        """What happened, in a sentence without its end."""
+    def message(self, how: str = "") -> str:
+        """A sentence for people, without a full stop."""
         known = signal.Signals(self.number).name if self.number in _SIGNALS else "unknown"
-        memory = f", having used up to {_size(self.peak_bytes)} of memory" * bool(self.peak_bytes)
+        memory = f", after it used up to {_size(self.peak_bytes)} of memory" * bool(self.peak_bytes)
         signalled = f"the engine was killed by signal {self.number} ({known})"
         return f"{signalled} {how}during {self.where}{memory}"
 
-    def kill(self) -> dict[str, str | int]:
-        """As the store keeps it."""
+    def record(self) -> dict[str, str | int]:
+        """The kill as it is stored in `Job.engine_kills`."""
         return {"where": self.where, "signal": self.number, "bytes": self.peak_bytes}
 
-    def broken(self, *, twice: bool) -> Failure:
-        """As the end of the job.
+    def failure(self, *, twice: bool) -> Failure:
+        """The failure of the job.
 
         Args:
-            twice: an earlier engine was killed in the same place.
+            twice: an earlier engine was killed at the same point.
         """
         how = "for the second time " if twice else "in the job's last attempt "
         if self.number == signal.SIGKILL:
             hint = (
-                "most likely memory ran out: use fewer or shorter calibration sequences, or a "
-                "machine with more memory, and retry the job, which goes on from its last layer"
+                "memory probably ran out: use fewer or shorter calibration sequences, or a machine "
+                "with more memory, and retry the job; it resumes after its last finished layer"
             )
-            return Failure("engine-killed", self.words(how), hint)
-        return Failure("engine-crashed", self.words(how), _REPORT)
+            return Failure("engine-killed", self.message(how), hint)
+        return Failure("engine-crashed", self.message(how), _ENGINE_DEFECT)
 
 
 AttemptResult = Completed | Failure | Stopped | Killed
@@ -88,36 +88,36 @@ AttemptResult = Completed | Failure | Stopped | Killed
 def from_exit(
     returncode: int, last: Result | Failed | None, where: str, tail: str, peak_bytes: int = 0
 ) -> Completed | Failure | Killed:
-    """Judge an engine that ended by itself.
+    """The result of an engine that ended without being stopped.
 
     Args:
-        returncode: its exit status, negative for a signal.
-        last: the `result` or `failed` event, if it wrote one.
-        where: what it was doing, for people: "stage prune, layer 3 of 32".
-        tail: the end of what it wrote to standard error.
-        peak_bytes: most memory that it had at once.
+        returncode: the exit status, negative for a signal.
+        last: the `result` or `failed` event, if the engine wrote one.
+        where: what the engine was doing, for people: "stage prune, layer 3 of 32".
+        tail: the end of its standard error.
+        peak_bytes: peak resident memory.
     """
     if isinstance(last, Failed):
         defect = last.code == "internal-error"
-        told = without_rooted(last.message) if defect else last.message
-        return Failure(last.code, told, last.hint)
-    number = -returncode if returncode < 0 else returncode - SHELL  # a shell says it so
+        message = without_rooted(last.message) if defect else last.message
+        return Failure(last.code, message, last.hint)
+    number = -returncode if returncode < 0 else returncode - SHELL  # a shell reports 128 + signal
     if returncode < 0 or number in _SIGNALS:
         return Killed(number, where, peak_bytes)
     if returncode != 0:
-        words = f"the engine exited with status {returncode} during {where}"
-        said = _last_line(tail)
-        return Failure("engine-crashed", f"{words}: {said}" if said else words, _REPORT)
+        message = f"the engine exited with status {returncode} during {where}"
+        last_line = _last_line(tail)
+        message += f": {last_line}" if last_line else ""
+        return Failure("engine-crashed", message, _ENGINE_DEFECT)
     if last is None:
-        return Failure("engine-protocol", f"the engine ended without a result in {where}", _REPORT)
+        message = f"the engine ended without a result during {where}"
+        return Failure("engine-protocol", message, _ENGINE_DEFECT)
     return Completed(last)
 
 
-_REPORT = (
-    "this is a fault of the engine, not of the request; its full output is in the worker's log"
+_ENGINE_DEFECT = (
+    "this is a defect of the engine, not of the request; its full output is in the worker's log"
 )
-
-
 _SIGNALS = frozenset(signal.Signals)
 
 
@@ -127,16 +127,16 @@ def _size(count: int) -> str:
 
 
 def hung(seconds: float, where: str) -> Failure:
-    """No event for too long."""
+    """The failure of an engine that sent no event for too long."""
     return Failure(
         "engine-hung",
-        f"the engine gave no sign of life for {seconds:g} s during {where} and was stopped",
-        "if a step may take longer on this machine, raise SLIMGPT_ENGINE_HANG_SECONDS",
+        f"the engine sent no event for {seconds:g} s during {where} and was stopped",
+        "if a step can take longer on this machine, raise SLIMGPT_ENGINE_HANG_SECONDS",
     )
 
 
 def time_limit_exceeded(seconds: float, where: str) -> Failure:
-    """The attempt's time is over."""
+    """The failure of an attempt that reached its time limit."""
     return Failure(
         "time-limit",
         f"the job was stopped after its time limit of {seconds:g} s, during {where}",
@@ -144,21 +144,21 @@ def time_limit_exceeded(seconds: float, where: str) -> Failure:
     )
 
 
-def reason(error: BaseException) -> str:
-    """What an exception says, fit for the job's owner: no file's name, no SQL.
+def public_message(error: BaseException) -> str:
+    """An exception's message for the job's owner: without file names and SQL.
 
-    The worker's log holds all of it.
+    The worker's log has the full message.
     """
     name = type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         return f"{name}: {error.strerror}"
     if isinstance(error, SQLAlchemyError):  # statement and parameters
         return name
-    said = _last_line(str(error)[:500])
-    return f"{name}: {said}" if said else name
+    message = _last_line(str(error)[:500])
+    return f"{name}: {message}" if message else name
 
 
 def _last_line(tail: str) -> str:
-    """What a traceback says at its end, bounded."""
+    """The last line of a traceback, at most 500 characters."""
     lines = [line.strip() for line in tail.splitlines() if line.strip()]
     return without_rooted(lines[-1])[:500] if lines else ""

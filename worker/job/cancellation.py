@@ -1,8 +1,8 @@
-"""Long transfers on threads: `run_cancellable`, abandoned on cancel, shutdown or lost lease, and
-`aside`, which is not waited for.
+"""Transfers on threads: `run_cancellable` stops on cancel, shutdown or a lost lease,
+`run_with_timeout` continues in the background after a timeout.
 
-A store may hang in the middle of a part. The job's end must not wait for it: the transfer is told
-to stop, and if it does not at once it cleans up after itself whenever it can.
+An artifact store may hang during a transfer, and the end of a job must not wait for it. The
+transfer is asked to stop; one that does not stop at once cleans up later, on its thread.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ TICK_SECONDS = 0.2
 PATIENCE_SECONDS: dict[StopReason, float] = {
     "lost": 0.5,
     "cancel": 0.5,
-    "shutdown": 3.0,  # what it has not removed when the process ends, the reaper will
+    "shutdown": 3.0,  # the reaper removes what is left when the process ends
 }
 T = TypeVar("T")
 
 
-class StopRequested(Exception):  # noqa: N818 - says what is the case
-    """There was a reason to stop before the end."""
+class StopRequested(Exception):  # noqa: N818 - a state of the job, not an error
+    """The step was stopped before its end."""
 
-    def __init__(self, why: StopReason) -> None:
-        super().__init__(why)
-        self.why: StopReason = why
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason)
+        self.reason: StopReason = reason
 
 
-def aside(step: Callable[[], object], seconds: float) -> None:
-    """Tidy up on a thread of its own, and wait for that only so long: no end of a job hangs on it.
+def run_with_timeout(step: Callable[[], object], seconds: float) -> None:
+    """Run a clean-up step on its own thread and wait for it at most `seconds`.
 
     Args:
-        step: never raises; what it has not done when the process ends, the reaper will do.
-        seconds: after them it goes on alone.
+        step: never raises; the reaper repeats what is not done when the process ends.
+        seconds: afterwards the step continues in the background.
     """
     context = contextvars.copy_context()
-    tidying = threading.Thread(target=context.run, args=(step,), name="tidying", daemon=True)
-    tidying.start()
-    tidying.join(seconds)
+    thread = threading.Thread(target=context.run, args=(step,), name="tidying", daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 def stop_reason(lease: Lease, shutting_down: Callable[[], bool]) -> StopReason | None:
-    """The reason to leave a job at once, if there is one."""
+    """The reason to stop working on the job, or None."""
     if lease.is_lost():
         return "lost"
     if lease.cancel.is_set():
@@ -57,15 +57,15 @@ def stop_reason(lease: Lease, shutting_down: Callable[[], bool]) -> StopReason |
 
 
 def run_cancellable(step: Callable[[Stop], T], reason: Callable[[], StopReason | None]) -> T:
-    """Do a step, and stop it when there is a reason to.
+    """Run a step on a thread until it ends or there is a reason to stop.
 
     Args:
-        step: gets a function that says whether to stop; it raises then, and leaves nothing.
-        reason: asked again and again, and once before the start.
+        step: receives a function that returns whether to stop; it then raises and leaves nothing.
+        reason: returns the reason to stop; called before the start and repeatedly afterwards.
 
     Raises:
-        StopRequested: `reason` gave one, and the step did not come to its end all the same.
-        Exception: what the step raised.
+        StopRequested: there was a reason to stop, and the step did not complete.
+        Exception: raised by the step.
     """
     over = threading.Event()
     done: Future[T] = Future()
@@ -78,7 +78,7 @@ def run_cancellable(step: Callable[[Stop], T], reason: Callable[[], StopReason |
 
     if (why := reason()) is not None:
         raise StopRequested(why)
-    context = contextvars.copy_context()  # what the log lines are marked with
+    context = contextvars.copy_context()  # log entries keep the job's ids
     threading.Thread(target=context.run, args=(work,), name="transfer", daemon=True).start()
     while not wait([done], TICK_SECONDS).done:
         if (why := reason()) is not None:

@@ -77,7 +77,7 @@ def test_what_arrives(receiver: Receiver) -> None:
         (hanging, None, "no answer within 1.5 s"),
         (trickling, None, "no answer within 1.5 s"),
         (closing, None, "the connection ended without an answer"),
-        (gibberish, None, "the connection ended without an answer in HTTP"),
+        (gibberish, None, "the connection ended without an HTTP response"),
     ],
 )
 def test_whatever_the_receiver_does_ends_soon_and_is_told_in_words(

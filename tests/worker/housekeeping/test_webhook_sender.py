@@ -224,7 +224,7 @@ def test_receivers_that_hang_hold_up_nobody_elses(post: Post) -> None:
         for _ in range(5):
             post.end("slow")
         post.start()  # trusts the other receiver alone, so this must not be about TLS
-        post.make_senders[0]._poster._tls.load_verify_locations(
+        post.make_senders[0]._client._tls.load_verify_locations(
             cadata=stuck.authority.cert_pem.bytes().decode()
         )
         stuck.wait_for(1)
@@ -279,7 +279,7 @@ def test_a_defect_of_ours_counts_as_an_attempt(post: Post, monkeypatch: pytest.M
     webhook = post.webhook()
     post.end()
     sender = WebhookSender(post.settings, post.engine, tls=post.receiver.trust())
-    monkeypatch.setattr(sender._poster, "post", broken)
+    monkeypatch.setattr(sender._client, "post", broken)
     sender._pause = 0.05
     sender.start()
     post.make_senders.append(sender)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slimgpt.events import Failed
-from worker.job.attempt_result import Failure, Killed, from_exit, reason
+from worker.job.attempt_result import Failure, Killed, from_exit, public_message
 
 WHERE = "stage prune"
 
@@ -37,7 +37,7 @@ def test_paths_of_the_worker_are_left_out_whatever_the_code(
     ends = [
         from_exit(1, None, WHERE, f"Traceback …\n{written}\n"),
         from_exit(1, failed, WHERE, ""),
-        Failure("worker-error", reason(RuntimeError(written)), ""),
+        Failure("worker-error", public_message(RuntimeError(written)), ""),
     ]
     for ended in ends:
         assert isinstance(ended, Failure)
@@ -66,10 +66,10 @@ def test_a_signal_is_named_with_the_place_and_the_memory(number: int, code: str,
     assert isinstance(from_exit(128 + 9, None, WHERE, ""), Killed)  # as a shell says it
     killed = from_exit(-number, None, WHERE, "", 3 << 30)
     assert isinstance(killed, Killed)
-    told = killed.broken(twice=True)
+    told = killed.failure(twice=True)
     assert told.code == code
     words = f"killed by signal {number} ({name}"
     assert words in told.message
-    assert "for the second time during stage prune, having used up to 3.0 GiB" in told.message
-    assert words in killed.broken(twice=False).message
-    assert "memory" not in Killed(number, WHERE).words()
+    assert "for the second time during stage prune, after it used up to 3.0 GiB" in told.message
+    assert words in killed.failure(twice=False).message
+    assert "memory" not in Killed(number, WHERE).message()

@@ -19,7 +19,7 @@ from tests.servers import ObjectStore, wait_until
 from tests.worker.conftest import SPEC, Bench
 from worker.housekeeping.retention import RetentionSweep
 from worker.job.layer_state import STATE
-from worker.job.shared_layers import SharedLayers, wanted
+from worker.job.shared_layers import SharedLayers, sharing_enabled
 from worker.job.supervisor import Outcome
 
 
@@ -367,4 +367,4 @@ def test_layers_are_shared_where_the_store_outlives_the_disk(
         pytest.skip("there is no second file system")
     place = url.format(home=settings.home)
     changed = settings.model_copy(update={"share_layers": setting, "artifacts_url": place})
-    assert wanted(changed, Artifacts(place)) is is_wanted
+    assert sharing_enabled(changed, Artifacts(place)) is is_wanted
