@@ -38,7 +38,7 @@ from api.routes import (
     webhooks,
 )
 from api.services import Services
-from jobs.files import places
+from jobs.files import storage_urls
 from jobs.logs import structured
 from jobs.settings import Settings, load
 
@@ -91,7 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
             can't work with the place of artifacts.
     """
     auth.check(settings)
-    places.require(settings)
+    storage_urls.require(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -14,7 +14,7 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutdown
 from celery.utils.log import get_multiprocessing_logger
 
-from jobs.files import places
+from jobs.files import storage_urls
 from jobs.files.artifacts import Artifacts
 from jobs.files.disks import DiskMetrics
 from jobs.logs import structured
@@ -33,7 +33,7 @@ from worker.shutdown import ShutdownFlag
 ANSWER_SECONDS = 10.0
 """At least so long a worker waits for its database. One that hangs costs the lease in its time."""
 settings = load()
-places.require(settings)
+storage_urls.require(settings)
 shutdown = ShutdownFlag()  # before the fork, as is the next
 heart = heartbeat.of(settings.work_root, os.getpid())
 app: Celery = make_app(settings.redis_url.get_secret_value())

@@ -170,7 +170,7 @@ def _redis(settings: Settings) -> str:
 
 def _artifacts(settings: Settings) -> str:
     from jobs.files.artifacts import Artifacts
-    from jobs.files.places import require
+    from jobs.files.storage_urls import require
 
     require(settings)
     try:

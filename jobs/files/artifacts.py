@@ -20,7 +20,7 @@ from typing import IO, TypeVar, cast
 from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, wait_exponential
 
 from jobs.files import multipart, transfer
-from jobs.files.places import S3, answering, is_local, open_place, protocol_of
+from jobs.files.storage_urls import S3, is_local, open_storage, protocol_of, storage_errors
 from jobs.files.transfer import Interrupted, Stop, never, plain
 
 MANIFEST = "manifest.json"
@@ -52,11 +52,11 @@ class Artifacts:
         url: a folder, or an fsspec URL such as `s3://bucket/folder`.
 
     Raises:
-        jobs.files.places.BadPlace: files can't be kept at such a URL.
+        jobs.files.storage_urls.BadStorageUrl: files can't be kept at such a URL.
     """
 
     def __init__(self, url: str) -> None:
-        self.fs, self.root = open_place(url)
+        self.fs, self.root = open_storage(url)
         self.local = is_local(self.fs)
         """Whether the files are in a folder of this machine."""
         self._s3 = protocol_of(url) in S3
@@ -67,7 +67,7 @@ class Artifacts:
         Raises:
             OSError: it is not, or does not let us in.
         """
-        with answering():
+        with storage_errors():
             if self.local:
                 self.fs.makedirs(self.root, exist_ok=True)
             elif self._s3:
@@ -141,7 +141,7 @@ class Artifacts:
             OSError: the store does not answer.
         """
         target = f"{self._at(prefix)}/{plain(self.stat(prefix, path).path)}"
-        with answering():
+        with storage_errors():
             return cast("IO[bytes]", self.fs.open(target, "rb"))
 
     def delete(self, prefix: str) -> None:
@@ -151,7 +151,7 @@ class Artifacts:
             OSError: the store does not answer, or keeps something.
         """
         target = self._at(prefix)
-        with answering():
+        with storage_errors():
             if self.local:
                 shutil.rmtree(_aside(Path(target)), ignore_errors=True)
             if self._s3:
@@ -181,7 +181,7 @@ class Artifacts:
             OSError: the store does not answer.
         """
         target = self._at(prefix)
-        with answering():
+        with storage_errors():
             unfinished = multipart.names(self.fs, target) if self._s3 else set[str]()
             try:
                 found = self.fs.ls(target, detail=False)
@@ -217,7 +217,7 @@ class Artifacts:
             FileNotFoundError: there is none.
             OSError: the store does not answer.
         """
-        with answering():
+        with storage_errors():
             return cast(bytes, self.fs.cat_file(f"{self._at(prefix)}/{plain(path)}"))
 
     def fetch(self, prefix: str, artifact: Artifact, target: Path, stop: Stop = never) -> None:
@@ -230,7 +230,11 @@ class Artifacts:
         """
         source = f"{self._at(prefix)}/{plain(artifact.path)}"
         try:
-            with answering(), self.fs.open(source, "rb") as reading, target.open("wb") as writing:
+            with (
+                storage_errors(),
+                self.fs.open(source, "rb") as reading,
+                target.open("wb") as writing,
+            ):
                 size, sha256 = transfer.copy(reading, writing.write, stop)
             if (size, sha256) != (artifact.size, artifact.sha256):
                 raise TornFile(f"{source} is not what was stored there")
@@ -272,7 +276,7 @@ def _patiently(step: Callable[[], T]) -> T:
         wait=wait_exponential(0.5),
         reraise=True,
     )
-    with answering():
+    with storage_errors():
         return retrying(step)
 
 

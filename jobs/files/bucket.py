@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import sys
 
-from jobs.files.places import BadPlace, answering, is_local, open_place, protocol_of
+from jobs.files.storage_urls import (
+    BadStorageUrl,
+    is_local,
+    open_storage,
+    protocol_of,
+    storage_errors,
+)
 from jobs.settings import BadSettings, load
 
 
@@ -16,13 +22,13 @@ def ensure(url: str) -> str:
     """Make what files at this URL lie in: a bucket, or a folder. Returns what was found, in words.
 
     Raises:
-        jobs.files.places.BadPlace: no files can be kept at such a URL.
+        jobs.files.storage_urls.BadStorageUrl: no files can be kept at such a URL.
         OSError: the store does not answer, or does not let us.
     """
-    fs, root = open_place(url)
+    fs, root = open_storage(url)
     place = root if is_local(fs) else root.split("/")[0]
     name = place if is_local(fs) else f"{protocol_of(url)}://{place}"
-    with answering():
+    with storage_errors():
         if fs.exists(place):
             return f"{name} is there"
         fs.makedirs(place, exist_ok=True)
@@ -33,7 +39,7 @@ def main() -> None:
     """Make it, say it in a line, exit."""
     try:
         said = ensure(load().artifacts_url)
-    except (BadSettings, BadPlace, OSError) as error:
+    except (BadSettings, BadStorageUrl, OSError) as error:
         sys.exit(f"the place of artifacts cannot be used: {' '.join(str(error).split())}")
     sys.stdout.write(f"{said}\n")
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from api.app import create_app
 from cli.main import app
-from jobs.files.places import require
+from jobs.files.storage_urls import require
 from jobs.settings import BadSettings, Settings
 from jobs.store.keys import Keys
 from jobs.store.store import Store

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from jobs.files import multipart, places
+from jobs.files import multipart, storage_urls
 from jobs.files.artifacts import MANIFEST, Artifact, ArtifactNotFound, Artifacts, TornFile
-from jobs.files.places import BadPlace
+from jobs.files.storage_urls import BadStorageUrl
 from jobs.files.transfer import Interrupted
 from tests.servers import ObjectStore, free_port
 
@@ -73,7 +73,7 @@ def test_a_folder_with_an_odd_name_is_that_folder(
 
 @pytest.mark.parametrize("url", ["file://host/a", "file:///a?b", "file:///a#b", "a::s3://b"])
 def test_what_might_mean_another_folder_is_refused(url: str) -> None:
-    with pytest.raises(BadPlace):
+    with pytest.raises(BadStorageUrl):
         Artifacts(url)
 
 
@@ -264,8 +264,8 @@ def test_a_store_that_is_away_is_an_oserror(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setattr("jobs.files.artifacts.ATTEMPTS", 1)
-    monkeypatch.setattr("jobs.files.places.TRIES", 1)
-    monkeypatch.setitem(places.CONNECTION, "retries", {"max_attempts": 1})
+    monkeypatch.setattr("jobs.files.storage_urls.TRIES", 1)
+    monkeypatch.setitem(storage_urls.CONNECTION, "retries", {"max_attempts": 1})
     artifacts = Artifacts(bucket_url)
     for act in (
         artifacts.probe,
@@ -301,7 +301,7 @@ def test_a_store_without_credentials_or_bucket_says_so(
     ],
 )
 def test_a_place_that_cannot_be_is_explained(url: str, words: str) -> None:
-    with pytest.raises(BadPlace, match=words):
+    with pytest.raises(BadStorageUrl, match=words):
         Artifacts(url)
 
 

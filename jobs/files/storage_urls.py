@@ -34,11 +34,11 @@ CONNECTION: dict[str, Any] = {
 }
 
 
-class BadPlace(ValueError):  # noqa: N818 - says what is the case
+class BadStorageUrl(ValueError):  # noqa: N818 - says what is the case
     """No files can be kept at this URL; the message says why and what next."""
 
 
-class PlaceUnavailable(OSError):  # noqa: N818 - says what is the case
+class StorageUnavailable(OSError):  # noqa: N818 - says what is the case
     """The object store does not answer, or refuses; its own words are the cause."""
 
 
@@ -56,17 +56,17 @@ def local_folder(url: str) -> Path | None:
     """The folder of this machine that a place is; None: it is another kind of place.
 
     Raises:
-        BadPlace: a `file://` URL that names none, or several URLs in one.
+        BadStorageUrl: a `file://` URL that names none, or several URLs in one.
     """
     if protocol_of(url) != "file":
         return None
     if not _PROTOCOL.match(url):
         if "://" in url and not url.startswith(("/", "~", ".")):
-            raise BadPlace(f"{url} is no place that files can be kept at; name one URL")
+            raise BadStorageUrl(f"{url} is no place that files can be kept at; name one URL")
         return Path(url).expanduser().absolute()
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
-        raise BadPlace(
+        raise BadStorageUrl(
             f"{url} is no URL of a folder of this machine; name the folder itself, or write "
             "file:///PATH with ? as %3F and # as %23"
         )
@@ -77,7 +77,7 @@ def check(url: str) -> None:
     """Look whether this installation can work with such a place; nothing is contacted.
 
     Raises:
-        BadPlace: no library knows the protocol, or its package is not installed.
+        BadStorageUrl: no library knows the protocol, or its package is not installed.
     """
     if local_folder(url) is not None:
         return
@@ -85,13 +85,15 @@ def check(url: str) -> None:
     try:
         fsspec.get_filesystem_class(protocol)
     except ValueError as error:
-        raise BadPlace(
+        raise BadStorageUrl(
             f"{protocol}:// is no place that files can be kept at; name a folder, or an object "
             "store such as s3://bucket/folder"
         ) from error
     except ImportError as error:
         words = " ".join(str(error).split())
-        raise BadPlace(f"{protocol}:// needs a package that is not installed: {words}") from error
+        raise BadStorageUrl(
+            f"{protocol}:// needs a package that is not installed: {words}"
+        ) from error
 
 
 def require(settings: Settings) -> None:
@@ -102,7 +104,7 @@ def require(settings: Settings) -> None:
     """
     try:
         check(settings.artifacts_url)
-    except BadPlace as error:
+    except BadStorageUrl as error:
         raise BadSettings(f"SLIMGPT_ARTIFACTS_URL: {error}") from error
     if settings.artifact_redirects and protocol_of(settings.artifacts_url) not in S3:
         raise BadSettings(
@@ -111,14 +113,14 @@ def require(settings: Settings) -> None:
         )
 
 
-def open_place(url: str, *, endpoint: str | None = None) -> tuple[Any, str]:
+def open_storage(url: str, *, endpoint: str | None = None) -> tuple[Any, str]:
     """The file system of a URL, and its root there without a slash at the end.
 
     Args:
         endpoint: of an S3-compatible store, in place of `AWS_ENDPOINT_URL`.
 
     Raises:
-        BadPlace: as `check`.
+        BadStorageUrl: as `check`.
     """
     check(url)
     if (folder := local_folder(url)) is not None:
@@ -144,11 +146,11 @@ def is_local(fs: Any) -> bool:
 
 
 @contextmanager
-def answering() -> Iterator[None]:
+def storage_errors() -> Iterator[None]:
     """Every store has exceptions of its own; callers know OSError.
 
     Raises:
-        PlaceUnavailable: in place of what is neither an OSError nor a ValueError.
+        StorageUnavailable: in place of what is neither an OSError nor a ValueError.
     """
     try:
         yield
@@ -160,4 +162,4 @@ def answering() -> Iterator[None]:
         words = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if "Credentials" in type(error).__name__:
             words += "; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        raise PlaceUnavailable(words) from error
+        raise StorageUnavailable(words) from error
