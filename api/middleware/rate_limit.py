@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as BrokenConnection
 
-from jobs.messages.breaker import Away, Breaker
+from jobs.messages.circuit_breaker import CircuitBreaker, ServerUnavailable
 from jobs.messages.progress import CONNECTIONS, LIMIT_SECONDS
 
 WINDOW_SECONDS = 60
@@ -54,7 +54,7 @@ class RequestRate:
         guard: stands before Redis in this process.
     """
 
-    def __init__(self, redis_url: str, per_minute: int, guard: Breaker) -> None:
+    def __init__(self, redis_url: str, per_minute: int, guard: CircuitBreaker) -> None:
         self._pool = BlockingConnectionPool.from_url(
             redis_url,
             max_connections=CONNECTIONS,
@@ -81,7 +81,7 @@ class RequestRate:
             with self._guard.asking():
                 async with asyncio.timeout(LIMIT_SECONDS):
                     return await self._count(self._shared, who)
-        except Away:
+        except ServerUnavailable:
             self._own = self._own or Limiter(MemoryStorage())
             return await self._count(self._own, who)
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 import structlog
 from redis import Redis
 
-from jobs.messages.breaker import Away, Breaker
+from jobs.messages.circuit_breaker import CircuitBreaker, ServerUnavailable
 
 QUEUED = 500
 """Most that waits while Redis is away; then the oldest is lost."""
@@ -35,7 +35,7 @@ class Hints:
         breaker: of that Redis.
     """
 
-    def __init__(self, redis: Redis, breaker: Breaker) -> None:
+    def __init__(self, redis: Redis, breaker: CircuitBreaker) -> None:
         self.redis = redis
         self._breaker = breaker
         self._changed = threading.Condition()
@@ -50,7 +50,7 @@ class Hints:
             try:
                 with self._breaker.asking():
                     step(self.redis)
-            except Away:
+            except ServerUnavailable:
                 pass
             except Exception:  # a defect must not end the thread
                 log.exception("a hint could not be given")
@@ -123,7 +123,7 @@ class Hints:
         try:
             with self._breaker.asking():
                 self.redis.ping()
-        except Away:
+        except ServerUnavailable:
             return False
         return True
 

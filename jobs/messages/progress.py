@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from jobs import request_id
-from jobs.messages.breaker import Away, Breaker
+from jobs.messages.circuit_breaker import CircuitBreaker, ServerUnavailable
 from jobs.messages.hints import Hints
 from jobs.messages.snapshot import Snapshot, advance, fields, of_json
 from jobs.states import Status
@@ -53,9 +53,9 @@ class Entry:
     data: str
 
 
-def breaker(lost: str = "progress is lost") -> Breaker:
+def breaker(lost: str = "progress is lost") -> CircuitBreaker:
     """What stands before Redis in a process. One for all who ask it: each request waits once."""
-    return Breaker("Redis", lost, (RedisError, OSError))
+    return CircuitBreaker("Redis", lost, (RedisError, OSError))
 
 
 class Progress:
@@ -67,14 +67,14 @@ class Progress:
         guard: stands before Redis in this process.
     """
 
-    def __init__(self, redis: Redis, guard: Breaker) -> None:
+    def __init__(self, redis: Redis, guard: CircuitBreaker) -> None:
         self.redis = redis
         self._hints = Hints(redis, guard)
         self._latest: tuple[str, Snapshot] | None = None
         """Of the job that is worked on, known to the thread of hints alone."""
 
     @classmethod
-    def connect(cls, redis_url: str, guard: Breaker | None = None) -> Progress:
+    def connect(cls, redis_url: str, guard: CircuitBreaker | None = None) -> Progress:
         """A client that gives up soon; nothing is sent yet."""
         retry = Retry(NoBackoff(), 1, (BrokenConnection,))
         redis = Redis.from_url(redis_url, retry=retry, health_check_interval=30, **OPTIONS)
@@ -154,7 +154,7 @@ class ProgressReader:
         guard: stands before Redis in this process.
     """
 
-    def __init__(self, redis_url: str, guard: Breaker) -> None:
+    def __init__(self, redis_url: str, guard: CircuitBreaker) -> None:
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             redis_url,
             max_connections=CONNECTIONS,
@@ -235,7 +235,7 @@ class ProgressReader:
             with self._breaker.asking():
                 async with asyncio.timeout(LIMIT_SECONDS):
                     return await question()
-        except Away:
+        except ServerUnavailable:
             return None
 
 

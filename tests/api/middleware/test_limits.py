@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.middleware.header_size import MAX_HEADER_BYTES
 from api.middleware.rate_limit import RequestRate, of_address
-from jobs.messages import breaker as breaker_module
+from jobs.messages import circuit_breaker as breaker_module
 from jobs.messages.progress import breaker
 from jobs.settings import Settings
 from tests.api.conftest import BODY, another

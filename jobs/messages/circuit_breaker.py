@@ -1,4 +1,4 @@
-"""`Breaker`: remembers that a server does not answer, so that not everybody finds out anew.
+"""`CircuitBreaker`: remembers that a server does not answer, so that not everybody finds out anew.
 
 While it answers everybody asks. After a failure nobody does for a while; then one does, and the
 others go on without until that one has an answer. The pauses grow, for a single failure may be the
@@ -19,11 +19,11 @@ LONGEST_PAUSE_SECONDS = 8.0
 log = structlog.get_logger(__name__)
 
 
-class Away(Exception):  # noqa: N818 - says what is the case
+class ServerUnavailable(Exception):  # noqa: N818 - says what is the case
     """The server did not answer, or failed a moment ago and was not asked."""
 
 
-class Breaker:
+class CircuitBreaker:
     """Stands before one server, for all threads of a process.
 
     Args:
@@ -62,15 +62,15 @@ class Breaker:
         """Ask the server within this.
 
         Raises:
-            Away: it is not to be asked now, or one of the failures was raised.
+            ServerUnavailable: it is not to be asked now, or one of the failures was raised.
         """
         if not self._admitted():
-            raise Away(f"{self._name} did not answer a moment ago")
+            raise ServerUnavailable(f"{self._name} did not answer a moment ago")
         try:
             yield
         except self._failures as error:
             self._failed(error)
-            raise Away(f"{self._name}: {error or type(error).__name__}") from error
+            raise ServerUnavailable(f"{self._name}: {error or type(error).__name__}") from error
         except BaseException:  # who asked was stopped, or is at fault: nothing was found out
             with self._lock:
                 self._trying = False
