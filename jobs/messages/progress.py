@@ -2,7 +2,7 @@
 
 A hash holds the latest state, a stream every event; both expire. All of it is a hint that may
 vanish at any time: the truth is in `jobs.store.store`. A Redis that is lost, hangs or is slow fails
-no job and delays nobody: workers write on a thread of its own (`jobs.messages.hints`), the API
+no job and delays nobody: workers write on a thread of its own (`jobs.messages.redis_thread`), the API
 reads on its event loop within half a second, and neither asks again for a while after a failure.
 """
 
@@ -24,7 +24,7 @@ from redis.retry import Retry
 
 from jobs import request_id
 from jobs.messages.circuit_breaker import CircuitBreaker, ServerUnavailable
-from jobs.messages.hints import Hints
+from jobs.messages.redis_thread import RedisThread
 from jobs.messages.snapshot import Snapshot, advance, fields, of_json
 from jobs.states import Status
 from slimgpt.events import Event, Result
@@ -69,7 +69,7 @@ class Progress:
 
     def __init__(self, redis: Redis, guard: CircuitBreaker) -> None:
         self.redis = redis
-        self._hints = Hints(redis, guard)
+        self._thread = RedisThread(redis, guard)
         self._latest: tuple[str, Snapshot] | None = None
         """Of the job that is worked on, known to the thread of hints alone."""
 
@@ -87,7 +87,7 @@ class Progress:
             self._latest = job_id, Snapshot()
             redis.delete(_hash(job_id))
 
-        self._hints.tell(forget)
+        self._thread.tell(forget)
 
     def record(self, job_id: str, event: Event) -> None:
         """Add an event of the engine."""
@@ -100,42 +100,42 @@ class Progress:
             self._latest = job_id, after
             _write(redis, job_id, line, after)
 
-        self._hints.tell(write)
+        self._thread.tell(write)
 
     def record_status(self, job_id: str, status: Status) -> None:
         """Add `{"type": "status", "status": …}` to the stream: the job has changed its state."""
         line = json.dumps({"type": "status", "status": str(status)})
-        self._hints.tell(lambda redis: _write(redis, job_id, line, None))
+        self._thread.tell(lambda redis: _write(redis, job_id, line, None))
 
     def keep_request(self, job_id: str) -> None:
         """Remember which request posted a job, or had it tried again: this context's."""
         if (name := request_id.current()) is not None:
             key, kept = request_id.key(job_id), request_id.KEPT_SECONDS
-            self._hints.tell(lambda redis: redis.set(key, name, ex=kept))
+            self._thread.tell(lambda redis: redis.set(key, name, ex=kept))
 
     def request_of(self, job_id: str) -> dict[str, str]:
         """The field of a job's log entries that names its request; none if that is not known."""
-        name = self._hints.ask(lambda redis: redis.get(request_id.key(job_id)))
+        name = self._thread.ask(lambda redis: redis.get(request_id.key(job_id)))
         return request_id.field(name)
 
     def forget(self, job_id: str) -> None:
         """Remove what is known of a job."""
         keys = _hash(job_id), _stream(job_id), request_id.key(job_id)
-        self._hints.tell(lambda redis: redis.delete(*keys))
+        self._thread.tell(lambda redis: redis.delete(*keys))
         self.settle()
 
     @property
     def away(self) -> bool:
         """Whether Redis did not answer a moment ago."""
-        return self._hints.away
+        return self._thread.away
 
     def settle(self) -> None:
         """Wait a moment for what was recorded so far; not while Redis is away."""
-        self._hints.settle()
+        self._thread.settle()
 
     def close(self) -> None:
         """Settle, and close the connections."""
-        self._hints.close()
+        self._thread.close()
 
     def _before(self, redis: Redis, job_id: str) -> Snapshot:
         if self._latest is not None and self._latest[0] == job_id:

@@ -10,9 +10,9 @@ import pytest
 from redis import Redis
 
 from jobs.messages import circuit_breaker
-from jobs.messages.hints import QUEUED
 from jobs.messages.progress import KEPT_SECONDS, Progress
 from jobs.messages.progress import breaker as guard
+from jobs.messages.redis_thread import QUEUED
 from jobs.messages.snapshot import Snapshot, advance
 from jobs.states import Status
 from slimgpt.events import Event, Perplexity, StageFinished, StageStarted, parse

@@ -1,4 +1,4 @@
-"""`Hints`: a thread that talks to Redis for those who must not wait for it.
+"""`RedisThread`: a thread that talks to Redis for those who must not wait for it.
 
 What lies in Redis helps those who watch; no job, no lease and no answer may wait for it. So the
 thread of whoever has something to say only queues it here, and goes on.
@@ -24,7 +24,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class Hints:
+class RedisThread:
     """Does in order what it is told, on a thread that begins with the first of it.
 
     What Redis did not answer is not done again: it may have been done, and be seen twice then. What
