@@ -13,7 +13,7 @@ from jobs.store.leases import FREED, Leases, touch
 from jobs.store.lists.quotas import require_within
 from jobs.store.records import Job
 from jobs.store.tables import JOBS
-from jobs.store.webhooks.announcements import announce
+from jobs.store.webhooks.outbox import announce
 
 RETRIABLE = frozenset({Status.FAILED, Status.CANCELLED})
 

@@ -19,9 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.messages.webhook_urls import WebhookUrls
 from jobs.settings import Settings
 from jobs.store.keys import BadKeyRequest
-from jobs.store.webhooks.announcements import announce_all
 from jobs.store.webhooks.deliveries import Deliveries
 from jobs.store.webhooks.endpoints import Webhooks
+from jobs.store.webhooks.outbox import announce_all
 from jobs.store.webhooks.records import Delivery, Outcome, Webhook
 from jobs.store.webhooks.signatures import PepperChanged, Signatures
 from worker.housekeeping.loop import Loop

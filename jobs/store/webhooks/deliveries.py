@@ -18,8 +18,8 @@ from jobs.store.clock import from_now
 from jobs.store.database import READ_ONLY
 from jobs.store.records import Page
 from jobs.store.tables import DELIVERIES, WEBHOOKS
-from jobs.store.webhooks.announcements import new_delivery
 from jobs.store.webhooks.endpoints import disable, note_outcome
+from jobs.store.webhooks.outbox import new_delivery
 from jobs.store.webhooks.records import Delivery, DeliveryStatus, Outcome, Webhook
 
 LEASE_SECONDS = 60.0

@@ -17,9 +17,9 @@ from jobs.messages.webhook_urls import WebhookUrls
 from jobs.settings import Settings
 from jobs.store.keys import Keys
 from jobs.store.store import Store
-from jobs.store.webhooks.announcements import announce_all
 from jobs.store.webhooks.deliveries import Deliveries
 from jobs.store.webhooks.endpoints import Webhooks
+from jobs.store.webhooks.outbox import announce_all
 from jobs.store.webhooks.records import Outcome
 from tests.api.conftest import another
 from tests.api.http.test_problems import problem

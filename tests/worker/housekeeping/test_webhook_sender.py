@@ -19,9 +19,9 @@ from jobs.store.database import make_engine
 from jobs.store.keys import BadKeyRequest
 from jobs.store.store import Store
 from jobs.store.tables import DELIVERIES, JOBS
-from jobs.store.webhooks.announcements import announce_all
 from jobs.store.webhooks.deliveries import GONE, INTERRUPTED, Deliveries
 from jobs.store.webhooks.endpoints import Webhooks
+from jobs.store.webhooks.outbox import announce_all
 from jobs.store.webhooks.records import JOB_EVENTS, Delivery, DeliveryStatus, Webhook
 from jobs.store.webhooks.signatures import Signatures
 from tests.jobs.conftest import SPEC

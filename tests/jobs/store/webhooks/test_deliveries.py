@@ -10,7 +10,6 @@ from sqlalchemy import update
 
 from jobs.store.store import InvalidCursor
 from jobs.store.tables import DELIVERIES, WEBHOOKS
-from jobs.store.webhooks.announcements import announce_all
 from jobs.store.webhooks.deliveries import (
     FAILING,
     GONE,
@@ -19,6 +18,7 @@ from jobs.store.webhooks.deliveries import (
     MOST_OF_WEBHOOK,
     count_deliveries,
 )
+from jobs.store.webhooks.outbox import announce_all
 from jobs.store.webhooks.records import Delivery, DeliveryStatus, Outcome, Webhook
 from tests.jobs.store.webhooks.conftest import Ends
 
