@@ -56,7 +56,7 @@ PREFIXES = (
 )
 
 
-def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
+def engine_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The engine's environment, taken from this process's."""
     kept = {
         name: value

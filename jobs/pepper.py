@@ -10,20 +10,20 @@ from pathlib import Path
 NAME = "pepper"
 
 
-def kept_pepper(home: Path) -> str:
+def read_pepper(home: Path) -> str:
     """The pepper in a home, empty if it has none that this process may read."""
     with suppress(OSError, UnicodeError):
         return (home / NAME).read_text(encoding="ascii").strip()
     return ""
 
 
-def keep_pepper(home: Path) -> None:
+def ensure_pepper(home: Path) -> None:
     """Give a home a pepper, readable for its owner only; the one that it has stays.
 
     Raises:
         OSError: it cannot be written.
     """
-    if kept_pepper(home):
+    if read_pepper(home):
         return
     # Whole or not at all: another pepper would make every secret another.
     aside = home / f".{NAME}.{secrets.token_hex(4)}"

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from jobs.pepper import kept_pepper
+from jobs.pepper import read_pepper
 from slimgpt.spec.sizes import Size
 
 PREFIX = "SLIMGPT_"
@@ -263,7 +263,7 @@ class Settings(BaseSettings):
             if name not in self.model_fields_set:
                 object.__setattr__(self, name, place)
         if "key_pepper" not in self.model_fields_set:
-            pepper = kept_pepper(self.home.expanduser().absolute())
+            pepper = read_pepper(self.home.expanduser().absolute())
             object.__setattr__(self, "key_pepper", SecretStr(pepper))
         return self
 

@@ -24,7 +24,7 @@ from api.openapi import problems
 from api.routes.jobs import declared_json
 from api.schemas.examples import PLAN, answers
 from api.schemas.jobs import JobRequest
-from jobs.environment import scrubbed
+from jobs.environment import engine_environment
 from jobs.logs.redaction import for_clients
 from jobs.settings import Settings
 from slimgpt.errors import HubUnreachableError
@@ -106,7 +106,9 @@ def _too_large(spec: PruneSpec) -> Problem:
 
 def _environment() -> dict[str, str]:
     """The engine's, without the hub: a web request must not start a download, nor use a token."""
-    kept = {name: value for name, value in scrubbed(os.environ).items() if "TOKEN" not in name}
+    kept = {
+        name: value for name, value in engine_environment(os.environ).items() if "TOKEN" not in name
+    }
     return kept | {"HF_HUB_OFFLINE": "1"}
 
 

@@ -26,7 +26,7 @@ from api.http.validation import FieldError
 from api.schemas import examples
 from jobs.files.artifacts import Artifact
 from jobs.store.lists.summaries import JobSummary
-from jobs.store.records import ForeignSpec, Job, Layer
+from jobs.store.records import IncompatibleSpec, Job, Layer
 from slimgpt.spec.prune import PruneSpec
 
 MetadataKey = Annotated[
@@ -173,7 +173,7 @@ class JobView(BaseModel):
         made_here = {"links", "spec", "spec_understood"}
         given = {name: getattr(job, name) for name in cls.model_fields if name not in made_here}
         given["spec_understood"] = isinstance(job.spec, PruneSpec)
-        given["spec"] = job.spec.values if isinstance(job.spec, ForeignSpec) else job.spec
+        given["spec"] = job.spec.values if isinstance(job.spec, IncompatibleSpec) else job.spec
         if job.result is not None:  # its layers are at /layers: a list of jobs stays small
             given["result"] = {k: v for k, v in job.result.items() if k != "layers"}
         return cls.model_validate({**given, "links": Links.of(job.id)})

@@ -41,7 +41,7 @@ class ArtifactNotFound(FileNotFoundError):  # noqa: N818 - says what is the case
     """No such file is published under the prefix, or the prefix is not published at all."""
 
 
-class TornFile(OSError):  # noqa: N818 - says what is the case
+class HashMismatch(OSError):  # noqa: N818 - says what is the case
     """A file in the store is not what its hash says."""
 
 
@@ -224,7 +224,7 @@ class Artifacts:
         """Bring one file to a local place, and compare its hash.
 
         Raises:
-            TornFile: it is not what `artifact` says; there is no `target` then.
+            HashMismatch: it is not what `artifact` says; there is no `target` then.
             OSError: it can't be read or written.
             Interrupted: `stop` said so; there is no `target` then.
         """
@@ -237,7 +237,7 @@ class Artifacts:
             ):
                 size, sha256 = transfer.copy(reading, writing.write, stop)
             if (size, sha256) != (artifact.size, artifact.sha256):
-                raise TornFile(f"{source} is not what was stored there")
+                raise HashMismatch(f"{source} is not what was stored there")
         except BaseException:
             target.unlink(missing_ok=True)
             raise

@@ -16,7 +16,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from jobs.logs.rate_limit import RateLimitHandler
-from jobs.logs.redaction import learn, redact
+from jobs.logs.redaction import configure_redaction, redact
 from jobs.settings import Settings
 
 SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
@@ -26,7 +26,7 @@ MARGIN = "    | "
 
 def configure_for(settings: Settings) -> None:
     """Log as the settings say, and keep their secrets out of it."""
-    learn(settings)
+    configure_redaction(settings)
     configure(settings.log_level, as_json=settings.log_json)
 
 

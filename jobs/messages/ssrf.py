@@ -52,7 +52,7 @@ ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 CLOUD: dict[IPv4Network | IPv6Network, str] = {
     ip_network(network): whose
     for network, whose in {
-        # learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+        # configure_redaction.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
         "168.63.129.16/32": "Azure: agents, health probes, DNS, DHCP",
         # alibabacloud.com/help/ecs: view instance metadata
         "100.100.100.200/32": "Alibaba Cloud: instance metadata",

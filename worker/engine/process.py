@@ -41,7 +41,7 @@ class EngineProcess:
     Args:
         command: the program and its arguments.
         folder: current directory of the engine.
-        environment: all that it sees (`jobs.environment.scrubbed`).
+        environment: all that it sees (`jobs.environment.engine_environment`).
         keep: open file descriptors that it inherits.
 
     Raises:

@@ -21,7 +21,7 @@ import httpcore
 import httpx
 
 from jobs.messages.webhook_urls import RESOLVE_SECONDS, InvalidWebhookUrl, WebhookUrls
-from jobs.store.webhooks.records import Outcome
+from jobs.store.webhooks.records import DeliveryOutcome
 
 MAX_READ = 4096  # bytes of the response body; only the status matters
 BODY_SECONDS = 2.0
@@ -128,7 +128,7 @@ class WebhookClient:
         self._tls = tls or httpx.create_ssl_context()
         self._agent = f"SlimGPT/{version('slimgpt-service')}"
 
-    def post(self, address: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
+    def post(self, address: str, body: bytes, headers: Mapping[str, str]) -> DeliveryOutcome:
         """POST a JSON document. Failures are part of the outcome and never raised."""
         at, started = datetime.now(UTC), time.monotonic()
         status = error = retry_after = None
@@ -139,7 +139,7 @@ class WebhookClient:
             error = str(refusal)
         except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as fault:
             error = _network_error(fault, self._seconds)
-        return Outcome(at, time.monotonic() - started, status, error, retry_after)
+        return DeliveryOutcome(at, time.monotonic() - started, status, error, retry_after)
 
     def _post(
         self, address: str, body: bytes, headers: Mapping[str, str]

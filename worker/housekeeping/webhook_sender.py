@@ -22,7 +22,7 @@ from jobs.store.keys import BadKeyRequest
 from jobs.store.webhooks.deliveries import Deliveries
 from jobs.store.webhooks.endpoints import Webhooks
 from jobs.store.webhooks.outbox import announce_all
-from jobs.store.webhooks.records import Delivery, Outcome, Webhook
+from jobs.store.webhooks.records import Delivery, DeliveryOutcome, Webhook
 from jobs.store.webhooks.signatures import PepperChanged, Signatures
 from worker.housekeeping.loop import Loop
 from worker.housekeeping.metrics import deliveries
@@ -137,19 +137,21 @@ class WebhookSender(Loop):
             deliveries.labels("given_up" if again_in is None else "again").inc()
             log.warning("not delivered", **said, reason=outcome.error, again_in=again_in)
 
-    def _attempt(self, webhook: Webhook, delivery: Delivery) -> Outcome:
+    def _attempt(self, webhook: Webhook, delivery: Delivery) -> DeliveryOutcome:
         now = datetime.now(UTC)
         try:
             headers = self._signatures.headers(webhook, delivery, now)
             return self._client.post(webhook.url, delivery.body.encode(), headers)
         except PepperChanged as error:
-            return Outcome(now, 0.0, error=str(error))
+            return DeliveryOutcome(now, 0.0, error=str(error))
         except Exception:
             # A defect must count as an attempt, or this delivery would come again for ever.
             log.exception("a delivery could not be sent", delivery=delivery.id)
-            return Outcome(now, 0.0, error="the service could not send it; its log says why")
+            return DeliveryOutcome(
+                now, 0.0, error="the service could not send it; its log says why"
+            )
 
-    def _again_in(self, delivery: Delivery, outcome: Outcome) -> float | None:
+    def _again_in(self, delivery: Delivery, outcome: DeliveryOutcome) -> float | None:
         """Seconds until the next attempt; None after the last of a round, and after Gone."""
         schedule = self._settings.webhook_retry_seconds
         step = delivery.attempts - delivery.attempts_before - 1

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import structlog
 
-from jobs.environment import scrubbed
+from jobs.environment import engine_environment
 from jobs.messages.progress import Progress
 from jobs.settings import Settings
 from jobs.store.records import Claim
@@ -88,7 +88,7 @@ class Attempt:
         engine = EngineProcess(
             self._command(folder),
             folder=folder.engine,
-            environment=scrubbed(os.environ),
+            environment=engine_environment(os.environ),
             keep=[folder.lock],
         )
         log.info("engine started", engine_pid=engine.pid, resume=folder.resume)

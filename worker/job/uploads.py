@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from jobs.files.artifacts import Artifact, Artifacts, TornFile
+from jobs.files.artifacts import Artifact, Artifacts, HashMismatch
 from jobs.files.calibration_sets import CalibrationSet, CalibrationSets, discard, named_in
 from jobs.files.transfer import Stop
 from slimgpt.spec.prune import PruneSpec
@@ -81,7 +81,7 @@ class Uploads:
             return Stopped(stop.reason)
         except FileNotFoundError:
             return _gone(found.id)
-        except TornFile:
+        except HashMismatch:
             message = f"the stored text upload:{found.id} differs from what was uploaded"
             hint = "upload it again and use its new id"
             return Failure("calibration-set-damaged", message, hint)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from jobs.files import multipart, storage_urls
-from jobs.files.artifacts import MANIFEST, Artifact, ArtifactNotFound, Artifacts, TornFile
+from jobs.files.artifacts import MANIFEST, Artifact, ArtifactNotFound, Artifacts, HashMismatch
 from jobs.files.storage_urls import BadStorageUrl
 from jobs.files.transfer import Interrupted
 from tests.servers import ObjectStore, free_port
@@ -190,7 +190,7 @@ def test_single_files_come_and_go(artifacts: Artifacts, folder: Path, tmp_path: 
     assert (tmp_path / "back").read_bytes() == FILES["deep/er/model.safetensors"]
     with pytest.raises(Interrupted):
         artifacts.fetch(prefix, sent, tmp_path / "other", lambda: True)
-    with pytest.raises(TornFile, match="is not what was stored"):
+    with pytest.raises(HashMismatch, match="is not what was stored"):
         artifacts.fetch(prefix, replace(sent, sha256="0" * 64), tmp_path / "other")
     with pytest.raises(FileNotFoundError):
         artifacts.read("work/job_1/2", "state.json")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from jobs.messages.webhook_urls import WebhookUrls
-from jobs.store.webhooks.records import Outcome
+from jobs.store.webhooks.records import DeliveryOutcome
 from tests.receiver import (
     Answer,
     Receiver,
@@ -49,7 +49,7 @@ def post(
     private: bool = True,
     resolver: Sequence[str] | None = LOOPBACK,
     tls: ssl.SSLContext | None = None,
-) -> Outcome:
+) -> DeliveryOutcome:
     urls = WebhookUrls(private=private, resolver=lambda _host, _port: resolver or [])
     client = WebhookClient(urls, SECONDS, tls or receiver.trust())
     return client.post(url or receiver.url(HOST), b'{"a":1}', {"webhook-id": "msg_1"})

@@ -19,15 +19,15 @@ from jobs.store.webhooks.deliveries import (
     count_deliveries,
 )
 from jobs.store.webhooks.outbox import announce_all
-from jobs.store.webhooks.records import Delivery, DeliveryStatus, Outcome, Webhook
+from jobs.store.webhooks.records import Delivery, DeliveryOutcome, DeliveryStatus, Webhook
 from tests.jobs.store.webhooks.conftest import Ends
 
 DAY = 86400.0
 NEVER = 1000 * DAY
 
 
-def outcome(status_code: int | None = None, error: str | None = None) -> Outcome:
-    return Outcome(datetime.now(UTC), 0.25, status_code, error)
+def outcome(status_code: int | None = None, error: str | None = None) -> DeliveryOutcome:
+    return DeliveryOutcome(datetime.now(UTC), 0.25, status_code, error)
 
 
 def pending(ends: Ends, webhook: Webhook, number: int = 1) -> None:
