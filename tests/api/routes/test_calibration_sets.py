@@ -311,7 +311,7 @@ def test_a_client_that_falls_silent_is_not_waited_for(
     slow.send(b"x")
     said = slow.answer()
     assert b" 408 " in said.splitlines()[0]
-    assert b"nothing came for 0.5 seconds" in said
+    assert b"no data was received for 0.5 seconds" in said
     assert nothing_left(settings, api)
 
 

@@ -20,7 +20,7 @@ from jobs.store.store import Store
 from jobs.store.webhooks.deliveries import Deliveries
 from jobs.store.webhooks.endpoints import Webhooks
 from jobs.store.webhooks.outbox import announce_all
-from jobs.store.webhooks.records import Outcome
+from jobs.store.webhooks.records import DeliveryOutcome
 from tests.api.conftest import another
 from tests.api.http.test_problems import problem
 from tests.jobs.conftest import SPEC
@@ -171,7 +171,7 @@ def test_the_log_of_deliveries_and_sending_again(client: Client, engine: Engine)
     deliveries = Deliveries(engine)
     claimed = deliveries.claim()
     assert claimed is not None
-    outcome = Outcome(claimed.created_at, 0.1234, 500, "answered 500")
+    outcome = DeliveryOutcome(claimed.created_at, 0.1234, 500, "answered 500")
     deliveries.record(claimed, outcome, None, 1e9)
     (shown,) = api.get(f"{here}/deliveries").json()["items"]
     assert (shown["id"], shown["event"], shown["job_id"]) == (claimed.id, "job.cancelled", job.id)

@@ -76,7 +76,7 @@ def test_what_arrives(receiver: Receiver) -> None:
         (status(500), 500, "answered 500"),
         (hanging, None, "no answer within 1.5 s"),
         (trickling, None, "no answer within 1.5 s"),
-        (closing, None, "the connection ended without an answer"),
+        (closing, None, "the connection ended without an HTTP response"),
         (gibberish, None, "the connection ended without an HTTP response"),
     ],
 )
