@@ -16,12 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import auth, dashboard, openapi
 from api.http import problems
-from api.http.resident_files import ResidentFiles
+from api.http.in_memory_files import InMemoryFiles
 from api.middleware.body_size import BodySizeLimit
 from api.middleware.early_response import EarlyResponse
 from api.middleware.header_size import HeaderSizeLimit
 from api.middleware.json_size import JsonSizeLimit
-from api.middleware.message_framing import OneLength
+from api.middleware.message_framing import MessageFraming
 from api.middleware.request_log import RequestLog
 from api.routes import (
     artifacts,
@@ -65,7 +65,7 @@ ROUTED = (
 """What has routes, in the order in which they are documented."""
 
 
-class Guarded:
+class SecurityHeaders:
     """ASGI middleware: browsers take every answer for what it is declared as, and show it in no
     other site's page, whose visitors might be led to press a button of ours."""
 
@@ -110,18 +110,18 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for mounted in app.routes:  # what /docs loads
         if isinstance(mounted, Mount) and isinstance(mounted.app, StaticFiles):
-            mounted.app = ResidentFiles(Path(str(mounted.app.directory)))
+            mounted.app = InMemoryFiles(Path(str(mounted.app.directory)))
     problems.install(app)
     openapi.install(app, with_keys=settings.auth == "keys", loopback_only=settings.loopback_only)
     uploads = {("POST", calibration_sets.router.prefix): settings.max_upload_bytes}
     app.add_middleware(JsonSizeLimit, apart=uploads)
     app.add_middleware(BodySizeLimit, max_bytes=MAX_BODY_BYTES, larger=uploads)
-    app.add_middleware(auth.Gate)
+    app.add_middleware(auth.ApiKeyAuth)
     if settings.loopback_only:
         app.add_middleware(auth.LoopbackOnly)
     app.add_middleware(HeaderSizeLimit)
-    app.add_middleware(OneLength)
-    app.add_middleware(Guarded)
+    app.add_middleware(MessageFraming)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(EarlyResponse)
     app.add_middleware(RequestLog)  # the outermost
     for module in ROUTED:

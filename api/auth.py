@@ -1,6 +1,6 @@
 """Authentication: API keys on every request except public paths, loopback check.
 
-`Gate` stands before the application, so an address that somebody adds is closed until `OPEN`
+`ApiKeyAuth` stands before the application, so an address that somebody adds is closed until `OPEN`
 names it, and a body is not even read of those who may not send one. `Caller` tells a route
 whose jobs to show.
 """
@@ -59,7 +59,7 @@ class Identity:
         return self.admin or owner == self.owner
 
 
-NOBODY = Identity(LOCAL_OWNER, admin=True)
+ANONYMOUS = Identity(LOCAL_OWNER, admin=True)
 """Who asks where nobody is asked who they are: the machine's user, whose jobs are all there are."""
 SCRAPER = Identity("metrics", admin=True, key_id="metrics")
 """Who has the token of metrics, and may read them alone."""
@@ -114,7 +114,7 @@ class LoopbackOnly:
         await self.app(scope, receive, send)
 
 
-class Gate:
+class ApiKeyAuth:
     """ASGI middleware that knows who asks before anything is read or done."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -190,7 +190,7 @@ async def _identify(scope: Scope, path: str) -> Identity | None:
         return None
     keys = _services(scope).keys
     if keys is None:
-        return NOBODY
+        return ANONYMOUS
     text = _bearer(Headers(scope=scope).getlist("authorization"))
     if path == METRICS and admits(_services(scope).settings, text):
         return SCRAPER  # without the database, which may be what is to be measured

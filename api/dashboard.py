@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.http.resident_files import ResidentFiles
+from api.http.in_memory_files import InMemoryFiles
 
 FILES = Path(__file__).with_name("static")
 POLICY = "; ".join(
@@ -37,7 +37,7 @@ HEADERS = {
 }
 
 
-class PageFiles(ResidentFiles):
+class DashboardFiles(InMemoryFiles):
     """Static files under the page's own policy."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -54,7 +54,7 @@ class PageFiles(ResidentFiles):
 def install(app: FastAPI) -> None:
     """Serve the page and its files."""
 
-    files = PageFiles(FILES)
+    files = DashboardFiles(FILES)
 
     @app.get("/", include_in_schema=False)
     @app.head("/", include_in_schema=False)

@@ -10,9 +10,9 @@ from sqlalchemy import Engine
 from api import probes
 from api.http.concurrency_limit import ConcurrencyLimit, within_descriptors
 from api.middleware.metrics import HttpMetrics
-from api.middleware.rate_limit import RequestRate
+from api.middleware.rate_limit import RateLimiter
 from api.streams.feeds import Feeds
-from api.streams.key_watch import KeyWatch
+from api.streams.key_revocations import KeyRevocations
 from jobs.files.artifacts import Artifacts
 from jobs.files.calibration_sets import CalibrationSets
 from jobs.files.presigned_links import Links
@@ -49,8 +49,8 @@ class Services:
     queue: Queue
     keys: Keys | None
     """None: requests need no key."""
-    key_watch: KeyWatch
-    rate: RequestRate | None
+    key_revocations: KeyRevocations
+    rate: RateLimiter | None
     """None: requests are not counted."""
     probes: dict[str, CachedProbe[None]]
     metrics: CollectorRegistry
@@ -82,8 +82,8 @@ class Services:
             calibration_sets=CalibrationSets(engine),
             queue=Queue(redis_url),
             keys=keys,
-            key_watch=KeyWatch(keys),
-            rate=RequestRate(redis_url, settings.requests_per_minute, guard) if with_keys else None,
+            key_revocations=KeyRevocations(keys),
+            rate=RateLimiter(redis_url, settings.requests_per_minute, guard) if with_keys else None,
             probes=probes.of(engine, progress.redis, artifacts),
             metrics=metrics,
             http=HttpMetrics(metrics),

@@ -1,4 +1,4 @@
-"""Threads of their own for what may hang: those who wait for one server hold up no others.
+"""ThreadPool of their own for what may hang: those who wait for one server hold up no others.
 
 FastAPI runs what is not `async` on one set of threads. Here that set is the database's: whatever
 needs no database must not need it. The place of artifacts, the broker and metrics have their own.
@@ -17,7 +17,7 @@ T = TypeVar("T")
 Given = TypeVarTuple("Given")
 
 
-class Threads:
+class ThreadPool:
     """So many threads of a process; who comes when all are busy waits, and holds none.
 
     Args:
@@ -41,7 +41,7 @@ class Threads:
             return self._limiter.get()
 
 
-in_storage_thread = Threads("the place of artifacts", 32)
+in_storage_thread = ThreadPool("the place of artifacts", 32)
 """An object store that hangs is given up after minutes."""
-at_broker = Threads("the broker", 4)
-for_metrics = Threads("metrics", 4)
+in_broker_thread = ThreadPool("the broker", 4)
+in_metrics_thread = ThreadPool("metrics", 4)

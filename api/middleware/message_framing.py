@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.http.problems import Problem, document
 
 
-class OneLength:
+class MessageFraming:
     """ASGI middleware that answers 400 and hangs up where a request has two lengths."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -45,7 +45,7 @@ class RateStatus(NamedTuple):
         return told if self.allowed else {**told, "Retry-After": str(self.seconds)}
 
 
-class RequestRate:
+class RateLimiter:
     """The requests of each client in the last minute. Nothing is contacted until one comes.
 
     Args:

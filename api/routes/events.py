@@ -24,7 +24,7 @@ from api.openapi import problems
 from api.schemas.job_status import status_now
 from api.schemas.jobs import StatusView
 from api.services import Services
-from api.streams import key_watch
+from api.streams import key_revocations
 from api.streams.feed import Feed, sent
 from jobs.states import TERMINAL
 
@@ -91,7 +91,7 @@ async def _stream(
         return
     with services.feeds.follow(state) as feed:
         told, last = b"", time.monotonic()
-        while not services.key_watch.revoked(key_id):
+        while not services.key_revocations.revoked(key_id):
             changed, events = feed.changed, b""
             if feed.end is None and feed.state != told:
                 yield (told := feed.state)
@@ -111,7 +111,7 @@ async def _stream(
 
 def _pause() -> float:
     """Until a stream looks up though nothing is new: for a ping, and whether its key lives."""
-    return max(SHORTEST_WAIT_SECONDS, min(PING_SECONDS, key_watch.EVERY_SECONDS))
+    return max(SHORTEST_WAIT_SECONDS, min(PING_SECONDS, key_revocations.EVERY_SECONDS))
 
 
 async def _next(services: Services, feed: Feed, after: str) -> tuple[bytes, str]:

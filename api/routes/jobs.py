@@ -18,7 +18,7 @@ from api.http.conditional import not_modified
 from api.http.job_filters import Filtered
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
-from api.http.threads import at_broker
+from api.http.threads import in_broker_thread
 from api.http.validation import summary
 from api.openapi import problems
 from api.schemas.examples import REPORT, answers
@@ -105,7 +105,7 @@ def too_many_jobs(error: QuotaReached) -> Problem:
 async def dispatch(services: Services, job: Job) -> None:
     """Tell the workers. If that fails, the reaper will: the row is the outbox."""
     services.progress.keep_request(job.id)
-    await at_broker(_publish, services, job)
+    await in_broker_thread(_publish, services, job)
 
 
 def _publish(services: Services, job: Job) -> None:

@@ -10,7 +10,7 @@ from api.auth import Caller
 from api.checks.disk import folders
 from api.dependencies import ServicesDep
 from api.http.problems import Problem
-from api.http.threads import for_metrics
+from api.http.threads import in_metrics_thread
 from api.openapi import problems
 from api.schemas.examples import METRICS
 from api.services import Services
@@ -41,7 +41,7 @@ async def get_metrics(
     """Numbers for Prometheus. For admins, and those who have the token of metrics."""
     if not caller.admin:
         raise Problem("not-admin", "metrics are of all owners' jobs")
-    body, media_type = await for_metrics(render, services.metrics, accept)
+    body, media_type = await in_metrics_thread(render, services.metrics, accept)
     return Response(body, headers={"Content-Type": media_type})
 
 

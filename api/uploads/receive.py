@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 
 from api.checks.disk import require_free_disk
 from api.http.problems import Problem
-from api.http.threads import Threads, in_storage_thread
+from api.http.threads import ThreadPool, in_storage_thread
 from api.services import Services
 from api.uploads.spool import Spool, sweep
 from jobs.files.calibration_sets import (
@@ -58,7 +58,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 RETRY = {"Retry-After": "30"}
 CLOSE = {"Connection": "close"}
 log = structlog.get_logger(__name__)
-_in_check_thread = Threads("calibration checks", CHECKS_AT_ONCE)
+_in_check_thread = ThreadPool("calibration checks", CHECKS_AT_ONCE)
 
 
 @dataclass

@@ -27,7 +27,7 @@ class _File(NamedTuple):
     media_type: str
 
 
-class ResidentFiles(StaticFiles):
+class InMemoryFiles(StaticFiles):
     """The files below a folder, as they were when it was first named.
 
     Args:

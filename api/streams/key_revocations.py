@@ -24,7 +24,7 @@ class _Known:
     asking: asyncio.Task[None] | None = None
 
 
-class KeyWatch:
+class KeyRevocations:
     """Looks after keys from the moment they were let in: one question each, however many answers
     a key has open. Nobody waits for it: a database that hangs delays what is known alone.
 
