@@ -62,12 +62,11 @@ ROUTED = (
     metrics,
     health,
 )
-"""What has routes, in the order in which they are documented."""
+"""Modules with routes, in the order of the documentation."""
 
 
 class SecurityHeaders:
-    """ASGI middleware: browsers take every answer for what it is declared as, and show it in no
-    other site's page, whose visitors might be led to press a button of ours."""
+    """ASGI middleware: headers against content sniffing and framing (clickjacking)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -87,8 +86,8 @@ def create_app(settings: Settings) -> FastAPI:
     """The application over the store, queue and files that the settings name.
 
     Raises:
-        jobs.settings.BadSettings: it would serve strangers without keys, can't check keys, or
-            can't work with the place of artifacts.
+        jobs.settings.BadSettings: keys are off without `loopback_only`, keys cannot be checked, or
+            the artifact store cannot be used.
     """
     auth.check(settings)
     storage_urls.require(settings)
@@ -100,7 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await app.state.services.close()
 
-    app: FastAPI = FastAPIOffline(  # its /docs needs no other host
+    app: FastAPI = FastAPIOffline(  # /docs loads nothing from other hosts
         redoc_url=None,
         title="SlimGPT Service",
         version=version("slimgpt-service"),
@@ -131,11 +130,10 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def from_environment() -> FastAPI:
-    """The application as the `SLIMGPT_*` variables describe it.
+    """The application configured by the `SLIMGPT_*` variables.
 
     Raises:
-        jobs.settings.BadSettings: a variable cannot be read, or as `create_app`; the message
-            names it.
+        jobs.settings.BadSettings: a variable is invalid, or as `create_app`; the message names it.
     """
     settings = load()
     structured.configure_for(settings)

@@ -1,7 +1,6 @@
 """Rate limit per API key or address, shared by all processes through Redis.
 
-While Redis does not answer every process counts for itself, so that a limit holds and nobody is
-locked out; the log says so once.
+While Redis does not answer, every process counts its own requests; the log has one entry about it.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ WINDOW_SECONDS = 60
 
 
 class RateStatus(NamedTuple):
-    """How a client stands with its limit."""
+    """A client's use of its rate limit."""
 
     allowed: bool
     most: int
     remaining: int
     seconds: int
-    """Until more requests are allowed than now; at least 1."""
+    """Until the limit resets; at least 1."""
 
     @property
     def headers(self) -> dict[str, str]:
-        """The fields of draft-ietf-httpapi-ratelimit-headers, and Retry-After after a refusal."""
+        """The headers of draft-ietf-httpapi-ratelimit-headers; Retry-After if refused."""
         told = {
             "RateLimit-Policy": f'"requests";q={self.most};w={WINDOW_SECONDS}',
             "RateLimit": f'"requests";r={self.remaining};t={self.seconds}',
@@ -46,12 +45,12 @@ class RateStatus(NamedTuple):
 
 
 class RateLimiter:
-    """The requests of each client in the last minute. Nothing is contacted until one comes.
+    """Counts the requests of each client in the last minute. Connects on first use.
 
     Args:
-        redis_url: where they are counted, for all processes that name it.
-        per_minute: how many a client may make.
-        guard: stands before Redis in this process.
+        redis_url: holds the counts of all processes.
+        per_minute: limit of a client.
+        guard: the circuit breaker of Redis in this process.
     """
 
     def __init__(self, redis_url: str, per_minute: int, guard: CircuitBreaker) -> None:
@@ -76,7 +75,7 @@ class RateLimiter:
         self._guard = guard
 
     async def count(self, who: str) -> RateStatus:
-        """Count a request of this client, and say whether it is one too many."""
+        """Count a request of this client; the result says whether it is allowed."""
         try:
             with self._guard.asking():
                 async with asyncio.timeout(LIMIT_SECONDS):
@@ -86,7 +85,7 @@ class RateLimiter:
             return await self._count(self._own, who)
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._pool.disconnect()
 
     async def _count(self, limiter: Limiter, who: str) -> RateStatus:
@@ -97,7 +96,7 @@ class RateLimiter:
 
 
 def of_address(peer: str) -> str:
-    """The client at an address: in IPv6 a whole /64, which is one customer's."""
+    """The key of a client without an API key; in IPv6 its /64, the network of one customer."""
     try:
         address = ip_address(peer)
     except ValueError:
