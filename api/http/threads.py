@@ -41,7 +41,7 @@ class ThreadPool:
             return self._limiter.get()
 
 
-in_storage_thread = ThreadPool("the place of artifacts", 32)
+in_storage_thread = ThreadPool("the artifact store", 32)
 """Calls to a hanging object store time out after minutes."""
 in_broker_thread = ThreadPool("the broker", 4)
 in_metrics_thread = ThreadPool("metrics", 4)

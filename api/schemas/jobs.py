@@ -56,7 +56,7 @@ class JobRequest(PruneSpec):
         size = len(json.dumps(value, ensure_ascii=False).encode())
         if size > MAX_METADATA_BYTES:
             raise ValueError(
-                f"the labels have {size:,} bytes of JSON; at most {MAX_METADATA_BYTES:,} are allowed"
+                f"the labels have {size:,} bytes of JSON, more than {MAX_METADATA_BYTES:,}"
             )
         return value
 

@@ -1,7 +1,7 @@
 """`WebhookUrls`: webhook URLs, validated and resolved at creation and at every delivery.
 
-A host's name is resolved here, every address that it has is checked, and who connects takes one of
-those and resolves nothing again: a name that changes between check and use has nothing to gain.
+The host is resolved here and all its addresses are checked. The client connects to one of them and
+does not resolve again, which prevents DNS rebinding.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 
 class InvalidWebhookUrl(ValueError):  # noqa: N818 - says what is the case
-    """Nothing is sent to such an address; the message says why, and names no address."""
+    """The URL is not allowed; the message says why, and has no IP addresses."""
 
 
 def resolve(host: str, port: int) -> list[str]:
     """All addresses of a host, as the system resolves it.
 
     Raises:
-        OSError: it has none.
+        OSError: it has no address.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
 
 
 class WebhookUrls:
-    """What may be sent to.
+    """Validates URLs and resolves their hosts.
 
     Args:
-        private: `Settings.webhook_allow_private`: http, this machine and private networks too.
-        resolver: names to addresses; the system's, unless a test has its own.
+        private: `Settings.webhook_allow_private`: also allow http, this machine and private
+            networks.
+        resolver: returns the addresses of a host; the system's by default.
     """
 
     def __init__(self, *, private: bool, resolver: Resolve = resolve) -> None:
@@ -47,10 +48,10 @@ class WebhookUrls:
         self._resolver = resolver
 
     def url(self, text: str) -> httpx.URL:
-        """The URL, its host in ASCII.
+        """Parse a URL; its host is in ASCII.
 
         Raises:
-            InvalidWebhookUrl: it is not one that anything is sent to.
+            InvalidWebhookUrl: it is not allowed.
         """
         if len(text) > MAX_URL or not text.isprintable() or " " in text:
             raise InvalidWebhookUrl(
@@ -72,11 +73,11 @@ class WebhookUrls:
                 f"the URL must begin with {' or '.join(f'{s}://' for s in schemes)}"
             )
         if not url.host or "%" in url.host:  # no name has an escape, and no public address a zone
-            raise InvalidWebhookUrl("the URL names no host")
+            raise InvalidWebhookUrl("the URL has no valid host")
         if url.userinfo:
-            raise InvalidWebhookUrl("the URL must not hold a user name or password")
+            raise InvalidWebhookUrl("the URL must not have a user name or password")
         if url.fragment:
-            raise InvalidWebhookUrl("the URL must not hold a fragment (#…)")
+            raise InvalidWebhookUrl("the URL must not have a fragment (#…)")
         if url.port is not None and not 0 < url.port < 65536:
             raise InvalidWebhookUrl(f"there is no port {url.port}")
         if len(str(url)) > MAX_URL:
@@ -86,7 +87,7 @@ class WebhookUrls:
         return url
 
     def addresses(self, host: str, port: int, seconds: float = RESOLVE_SECONDS) -> list[str]:
-        """The addresses of a host, each of which may be connected to.
+        """The addresses of a host, all of them allowed.
 
         Raises:
             InvalidWebhookUrl: it has no address within that time, or a forbidden one. Both have
@@ -98,10 +99,10 @@ class WebhookUrls:
         return list(dict.fromkeys(found))
 
     def check(self, text: str) -> str:
-        """The URL as it is stored, if now it may be sent to.
+        """Validate a URL and its host's addresses; returns the URL to store.
 
         Raises:
-            InvalidWebhookUrl: it may not.
+            InvalidWebhookUrl: it is not allowed.
         """
         url = self.url(text)
         self.addresses(
@@ -110,7 +111,7 @@ class WebhookUrls:
         return str(url)
 
     def _within(self, host: str, port: int, seconds: float) -> Sequence[str]:
-        """The resolver's answer, none if it takes longer: it has no time limit of its own."""
+        """The resolver's answer; empty after a timeout, which `getaddrinfo` does not have."""
         answers: queue.SimpleQueue[Sequence[str]] = queue.SimpleQueue()
 
         def ask() -> None:

@@ -2,8 +2,8 @@
 
 A server that is gone breaks its connections, and so, sooner or later, does a network. A server that
 stands still does neither: its kernel acknowledges what we send, and libpq waits for ever. After one
-such wait nobody begins anything new for a while (`jobs.messages.circuit_breaker`); what is under way is
-waited for.
+such wait a circuit breaker refuses new transactions for a while (`jobs.messages.circuit_breaker`);
+those in progress continue.
 """
 
 from __future__ import annotations

@@ -283,7 +283,7 @@ def _not_understood(spec: IncompatibleSpec) -> dict[str, str]:
     return {
         "code": "spec-not-understood",
         "message": f"a worker of another version took the job and cannot read it: {spec.reason}",
-        "hint": "retry it when all workers run the version that it was posted to, or post it anew",
+        "hint": "retry the job when all workers run the API's version, or post it again",
     }
 
 

@@ -187,4 +187,4 @@ def _require_within(connection: Connection, owner: str, most: int) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(name)))
     count = select(func.count()).where(WEBHOOKS.c.owner == owner)
     if connection.execute(count).scalar_one() > most:
-        raise TooManyWebhooks(f"{owner} has {most} webhooks, and may not have more")
+        raise TooManyWebhooks(f"{owner} has {most} webhooks, which is the limit")

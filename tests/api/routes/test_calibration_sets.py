@@ -204,7 +204,7 @@ REFUSED: list[tuple[bytes, dict[str, str], str, str]] = [
     (LINES, {"Content-Type": ""}, "not-text", "is missing"),
     (LINES, {"Content-Type": "multipart/form-data; boundary=x"}, "not-text", "multipart"),
     (LINES, {"Content-Type": "text/plain; charset=latin-1"}, "not-text", "'latin-1'; send UTF-8"),
-    (LINES, {**NDJSON, "Content-Encoding": "gzip"}, "not-text", "packed ('gzip')"),
+    (LINES, {**NDJSON, "Content-Encoding": "gzip"}, "not-text", "Content-Encoding 'gzip'"),
     (LINES, {**PLAIN, "Origin": "http://evil.example"}, "not-local", "its own machine only"),
     (LINES, {**PLAIN, "Origin": "null"}, "not-local", "its own machine only"),
 ]
@@ -249,7 +249,7 @@ def test_quotas(api: httpx.Client, settings: Settings) -> None:
     assert upload(api, b"a" * MAX, PLAIN).status_code == 200  # nothing more is kept
     for number in range(19):
         assert upload(api, str(number).encode(), PLAIN).status_code == 201
-    assert "keeps 20 calibration sets" in problem(upload(api), "uploads-full")["detail"]
+    assert "has 20 calibration sets" in problem(upload(api), "uploads-full")["detail"]
     assert len(left(settings)) == 2 * 20
 
 
