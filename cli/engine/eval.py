@@ -16,8 +16,8 @@ from cli.options.evaluation import Begin, Tasks
 from cli.options.groups import option, option_names
 from cli.options.shared import Device, Json, Model
 from cli.options.specification import Place, device_name, make_spec, model_place, text_places
-from cli.terminal.display import display_on
-from cli.terminal.exit_status import ending
+from cli.terminal.event_output import event_output
+from cli.terminal.exit_status import report_failure
 from cli.terminal.summary import asked, score, show_facts, size
 from slimgpt.events import Event, Progress, StageFinished, StageStarted
 from slimgpt.spec.prune import EvaluationSpec
@@ -62,20 +62,20 @@ def evaluate(
 ) -> None:
     """Measure a model's perplexity and its scores on tasks."""
     console = Console()
-    with display_on(console, as_json=as_json) as display, ending(display):
+    with event_output(console, as_json=as_json) as output, report_failure(output):
         device_name(device)
         harness_run = _harness_run(model, measurement)
         result: Score | None = None
-        with display:
+        with output:
             for event in harness_run.begin(device):
                 if isinstance(event, Score):
                     result = event
                 else:
-                    display.show(event)
+                    output.show(event)
         if result is None:
             raise AssertionError("a run ends with its score")
         if as_json:
-            display.show(result)
+            output.show(result)
         else:
             _print(console, result)
 

@@ -12,13 +12,13 @@ import typer
 from slimgpt.errors import SlimGPTError, SpecError
 
 if TYPE_CHECKING:
-    from cli.terminal.display import Display
+    from cli.terminal.event_output import EventOutput
 
 INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
 
 
 @contextmanager
-def ending(display: Display) -> Iterator[None]:
+def report_failure(output: EventOutput) -> Iterator[None]:
     """Show what ended the work as a `failed` event, and leave with the status that it has.
 
     Raises:
@@ -29,14 +29,14 @@ def ending(display: Display) -> Iterator[None]:
     try:
         yield
     except typer.BadParameter as error:
-        display.show(Failed(code=SpecError.code, message=error.format_message()))
+        output.show(Failed(code=SpecError.code, message=error.format_message()))
         raise typer.Exit(2) from None
     except SlimGPTError as error:
-        display.show(Failed(code=error.code, message=error.message, hint=error.hint))
+        output.show(Failed(code=error.code, message=error.message, hint=error.hint))
         raise typer.Exit(1) from None
     except KeyboardInterrupt as error:
         hint = "; ".join(map(str, error.args))
-        display.show(Failed(code="interrupted", message="interrupted", hint=hint))
+        output.show(Failed(code="interrupted", message="interrupted", hint=hint))
         raise typer.Exit(INTERRUPTED) from None
     except (typer.Exit, typer.Abort, BrokenPipeError):  # whoever reads has gone: nobody to tell
         raise
@@ -44,7 +44,7 @@ def ending(display: Display) -> Iterator[None]:
         traceback.print_exc()
         message = f"{type(error).__name__}: {error}"
         hint = "this is a defect: report it with the lines above"
-        display.show(Failed(code="internal-error", message=message, hint=hint))
+        output.show(Failed(code="internal-error", message=message, hint=hint))
         raise typer.Exit(1) from None
 
 

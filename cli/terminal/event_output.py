@@ -37,7 +37,7 @@ LABELS = {
 }
 
 
-class Display(Protocol):
+class EventOutput(Protocol):
     """Shows events as they come; used as a context manager."""
 
     def __enter__(self) -> Any: ...
@@ -49,15 +49,15 @@ class Display(Protocol):
 
 
 @contextmanager
-def display_on(console: Console, *, as_json: bool) -> Iterator[Display]:
+def event_output(console: Console, *, as_json: bool) -> Iterator[EventOutput]:
     """Where a command shows its events: JSON lines, bars where they can be drawn, else lines."""
     if as_json:
         with json_lines() as write:
-            yield JsonLines(write)
+            yield JsonOutput(write)
     elif console.is_terminal and not console.is_dumb_terminal:
-        yield Bars(console)
+        yield ProgressOutput(console)
     else:
-        yield PlainLines(console)
+        yield TextOutput(console)
 
 
 class Still:
@@ -70,7 +70,7 @@ class Still:
         """Nothing is left to close."""
 
 
-class JsonLines(Still):
+class JsonOutput(Still):
     """One JSON object an event."""
 
     def __init__(self, write: Write) -> None:
@@ -81,7 +81,7 @@ class JsonLines(Still):
         self._write(event.line())
 
 
-class PlainLines(Still):
+class TextOutput(Still):
     """One line an event worth keeping; nothing is drawn over."""
 
     def __init__(self, console: Console) -> None:
@@ -120,7 +120,7 @@ class PlainLines(Still):
         self._console.print(text, soft_wrap=True, highlight=False)
 
 
-class Bars(PlainLines):
+class ProgressOutput(TextOutput):
     """The lines, and below them one bar a stage with the time that is left."""
 
     def __init__(self, console: Console, progress: Progress | None = None) -> None:
@@ -128,16 +128,16 @@ class Bars(PlainLines):
         self._progress = progress or Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            Count(),
+            CountColumn(),
             TimeElapsedColumn(),
-            TimeLeft(),
+            TimeLeftColumn(),
             console=console,
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
         self._paces: dict[str, tuple[float, int]] = {}  # from when, and how many were done then
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> ProgressOutput:
         # The first event comes when torch is imported, which takes seconds.
         self._tasks[STARTING] = self._progress.add_task(STARTING, total=None)
         self._progress.start()
@@ -178,7 +178,7 @@ class Bars(PlainLines):
         return self._progress.tasks[self._progress.task_ids.index(self._tasks[stage])]
 
 
-class Count(ProgressColumn):
+class CountColumn(ProgressColumn):
     """How many are done of how many; nothing while that is not known."""
 
     def render(self, task: Task) -> Text:
@@ -186,7 +186,7 @@ class Count(ProgressColumn):
         return Text(f"{task.completed:g}/{task.total:g}" if task.total else "")
 
 
-class TimeLeft(ProgressColumn):
+class TimeLeftColumn(ProgressColumn):
     """Time left at the mean pace so far.
 
     Rich's own column looks back 30 seconds, which is less than one large layer takes.
