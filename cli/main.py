@@ -38,7 +38,7 @@ COMMANDS = {
 }
 
 
-class Imported(Mapping[str, Any]):
+class LazyCommands(Mapping[str, Any]):
     """The commands by their names; one is imported when it is taken."""
 
     def __getitem__(self, name: str) -> Any:
@@ -59,12 +59,12 @@ class Imported(Mapping[str, Any]):
         return len(COMMANDS)
 
 
-class Group(TyperGroup):
+class LazyGroup(TyperGroup):
     """All commands, listed without importing them."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = Imported()  # type: ignore[assignment]
+        self.commands = LazyCommands()  # type: ignore[assignment]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands for `--help`."""
@@ -74,7 +74,7 @@ class Group(TyperGroup):
 
 app = Commands(
     "slimgpt",
-    cls=Group,
+    cls=LazyGroup,
     help="Prune large language models, layer by layer, here or as a service.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

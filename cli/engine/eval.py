@@ -15,7 +15,7 @@ from rich.console import Console
 from cli.options.evaluation import Begin, Tasks
 from cli.options.groups import option, option_names
 from cli.options.shared import Device, Json, Model
-from cli.options.specification import Place, device_name, make_spec, model_place, text_places
+from cli.options.specification import Location, device_name, locate_model, locate_texts, make_spec
 from cli.terminal.event_output import event_output
 from cli.terminal.exit_status import report_failure
 from cli.terminal.summary import asked, score, show_facts, size
@@ -64,10 +64,10 @@ def evaluate(
     console = Console()
     with event_output(console, as_json=as_json) as output, report_failure(output):
         device_name(device)
-        harness_run = _harness_run(model, measurement)
+        run = _evaluation_run(model, measurement)
         result: Score | None = None
         with output:
-            for event in harness_run.begin(device):
+            for event in run.measure(device):
                 if isinstance(event, Score):
                     result = event
                 else:
@@ -80,7 +80,7 @@ def evaluate(
             _print(console, result)
 
 
-def _harness_run(model: str, measurement: Measurement) -> HarnessRun:
+def _evaluation_run(model: str, measurement: Measurement) -> EvaluationRun:
     """The run that a command asks for.
 
     Raises:
@@ -89,7 +89,7 @@ def _harness_run(model: str, measurement: Measurement) -> HarnessRun:
     tasks = measurement.tasks
     text = measurement.texts or ("" if tasks.name else DEFAULT_TEXT)
     texts = [text] if text else []
-    names, root = text_places([*texts, *tasks.files], tasks.folders)
+    names, root = locate_texts([*texts, *tasks.files], tasks.folders)
     begin = {} if measurement.bos is None else {"bos": measurement.bos}
     read = [names.get(text, text) for text in texts]
     evaluation = {"texts": read, **begin, **tasks.fields(names)}
@@ -98,7 +98,7 @@ def _harness_run(model: str, measurement: Measurement) -> HarnessRun:
         option_names(Measurement, "evaluation"),
     ).evaluation
     length, most = measurement.sequence_lengths, measurement.max_tokens
-    return HarnessRun(model_place(model), wanted, root, length, most)
+    return EvaluationRun(locate_model(model), wanted, root, length, most)
 
 
 class TaskResult(BaseModel):
@@ -134,7 +134,7 @@ class Score(Event):
 
 
 @dataclass(frozen=True)
-class HarnessRun:
+class EvaluationRun:
     """A model before a text, and before tasks.
 
     Attributes:
@@ -143,7 +143,7 @@ class HarnessRun:
         max_tokens: use only so many tokens from the start of the text.
     """
 
-    model: Place
+    model: Location
     wanted: EvaluationSpec
     texts_root: Path
     length: int

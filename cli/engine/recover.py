@@ -14,7 +14,7 @@ from cli.options.evaluation import Evaluation
 from cli.options.groups import option, option_names
 from cli.options.recovery import CUT, DEFAULTS, KINDS, ROWS, SOURCES, Recovery
 from cli.options.shared import Device, Json, Model, Out, Resume
-from cli.options.specification import device_name, make_spec, model_places, text_places
+from cli.options.specification import device_name, locate_models, locate_texts, make_spec
 from cli.terminal.event_output import event_output
 from cli.terminal.exit_status import report_failure
 from slimgpt.spec.prune import HELD_OUT
@@ -67,8 +67,8 @@ def recover(
             raise typer.BadParameter(f"{what}; name a text", param_hint="--eval-text")
         tasks, teacher = evaluation.tasks, training.teacher
         texts = [training.source, *evaluation.measured, *tasks.files]
-        names, texts_root = text_places(texts, tasks.folders)
-        models, models_root = model_places(*filter(None, (model, teacher)))
+        names, texts_root = locate_texts(texts, tasks.folders)
+        models, models_root = locate_models(*filter(None, (model, teacher)))
         learning = training.fields(names) | ({"teacher": models[teacher]} if teacher else {})
         probe = {name: learning[name] for name in ("source", "text_field") if name in learning}
         spec = make_spec(

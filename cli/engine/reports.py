@@ -45,7 +45,7 @@ def report(
 ) -> None:
     """Show the report of a pruned model; --html writes a page."""
     with expected():
-        found = found_at(place, connection)
+        found = load_report(place, connection)
         if html is not None:
             _write(html, _page(found))
         if as_json:
@@ -73,7 +73,7 @@ def compare(
     from slimgpt.report import comparison
 
     with expected():
-        found = [(place, found_at(place, connection)) for place in places]
+        found = [(place, load_report(place, connection)) for place in places]
         entries = [entry for place, told in found for entry in _entries(told, place)]
         compared = comparison.rows(entries)
         if html is not None:
@@ -84,7 +84,7 @@ def compare(
             wide_console().print(_beside(comparison.table(compared)))
 
 
-def found_at(place: str, connection: Connection) -> Document | Sweep:
+def load_report(place: str, connection: Connection) -> Document | Sweep:
     """The report of a folder, a file or a job.
 
     Raises:

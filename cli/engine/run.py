@@ -54,7 +54,7 @@ class Run:
         try:
             with CtrlC() as ctrl_c, output:
                 for event in self._events(workdir):
-                    ctrl_c.heed()
+                    ctrl_c.raise_if_pressed()
                     if isinstance(event, Result):
                         result = event
                         continue

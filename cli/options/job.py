@@ -126,7 +126,7 @@ class Calibration(Sequences):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outline:
+class PlanOptions:
     """What decides the sizes of the pruned model, and the memory that pruning takes."""
 
     ratios: Annotated[
@@ -216,7 +216,7 @@ class Outline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job(Outline):
+class Job(PlanOptions):
     """All that a pruning job is told."""
 
     head_score: Annotated[

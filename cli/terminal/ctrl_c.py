@@ -26,9 +26,9 @@ class CtrlC:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         signal.signal(signal.SIGINT, self._before)
         if isinstance(error, Exception):
-            self.heed()
+            self.raise_if_pressed()
 
-    def heed(self) -> None:
+    def raise_if_pressed(self) -> None:
         """Raise KeyboardInterrupt if it was pressed."""
         if self._pressed:
             raise KeyboardInterrupt

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class TrackingTarget:
     """Where runs are logged, and what of a model goes along."""
 
     to: Annotated[
@@ -63,7 +63,7 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Followed:
+class JobSelection:
     """Which jobs of a service, in the place of one report."""
 
     jobs: Annotated[
@@ -90,8 +90,8 @@ def track(
         ),
     ] = None,
     *,
-    target: Target,
-    followed: Followed,
+    target: TrackingTarget,
+    selection: JobSelection,
     connection: Connection,
     as_json: Json = False,
 ) -> None:
@@ -99,7 +99,7 @@ def track(
 
     A run has parameters, metrics and files. Repeated, the command adds nothing.
     """
-    _refuse_contradictions(place, target, followed)
+    _refuse_contradictions(place, target, selection)
     from slimgpt.report.tracking import sink
 
     where = sink.Place(target.to, target.experiment, target.register or "", target.source or "")
@@ -108,7 +108,7 @@ def track(
         if place is None:
             with connection.open() as service:
                 tracker = Tracker(service, where, whole=target.whole, failed=_warn)
-                _follow(tracker, followed.every, target.register, as_json)
+                _follow(tracker, selection.every, target.register, as_json)
             return
         logged = _one(place, where, target.whole, connection)
     if as_json:
@@ -117,12 +117,14 @@ def track(
         typer.echo(_said(one, target.register))
 
 
-def _refuse_contradictions(place: str | None, target: Target, followed: Followed) -> None:
-    if followed.jobs == (place is not None):
+def _refuse_contradictions(
+    place: str | None, target: TrackingTarget, selection: JobSelection
+) -> None:
+    if selection.jobs == (place is not None):
         fail("name a PLACE, or --jobs for all jobs of the service", 2)
-    if not followed.jobs and followed.every is not None:
+    if not selection.jobs and selection.every is not None:
         fail("--every goes with --jobs: a finished report does not change", 2)
-    if followed.jobs and target.source is not None:
+    if selection.jobs and target.source is not None:
         fail("--source is the address of one model, which many jobs cannot share", 2)
 
 
