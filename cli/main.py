@@ -27,7 +27,7 @@ COMMANDS = {
     "jobs": ("cli.client.jobs", "List the jobs, newest first."),
     "watch": ("cli.client.watch", "Follow a job until it ends."),
     "download": ("cli.client.download", "Download all files of a job and check their sha256."),
-    "cancel": ("cli.client.lifecycle", "Cancel a job that waits or runs."),
+    "cancel": ("cli.client.lifecycle", "Cancel a queued or running job."),
     "retry": ("cli.client.lifecycle", "Queue a failed or cancelled job again, with new attempts."),
     "delete": ("cli.client.lifecycle", "Delete finished jobs with their reports and files."),
     "calibration": ("cli.client.calibration_sets", "Manage uploaded calibration texts."),
@@ -39,7 +39,7 @@ COMMANDS = {
 
 
 class LazyCommands(Mapping[str, Any]):
-    """The commands by their names; one is imported when it is taken."""
+    """The commands by name; a command is imported on access."""
 
     def __getitem__(self, name: str) -> Any:
         module, _, attribute = COMMANDS[name][0].partition(":")

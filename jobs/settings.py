@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     )
     share_layers: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Copy finished layers to the artifact store, so that another machine can resume "
+        description="Copy finished layers to the artifact store, so that other machines can resume "
         "from them. `auto`: if it is an object store, or not on the disk of `work_root`.",
     )
     models_root: Path = Field(

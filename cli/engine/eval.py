@@ -81,7 +81,7 @@ def evaluate(
 
 
 def _evaluation_run(model: str, measurement: Measurement) -> EvaluationRun:
-    """The run that a command asks for.
+    """The run for a command's options.
 
     Raises:
         SlimGPTError, typer.BadParameter: a model, a text or an option cannot be used.
@@ -135,10 +135,10 @@ class Score(Event):
 
 @dataclass(frozen=True)
 class EvaluationRun:
-    """A model before a text, and before tasks.
+    """Measures a model's perplexity on a text, and its scores on tasks.
 
     Attributes:
-        wanted: one text or none, and tasks, below `texts_root` where they are files.
+        wanted: one text or none, and tasks; files are below `texts_root`.
         length: tokens in a window.
         max_tokens: use only so many tokens from the start of the text.
     """
@@ -149,12 +149,12 @@ class EvaluationRun:
     length: int
     max_tokens: int | None
 
-    def begin(self, device: str) -> Iterator[Event]:
+    def measure(self, device: str) -> Iterator[Event]:
         """Measure; the last event is the `Score`.
 
         Raises:
-            SlimGPTError: model, text, tasks or device cannot be had, or the likelihood is not
-                finite.
+            SlimGPTError: the model, a text, a task or the device is not available, or the
+                likelihood is not finite.
         """
         from slimgpt.origins import network
 
@@ -204,7 +204,7 @@ class EvaluationRun:
         )
 
     def _try(self, checkpoint: Checkpoint, device: torch.device, cut: Tensor | None) -> None:
-        """See that the model computes numbers, so that none is scored that does not."""
+        """Check that the model computes finite numbers before it is scored."""
         import torch
 
         from slimgpt.layers import sanity
@@ -251,7 +251,7 @@ class EvaluationRun:
 def _scores(
     harness_tasks: Sequence[HarnessTask], checkpoint: Checkpoint, device: torch.device
 ) -> Generator[Event, None, list[TaskResult]]:
-    """The tasks' rows of a model, which is loaded whole for them."""
+    """A model's scores on tasks; the whole model is loaded for them."""
     from slimgpt.checkpoints.output import whole_model
     from slimgpt.stages.tasks import Candidate, ask
 
@@ -264,7 +264,7 @@ def _scores(
 
 
 def _watched(measured: Generator[int, None, float], layers: int) -> Generator[Event, None, float]:
-    """A measurement with its layers told as progress."""
+    """Report the layers of a measurement as progress."""
     while True:
         try:
             done = next(measured)

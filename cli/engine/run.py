@@ -19,7 +19,7 @@ from slimgpt.spec.prune import PruneSpec
 
 @dataclass(frozen=True)
 class Run:
-    """A specification with all that the engine needs to know of this machine."""
+    """A specification with the roots and the device of this machine."""
 
     spec: PruneSpec
     models_root: Path
@@ -27,7 +27,7 @@ class Run:
     device: str
 
     def into(self, workdir: Workdir, output: EventOutput, console: Console | None) -> None:
-        """Run the engine, show its events, publish, and show what it came to.
+        """Run the engine, show its events, publish the result, and show a summary.
 
         Args:
             console: where the summary goes; None: the result's event is shown instead.

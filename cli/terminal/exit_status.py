@@ -14,15 +14,15 @@ from slimgpt.errors import SlimGPTError, SpecError
 if TYPE_CHECKING:
     from cli.terminal.event_output import EventOutput
 
-INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
+INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
 @contextmanager
 def report_failure(output: EventOutput) -> Iterator[None]:
-    """Show what ended the work as a `failed` event, and leave with the status that it has.
+    """Show an exception as a `failed` event, and exit with its status.
 
     Raises:
-        typer.Exit: the work did not reach its end.
+        typer.Exit: there was an exception.
     """
     from slimgpt.events import Failed  # pydantic, which client commands do without
 
@@ -38,9 +38,9 @@ def report_failure(output: EventOutput) -> Iterator[None]:
         hint = "; ".join(map(str, error.args))
         output.show(Failed(code="interrupted", message="interrupted", hint=hint))
         raise typer.Exit(INTERRUPTED) from None
-    except (typer.Exit, typer.Abort, BrokenPipeError):  # whoever reads has gone: nobody to tell
+    except (typer.Exit, typer.Abort, BrokenPipeError):  # nothing to show, or nobody reads it
         raise
-    except Exception as error:  # programs are promised a last line whatever happens
+    except Exception as error:  # programs always get a last line
         traceback.print_exc()
         message = f"{type(error).__name__}: {error}"
         hint = "this is a defect: report it with the lines above"
@@ -50,7 +50,7 @@ def report_failure(output: EventOutput) -> Iterator[None]:
 
 @contextmanager
 def expected() -> Iterator[None]:
-    """Expected failures are one line on stderr, and exit status 1."""
+    """Show a SlimGPTError as one line on stderr, and exit with status 1."""
     try:
         yield
     except SlimGPTError as error:

@@ -64,17 +64,17 @@ class TrackingTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class JobSelection:
-    """Which jobs of a service, in the place of one report."""
+    """Jobs of a service, instead of one report."""
 
     jobs: Annotated[
-        bool, option("--jobs", "In place of PLACE: every job of the service that succeeded.")
+        bool, option("--jobs", "Instead of PLACE: every succeeded job of the service.")
     ] = False
     every: Annotated[
         float | None,
         option(
             "--every",
             "With --jobs: repeat at this interval until stopped.",
-            "look once",
+            "once",
             min=1.0,
             metavar="SECONDS",
         ),
@@ -121,11 +121,11 @@ def _refuse_contradictions(
     place: str | None, target: TrackingTarget, selection: JobSelection
 ) -> None:
     if selection.jobs == (place is not None):
-        fail("name a PLACE, or --jobs for all jobs of the service", 2)
+        fail("give PLACE, or --jobs for all jobs of the service", 2)
     if not selection.jobs and selection.every is not None:
-        fail("--every goes with --jobs: a finished report does not change", 2)
+        fail("--every needs --jobs: a finished report does not change", 2)
     if selection.jobs and target.source is not None:
-        fail("--source is the address of one model, which many jobs cannot share", 2)
+        fail("--source is the address of one model and cannot be used with --jobs", 2)
 
 
 def _one(place: str, target: Place, whole: bool, connection: Connection) -> list[Logged]:
@@ -136,11 +136,11 @@ def _one(place: str, target: Place, whole: bool, connection: Connection) -> list
 
 
 def _follow(tracker: Tracker, every: float | None, register: str | None, as_json: bool) -> None:
-    """Look, once or again and again; a line for each run that is new.
+    """Log once, or at intervals; print a line for each new run.
 
     Raises:
-        typer.Exit: it looked once, and not all could be logged.
-        ServiceError: the service refuses, or it looked once and nothing answers.
+        typer.Exit: without an interval; status 1 if not all jobs could be logged.
+        ServiceError: the service refuses, or does not answer and there is no interval.
     """
     from slimgpt.report.tracking.sink import TrackingError
 
@@ -152,7 +152,7 @@ def _follow(tracker: Tracker, every: float | None, register: str | None, as_json
         except (UnreachableError, TrackingError) as error:
             if every is None:
                 raise
-            typer.echo(f"warning: {error}; next look in {every:g} s", err=True)
+            typer.echo(f"warning: {error}; next try in {every:g} s", err=True)
         if every is None:
             raise typer.Exit(int(tracker.behind))
         time.sleep(every)
