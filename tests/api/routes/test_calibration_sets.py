@@ -243,7 +243,7 @@ def test_quotas(api: httpx.Client, settings: Settings) -> None:
     assert upload(api, b"a" * MAX, PLAIN).status_code == 201
     document = problem(upload(api, b"b" * MAX, PLAIN), "uploads-full")
     assert (
-        "local keeps 2,097,152 bytes of calibration sets and may keep 3,145,728"
+        "local has 2,097,152 bytes of calibration sets; 2,097,152 more exceed the limit of 3,145,728"
         in document["detail"]
     )
     assert upload(api, b"a" * MAX, PLAIN).status_code == 200  # nothing more is kept

@@ -296,7 +296,7 @@ def test_a_store_without_credentials_or_bucket_says_so(
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("nonsense://x/y", "nonsense:// is no place"),
+        ("nonsense://x/y", "nonsense:// cannot be used"),
         ("abfs://x/y", "package that is not installed"),
     ],
 )
