@@ -125,7 +125,7 @@ def test_there_must_be_a_store_to_redirect_to(settings: Settings, tmp_path: Path
     folder = settings.model_copy(update={"artifacts_url": str(tmp_path)})
     with pytest.raises(BadSettings, match="SLIMGPT_ARTIFACT_REDIRECTS: needs an s3"):
         create_app(folder)
-    with pytest.raises(BadSettings, match="SLIMGPT_ARTIFACTS_URL: nonsense:// is no place"):
+    with pytest.raises(BadSettings, match="SLIMGPT_ARTIFACTS_URL: nonsense:// cannot be used"):
         require(settings.model_copy(update={"artifacts_url": "nonsense://x"}))
 
 
