@@ -1,7 +1,7 @@
 """`WebhookSender`: delivers webhooks from the outbox. A thread of the reaper; any number may run.
 
-It writes the deliveries of jobs that have ended, claims what is due, and posts it from a few
-threads, of which no webhook and no owner can take all.
+It writes deliveries for finished jobs to the outbox, claims those that are due, and sends them on a
+few threads. One webhook or owner can use only a part of the threads.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ log = structlog.get_logger(__name__)
 
 
 class WebhookSender(Loop):
-    """Sends what is due.
+    """Sends due deliveries.
 
     Args:
         settings: the schedule and the limits of webhooks.
         engine: from `jobs.store.database.make_engine`, the schema at its newest version.
-        tls: whom to trust; see `WebhookClient`.
+        tls: see `WebhookClient`.
 
     Raises:
         BadKeyRequest: the settings have no pepper, so nothing can be signed.
@@ -65,10 +65,10 @@ class WebhookSender(Loop):
         self._forget_at = 0.0
 
     def look(self) -> None:
-        """Tell new ends, start sending what is due, and forget what is old.
+        """Fill the outbox, start sending due deliveries, and remove old ones.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: the store is away.
+            sqlalchemy.exc.SQLAlchemyError: the store is unavailable.
         """
         announce_all(self._engine)
         while not self.over.is_set() and self._slots.acquire(blocking=False):
@@ -78,21 +78,21 @@ class WebhookSender(Loop):
             self._forget_at = time.monotonic() + FORGET_SECONDS
             kept = self._settings.webhook_log_days * DAY
             while self._deliveries.forget(kept) and not self.over.is_set():
-                pass  # in batches: no transaction is to hold the table for long
+                pass  # in batches, to keep transactions short
 
     def expected(self) -> tuple[type[Exception], ...]:
-        """The store is away."""
+        """The store is unavailable."""
         return (SQLAlchemyError,)
 
     def stop(self) -> None:
-        """End the loop; wait a little for what is being sent. The rest is sent again."""
+        """End the loop and wait shortly for running deliveries; the rest are sent again."""
         super().stop()
         deadline = time.monotonic() + STOP_SECONDS
         for thread in list(self._under_way):
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _begin(self) -> bool:
-        """Send the next delivery on a thread, which then goes on with others; holds a slot."""
+        """Start a thread that sends the next due deliveries; it holds a slot."""
         delivery = None
         try:
             delivery = self._deliveries.claim()
@@ -121,7 +121,7 @@ class WebhookSender(Loop):
             self._under_way.discard(threading.current_thread())
 
     def send(self, delivery: Delivery) -> None:
-        """Make the attempt that was claimed, and write down what came of it."""
+        """Make the claimed attempt and record its outcome."""
         webhook = self._webhooks.get(delivery.webhook_id)
         if webhook is None:  # removed, and its deliveries with it
             return
@@ -145,7 +145,7 @@ class WebhookSender(Loop):
         except PepperChanged as error:
             return DeliveryOutcome(now, 0.0, error=str(error))
         except Exception:
-            # A defect must count as an attempt, or this delivery would come again for ever.
+            # A defect counts as an attempt, or this delivery would be retried for ever.
             log.exception("a delivery could not be sent", delivery=delivery.id)
             return DeliveryOutcome(
                 now, 0.0, error="the service could not send it; its log says why"
@@ -158,11 +158,11 @@ class WebhookSender(Loop):
         if outcome.gone or step >= len(schedule):
             return None
         pause = max(schedule[step], outcome.retry_after or 0.0)
-        return pause * (1 + JITTER * random.random())  # those that failed together come apart
+        return pause * (1 + JITTER * random.random())  # spreads retries of a common failure
 
 
 def make_senders(settings: Settings, engine: Engine) -> list[WebhookSender]:
-    """A sender; none, with a line in the log, where there is no pepper to sign with."""
+    """A sender; none, with a log entry, if there is no pepper to sign with."""
     try:
         return [WebhookSender(settings, engine)]
     except BadKeyRequest as error:
