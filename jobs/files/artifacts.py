@@ -1,9 +1,8 @@
 """`Artifacts`: the artifact store, through fsspec: a local folder or an object store.
 
-Published files live under a prefix of their own for every attempt. The manifest is written last:
-a prefix without one is not published, whatever else it holds. A local folder is filled aside and
-renamed. Beside them single files come and go (`send`, `write`, `read`, `fetch`), for whoever
-keeps a manifest of their own.
+Every attempt publishes its files under its own prefix. The manifest is written last: a prefix
+without a manifest is not published. A local folder is filled under a temporary name and renamed.
+Single files (`send`, `write`, `read`, `fetch`) are for callers with their own manifest.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ class Artifact:
 
 
 class ArtifactNotFound(FileNotFoundError):  # noqa: N818 - says what is the case
-    """No such file is published under the prefix, or the prefix is not published at all."""
+    """The file, or the prefix, is not published."""
 
 
 class HashMismatch(OSError):  # noqa: N818 - says what is the case
-    """A file in the store is not what its hash says."""
+    """A file in the store does not have the expected SHA-256."""
 
 
 class Artifacts:
@@ -62,10 +61,10 @@ class Artifacts:
         self._s3 = protocol_of(url) in S3
 
     def probe(self) -> None:
-        """Ask whether the place is there; a local folder is made.
+        """Check that the store exists; a local folder is created.
 
         Raises:
-            OSError: it is not, or does not let us in.
+            OSError: it does not exist, or refuses access.
         """
         with storage_errors():
             if self.local:
@@ -84,13 +83,12 @@ class Artifacts:
         """Publish a folder's files under `prefix`, in place of what was there.
 
         Args:
-            stop: asked between files and inside large ones.
+            stop: checked between files and inside large ones.
 
         Raises:
-            ValueError: the prefix is not a plain relative path, or the folder holds something
-                that is neither a file nor a folder (a link, for one).
-            OSError: a file can't be read or written; nothing is published.
-            Interrupted: `stop` said so; nothing is published, and nothing is left.
+            ValueError: the prefix is not a plain relative path, or the folder has links.
+            OSError: a file cannot be read or written; nothing is published.
+            Interrupted: `stop` returned True; nothing is published or left.
         """
         target = self._at(prefix)
         files = [path for path in transfer.files_of(folder) if path != MANIFEST]
@@ -103,7 +101,7 @@ class Artifacts:
                 raise Interrupted
             self.write(prefix, MANIFEST, _manifest(artifacts))
         except BaseException:
-            with suppress(Exception):  # the first reason counts
+            with suppress(Exception):  # raise the original error
                 self.delete(prefix)
             raise
         return artifacts
@@ -145,10 +143,10 @@ class Artifacts:
             return cast("IO[bytes]", self.fs.open(target, "rb"))
 
     def delete(self, prefix: str) -> None:
-        """Remove everything under the prefix; nothing there is no error.
+        """Remove everything under the prefix, if anything is there.
 
         Raises:
-            OSError: the store does not answer, or keeps something.
+            OSError: the store does not answer, or does not remove a file.
         """
         target = self._at(prefix)
         with storage_errors():
@@ -158,18 +156,18 @@ class Artifacts:
                 multipart.abort(self.fs, target)
             if not self.fs.exists(target):
                 return
-            # The manifest first: what is half deleted must not look published.
+            # The manifest first: a partly deleted prefix must not look published.
             with suppress(FileNotFoundError):
                 self.fs.rm_file(f"{target}/{MANIFEST}")
             if self.local:
                 while self.fs.exists(target):
-                    # Of two that remove it at once, each stumbles over what the other has removed.
+                    # Another process may be removing the same files.
                     with suppress(FileNotFoundError):
                         self.fs.rm(target, recursive=True)
                 return
             with suppress(FileNotFoundError):
                 self.fs.rm(target, recursive=True)
-            # Refused one by one, unsaid. Stores that have folders keep an empty one for a while.
+            # Stores may refuse single files without an error, and keep empty folders for a while.
             found = self.fs.find(target, detail=True).values()
             if kept := [entry for entry in found if entry["type"] == "file"]:
                 raise PermissionError(f"{len(kept)} files under {prefix!r} cannot be removed")
