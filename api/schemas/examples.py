@@ -98,5 +98,5 @@ METRICS = '# TYPE slimgpt_jobs gauge\nslimgpt_jobs{status="queued"} 2.0\n'
 
 
 def answers(example: Any) -> dict[int | str, Any]:
-    """For a route's `responses`: what its 200 looks like."""
+    """The example of a 200, for a route's `responses`."""
     return {200: {"content": {"application/json": {"example": example}}}}

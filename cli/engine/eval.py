@@ -15,9 +15,9 @@ from rich.console import Console
 from cli.options.evaluation import Begin, Tasks
 from cli.options.groups import option, option_names
 from cli.options.shared import Device, Json, Model
-from cli.options.specification import Place, device_name, make_spec, model_place, text_places
-from cli.terminal.display import display_on
-from cli.terminal.exit_status import ending
+from cli.options.specification import Location, device_name, locate_model, locate_texts, make_spec
+from cli.terminal.event_output import event_output
+from cli.terminal.exit_status import report_failure
 from cli.terminal.summary import asked, score, show_facts, size
 from slimgpt.events import Event, Progress, StageFinished, StageStarted
 from slimgpt.spec.prune import EvaluationSpec
@@ -62,26 +62,26 @@ def evaluate(
 ) -> None:
     """Measure a model's perplexity and its scores on tasks."""
     console = Console()
-    with display_on(console, as_json=as_json) as display, ending(display):
+    with event_output(console, as_json=as_json) as output, report_failure(output):
         device_name(device)
-        harness_run = _harness_run(model, measurement)
+        run = _evaluation_run(model, measurement)
         result: Score | None = None
-        with display:
-            for event in harness_run.begin(device):
+        with output:
+            for event in run.measure(device):
                 if isinstance(event, Score):
                     result = event
                 else:
-                    display.show(event)
+                    output.show(event)
         if result is None:
             raise AssertionError("a run ends with its score")
         if as_json:
-            display.show(result)
+            output.show(result)
         else:
             _print(console, result)
 
 
-def _harness_run(model: str, measurement: Measurement) -> HarnessRun:
-    """The run that a command asks for.
+def _evaluation_run(model: str, measurement: Measurement) -> EvaluationRun:
+    """The run for a command's options.
 
     Raises:
         SlimGPTError, typer.BadParameter: a model, a text or an option cannot be used.
@@ -89,7 +89,7 @@ def _harness_run(model: str, measurement: Measurement) -> HarnessRun:
     tasks = measurement.tasks
     text = measurement.texts or ("" if tasks.name else DEFAULT_TEXT)
     texts = [text] if text else []
-    names, root = text_places([*texts, *tasks.files], tasks.folders)
+    names, root = locate_texts([*texts, *tasks.files], tasks.folders)
     begin = {} if measurement.bos is None else {"bos": measurement.bos}
     read = [names.get(text, text) for text in texts]
     evaluation = {"texts": read, **begin, **tasks.fields(names)}
@@ -98,7 +98,7 @@ def _harness_run(model: str, measurement: Measurement) -> HarnessRun:
         option_names(Measurement, "evaluation"),
     ).evaluation
     length, most = measurement.sequence_lengths, measurement.max_tokens
-    return HarnessRun(model_place(model), wanted, root, length, most)
+    return EvaluationRun(locate_model(model), wanted, root, length, most)
 
 
 class TaskResult(BaseModel):
@@ -134,27 +134,27 @@ class Score(Event):
 
 
 @dataclass(frozen=True)
-class HarnessRun:
-    """A model before a text, and before tasks.
+class EvaluationRun:
+    """Measures a model's perplexity on a text, and its scores on tasks.
 
     Attributes:
-        wanted: one text or none, and tasks, below `texts_root` where they are files.
+        wanted: one text or none, and tasks; files are below `texts_root`.
         length: tokens in a window.
         max_tokens: use only so many tokens from the start of the text.
     """
 
-    model: Place
+    model: Location
     wanted: EvaluationSpec
     texts_root: Path
     length: int
     max_tokens: int | None
 
-    def begin(self, device: str) -> Iterator[Event]:
+    def measure(self, device: str) -> Iterator[Event]:
         """Measure; the last event is the `Score`.
 
         Raises:
-            SlimGPTError: model, text, tasks or device cannot be had, or the likelihood is not
-                finite.
+            SlimGPTError: the model, a text, a task or the device is not available, or the
+                likelihood is not finite.
         """
         from slimgpt.sources import hub_check
 
@@ -204,7 +204,7 @@ class HarnessRun:
         )
 
     def _try(self, checkpoint: Checkpoint, device: torch.device, cut: Tensor | None) -> None:
-        """See that the model computes numbers, so that none is scored that does not."""
+        """Check that the model computes finite numbers before it is scored."""
         import torch
 
         from slimgpt.layers import sanity
@@ -251,7 +251,7 @@ class HarnessRun:
 def _scores(
     harness_tasks: Sequence[HarnessTask], checkpoint: Checkpoint, device: torch.device
 ) -> Generator[Event, None, list[TaskResult]]:
-    """The tasks' rows of a model, which is loaded whole for them."""
+    """A model's scores on tasks; the whole model is loaded for them."""
     from slimgpt.checkpoints.output import whole_model
     from slimgpt.stages.tasks import Candidate, ask
 
@@ -264,7 +264,7 @@ def _scores(
 
 
 def _watched(measured: Generator[int, None, float], layers: int) -> Generator[Event, None, float]:
-    """A measurement with its layers told as progress."""
+    """Report the layers of a measurement as progress."""
     while True:
         try:
             done = next(measured)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class TrackingTarget:
     """Where runs are logged, and what of a model goes along."""
 
     to: Annotated[
@@ -63,18 +63,18 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Followed:
-    """Which jobs of a service, in the place of one report."""
+class JobSelection:
+    """Jobs of a service, instead of one report."""
 
     jobs: Annotated[
-        bool, option("--jobs", "In place of PLACE: every job of the service that succeeded.")
+        bool, option("--jobs", "Instead of PLACE: every succeeded job of the service.")
     ] = False
     every: Annotated[
         float | None,
         option(
             "--every",
             "With --jobs: repeat at this interval until stopped.",
-            "look once",
+            "once",
             min=1.0,
             metavar="SECONDS",
         ),
@@ -90,8 +90,8 @@ def track(
         ),
     ] = None,
     *,
-    target: Target,
-    followed: Followed,
+    target: TrackingTarget,
+    selection: JobSelection,
     connection: Connection,
     as_json: Json = False,
 ) -> None:
@@ -99,7 +99,7 @@ def track(
 
     A run has parameters, metrics and files. Repeated, the command adds nothing.
     """
-    _refuse_contradictions(place, target, followed)
+    _refuse_contradictions(place, target, selection)
     from slimgpt.report.tracking import mlflow_run
 
     where = mlflow_run.Destination(
@@ -110,7 +110,7 @@ def track(
         if place is None:
             with connection.open() as service:
                 tracker = Tracker(service, where, whole=target.whole, failed=_warn)
-                _follow(tracker, followed.every, target.register, as_json)
+                _follow(tracker, selection.every, target.register, as_json)
             return
         logged = _one(place, where, target.whole, connection)
     if as_json:
@@ -119,13 +119,15 @@ def track(
         typer.echo(_said(one, target.register))
 
 
-def _refuse_contradictions(place: str | None, target: Target, followed: Followed) -> None:
-    if followed.jobs == (place is not None):
-        fail("name a PLACE, or --jobs for all jobs of the service", 2)
-    if not followed.jobs and followed.every is not None:
-        fail("--every goes with --jobs: a finished report does not change", 2)
-    if followed.jobs and target.source is not None:
-        fail("--source is the address of one model, which many jobs cannot share", 2)
+def _refuse_contradictions(
+    place: str | None, target: TrackingTarget, selection: JobSelection
+) -> None:
+    if selection.jobs == (place is not None):
+        fail("give PLACE, or --jobs for all jobs of the service", 2)
+    if not selection.jobs and selection.every is not None:
+        fail("--every needs --jobs: a finished report does not change", 2)
+    if selection.jobs and target.source is not None:
+        fail("--source is the address of one model and cannot be used with --jobs", 2)
 
 
 def _one(place: str, target: Destination, whole: bool, connection: Connection) -> list[LoggedRun]:
@@ -136,11 +138,11 @@ def _one(place: str, target: Destination, whole: bool, connection: Connection) -
 
 
 def _follow(tracker: Tracker, every: float | None, register: str | None, as_json: bool) -> None:
-    """Look, once or again and again; a line for each run that is new.
+    """Log once, or at intervals; print a line for each new run.
 
     Raises:
-        typer.Exit: it looked once, and not all could be logged.
-        ServiceError: the service refuses, or it looked once and nothing answers.
+        typer.Exit: without an interval; status 1 if not all jobs could be logged.
+        ServiceError: the service refuses, or does not answer and there is no interval.
     """
     from slimgpt.report.tracking.mlflow_run import TrackingError
 
@@ -152,7 +154,7 @@ def _follow(tracker: Tracker, every: float | None, register: str | None, as_json
         except (UnreachableError, TrackingError) as error:
             if every is None:
                 raise
-            typer.echo(f"warning: {error}; next look in {every:g} s", err=True)
+            typer.echo(f"warning: {error}; next try in {every:g} s", err=True)
         if every is None:
             raise typer.Exit(int(tracker.behind))
         time.sleep(every)

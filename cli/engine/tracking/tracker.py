@@ -1,8 +1,7 @@
 """`Tracker`: logs every succeeded job of a service to MLflow, continuously.
 
-MLflow itself is the memory: a job whose run is there is not logged again, whoever asks and however
-often. So a tracker may be stopped, killed and started anywhere, and a server that was away gets
-later what it has missed.
+The state is in MLflow: a job that has a run is not logged again. So a tracker can be stopped,
+killed and started on any machine, and catches up after an outage.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ SUCCEEDED = "succeeded"
 
 
 class Tracker:
-    """Looks at a service's jobs when asked.
+    """Logs a service's jobs.
 
     Args:
-        service: whose jobs; with an admin's key, those of all owners.
+        service: source of jobs; with an admin's key, those of all owners.
         place: where they are logged.
-        whole: whether checkpoints go along.
-        failed: told the job and why it could not be logged now.
+        whole: whether checkpoints are sent.
+        failed: called with the job and the reason if it cannot be logged now.
     """
 
     def __init__(
@@ -47,11 +46,11 @@ class Tracker:
         self._later: set[str] = set()
 
     def look(self) -> Iterator[LoggedRun]:
-        """Log what is not logged yet, oldest first, and what failed before after all else.
+        """Log new jobs, oldest first; jobs that failed before come last.
 
         Raises:
             ServiceError: the service does not list its jobs.
-            TrackingError: MLflow does not say what it has.
+            TrackingError: MLflow does not list its runs.
         """
         if self._done is None:
             self._done = self._logged()
@@ -78,7 +77,7 @@ class Tracker:
         return bool(self._later)
 
     def _logged(self) -> set[str]:
-        """Jobs that need no fetching of their files: MLflow has all that is asked for of them."""
+        """Jobs that MLflow already has completely."""
         from slimgpt.report.tracking import mlflow_run
 
         runs = mlflow_run.finished(self._place, whole=self._whole)
@@ -89,7 +88,7 @@ class Tracker:
         }
 
     def _succeeded(self) -> Iterator[str]:
-        """Ids of the jobs whose files are still promised."""
+        """Ids of the jobs whose files have not expired."""
         yield from (job["id"] for job in self._jobs() if not job["artifacts_removed_at"])
 
     def _jobs(self) -> Iterator[dict[str, Any]]:

@@ -160,7 +160,7 @@ def test_a_checkpoint_that_is_not_there_cannot_be_sent(tmp_path: Path) -> None:
         app, ["track", str(place), "--to", "http://127.0.0.1:1", "--checkpoint"]
     )
     assert done.exit_code == 1
-    assert "holds no checkpoint" in done.output
+    assert "has no checkpoint" in done.output
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_every_job_is_logged_once_also_while_the_server_was_away(
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
             )
-        wait_until(lambda: "next look in 1 s" in told.read_text(), "it was tried", 120)
+        wait_until(lambda: "next try in 1 s" in told.read_text(), "it was tried", 120)
     finally:
         mlflow_server.start()
     try:
@@ -246,10 +246,10 @@ def test_every_job_is_logged_once_also_while_the_server_was_away(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "name a PLACE, or --jobs"),
-        (["here", "--jobs"], "name a PLACE, or --jobs"),
-        (["here", "--every", "5"], "--every goes with --jobs"),
-        (["--jobs", "--source", "s3://b/c"], "which many jobs cannot share"),
+        ([], "give PLACE, or --jobs"),
+        (["here", "--jobs"], "give PLACE, or --jobs"),
+        (["here", "--every", "5"], "--every needs --jobs"),
+        (["--jobs", "--source", "s3://b/c"], "cannot be used with --jobs"),
     ],
 )
 def test_what_does_not_go_together_is_said(words: list[str], said: str) -> None:

@@ -1,7 +1,7 @@
-"""`Sender`: delivers webhooks from the outbox. A thread of the reaper; any number may run.
+"""`WebhookSender`: delivers webhooks from the outbox. A thread of the reaper; any number may run.
 
-It writes the deliveries of jobs that have ended, claims what is due, and posts it from a few
-threads, of which no webhook and no owner can take all.
+It writes deliveries for finished jobs to the outbox, claims those that are due, and sends them on a
+few threads. One webhook or owner can use only a part of the threads.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.messages.webhook_targets import Targets
+from jobs.messages.webhook_urls import WebhookUrls
 from jobs.settings import Settings
 from jobs.store.keys import BadKeyRequest
-from jobs.store.webhooks.announcements import announce_all
 from jobs.store.webhooks.deliveries import Deliveries
 from jobs.store.webhooks.endpoints import Webhooks
-from jobs.store.webhooks.records import Delivery, Outcome, Webhook
+from jobs.store.webhooks.outbox import announce_all
+from jobs.store.webhooks.records import Delivery, DeliveryOutcome, Webhook
 from jobs.store.webhooks.signatures import PepperChanged, Signatures
 from worker.housekeeping.loop import Loop
 from worker.housekeeping.metrics import deliveries
-from worker.housekeeping.webhook_post import Poster
+from worker.housekeeping.webhook_client import WebhookClient
 
 PAUSE_SECONDS = 1.0
 MOST_AT_ONCE = 16
@@ -37,13 +37,13 @@ DAY = 86400.0
 log = structlog.get_logger(__name__)
 
 
-class Sender(Loop):
-    """Sends what is due.
+class WebhookSender(Loop):
+    """Sends due deliveries.
 
     Args:
         settings: the schedule and the limits of webhooks.
         engine: from `jobs.store.database.make_engine`, the schema at its newest version.
-        tls: whom to trust; see `Poster`.
+        tls: see `WebhookClient`.
 
     Raises:
         BadKeyRequest: the settings have no pepper, so nothing can be signed.
@@ -58,17 +58,17 @@ class Sender(Loop):
         self._webhooks = Webhooks(engine)
         self._deliveries = Deliveries(engine)
         self._signatures = Signatures(settings.key_pepper.get_secret_value())
-        targets = Targets(private=settings.webhook_allow_private)
-        self._poster = Poster(targets, settings.webhook_timeout_seconds, tls)
+        urls = WebhookUrls(private=settings.webhook_allow_private)
+        self._client = WebhookClient(urls, settings.webhook_timeout_seconds, tls)
         self._slots = threading.Semaphore(MOST_AT_ONCE)
         self._under_way: set[threading.Thread] = set()
         self._forget_at = 0.0
 
     def look(self) -> None:
-        """Tell new ends, start sending what is due, and forget what is old.
+        """Fill the outbox, start sending due deliveries, and remove old ones.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: the store is away.
+            sqlalchemy.exc.SQLAlchemyError: the store is unavailable.
         """
         announce_all(self._engine)
         while not self.over.is_set() and self._slots.acquire(blocking=False):
@@ -78,21 +78,21 @@ class Sender(Loop):
             self._forget_at = time.monotonic() + FORGET_SECONDS
             kept = self._settings.webhook_log_days * DAY
             while self._deliveries.forget(kept) and not self.over.is_set():
-                pass  # in batches: no transaction is to hold the table for long
+                pass  # in batches, to keep transactions short
 
     def expected(self) -> tuple[type[Exception], ...]:
-        """The store is away."""
+        """The store is unavailable."""
         return (SQLAlchemyError,)
 
     def stop(self) -> None:
-        """End the loop; wait a little for what is being sent. The rest is sent again."""
+        """End the loop and wait shortly for running deliveries; the rest are sent again."""
         super().stop()
         deadline = time.monotonic() + STOP_SECONDS
         for thread in list(self._under_way):
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _begin(self) -> bool:
-        """Send the next delivery on a thread, which then goes on with others; holds a slot."""
+        """Start a thread that sends the next due deliveries; it holds a slot."""
         delivery = None
         try:
             delivery = self._deliveries.claim()
@@ -121,7 +121,7 @@ class Sender(Loop):
             self._under_way.discard(threading.current_thread())
 
     def send(self, delivery: Delivery) -> None:
-        """Make the attempt that was claimed, and write down what came of it."""
+        """Make the claimed attempt and record its outcome."""
         webhook = self._webhooks.get(delivery.webhook_id)
         if webhook is None:  # removed, and its deliveries with it
             return
@@ -137,32 +137,34 @@ class Sender(Loop):
             deliveries.labels("given_up" if again_in is None else "again").inc()
             log.warning("not delivered", **said, reason=outcome.error, again_in=again_in)
 
-    def _attempt(self, webhook: Webhook, delivery: Delivery) -> Outcome:
+    def _attempt(self, webhook: Webhook, delivery: Delivery) -> DeliveryOutcome:
         now = datetime.now(UTC)
         try:
             headers = self._signatures.headers(webhook, delivery, now)
-            return self._poster.post(webhook.url, delivery.body.encode(), headers)
+            return self._client.post(webhook.url, delivery.body.encode(), headers)
         except PepperChanged as error:
-            return Outcome(now, 0.0, error=str(error))
+            return DeliveryOutcome(now, 0.0, error=str(error))
         except Exception:
-            # A defect must count as an attempt, or this delivery would come again for ever.
+            # A defect counts as an attempt, or this delivery would be retried for ever.
             log.exception("a delivery could not be sent", delivery=delivery.id)
-            return Outcome(now, 0.0, error="the service could not send it; its log says why")
+            return DeliveryOutcome(
+                now, 0.0, error="the service could not send it; its log says why"
+            )
 
-    def _again_in(self, delivery: Delivery, outcome: Outcome) -> float | None:
+    def _again_in(self, delivery: Delivery, outcome: DeliveryOutcome) -> float | None:
         """Seconds until the next attempt; None after the last of a round, and after Gone."""
         schedule = self._settings.webhook_retry_seconds
         step = delivery.attempts - delivery.attempts_before - 1
         if outcome.gone or step >= len(schedule):
             return None
         pause = max(schedule[step], outcome.retry_after or 0.0)
-        return pause * (1 + JITTER * random.random())  # those that failed together come apart
+        return pause * (1 + JITTER * random.random())  # spreads retries of a common failure
 
 
-def senders(settings: Settings, engine: Engine) -> list[Sender]:
-    """A sender; none, with a line in the log, where there is no pepper to sign with."""
+def make_senders(settings: Settings, engine: Engine) -> list[WebhookSender]:
+    """A sender; none, with a log entry, if there is no pepper to sign with."""
     try:
-        return [Sender(settings, engine)]
+        return [WebhookSender(settings, engine)]
     except BadKeyRequest as error:
         log.info("webhooks are not sent", reason=str(error))
         return []

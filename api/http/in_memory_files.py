@@ -1,7 +1,7 @@
-"""Static files out of memory: read once, served without a thread and without the disk.
+"""Static files served from memory, without a thread and without the disk.
 
-Pages must load while every thread waits for a database that hangs; starlette's own read on the
-threads that all share.
+Pages must load even if every thread waits for a hanging database. Starlette's `StaticFiles` reads
+files on the shared threads.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class _File(NamedTuple):
     media_type: str
 
 
-class ResidentFiles(StaticFiles):
-    """The files below a folder, as they were when it was first named.
+class InMemoryFiles(StaticFiles):
+    """The files below a folder, read when it is first used.
 
     Args:
-        directory: of this package, or another that is installed: a few megabytes.
+        directory: of an installed package; a few megabytes.
     """
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory=directory)
-        self.config_checked = True  # by what follows
+        self.config_checked = True  # the next line reads the folder
         self._files = _read(directory)
 
     async def get_response(self, path: str, scope: Scope) -> Response:

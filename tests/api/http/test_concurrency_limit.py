@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from api.http.owner_shares import OwnerShares
+from api.http.concurrency_limit import ConcurrencyLimit
 from api.http.problems import Problem
 from api.routes import plans, webhooks
 from api.uploads import receive
 from api.uploads.spool import Spool
-from jobs.messages import webhook_targets
+from jobs.messages import webhook_urls
 from jobs.settings import Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import Keys
@@ -133,11 +133,11 @@ def test_no_owner_takes_all_checks_of_webhooks(
         assert host == "quick.example" or opened.wait(60)
         return ["93.184.215.14"]
 
-    class Slow(webhook_targets.Targets):
+    class Slow(webhook_urls.WebhookUrls):
         def __init__(self, *, private: bool) -> None:
             super().__init__(private=private, resolver=resolver)
 
-    monkeypatch.setattr(webhooks, "Targets", Slow)
+    monkeypatch.setattr(webhooks, "WebhookUrls", Slow)
 
     def hook(api: httpx.Client, host: str) -> httpx.Response:
         return api.post("/webhooks", json={"url": f"https://{host}/"})
@@ -152,19 +152,22 @@ def test_no_owner_takes_all_checks_of_webhooks(
     assert statuses.count(429) == 6
 
 
-def hold(shares: OwnerShares, owner: str, **more: Any) -> Any:
-    return shares.held(owner, **({"alone": False} | more))
+def hold(limit: ConcurrencyLimit, owner: str, **more: Any) -> Any:
+    return limit.held(owner, **more)
 
 
-def test_shares() -> None:
-    shares = OwnerShares("plans", 3, 2, "too-many-plans")
+def test_limits_of_an_owner_and_of_the_process() -> None:
+    shares = ConcurrencyLimit("plans", 3, 2, "too-many-plans")
     with ExitStack() as held:
         for owner in ("ada", "ada", "bob"):
             held.enter_context(hold(shares, owner))
-        with pytest.raises(Problem, match="ada has 2 plans under way") as own, hold(shares, "ada"):
+        with pytest.raises(Problem, match="ada already has 2 plans") as own, hold(shares, "ada"):
             pass
         assert own.value.kind == "too-many-plans"
-        with pytest.raises(Problem, match="3 plans are under way") as full, hold(shares, "bob"):
+        with (
+            pytest.raises(Problem, match="3 plans are already in progress") as full,
+            hold(shares, "bob"),
+        ):
             pass
         assert full.value.kind == "unavailable"
     with ExitStack() as held:  # all have been given back, to a service with one owner

@@ -19,22 +19,22 @@ from jobs.store.database import make_engine
 from jobs.store.keys import BadKeyRequest
 from jobs.store.store import Store
 from jobs.store.tables import DELIVERIES, JOBS
-from jobs.store.webhooks.announcements import announce_all
 from jobs.store.webhooks.deliveries import GONE, INTERRUPTED, Deliveries
 from jobs.store.webhooks.endpoints import Webhooks
+from jobs.store.webhooks.outbox import announce_all
 from jobs.store.webhooks.records import JOB_EVENTS, Delivery, DeliveryStatus, Webhook
 from jobs.store.webhooks.signatures import Signatures
 from tests.jobs.conftest import SPEC
 from tests.receiver import Receiver, closing, hanging, status
 from tests.servers import wait_until
-from worker.housekeeping.webhooks import Sender, senders
+from worker.housekeeping.webhook_sender import WebhookSender, make_senders
 
 PEPPER = "a pepper that only the tests know, of some length"
 SIGNATURES = Signatures(PEPPER)
 
 
 class Post:
-    """A store, webhooks that lead to a receiver, and senders."""
+    """A store, webhooks that lead to a receiver, and make_senders."""
 
     def __init__(self, settings: Settings, receiver: Receiver) -> None:
         self.settings = settings
@@ -43,7 +43,7 @@ class Post:
         self.store = Store(self.engine)
         self.webhooks = Webhooks(self.engine)
         self.deliveries = Deliveries(self.engine)
-        self.senders: list[Sender] = []
+        self.make_senders: list[WebhookSender] = []
 
     def webhook(self, path: str = "/hook", owner: str = "ada") -> Webhook:
         return self.webhooks.create(
@@ -56,13 +56,13 @@ class Post:
         self.store.request_cancel(job.id)
         return job.id
 
-    def start(self, **changes: Any) -> Sender:
+    def start(self, **changes: Any) -> WebhookSender:
         """A sender that runs, with other settings if wanted."""
         settings = self.settings.model_copy(update=changes)
-        sender = Sender(settings, self.engine, tls=self.receiver.trust())
+        sender = WebhookSender(settings, self.engine, tls=self.receiver.trust())
         sender._pause = 0.05
         sender.start()
-        self.senders.append(sender)
+        self.make_senders.append(sender)
         return sender
 
     def log(self, webhook: Webhook) -> list[Delivery]:
@@ -79,7 +79,7 @@ class Post:
         return found
 
     def close(self) -> None:
-        for sender in self.senders:
+        for sender in self.make_senders:
             sender.stop()
         self.engine.dispose()
 
@@ -224,7 +224,7 @@ def test_receivers_that_hang_hold_up_nobody_elses(post: Post) -> None:
         for _ in range(5):
             post.end("slow")
         post.start()  # trusts the other receiver alone, so this must not be about TLS
-        post.senders[0]._poster._tls.load_verify_locations(
+        post.make_senders[0]._client._tls.load_verify_locations(
             cadata=stuck.authority.cert_pem.bytes().decode()
         )
         stuck.wait_for(1)
@@ -278,11 +278,11 @@ def test_a_defect_of_ours_counts_as_an_attempt(post: Post, monkeypatch: pytest.M
 
     webhook = post.webhook()
     post.end()
-    sender = Sender(post.settings, post.engine, tls=post.receiver.trust())
-    monkeypatch.setattr(sender._poster, "post", broken)
+    sender = WebhookSender(post.settings, post.engine, tls=post.receiver.trust())
+    monkeypatch.setattr(sender._client, "post", broken)
     sender._pause = 0.05
     sender.start()
-    post.senders.append(sender)
+    post.make_senders.append(sender)
     (delivery,) = post.settled(webhook)
     assert (delivery.status, delivery.attempts) == (DeliveryStatus.FAILED, 4)
     assert "its log says why" in delivery.log[0]["error"]
@@ -301,9 +301,9 @@ def test_what_ended_before_there_was_a_webhook_is_no_news(post: Post) -> None:
 
 def test_without_a_pepper_there_is_no_sender(post: Post) -> None:
     bare = Settings(home=post.settings.home, database_url=post.settings.database_url)
-    assert senders(bare, post.engine) == []
+    assert make_senders(bare, post.engine) == []
     with pytest.raises(BadKeyRequest, match="SLIMGPT_KEY_PEPPER is not set"):
-        Sender(bare, post.engine)
+        WebhookSender(bare, post.engine)
 
 
 def test_the_log_is_emptied_however_much_is_old(
@@ -318,5 +318,5 @@ def test_the_log_is_emptied_however_much_is_old(
     over = {"status": DeliveryStatus.DELIVERED, "finished_at": datetime(2026, 1, 1, tzinfo=UTC)}
     with post.engine.begin() as connection:
         connection.execute(update(DELIVERIES).values(over))
-    Sender(post.settings, post.engine).look()
+    WebhookSender(post.settings, post.engine).look()
     assert post.log(webhook) == []

@@ -1,9 +1,9 @@
-"""Displays of engine events: progress bars, plain lines, or JSON."""
+"""`EventOutput`: engine events as progress bars, plain text, or JSON lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -37,7 +37,7 @@ LABELS = {
 }
 
 
-class Display(Protocol):
+class EventOutput(Protocol):
     """Shows events as they come; used as a context manager."""
 
     def __enter__(self) -> Any: ...
@@ -49,29 +49,19 @@ class Display(Protocol):
 
 
 @contextmanager
-def display_on(console: Console, *, as_json: bool) -> Iterator[Display]:
-    """Where a command shows its events: JSON lines, bars where they can be drawn, else lines."""
+def event_output(console: Console, *, as_json: bool) -> Iterator[EventOutput]:
+    """The output of a command: JSON lines, progress bars in a terminal, else plain text."""
     if as_json:
         with json_lines() as write:
-            yield JsonLines(write)
+            yield JsonOutput(write)
     elif console.is_terminal and not console.is_dumb_terminal:
-        yield Bars(console)
+        yield ProgressOutput(console)
     else:
-        yield PlainLines(console)
+        yield TextOutput(console)
 
 
-class Still:
-    """A display that needs no beginning and no end."""
-
-    def __enter__(self) -> Still:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing is left to close."""
-
-
-class JsonLines(Still):
-    """One JSON object an event."""
+class JsonOutput(AbstractContextManager["JsonOutput"]):
+    """One JSON object per event."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
@@ -80,9 +70,12 @@ class JsonLines(Still):
         """Write the event's line."""
         self._write(event.line())
 
+    def __exit__(self, *_: object) -> None:
+        """There is nothing to close."""
 
-class PlainLines(Still):
-    """One line an event worth keeping; nothing is drawn over."""
+
+class TextOutput(AbstractContextManager["TextOutput"]):
+    """One line per event of interest."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -90,8 +83,11 @@ class PlainLines(Still):
         self._ratios: list[float] = []  # of a sweep
         self._headed: int | None = None
 
+    def __exit__(self, *_: object) -> None:
+        """There is nothing to close."""
+
     def show(self, event: Event) -> None:
-        """Print what the event says, if it says something to people."""
+        """Print the event, if it is of interest to people."""
         if isinstance(event, events.Failed):
             message = "; ".join(filter(None, (event.message, event.hint)))
             self._errors.print(
@@ -109,7 +105,7 @@ class PlainLines(Still):
             self._print(text)
 
     def _head(self, point: int) -> None:
-        """Begin the table of a model's layers."""
+        """Print the header of a model's layer table."""
         if point != self._headed:
             self._headed = point
             if self._ratios:
@@ -120,25 +116,25 @@ class PlainLines(Still):
         self._console.print(text, soft_wrap=True, highlight=False)
 
 
-class Bars(PlainLines):
-    """The lines, and below them one bar a stage with the time that is left."""
+class ProgressOutput(TextOutput):
+    """The text, and below it one progress bar per stage with the time left."""
 
     def __init__(self, console: Console, progress: Progress | None = None) -> None:
         super().__init__(console)
         self._progress = progress or Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            Count(),
+            CountColumn(),
             TimeElapsedColumn(),
-            TimeLeft(),
+            TimeLeftColumn(),
             console=console,
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
         self._paces: dict[str, tuple[float, int]] = {}  # from when, and how many were done then
 
-    def __enter__(self) -> Bars:
-        # The first event comes when torch is imported, which takes seconds.
+    def __enter__(self) -> ProgressOutput:
+        # The first event comes after torch is imported, which takes seconds.
         self._tasks[STARTING] = self._progress.add_task(STARTING, total=None)
         self._progress.start()
         return self
@@ -147,7 +143,7 @@ class Bars(PlainLines):
         self._progress.stop()
 
     def show(self, event: Event) -> None:
-        """Print what the event says and move the bars."""
+        """Print the event and update the bars."""
         super().show(event)
         if STARTING in self._tasks:
             self._progress.remove_task(self._tasks.pop(STARTING))
@@ -156,7 +152,7 @@ class Bars(PlainLines):
         elif isinstance(event, events.StageFinished):
             self._progress.remove_task(self._tasks.pop(event.stage))
         elif isinstance(event, events.LayerFinished):
-            if event.resumed:  # read, not pruned: says nothing about the pace
+            if event.resumed:  # read, not pruned: not part of the mean pace
                 self._paces["prune"] = (self._progress.get_time(), event.done)
             self._move("prune", event.done, event.layers_total)
         elif isinstance(event, events.Progress):
@@ -178,15 +174,15 @@ class Bars(PlainLines):
         return self._progress.tasks[self._progress.task_ids.index(self._tasks[stage])]
 
 
-class Count(ProgressColumn):
-    """How many are done of how many; nothing while that is not known."""
+class CountColumn(ProgressColumn):
+    """Done and total; empty while the total is unknown."""
 
     def render(self, task: Task) -> Text:
         """`3/32`."""
         return Text(f"{task.completed:g}/{task.total:g}" if task.total else "")
 
 
-class TimeLeft(ProgressColumn):
+class TimeLeftColumn(ProgressColumn):
     """Time left at the mean pace so far.
 
     Rich's own column looks back 30 seconds, which is less than one large layer takes.
@@ -204,7 +200,7 @@ class TimeLeft(ProgressColumn):
 
 
 def describe(event: AnyEvent | Event) -> Text | None:
-    """One line for people about an event; None where there is nothing to keep."""
+    """An event as one line for people; None if it is not shown."""
     match event:
         case events.LayerFinished():
             return layer_row(event)
@@ -256,7 +252,7 @@ def _plan(event: events.Planned) -> str:
 
 
 def _held_out(loss: events.Loss) -> Text | None:
-    """What the held-out loss has come to; the training loss stands in the bar."""
+    """The held-out loss; the training loss is in the progress bar."""
     measured = {"evaluation text": loss.text, "rows left out": loss.lessons}
     message = ", ".join(f"{value:.4f} on {what}" for what, value in measured.items() if value)
     return Text(f"recovery, step {loss.step} of {loss.steps}: loss {message}") if message else None

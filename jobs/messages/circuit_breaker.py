@@ -1,8 +1,8 @@
-"""`Breaker`: remembers that a server does not answer, so that not everybody finds out anew.
+"""`CircuitBreaker`: stops calls to a server that does not answer.
 
-While it answers everybody asks. After a failure nobody does for a while; then one does, and the
-others go on without until that one has an answer. The pauses grow, for a single failure may be the
-fault of a busy machine. The log says when the server went and when it is back.
+After a failure no call is made for a pause; then one trial call is made while all others still
+fail fast. The pause doubles with every failed trial, up to a limit. The log says when the server
+became unavailable and when it answers again.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ LONGEST_PAUSE_SECONDS = 8.0
 log = structlog.get_logger(__name__)
 
 
-class Away(Exception):  # noqa: N818 - says what is the case
-    """The server did not answer, or failed a moment ago and was not asked."""
+class ServerUnavailable(Exception):  # noqa: N818 - says what is the case
+    """The server did not answer, or the circuit is open."""
 
 
-class Breaker:
-    """Stands before one server, for all threads of a process.
+class CircuitBreaker:
+    """The circuit breaker of one server, shared by all threads of a process.
 
     Args:
         name: of the server, for the log.
-        lost: what is done without meanwhile, for the log.
-        failures: what counts as no answer.
+        lost: the consequence of an outage, for the log.
+        failures: exceptions that count as an outage.
     """
 
     def __init__(self, name: str, lost: str, failures: tuple[type[Exception], ...]) -> None:
@@ -41,37 +41,37 @@ class Breaker:
 
     @property
     def open(self) -> bool:
-        """Whether nobody is to ask now."""
+        """Whether calls fail fast now."""
         with self._lock:
             return self._until is not None and (self._trying or time.monotonic() < self._until)
 
     @property
     def tripped(self) -> bool:
-        """Whether the last answer was none."""
+        """Whether the last call failed."""
         with self._lock:
             return self._until is not None
 
     @property
     def rest(self) -> float:
-        """Seconds until somebody may ask again."""
+        """Seconds until the next trial call."""
         with self._lock:
             return 0.0 if self._until is None else max(0.0, self._until - time.monotonic())
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Ask the server within this.
+        """Context for a call to the server.
 
         Raises:
-            Away: it is not to be asked now, or one of the failures was raised.
+            ServerUnavailable: the circuit is open, or the call raised one of `failures`.
         """
         if not self._admitted():
-            raise Away(f"{self._name} did not answer a moment ago")
+            raise ServerUnavailable(f"{self._name} did not answer a moment ago")
         try:
             yield
         except self._failures as error:
             self._failed(error)
-            raise Away(f"{self._name}: {error or type(error).__name__}") from error
-        except BaseException:  # who asked was stopped, or is at fault: nothing was found out
+            raise ServerUnavailable(f"{self._name}: {error or type(error).__name__}") from error
+        except BaseException:  # cancelled, or a defect of the caller: says nothing about the server
             with self._lock:
                 self._trying = False
             raise
@@ -90,7 +90,7 @@ class Breaker:
         with self._lock:
             news, self._trying = self._until is None, False
             now = time.monotonic()
-            if self._until is None or now >= self._until:  # else it was asked before it went
+            if self._until is None or now >= self._until:  # else the call began before the outage
                 self._pause = min(max(PAUSE_SECONDS, 2 * self._pause), LONGEST_PAUSE_SECONDS)
                 self._until = now + self._pause
         if news:

@@ -1,4 +1,4 @@
-"""`RepeatHandler`: a log's handler that counts what is repeated instead of writing it all.
+"""`RateLimitHandler`: a log's handler that counts what is repeated instead of writing it all.
 
 One fault that strikes a thousand times a second must not fill the disk: of warnings and worse that
 are alike the first are written, then one every so often, and between them how many there were.
@@ -35,7 +35,7 @@ class _Allowance:
     """When those that were not written are to be told."""
 
 
-class RepeatHandler(logging.StreamHandler[TextIO]):
+class RateLimitHandler(logging.StreamHandler[TextIO]):
     """Writes entries; below WARNING all of them.
 
     Entries are alike when logger, level, words, kind of exception and job are: numbers and ids in

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slimgpt.events import Failed
-from worker.job.ending import Broken, Killed, of_exit, reason
+from worker.job.attempt_result import Failure, Killed, from_exit, public_message
 
 WHERE = "stage prune"
 
@@ -35,12 +35,12 @@ def test_paths_of_the_worker_are_left_out_whatever_the_code(
 ) -> None:
     failed = Failed(code=code, message=written, hint=written)
     ends = [
-        of_exit(1, None, WHERE, f"Traceback …\n{written}\n"),
-        of_exit(1, failed, WHERE, ""),
-        Broken("worker-error", reason(RuntimeError(written)), ""),
+        from_exit(1, None, WHERE, f"Traceback …\n{written}\n"),
+        from_exit(1, failed, WHERE, ""),
+        Failure("worker-error", public_message(RuntimeError(written)), ""),
     ]
     for ended in ends:
-        assert isinstance(ended, Broken)
+        assert isinstance(ended, Failure)
         assert told in ended.error()["message"]
         assert not [root for root in ("/srv", "/etc", "/tmp") if root in str(ended.error())]
         assert told in ended.error()["hint"] or ended.hint != written
@@ -49,8 +49,8 @@ def test_paths_of_the_worker_are_left_out_whatever_the_code(
 def test_what_the_engine_says_of_the_request_stays_as_it_is() -> None:
     words = "local:/a/b is not there, nor /schedule/ratios of GET /jobs/{id}"
     failed = Failed(code="model-not-found", message=words, hint="name /x")
-    told = of_exit(1, failed, WHERE, "")
-    assert isinstance(told, Broken)
+    told = from_exit(1, failed, WHERE, "")
+    assert isinstance(told, Failure)
     assert told.error() == {"code": failed.code, "message": failed.message, "hint": "name /x"}
 
 
@@ -63,13 +63,13 @@ def test_what_the_engine_says_of_the_request_stays_as_it_is() -> None:
     ],
 )
 def test_a_signal_is_named_with_the_place_and_the_memory(number: int, code: str, name: str) -> None:
-    assert isinstance(of_exit(128 + 9, None, WHERE, ""), Killed)  # as a shell says it
-    killed = of_exit(-number, None, WHERE, "", 3 << 30)
+    assert isinstance(from_exit(128 + 9, None, WHERE, ""), Killed)  # as a shell says it
+    killed = from_exit(-number, None, WHERE, "", 3 << 30)
     assert isinstance(killed, Killed)
-    told = killed.broken(twice=True)
+    told = killed.failure(twice=True)
     assert told.code == code
     words = f"killed by signal {number} ({name}"
     assert words in told.message
-    assert "for the second time during stage prune, having used up to 3.0 GiB" in told.message
-    assert words in killed.broken(twice=False).message
-    assert "memory" not in Killed(number, WHERE).words()
+    assert "for the second time during stage prune, after it used up to 3.0 GiB" in told.message
+    assert words in killed.failure(twice=False).message
+    assert "memory" not in Killed(number, WHERE).message()

@@ -1,9 +1,9 @@
-"""`Poster`: one HTTP POST to an untrusted webhook target, with a deadline and pinned address.
+"""`WebhookClient`: one HTTP POST to an untrusted webhook URL, with a deadline and a pinned address.
 
-The connection goes to an address that was checked, and TLS and `Host` carry the name: a second
-resolution, which might say something else, does not happen. Nothing else leads anywhere: redirects
-are not followed, proxies of the environment are not asked. One deadline bounds it all, name
-resolution and trickling bytes included, and no more than a little of the answer is read.
+The connection goes to an IP address that was checked; TLS and `Host` use the name. The name is not
+resolved again, so it cannot change in between (DNS rebinding). Redirects are not followed, and
+proxies of the environment are not used. One deadline bounds everything, including name resolution
+and slow responses, and only the first kilobytes of a response are read.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 import httpcore
 import httpx
 
-from jobs.messages.webhook_targets import RESOLVE_SECONDS, BadTarget, Targets
-from jobs.store.webhooks.records import Outcome
+from jobs.messages.webhook_urls import RESOLVE_SECONDS, InvalidWebhookUrl, WebhookUrls
+from jobs.store.webhooks.records import DeliveryOutcome
 
-MAX_READ = 4096  # bytes of the answer's body; its status alone counts
+MAX_READ = 4096  # bytes of the response body; only the status matters
 BODY_SECONDS = 2.0
 WRITE_BYTES = 4096
 MAX_ADDRESSES = 4
@@ -31,7 +31,7 @@ MAX_RETRY_AFTER = 24 * 3600.0
 
 
 class Deadline:
-    """The time until which everything must be over."""
+    """A point in time that bounds all steps of a request."""
 
     def __init__(self, seconds: float) -> None:
         self._at = time.monotonic() + seconds
@@ -40,7 +40,7 @@ class Deadline:
         """Seconds left.
 
         Raises:
-            httpcore.TimeoutException: none.
+            httpcore.TimeoutException: the deadline has passed.
         """
         seconds = self._at - time.monotonic()
         if seconds <= 0:
@@ -48,12 +48,12 @@ class Deadline:
         return seconds
 
     def shorten(self, seconds: float) -> None:
-        """Be over in so many seconds, if that is earlier."""
+        """Move the deadline to `seconds` from now, if that is earlier."""
         self._at = min(self._at, time.monotonic() + seconds)
 
 
 class TimedStream(httpcore.NetworkStream):
-    """A stream of which every operation ends at the deadline, however many there are."""
+    """A network stream whose operations all end at one deadline."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._stream = stream
@@ -83,10 +83,10 @@ class TimedStream(httpcore.NetworkStream):
 
 
 class CheckedBackend(httpcore.NetworkBackend):
-    """Connects to addresses that `Targets` has passed, and to nothing else."""
+    """Connects only to addresses that `WebhookUrls` allows."""
 
-    def __init__(self, targets: Targets, deadline: Deadline) -> None:
-        self._targets = targets
+    def __init__(self, urls: WebhookUrls, deadline: Deadline) -> None:
+        self._urls = urls
         self._deadline = deadline
         self._sockets = httpcore.SyncBackend()
 
@@ -99,7 +99,7 @@ class CheckedBackend(httpcore.NetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         patience = min(RESOLVE_SECONDS, self._deadline.left())
-        addresses = self._targets.addresses(host, port, patience)[:MAX_ADDRESSES]
+        addresses = self._urls.addresses(host, port, patience)[:MAX_ADDRESSES]
         for number, address in enumerate(addresses):
             share = self._deadline.left() / (len(addresses) - number)
             try:
@@ -111,39 +111,41 @@ class CheckedBackend(httpcore.NetworkBackend):
         raise httpcore.ConnectError
 
 
-class Poster:
-    """Posts, each on a connection of its own.
+class WebhookClient:
+    """Sends each POST on its own connection.
 
     Args:
-        targets: where to.
-        seconds: the longest that a POST may take.
-        tls: whom to trust; the usual authorities, or those that `SSL_CERT_FILE` names, if None.
+        urls: validates URLs and resolves hosts.
+        seconds: time limit of one POST.
+        tls: TLS settings; None: the default authorities, or those of `SSL_CERT_FILE`.
     """
 
-    def __init__(self, targets: Targets, seconds: float, tls: ssl.SSLContext | None = None) -> None:
-        self._targets = targets
+    def __init__(
+        self, urls: WebhookUrls, seconds: float, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._urls = urls
         self._seconds = seconds
         self._tls = tls or httpx.create_ssl_context()
         self._agent = f"SlimGPT/{version('slimgpt-service')}"
 
-    def post(self, address: str, body: bytes, headers: Mapping[str, str]) -> Outcome:
-        """Post a JSON document. What goes wrong is in the outcome, never raised."""
+    def post(self, address: str, body: bytes, headers: Mapping[str, str]) -> DeliveryOutcome:
+        """POST a JSON document. Failures are part of the outcome and never raised."""
         at, started = datetime.now(UTC), time.monotonic()
         status = error = retry_after = None
         try:
             status, retry_after = self._post(address, body, headers)
-            error = _complaint(status)
-        except BadTarget as refusal:
+            error = _status_error(status)
+        except InvalidWebhookUrl as refusal:
             error = str(refusal)
         except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as fault:
-            error = _words(fault, self._seconds)
-        return Outcome(at, time.monotonic() - started, status, error, retry_after)
+            error = _network_error(fault, self._seconds)
+        return DeliveryOutcome(at, time.monotonic() - started, status, error, retry_after)
 
     def _post(
         self, address: str, body: bytes, headers: Mapping[str, str]
     ) -> tuple[int, float | None]:
-        """The answer's status, and how long it asks to wait."""
-        url = self._targets.url(address)
+        """The response status, and the seconds of its `Retry-After`."""
+        url = self._urls.url(address)
         sent = {
             "Host": url.netloc.decode("ascii"),
             "Content-Type": "application/json",
@@ -155,7 +157,7 @@ class Poster:
         where = httpcore.URL(
             scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
         )
-        backend = CheckedBackend(self._targets, deadline)
+        backend = CheckedBackend(self._urls, deadline)
         with (
             httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend) as pool,
             pool.stream("POST", where, headers=list(sent.items()), content=body) as response,
@@ -167,7 +169,7 @@ class Poster:
 
 
 def _read_some(response: httpcore.Response) -> None:
-    """Read a short body, so that its sender is not cut off; leave a long one."""
+    """Read a short body to its end, so that the receiver can finish; stop in a long one."""
     read = 0
     for chunk in response.iter_stream():
         read += len(chunk)
@@ -176,7 +178,7 @@ def _read_some(response: httpcore.Response) -> None:
 
 
 def _retry_after(response: httpcore.Response) -> float | None:
-    """Seconds that a receiver in trouble asks to wait, up to a day."""
+    """The seconds of `Retry-After` on 429, 502, 503 and 504, at most a day (RFC 9110, 10.2.3)."""
     if response.status not in (429, 502, 503, 504):
         return None
     given = [value for name, value in response.headers if name.lower() == b"retry-after"]
@@ -185,7 +187,7 @@ def _retry_after(response: httpcore.Response) -> float | None:
     return None
 
 
-def _complaint(status: int) -> str | None:
+def _status_error(status: int) -> str | None:
     if 200 <= status < 300:
         return None
     if 300 <= status < 400:
@@ -193,20 +195,20 @@ def _complaint(status: int) -> str | None:
     return f"answered {status}"
 
 
-def _words(fault: Exception, seconds: float) -> str:
-    """Why there was no answer: without addresses, which might be of a network's inside."""
+def _network_error(fault: Exception, seconds: float) -> str:
+    """Why there was no response; without IP addresses, which may be internal."""
     if isinstance(fault, httpcore.TimeoutException):
         return f"no answer within {seconds:g} s"
     for cause in _causes(fault):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not valid: {cause.verify_message}"
         if isinstance(cause, ssl.SSLError):
-            return "no TLS connection came about"
+            return "the TLS handshake failed"
         if isinstance(cause, OSError) and cause.errno is not None:
             return os.strerror(cause.errno).lower()
     if isinstance(fault, httpcore.ProtocolError):
-        return "the connection ended without an answer in HTTP"
-    return "the connection broke"
+        return "the connection ended without an HTTP response"
+    return "the connection failed"
 
 
 def _causes(fault: BaseException) -> Iterator[BaseException]:

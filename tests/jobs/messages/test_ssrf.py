@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.messages.webhook_addresses import CLOUD, NOT_PUBLIC_V4, PRIVATE, is_allowed
+from jobs.messages.ssrf import CLOUD, NOT_PUBLIC_V4, PRIVATE, is_allowed
 
 PUBLIC = [
     "1.1.1.1",

@@ -1,7 +1,7 @@
-"""Opens and checks storage URLs through fsspec: local folder, `s3://` and others.
+"""Checks and opens storage URLs through fsspec: local folders, `s3://` and others.
 
-S3 takes credentials, region and endpoint from the standard variables (`AWS_ACCESS_KEY_ID`,
-`AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …), files and roles, as botocore does.
+Credentials, region and endpoint of S3 come from botocore's standard variables (`AWS_ACCESS_KEY_ID`,
+`AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, …), files and roles.
 """
 
 from __future__ import annotations
@@ -21,63 +21,63 @@ from jobs.settings import BadSettings, Settings
 
 S3 = frozenset({"s3", "s3a"})
 PART_BYTES = 8 << 20
-"""Of an upload in parts. 10,000 are allowed, so a file may have 78 GiB."""
+"""Part size of multipart uploads. S3 allows 10,000 parts, so a file can have 78 GiB."""
 TRIES = 2
-"""Of s3fs, each of which is three of botocore: a store that hangs is given up after minutes."""
+"""Tries of s3fs, each with three of botocore: a hanging store times out after minutes."""
 CONNECTION: dict[str, Any] = {
     "connect_timeout": 5,
     "read_timeout": 30,
     "retries": {"max_attempts": 3, "mode": "standard"},
-    # Checksums in trailers are new to S3, and unknown to many stores that speak it.
+    # Many S3-compatible stores do not support checksums in trailers.
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
 }
 
 
-class BadPlace(ValueError):  # noqa: N818 - says what is the case
-    """No files can be kept at this URL; the message says why and what next."""
+class BadStorageUrl(ValueError):  # noqa: N818 - says what is the case
+    """The URL cannot be used as a file store; the message says why, and what to do."""
 
 
-class PlaceUnavailable(OSError):  # noqa: N818 - says what is the case
-    """The object store does not answer, or refuses; its own words are the cause."""
+class StorageUnavailable(OSError):  # noqa: N818 - says what is the case
+    """The object store does not answer or refuses the request; its own error is the cause."""
 
 
 _PROTOCOL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-"""What does not begin so is a folder: its name may hold whatever names may hold, `://` too."""
+"""A URL without this prefix is a folder."""
 
 
 def protocol_of(url: str) -> str:
-    """`file` for a folder, else what stands before `://`."""
+    """`file` for a folder, else the scheme of the URL."""
     match = _PROTOCOL.match(url)
     return match[1].lower() if match else "file"
 
 
 def local_folder(url: str) -> Path | None:
-    """The folder of this machine that a place is; None: it is another kind of place.
+    """The local folder of a URL; None if it is another kind of store.
 
     Raises:
-        BadPlace: a `file://` URL that names none, or several URLs in one.
+        BadStorageUrl: a `file://` URL without a local path, or chained URLs.
     """
     if protocol_of(url) != "file":
         return None
     if not _PROTOCOL.match(url):
         if "://" in url and not url.startswith(("/", "~", ".")):
-            raise BadPlace(f"{url} is no place that files can be kept at; name one URL")
+            raise BadStorageUrl(f"{url} cannot be used as a file store; set a single URL")
         return Path(url).expanduser().absolute()
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
-        raise BadPlace(
-            f"{url} is no URL of a folder of this machine; name the folder itself, or write "
+        raise BadStorageUrl(
+            f"{url} is not the URL of a folder of this machine; set the folder's path, or "
             "file:///PATH with ? as %3F and # as %23"
         )
     return Path(url2pathname(parts.path))
 
 
 def check(url: str) -> None:
-    """Look whether this installation can work with such a place; nothing is contacted.
+    """Check whether this installation supports the URL; contacts no server.
 
     Raises:
-        BadPlace: no library knows the protocol, or its package is not installed.
+        BadStorageUrl: fsspec does not know the protocol, or its package is not installed.
     """
     if local_folder(url) is not None:
         return
@@ -85,40 +85,42 @@ def check(url: str) -> None:
     try:
         fsspec.get_filesystem_class(protocol)
     except ValueError as error:
-        raise BadPlace(
-            f"{protocol}:// is no place that files can be kept at; name a folder, or an object "
-            "store such as s3://bucket/folder"
+        raise BadStorageUrl(
+            f"{protocol}:// cannot be used as a file store; set a folder, or an object store such "
+            "as s3://bucket/folder"
         ) from error
     except ImportError as error:
         words = " ".join(str(error).split())
-        raise BadPlace(f"{protocol}:// needs a package that is not installed: {words}") from error
+        raise BadStorageUrl(
+            f"{protocol}:// needs a package that is not installed: {words}"
+        ) from error
 
 
 def require(settings: Settings) -> None:
-    """Look whether artifacts can be kept where, and be handed out as, the settings say.
+    """Check the settings of the artifact store.
 
     Raises:
-        BadSettings: they can't; the message names the variable and what to do.
+        BadSettings: they cannot be used; the message names the variable and what to do.
     """
     try:
         check(settings.artifacts_url)
-    except BadPlace as error:
+    except BadStorageUrl as error:
         raise BadSettings(f"SLIMGPT_ARTIFACTS_URL: {error}") from error
     if settings.artifact_redirects and protocol_of(settings.artifacts_url) not in S3:
         raise BadSettings(
-            "SLIMGPT_ARTIFACT_REDIRECTS: there is nothing to redirect to, SLIMGPT_ARTIFACTS_URL is "
-            "no s3:// URL; name one, or unset SLIMGPT_ARTIFACT_REDIRECTS"
+            "SLIMGPT_ARTIFACT_REDIRECTS: needs an s3:// URL in SLIMGPT_ARTIFACTS_URL; set one, or "
+            "unset SLIMGPT_ARTIFACT_REDIRECTS"
         )
 
 
-def open_place(url: str, *, endpoint: str | None = None) -> tuple[Any, str]:
-    """The file system of a URL, and its root there without a slash at the end.
+def open_storage(url: str, *, endpoint: str | None = None) -> tuple[Any, str]:
+    """The file system of a URL, and the root path in it, without a trailing slash.
 
     Args:
-        endpoint: of an S3-compatible store, in place of `AWS_ENDPOINT_URL`.
+        endpoint: of an S3-compatible store; overrides `AWS_ENDPOINT_URL`.
 
     Raises:
-        BadPlace: as `check`.
+        BadStorageUrl: as `check`.
     """
     check(url)
     if (folder := local_folder(url)) is not None:
@@ -126,11 +128,11 @@ def open_place(url: str, *, endpoint: str | None = None) -> tuple[Any, str]:
     options: dict[str, Any] = {}
     if protocol_of(url) in S3:
         options = {
-            "use_listings_cache": False,  # others write there too
+            "use_listings_cache": False,  # other processes write there, too
             "default_block_size": PART_BYTES,
             "config_kwargs": {**CONNECTION, "signature_version": "s3v4"},
             "endpoint_url": endpoint,
-            "skip_instance_cache": True,  # variables are read again
+            "skip_instance_cache": True,  # read the variables again
         }
     fs, root = fsspec.core.url_to_fs(url, **options)
     if options:
@@ -144,11 +146,11 @@ def is_local(fs: Any) -> bool:
 
 
 @contextmanager
-def answering() -> Iterator[None]:
-    """Every store has exceptions of its own; callers know OSError.
+def storage_errors() -> Iterator[None]:
+    """Convert a store's own exceptions to OSError.
 
     Raises:
-        PlaceUnavailable: in place of what is neither an OSError nor a ValueError.
+        StorageUnavailable: instead of an exception that is neither an OSError nor a ValueError.
     """
     try:
         yield
@@ -156,8 +158,8 @@ def answering() -> Iterator[None]:
         raise
     except Exception as error:
         if type(error).__module__.partition(".")[0] in {"jobs", "builtins"}:
-            raise  # ours, or a defect
+            raise  # an exception of this package, or a defect
         words = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if "Credentials" in type(error).__name__:
             words += "; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        raise PlaceUnavailable(words) from error
+        raise StorageUnavailable(words) from error

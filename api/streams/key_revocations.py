@@ -1,4 +1,4 @@
-"""Are the keys still valid that opened answers which go on for hours? Asked now and then."""
+"""`KeyRevocations`: regularly checks the keys of event streams, which can last for hours."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ class _Known:
     asking: asyncio.Task[None] | None = None
 
 
-class KeyWatch:
-    """Looks after keys from the moment they were let in: one question each, however many answers
-    a key has open. Nobody waits for it: a database that hangs delays what is known alone.
+class KeyRevocations:
+    """Checks each key in use once per interval, in the background, however many streams it has.
 
     Args:
-        keys: those of the service; None where nobody is asked for one.
+        keys: the keys of the service; None if it requires none.
     """
 
     def __init__(self, keys: Keys | None) -> None:
@@ -37,7 +36,7 @@ class KeyWatch:
         self._known: dict[str, _Known] = {}
 
     def revoked(self, key_id: str | None) -> bool:
-        """Whether the key was revoked, as far as is known now."""
+        """Whether the key was revoked, by the last check; starts a check if one is due."""
         if self._keys is None or key_id is None:
             return False
         now = time.monotonic()
@@ -61,7 +60,7 @@ class KeyWatch:
             log.info("streams end: their key was revoked", key=key_id)
 
     def _forget_old(self, now: float) -> None:
-        """Keys that nobody asks about any more."""
+        """Drop keys that are no longer in use."""
         for key_id, known in list(self._known.items()):
             if known.asking is None and now - known.asked > 10 * EVERY_SECONDS:
                 del self._known[key_id]

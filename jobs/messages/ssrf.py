@@ -1,8 +1,7 @@
-"""Allowed IP addresses of webhook targets: public ones only (SSRF protection).
+"""SSRF protection: the IP addresses that webhooks may connect to, only public ones by default.
 
-`ipaddress` alone does not do: its registries change with Python's version, an IPv4 address can
-stand inside an IPv6 one in several ways, and to IANA some hosts are public that clouds keep for
-machines inside them alone.
+`ipaddress.is_global` is not enough: its tables depend on the Python version, IPv6 addresses can
+embed IPv4 ones in several ways, and clouds use some public addresses for internal services.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
 NOT_PUBLIC_V6 = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
 NAT64 = IPv6Network("64:ff9b::/96")
 ISATAP = (0x0000_5EFE, 0x0200_5EFE)
-"""The third quarter of an address that holds an IPv4 address in its last (RFC 5214)."""
-# Where clouds answer their own machines: credentials, names, agents. Link-local ones are refused
-# anyhow. No library that is kept offers such a list; add to it what a cloud's pages name.
+"""Third 32-bit word of an address with an IPv4 address in its fourth (RFC 5214)."""
+# Internal services of clouds: credentials, DNS, agents. Link-local addresses are refused anyway. No
+# maintained library has such a list; extend it from the documentation of the clouds.
 CLOUD: dict[IPv4Network | IPv6Network, str] = {
     ip_network(network): whose
     for network, whose in {
-        # learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+        # configure_redaction.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
         "168.63.129.16/32": "Azure: agents, health probes, DNS, DHCP",
         # alibabacloud.com/help/ecs: view instance metadata
         "100.100.100.200/32": "Alibaba Cloud: instance metadata",
@@ -76,8 +75,8 @@ CLOUD: dict[IPv4Network | IPv6Network, str] = {
         "fd00:a9fe:a9fe::/48": "Akamai (Linode): instance metadata",
     }.items()
 }
-# What the switch for private receivers opens: this machine and the usual private networks, never
-# link-local addresses, at which clouds hand out their machines' credentials.
+# Allowed by `webhook_allow_private`: this machine and private networks, but not link-local
+# addresses, where clouds serve the credentials of a machine.
 PRIVATE: tuple[IPv4Network | IPv6Network, ...] = (
     *map(IPv4Network, ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")),
     *map(IPv6Network, ("::1/128", "fc00::/7")),
@@ -85,22 +84,22 @@ PRIVATE: tuple[IPv4Network | IPv6Network, ...] = (
 
 
 def parse(text: str) -> Address:
-    """An address as resolvers write it; an IPv4 address inside an IPv6 one is taken out.
+    """Parse an address from a resolver; an embedded IPv4 address is extracted.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an IP address.
     """
     address = ip_address(text)
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
-        if address in NAT64:  # where IPv6 alone is spoken, this is how IPv4 hosts are reached
+        if address in NAT64:  # IPv4 hosts, as seen from IPv6-only networks
             return IPv4Address(int(address) & 0xFFFFFFFF)
     return address
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is an address of the open internet."""
+    """Whether it is a public internet address."""
     if _within(address, CLOUD):
         return False
     if isinstance(address, IPv4Address):
@@ -111,11 +110,11 @@ def is_public(address: Address) -> bool:
 
 
 def is_allowed(text: str, *, private: bool) -> bool:
-    """Whether a webhook may lead to this address.
+    """Whether a webhook may connect to this address.
 
     Args:
-        text: as resolvers write it.
-        private: whether this machine and private networks are allowed as well.
+        text: an address from a resolver.
+        private: also allow this machine and private networks.
     """
     try:
         address = parse(text)

@@ -8,7 +8,13 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress as BarProgress
 
-from cli.terminal.display import Bars, Count, PlainLines, TimeLeft, display_on
+from cli.terminal.event_output import (
+    CountColumn,
+    ProgressOutput,
+    TextOutput,
+    TimeLeftColumn,
+    event_output,
+)
 from cli.terminal.layer_row import HEADER, layer_row, short
 from cli.terminal.summary import size
 from slimgpt.events import (
@@ -72,7 +78,7 @@ EXPECTED = (
 def shown(*, terminal: bool) -> str:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=terminal, width=120)
-    display = (Bars if terminal else PlainLines)(console)
+    display = (ProgressOutput if terminal else TextOutput)(console)
     with display:
         for event in RUN:
             display.show(event)
@@ -110,8 +116,8 @@ def test_a_terminal_that_cannot_draw_gets_lines(
 ) -> None:
     for name, value in no_bars.items():
         monkeypatch.setenv(name, value)
-    with display_on(Console(), as_json=False) as display:
-        assert type(display) is PlainLines
+    with event_output(Console(), as_json=False) as display:
+        assert type(display) is TextOutput
 
 
 @pytest.mark.parametrize(
@@ -130,29 +136,32 @@ def test_sizes_are_for_people(count: int, text: str) -> None:
 
 def test_the_time_left_follows_the_mean_pace_however_slow_the_layers() -> None:
     now = 0.0
-    progress = BarProgress(Count(), TimeLeft(), get_time=lambda: now, disable=True)
-    bars = Bars(Console(file=io.StringIO()), progress)
+    progress = BarProgress(CountColumn(), TimeLeftColumn(), get_time=lambda: now, disable=True)
+    bars = ProgressOutput(Console(file=io.StringIO()), progress)
     bars.show(StageStarted(stage="prune"))
     (task,) = progress.tasks
-    assert TimeLeft().render(task).plain == ""
+    assert TimeLeftColumn().render(task).plain == ""
     now = 100.0
     bars.show(layer(0))  # one of two layers took 100 seconds
-    assert (Count().render(task).plain, TimeLeft().render(task).plain) == ("1/2", "0:01:40 left")
+    assert (CountColumn().render(task).plain, TimeLeftColumn().render(task).plain) == (
+        "1/2",
+        "0:01:40 left",
+    )
     now = 160.0
-    assert TimeLeft().render(task).plain == "0:00:40 left"
+    assert TimeLeftColumn().render(task).plain == "0:00:40 left"
     now = 300.0
-    assert TimeLeft().render(task).plain == "0:00:00 left"
+    assert TimeLeftColumn().render(task).plain == "0:00:00 left"
 
 
 def test_layers_that_were_there_do_not_count_for_the_pace() -> None:
     now = 0.0
     progress = BarProgress(get_time=lambda: now, disable=True)
-    bars = Bars(Console(file=io.StringIO()), progress)
+    bars = ProgressOutput(Console(file=io.StringIO()), progress)
     bars.show(StageStarted(stage="prune"))
     (task,) = progress.tasks
     now = 1.0
     bars.show(layer(0, resumed=True).model_copy(update={"layers_total": 3}))
-    assert TimeLeft().render(task).plain == ""
+    assert TimeLeftColumn().render(task).plain == ""
     now = 61.0
     bars.show(layer(1).model_copy(update={"layers_total": 3}))
-    assert TimeLeft().render(task).plain == "0:01:00 left"
+    assert TimeLeftColumn().render(task).plain == "0:01:00 left"

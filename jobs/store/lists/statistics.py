@@ -15,7 +15,7 @@ from jobs.store.webhooks.deliveries import count_deliveries
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class JobStatistics:
     """How many jobs are where.
 
     `by_status` names every status. `oldest_queued_seconds` is 0 if none waits. `expired_leases`
@@ -29,7 +29,7 @@ class Census:
     deliveries: dict[str, int]
 
 
-def take(engine: Engine) -> Census:
+def take(engine: Engine) -> JobStatistics:
     """Count.
 
     Raises:
@@ -44,4 +44,4 @@ def take(engine: Engine) -> Census:
         now, since = connection.execute(oldest).one()
         silent = connection.scalar(expired) or 0
     waited = 0.0 if since is None else max(0.0, (now - since).total_seconds())
-    return Census(count_jobs(engine), waited, silent, count_deliveries(engine))
+    return JobStatistics(count_jobs(engine), waited, silent, count_deliveries(engine))

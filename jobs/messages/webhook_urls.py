@@ -1,7 +1,7 @@
-"""`Targets`: webhook URLs, validated and resolved at creation and at every delivery.
+"""`WebhookUrls`: webhook URLs, validated and resolved at creation and at every delivery.
 
-A host's name is resolved here, every address that it has is checked, and who connects takes one of
-those and resolves nothing again: a name that changes between check and use has nothing to gain.
+The host is resolved here and all its addresses are checked. The client connects to one of them and
+does not resolve again, which prevents DNS rebinding.
 """
 
 from __future__ import annotations
@@ -13,33 +13,34 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
-from jobs.messages.webhook_addresses import is_allowed
+from jobs.messages.ssrf import is_allowed
 
 MAX_URL = 2048
 RESOLVE_SECONDS = 5.0
 Resolve = Callable[[str, int], Sequence[str]]
 
 
-class BadTarget(ValueError):  # noqa: N818 - says what is the case
-    """Nothing is sent to such an address; the message says why, and names no address."""
+class InvalidWebhookUrl(ValueError):  # noqa: N818 - says what is the case
+    """The URL is not allowed; the message says why, and has no IP addresses."""
 
 
 def resolve(host: str, port: int) -> list[str]:
     """All addresses of a host, as the system resolves it.
 
     Raises:
-        OSError: it has none.
+        OSError: it has no address.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
 
 
-class Targets:
-    """What may be sent to.
+class WebhookUrls:
+    """Validates URLs and resolves their hosts.
 
     Args:
-        private: `Settings.webhook_allow_private`: http, this machine and private networks too.
-        resolver: names to addresses; the system's, unless a test has its own.
+        private: `Settings.webhook_allow_private`: also allow http, this machine and private
+            networks.
+        resolver: returns the addresses of a host; the system's by default.
     """
 
     def __init__(self, *, private: bool, resolver: Resolve = resolve) -> None:
@@ -47,13 +48,15 @@ class Targets:
         self._resolver = resolver
 
     def url(self, text: str) -> httpx.URL:
-        """The URL, its host in ASCII.
+        """Parse a URL; its host is in ASCII.
 
         Raises:
-            BadTarget: it is not one that anything is sent to.
+            InvalidWebhookUrl: it is not allowed.
         """
         if len(text) > MAX_URL or not text.isprintable() or " " in text:
-            raise BadTarget(f"a URL is at most {MAX_URL} printable characters without spaces")
+            raise InvalidWebhookUrl(
+                f"a URL is at most {MAX_URL} printable characters without spaces"
+            )
         try:
             url = httpx.URL(text)
             _ = (
@@ -63,39 +66,43 @@ class Targets:
                 url.fragment,
             )  # each is decoded when it is asked for
         except (httpx.InvalidURL, ValueError) as error:  # UnicodeError is one: IDNs that are none
-            raise BadTarget("this is not a URL") from error
+            raise InvalidWebhookUrl("this is not a URL") from error
         schemes = ("https", "http") if self.private else ("https",)
         if url.scheme not in schemes:
-            raise BadTarget(f"the URL must begin with {' or '.join(f'{s}://' for s in schemes)}")
+            raise InvalidWebhookUrl(
+                f"the URL must begin with {' or '.join(f'{s}://' for s in schemes)}"
+            )
         if not url.host or "%" in url.host:  # no name has an escape, and no public address a zone
-            raise BadTarget("the URL names no host")
+            raise InvalidWebhookUrl("the URL has no valid host")
         if url.userinfo:
-            raise BadTarget("the URL must not hold a user name or password")
+            raise InvalidWebhookUrl("the URL must not have a user name or password")
         if url.fragment:
-            raise BadTarget("the URL must not hold a fragment (#…)")
+            raise InvalidWebhookUrl("the URL must not have a fragment (#…)")
         if url.port is not None and not 0 < url.port < 65536:
-            raise BadTarget(f"there is no port {url.port}")
+            raise InvalidWebhookUrl(f"there is no port {url.port}")
         if len(str(url)) > MAX_URL:
-            raise BadTarget(f"the URL has more than {MAX_URL} characters when it is encoded")
+            raise InvalidWebhookUrl(
+                f"the URL has more than {MAX_URL} characters when it is encoded"
+            )
         return url
 
     def addresses(self, host: str, port: int, seconds: float = RESOLVE_SECONDS) -> list[str]:
-        """The addresses of a host, each of which may be connected to.
+        """The addresses of a host, all of them allowed.
 
         Raises:
-            BadTarget: it has none within that time, or one that may not. In the same words, or
-                anyone could find out which names there are inside our network.
+            InvalidWebhookUrl: it has no address within that time, or a forbidden one. Both have
+                the same message, which must not reveal the names of internal hosts.
         """
         found = self._within(host, port, seconds)
         if not found or not all(is_allowed(text, private=self.private) for text in found):
-            raise BadTarget("the host has no address, or one that is not public")
+            raise InvalidWebhookUrl("the host has no address, or one that is not public")
         return list(dict.fromkeys(found))
 
     def check(self, text: str) -> str:
-        """The URL as it is stored, if now it may be sent to.
+        """Validate a URL and its host's addresses; returns the URL to store.
 
         Raises:
-            BadTarget: it may not.
+            InvalidWebhookUrl: it is not allowed.
         """
         url = self.url(text)
         self.addresses(
@@ -104,7 +111,7 @@ class Targets:
         return str(url)
 
     def _within(self, host: str, port: int, seconds: float) -> Sequence[str]:
-        """The resolver's answer, none if it takes longer: it has no time limit of its own."""
+        """The resolver's answer; empty after a timeout, which `getaddrinfo` does not have."""
         answers: queue.SimpleQueue[Sequence[str]] = queue.SimpleQueue()
 
         def ask() -> None:

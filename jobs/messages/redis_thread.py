@@ -1,7 +1,7 @@
-"""`Hints`: a thread that talks to Redis for those who must not wait for it.
+"""`RedisThread`: sends commands to Redis on its own thread, so that callers do not wait.
 
-What lies in Redis helps those who watch; no job, no lease and no answer may wait for it. So the
-thread of whoever has something to say only queues it here, and goes on.
+Data in Redis is for observers only; no job, lease or response may wait for it. Callers queue their
+commands here and continue.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from typing import TypeVar
 import structlog
 from redis import Redis
 
-from jobs.messages.breaker import Away, Breaker
+from jobs.messages.circuit_breaker import CircuitBreaker, ServerUnavailable
 
 QUEUED = 500
-"""Most that waits while Redis is away; then the oldest is lost."""
+"""Most commands that wait while Redis is unavailable; then the oldest are dropped."""
 SETTLE_SECONDS = 0.5
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
-class Hints:
-    """Does in order what it is told, on a thread that begins with the first of it.
+class RedisThread:
+    """Runs commands in order, on a thread that starts with the first one.
 
-    What Redis did not answer is not done again: it may have been done, and be seen twice then. What
-    comes while Redis is away waits.
+    A command without an answer is not repeated, because it may have been executed. Commands wait
+    while Redis is unavailable.
 
     Args:
-        redis: a client that gives up soon.
-        breaker: of that Redis.
+        redis: a client with short timeouts.
+        breaker: the circuit breaker of Redis.
     """
 
-    def __init__(self, redis: Redis, breaker: Breaker) -> None:
+    def __init__(self, redis: Redis, breaker: CircuitBreaker) -> None:
         self.redis = redis
         self._breaker = breaker
         self._changed = threading.Condition()
@@ -44,13 +44,13 @@ class Hints:
         self._thread: threading.Thread | None = None
 
     def tell(self, step: Callable[[Redis], object]) -> None:
-        """Have it done soon. Returns at once, and never fails."""
+        """Queue a command. Returns at once, and never fails."""
 
         def do() -> None:
             try:
                 with self._breaker.asking():
                     step(self.redis)
-            except Away:
+            except ServerUnavailable:
                 pass
             except Exception:  # a defect must not end the thread
                 log.exception("a hint could not be given")
@@ -58,7 +58,7 @@ class Hints:
         self._queue(do)
 
     def ask(self, step: Callable[[Redis], T]) -> T | None:
-        """What it returns; None if Redis is away, or takes longer than a moment."""
+        """The result of a command; None if Redis is unavailable or takes too long."""
         answer: Future[T | None] = Future()
         if self._breaker.open:
             return None
@@ -78,18 +78,18 @@ class Hints:
 
     @property
     def away(self) -> bool:
-        """Whether Redis did not answer a moment ago."""
+        """Whether Redis is unavailable."""
         return self._breaker.open
 
     def settle(self) -> None:
-        """Wait for what was told so far: a moment at most, and not at all while Redis is away."""
+        """Wait at most `SETTLE_SECONDS` for the queued commands; not while Redis is unavailable."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._breaker.open or not (self._steps or self._busy), SETTLE_SECONDS
             )
 
     def close(self) -> None:
-        """Settle, and end."""
+        """Settle, and end the thread."""
         self.settle()
         with self._changed:
             self._over = True
@@ -107,7 +107,7 @@ class Hints:
 
     def _work(self) -> None:
         while (step := self._next()) is not None:
-            # After a failure a ping finds out, so that nothing more is lost by the trial.
+            # After a failure the trial call is a ping, so that no further command is lost.
             if self._breaker.tripped and not self._pinged():
                 with self._changed:
                     self._steps.appendleft(step)
@@ -123,17 +123,17 @@ class Hints:
         try:
             with self._breaker.asking():
                 self.redis.ping()
-        except Away:
+        except ServerUnavailable:
             return False
         return True
 
     def _next(self) -> Callable[[], None] | None:
-        """The next step, when it can be taken; None at the end."""
+        """The next command, when it can be sent; None at the end."""
         with self._changed:
             while not self._over:
                 if self._steps and not self._breaker.open:
                     self._busy = True
                     return self._steps.popleft()
-                # At least a moment: what the breaker said may change between two questions.
+                # A minimum, because the breaker may change between the two calls.
                 self._changed.wait(max(0.01, self._breaker.rest) if self._steps else None)
         return None

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.streams.open_answers import FEWEST, RESERVED_DESCRIPTORS, OpenAnswers
+from api.http.concurrency_limit import FEWEST, RESERVED_DESCRIPTORS, within_descriptors
 from jobs.files.artifacts import Artifacts
 from jobs.settings import Settings
 from jobs.store.database import make_engine
@@ -149,7 +149,7 @@ def test_a_process_with_few_descriptors_opens_fewer() -> None:
     def most(descriptors: int) -> Any:
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
         try:
-            return OpenAnswers("streams", 500, None)._most
+            return within_descriptors(500)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs.messages.webhook_targets import BadTarget, Targets
+from jobs.messages.webhook_urls import InvalidWebhookUrl, WebhookUrls
 
 PUBLIC = "93.184.215.14"
 
 
-def targets(*addresses: str, private: bool = False) -> Targets:
-    return Targets(private=private, resolver=lambda _host, _port: addresses)
+def urls(*addresses: str, private: bool = False) -> WebhookUrls:
+    return WebhookUrls(private=private, resolver=lambda _host, _port: addresses)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_what_passes(text: str, host: str) -> None:
         asked.append(name)
         return [PUBLIC]
 
-    Targets(private=False, resolver=resolver).check(text)
+    WebhookUrls(private=False, resolver=resolver).check(text)
     assert asked == [host]
 
 
@@ -71,8 +71,8 @@ def test_what_passes(text: str, host: str) -> None:
     ],
 )
 def test_what_does_not(text: str) -> None:
-    with pytest.raises(BadTarget):
-        targets(PUBLIC).check(text)
+    with pytest.raises(InvalidWebhookUrl):
+        urls(PUBLIC).check(text)
 
 
 HOSTS = st.text("ax-n0123456789.:[]%@/\\_\u3002\u0130\u212b", max_size=20) | st.text(max_size=20)
@@ -82,27 +82,27 @@ HOSTS = st.text("ax-n0123456789.:[]%@/\\_\u3002\u0130\u212b", max_size=20) | st.
 @example("https://xn--", "a", "/")
 def test_any_text_is_a_target_or_is_none(scheme: str, host: str, rest: str) -> None:
     """A library that decodes a part only when it is asked for must not raise when it is."""
-    for chosen in (targets(PUBLIC), Targets(private=True)):
+    for chosen in (urls(PUBLIC), WebhookUrls(private=True)):
         try:
             kept = chosen.url(f"{scheme}{host}{rest}")
-        except BadTarget:
+        except InvalidWebhookUrl:
             continue
-        assert targets(PUBLIC, private=True).check(str(kept)) == str(kept)
+        assert urls(PUBLIC, private=True).check(str(kept)) == str(kept)
 
 
 def test_http_with_the_switch_alone() -> None:
-    assert targets("127.0.0.1", private=True).check("http://localhost:9000/") == (
+    assert urls("127.0.0.1", private=True).check("http://localhost:9000/") == (
         "http://localhost:9000/"
     )
-    with pytest.raises(BadTarget, match=r"must begin with https://$"):
-        targets(PUBLIC).check("http://receiver.example/")
+    with pytest.raises(InvalidWebhookUrl, match=r"must begin with https://$"):
+        urls(PUBLIC).check("http://receiver.example/")
 
 
 def test_every_address_of_a_host_must_be_public_and_none_is_named() -> None:
-    assert targets(PUBLIC, "1.1.1.1", PUBLIC).addresses("a", 443) == [PUBLIC, "1.1.1.1"]
+    assert urls(PUBLIC, "1.1.1.1", PUBLIC).addresses("a", 443) == [PUBLIC, "1.1.1.1"]
     for addresses in ([], ["10.1.2.3"], [PUBLIC, "10.1.2.3"]):
-        with pytest.raises(BadTarget) as refused:
-            targets(*addresses).addresses("receiver.example", 443)
+        with pytest.raises(InvalidWebhookUrl) as refused:
+            urls(*addresses).addresses("receiver.example", 443)
         assert str(refused.value) == "the host has no address, or one that is not public"
 
 
@@ -118,13 +118,13 @@ def test_a_resolver_that_hangs_or_fails_is_no_address() -> None:
 
     began = time.monotonic()
     for resolver in (hang, fail):
-        with pytest.raises(BadTarget):
-            Targets(private=False, resolver=resolver).addresses("a", 443, seconds=0.1)
+        with pytest.raises(InvalidWebhookUrl):
+            WebhookUrls(private=False, resolver=resolver).addresses("a", 443, seconds=0.1)
     assert time.monotonic() - began < 30  # not the minute of the resolver
     over.set()
 
 
 @pytest.mark.parametrize("host", ["a..b", "." * 300, "x" * 70])
 def test_a_name_that_no_resolver_can_ask_for_is_no_address(host: str) -> None:
-    with pytest.raises(BadTarget):
-        Targets(private=True).addresses(host, 443)
+    with pytest.raises(InvalidWebhookUrl):
+        WebhookUrls(private=True).addresses(host, 443)

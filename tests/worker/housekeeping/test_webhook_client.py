@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from jobs.messages.webhook_targets import Targets
-from jobs.store.webhooks.records import Outcome
+from jobs.messages.webhook_urls import WebhookUrls
+from jobs.store.webhooks.records import DeliveryOutcome
 from tests.receiver import (
     Answer,
     Receiver,
@@ -21,7 +21,7 @@ from tests.receiver import (
     trickling,
 )
 from tests.servers import free_port
-from worker.housekeeping.webhook_post import Poster
+from worker.housekeeping.webhook_client import WebhookClient
 
 HOST = "receiver.example"
 LOOPBACK = ["127.0.0.1"]
@@ -49,10 +49,10 @@ def post(
     private: bool = True,
     resolver: Sequence[str] | None = LOOPBACK,
     tls: ssl.SSLContext | None = None,
-) -> Outcome:
-    targets = Targets(private=private, resolver=lambda _host, _port: resolver or [])
-    poster = Poster(targets, SECONDS, tls or receiver.trust())
-    return poster.post(url or receiver.url(HOST), b'{"a":1}', {"webhook-id": "msg_1"})
+) -> DeliveryOutcome:
+    urls = WebhookUrls(private=private, resolver=lambda _host, _port: resolver or [])
+    client = WebhookClient(urls, SECONDS, tls or receiver.trust())
+    return client.post(url or receiver.url(HOST), b'{"a":1}', {"webhook-id": "msg_1"})
 
 
 def test_what_arrives(receiver: Receiver) -> None:
@@ -76,8 +76,8 @@ def test_what_arrives(receiver: Receiver) -> None:
         (status(500), 500, "answered 500"),
         (hanging, None, "no answer within 1.5 s"),
         (trickling, None, "no answer within 1.5 s"),
-        (closing, None, "the connection ended without an answer"),
-        (gibberish, None, "the connection ended without an answer in HTTP"),
+        (closing, None, "the connection ended without an HTTP response"),
+        (gibberish, None, "the connection ended without an HTTP response"),
     ],
 )
 def test_whatever_the_receiver_does_ends_soon_and_is_told_in_words(
@@ -125,9 +125,9 @@ def test_another_address_is_tried_when_one_does_not_answer(receiver: Receiver) -
 def test_a_name_that_changes_after_the_check_leads_nowhere_else(receiver: Receiver) -> None:
     """DNS rebinding: public when it was registered and at the check, ours when it is connected."""
     answers = [["93.184.215.14"], ["127.0.0.1"]]
-    targets = Targets(private=False, resolver=lambda _host, _port: answers.pop(0))
-    targets.check(receiver.url(HOST))
-    outcome = Poster(targets, SECONDS, receiver.trust()).post(receiver.url(HOST), b"{}", {})
+    urls = WebhookUrls(private=False, resolver=lambda _host, _port: answers.pop(0))
+    urls.check(receiver.url(HOST))
+    outcome = WebhookClient(urls, SECONDS, receiver.trust()).post(receiver.url(HOST), b"{}", {})
     assert outcome.error == "the host has no address, or one that is not public"
     assert receiver.received == []
 
@@ -140,8 +140,8 @@ def test_the_address_that_was_checked_is_the_one_connected_to(receiver: Receiver
         asked.append(host)
         return LOOPBACK
 
-    poster = Poster(Targets(private=True, resolver=resolver), SECONDS, receiver.trust())
-    assert poster.post(receiver.url(HOST), b"{}", {}).delivered
+    client = WebhookClient(WebhookUrls(private=True, resolver=resolver), SECONDS, receiver.trust())
+    assert client.post(receiver.url(HOST), b"{}", {}).delivered
     assert asked == [HOST]
     with pytest.raises(OSError, match=r".+"):
         socket.getaddrinfo(HOST, 443)
@@ -161,8 +161,8 @@ def test_one_address_that_is_not_public_is_enough_to_refuse(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f.1", "[::1]", "localhost", "0"])
 def test_loopback_in_any_spelling_is_refused(receiver: Receiver, host: str) -> None:
-    poster = Poster(Targets(private=False), SECONDS, receiver.trust())
-    outcome = poster.post(receiver.url(host), b"{}", {})
+    client = WebhookClient(WebhookUrls(private=False), SECONDS, receiver.trust())
+    outcome = client.post(receiver.url(host), b"{}", {})
     assert outcome.error is not None
     assert receiver.received == []
 
