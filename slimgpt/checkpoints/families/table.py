@@ -9,7 +9,16 @@ transformers.
 from __future__ import annotations
 
 from slimgpt.checkpoints.families import defaults
-from slimgpt.checkpoints.families.family import Config, Family, Keys, RopeKeys, on
+from slimgpt.checkpoints.families.family import (
+    ANSWERS,
+    SEQUENCES,
+    TOKENS,
+    Config,
+    Family,
+    Keys,
+    RopeKeys,
+    on,
+)
 
 QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 AFTER_NORMS = ("post_attention_layernorm", "post_feedforward_layernorm")
@@ -86,12 +95,14 @@ FAMILIES = {
         Family(
             "granite",
             "Granite",
+            task_suffixes=(),
             bias_switches=("attention_bias", "mlp_bias"),
             defaults=defaults.LLAMA,
         ),
         Family(
             "olmo2",
             "Olmo2",
+            task_suffixes=(SEQUENCES,),  # from transformers 5 on
             attention_norm="",
             ffn_norm="",
             after_norms=AFTER_NORMS,
@@ -101,6 +112,7 @@ FAMILIES = {
         Family(
             "gemma2",
             "Gemma2",
+            task_suffixes=(SEQUENCES, TOKENS),
             soft_caps=True,
             ffn_norm="pre_feedforward_layernorm",
             after_norms=AFTER_NORMS,
@@ -112,6 +124,7 @@ FAMILIES = {
         Family(
             "gemma3_text",
             "Gemma3",
+            task_suffixes=(f"Text{SEQUENCES}",),
             package="gemma3",
             model_suffix="TextModel",
             ffn_norm="pre_feedforward_layernorm",
@@ -126,6 +139,7 @@ FAMILIES = {
         Family(
             "phi3",
             "Phi3",
+            task_suffixes=(SEQUENCES, TOKENS),
             query="self_attn.qkv_proj",
             key="self_attn.qkv_proj",
             value="self_attn.qkv_proj",
@@ -139,6 +153,7 @@ FAMILIES = {
         Family(
             "stablelm",
             "StableLm",
+            task_suffixes=(SEQUENCES, TOKENS),
             norm_bias=True,
             norms_if=((on("use_parallel_residual"), ("input_layernorm",)),),
             numbered_norms=("self_attn.q_layernorm.norms", "self_attn.k_layernorm.norms"),
@@ -207,6 +222,7 @@ FAMILIES = {
         Family(
             "opt",
             "OPT",
+            task_suffixes=(SEQUENCES, ANSWERS),
             output="self_attn.out_proj",
             wide=("fc1",),
             down="fc2",
