@@ -68,7 +68,7 @@ __all__ = [
 
 Method = Literal["slimgpt", "magnitude", "wanda-sp", "flap"]
 HeadScore = Literal["diagonal", "grouped_cholesky", "exact"]
-HeadUnit = Literal["kv_group", "query_head"]
+HeadUnit = Literal["kv_group", "query_head", "mixed"]
 MAX_POINTS = 16
 POINT = "ratio-"
 
@@ -163,14 +163,21 @@ class PruneSpec(Spec):
     head_score: HeadScore = Field("exact", description="ALGORITHM section 3.")
     head_unit: HeadUnit = Field(
         "kv_group",
-        description="What leaves together: a KV head with its query heads, or the same number of "
-        "query heads in every group.",
+        description="What leaves together: a KV head with its query heads; the same number of "
+        "query heads in every group; or `mixed`, both, as schedule `measured` finds best.",
     )
     group_size: Literal["dynamic"] | Annotated[int, Field(ge=1, le=65536)] = Field(
         "dynamic", description="FFN channels removed between two scorings (ALGORITHM section 4)."
     )
     damping: float = Field(
         0.01, gt=0, le=1, description="λ, as a share of the Hessian's mean diagonal."
+    )
+    residual_target: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="λ: the kept weights are fitted to what the module gives plus λ times the way "
+        "from the pruned model's residual stream to the dense one's; 0: the paper's fit.",
     )
     channel_multiple: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         None,
@@ -289,4 +296,12 @@ class PruneSpec(Spec):
     def _global_needs_scores(self) -> PruneSpec:
         if self.schedule.shape == "global" and self.method != "flap":
             raise ValueError("schedule shape `global` is FLAP's: choose it with method `flap`")
+        if self.schedule.shape == "measured" and self.method != "slimgpt":
+            raise ValueError(
+                "schedule shape `measured` is SlimGPT's: choose it with method `slimgpt`"
+            )
+        if self.residual_target and self.method != "slimgpt":
+            raise ValueError("`residual_target` goes with method `slimgpt`, and only with it")
+        if self.head_unit == "mixed" and self.schedule.shape != "measured":
+            raise ValueError("head_unit `mixed` goes with schedule `measured`, and only with it")
         return self
