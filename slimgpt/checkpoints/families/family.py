@@ -17,9 +17,6 @@ Fused = Literal["", "stacked", "grouped"]
 """How one tensor holds queries, keys and values: not at all; all queries, then all keys, then all
 values; or for each KV group its queries, its key and its value."""
 
-SEQUENCES, TOKENS = "ForSequenceClassification", "ForTokenClassification"
-ANSWERS = "ForQuestionAnswering"
-
 Rope = Literal["plain", "by layer type", "none"]
 
 
@@ -101,7 +98,7 @@ class Family:
     layer_suffix: str = "DecoderLayer"
     model_suffix: str = "Model"
     causal_suffix: str = "ForCausalLM"
-    task_suffixes: tuple[str, ...] = (SEQUENCES, TOKENS, ANSWERS)  # classes with other heads
+    task_suffixes: tuple[str, ...] = ("ForSequenceClassification", "ForTokenClassification")
 
     @property
     def linears(self) -> tuple[str, ...]:

@@ -9,16 +9,7 @@ transformers.
 from __future__ import annotations
 
 from slimgpt.checkpoints.families import defaults
-from slimgpt.checkpoints.families.family import (
-    ANSWERS,
-    SEQUENCES,
-    TOKENS,
-    Config,
-    Family,
-    Keys,
-    RopeKeys,
-    on,
-)
+from slimgpt.checkpoints.families.family import Config, Family, Keys, RopeKeys, on
 
 QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 AFTER_NORMS = ("post_attention_layernorm", "post_feedforward_layernorm")
@@ -102,7 +93,7 @@ FAMILIES = {
         Family(
             "olmo2",
             "Olmo2",
-            task_suffixes=(SEQUENCES,),  # from transformers 5 on
+            task_suffixes=("ForSequenceClassification",),  # from transformers 5 on
             attention_norm="",
             ffn_norm="",
             after_norms=AFTER_NORMS,
@@ -112,7 +103,6 @@ FAMILIES = {
         Family(
             "gemma2",
             "Gemma2",
-            task_suffixes=(SEQUENCES, TOKENS),
             soft_caps=True,
             ffn_norm="pre_feedforward_layernorm",
             after_norms=AFTER_NORMS,
@@ -124,7 +114,7 @@ FAMILIES = {
         Family(
             "gemma3_text",
             "Gemma3",
-            task_suffixes=(f"Text{SEQUENCES}",),
+            task_suffixes=("TextForSequenceClassification",),
             package="gemma3",
             model_suffix="TextModel",
             ffn_norm="pre_feedforward_layernorm",
@@ -139,7 +129,6 @@ FAMILIES = {
         Family(
             "phi3",
             "Phi3",
-            task_suffixes=(SEQUENCES, TOKENS),
             query="self_attn.qkv_proj",
             key="self_attn.qkv_proj",
             value="self_attn.qkv_proj",
@@ -153,7 +142,6 @@ FAMILIES = {
         Family(
             "stablelm",
             "StableLm",
-            task_suffixes=(SEQUENCES, TOKENS),
             norm_bias=True,
             norms_if=((on("use_parallel_residual"), ("input_layernorm",)),),
             numbered_norms=("self_attn.q_layernorm.norms", "self_attn.k_layernorm.norms"),
@@ -222,7 +210,7 @@ FAMILIES = {
         Family(
             "opt",
             "OPT",
-            task_suffixes=(SEQUENCES, ANSWERS),
+            task_suffixes=("ForSequenceClassification",),
             output="self_attn.out_proj",
             wide=("fc1",),
             down="fc2",

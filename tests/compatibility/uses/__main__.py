@@ -12,6 +12,7 @@ takes minutes.
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -34,6 +35,7 @@ def main() -> int:
     """Try all, and write the page; the exit status."""
     transformers.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
+    logging.getLogger("ContinuousBatchingLogger").setLevel(logging.CRITICAL)  # whole tracebacks
     torch.set_num_threads(1)
     outcomes: dict[tuple[str, Format], Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="slimgpt-uses-") as name:

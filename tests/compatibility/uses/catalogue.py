@@ -44,7 +44,6 @@ USES = (
     Use("`AutoModel`, mean of hidden states as an embedding", loading.embeddings),
     Use("`AutoModelForSequenceClassification`", loading.sequence_classification),
     Use("`AutoModelForTokenClassification`", loading.token_classification),
-    Use("`AutoModelForQuestionAnswering`", loading.question_answering),
     Use("`save_pretrained`, loading again", loading.saving),
     Use("`resize_token_embeddings`", loading.resizing),
     Use('`attn_implementation="eager"`', loading.eager_attention),

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from transformers import (
     AutoModel,
-    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
 )
@@ -45,15 +44,6 @@ def token_classification(given: Model) -> None:
     """A label for each token."""
     model = given.load(AutoModelForTokenClassification, num_labels=3)
     near(logits(model, given.prompt), model.score(hidden(given, given.prompt)).detach())
-
-
-@torch.no_grad()
-def question_answering(given: Model) -> None:
-    """Where an answer begins and ends."""
-    model = given.load(AutoModelForQuestionAnswering)
-    found = model(given.prompt)
-    expected = model.qa_outputs(hidden(given, given.prompt))
-    near(torch.stack([found.start_logits, found.end_logits], dim=-1), expected)
 
 
 def saving(given: Model) -> None:

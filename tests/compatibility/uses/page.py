@@ -39,9 +39,8 @@ tried.
 
 """
 AFTER = """
-The heads of other tasks are those that the family has in transformers: Granite has none there,
-OLMo 2 only sequence classification, from transformers 5 on; Gemma 2, Phi-3 and StableLM have no
-question answering, OPT no token classification, Gemma 3 only sequence classification.
+Classifiers are those that the family has in transformers: Granite has none there; Gemma 3, OPT and
+OLMo 2 (from transformers 5 on) have one for sequences only.
 
 ## Other loaders
 

@@ -21,8 +21,7 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj")  # from the hidden size
 OUTPUT = "o_proj"  # to the hidden size
 HIDDEN, HEADS, CHANNELS = "hidden_size", "num_attention_heads", "intermediate_size"
 SOFT_CAPS = False  # attention caps its logits, which torch's fused attention cannot
-# Stock classes with the heads of other tasks.
-TASKS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
+TASKS = ("ForSequenceClassification", "ForTokenClassification")  # stock classes with other heads
 EXPERTS = None  # whose names experts have in the files
 SPANNING = False  # stock heads always span the hidden size
 OWN_CONFIG = False  # the stock attention reads its head counts as it runs

@@ -34,7 +34,7 @@ VARIANTS = [
 ]
 AUTO_CLASSES = {
     *("AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification"),
-    *("AutoModelForTokenClassification", "AutoModelForQuestionAnswering"),
+    "AutoModelForTokenClassification",
 }
 EACH_FAMILY = [Tiny(family, biases=True) for family in FAMILIES]
 
