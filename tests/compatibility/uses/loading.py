@@ -102,7 +102,7 @@ def onnx(given: Model) -> None:
     need("onnxscript", "onnxruntime")
     model = given.load()
     inputs = {"input_ids": given.prompt, "use_cache": False}
-    program: Any = torch.onnx.export(model, (), kwargs=inputs, dynamo=True)
+    program: Any = torch.onnx.export(model, (), kwargs=inputs, dynamo=True, verbose=False)
     near(program(input_ids=given.prompt)[0], logits(model, given.prompt), share=1e-3)
 
 

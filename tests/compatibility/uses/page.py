@@ -39,6 +39,7 @@ tried.
 
 """
 AFTER = """
+`pipeline` logs that the class of `exact` is not among those that it knows, and works with it.
 Classifiers are those that the family has in transformers: Granite has none there; Gemma 3, OPT and
 OLMo 2 (from transformers 5 on) have one for sequences only.
 
