@@ -48,6 +48,7 @@ def require(holds: bool, otherwise: str) -> None:
 
 def near(found: Tensor, expected: Tensor, share: float = 1e-5) -> None:
     """See that two results are equal up to a share of the largest value."""
+    require(bool(found.isfinite().all()), "gave NaN or infinity")
     difference = float((found.float() - expected.float()).abs().max())
     most = share * float(expected.abs().max())
     require(difference <= most, f"differs by {difference:.1e}, more than {most:.1e}")

@@ -43,6 +43,8 @@ AFTER = """
 Classifiers are those that the family has in transformers: Granite has none there; Gemma 3, OPT and
 OLMo 2 (from transformers 5 on) have one for sequences only.
 
+DoRA divides by the norm of every row of a weight: rows of zeros, which `padded` has, give NaN.
+
 ## Other loaders
 
 - vLLM: not part of this run. Where it is installed, jobs and `slimgpt export` prove every format
