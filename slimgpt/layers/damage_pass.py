@@ -87,7 +87,7 @@ def measure(
     modules: list[_Module] = []
     probes: list[_Probe] = []
     for index, layer in enumerate(costs.layers):
-        half = _Half(stack, index, layer, settings)
+        half = _Half(stack, index, layer, costs.least_multiple, settings)
         call = stack.call(index, dense_BSD)
         for probe in probes:
             probe.stream = half.block.forward(probe.stream, call)
@@ -107,8 +107,11 @@ def measure(
 class _Half:
     """The modules of one dense layer; each is surveyed, and sends its probes on their way."""
 
-    def __init__(self, stack: Stack, index: int, layer: LayerCosts, settings: Settings) -> None:
+    def __init__(
+        self, stack: Stack, index: int, layer: LayerCosts, multiple: int, settings: Settings
+    ) -> None:
         self._stack, self._index, self._layer, self._settings = stack, index, layer, settings
+        self._multiple = multiple
         self._tensors = stack.read_layer(index)
         self.block = stack.build(index, layer.size, self._tensors)
 
@@ -131,7 +134,7 @@ class _Half:
     def ffn(self, batches: list[Tensor], dense_BSD: Tensor, probes: list[_Probe]) -> _Module:
         """The FFN at widths of equal distance."""
         size = self._layer.size
-        step = max(1, size.channels // FFN_LEVELS)
+        step = self._multiple * max(1, size.channels // (FFN_LEVELS * self._multiple))
         widths = range(size.channels, step - 1, -step)
         sizes = [LayerSize(size.heads, size.kv_heads, width) for width in widths]
         tree = [[Units(1, 1, step)] for _ in widths[1:]]
@@ -146,52 +149,107 @@ class _Half:
         dense_BSD: Tensor,
         probes: list[_Probe],
     ) -> _Module:
-        family = self._stack.architecture.family
-        W_OI = matrix(
-            self._tensors, family, family.output if kind == "attention" else family.down
-        ).float()
-        inputs, gain_O = self._survey(kind, batches)
+        projections = self._survey(kind, batches)
         step = max(1, tree[0][0].quota)  # an FFN's channels of one step leave together
         settings = replace(self._settings, group_size=step)
-        cuts = damage.levels(Problem(gain_O[:, None] * W_OI, inputs, (), kind), settings, tree)
-        module = _Module(sizes, [0.0, *(cut.error for cut in cuts)], {})
+        cuts = [
+            damage.levels(
+                Problem(one.gain[:, None] * one.weight, one.inputs, (), kind), settings, tree
+            )
+            for one in projections
+        ]
+        errors = [sum(level.error for level in levels) for levels in zip(*cuts, strict=True)]
+        module = _Module(sizes, [0.0, *errors], {})
         removed = [self._layer.removed(size) for size in sizes]
-        for share in MEASURED:
+        call = self._stack.call(self._index, dense_BSD)
+        for share in MEASURED if errors else ():
             wanted = share * removed[-1]
             level = min(range(1, len(sizes)), key=lambda at: abs(removed[at] - wanted))
             if level in module.losses:
                 continue
             module.losses[level] = 0.0
-            kept_K = cuts[level - 1].kept
-            W_OK = damage.refitted(Problem(W_OI, inputs, (), kind), settings, kept_K)
-            cut = self._cut(kind, sizes[level], Solution(kept_K, W_OK))
-            call = self._stack.call(self._index, dense_BSD)
+            solutions = [
+                _refitted(one, kind, levels[level - 1].kept, settings)
+                for one, levels in zip(projections, cuts, strict=True)
+            ]
+            cut = self._cut(kind, sizes[level], solutions)
             probes.append(_Probe(module, level, cut.forward(dense_BSD, call)))
         return module
 
-    def _survey(self, kind: Kind, batches: list[Tensor]) -> tuple[Inputs, Tensor]:
-        """Inputs of a module, weighted; the batches are advanced through it."""
-        block, stack = self.block, self._stack
+    def _survey(self, kind: Kind, batches: list[Tensor]) -> list[_Projection]:
+        """The module's projections with their weighted inputs; the batches advance through it."""
+        architecture = self._stack.architecture
+        if kind == "ffn" and architecture.experts:
+            return self._survey_experts(batches)
+        family, block = architecture.family, self.block
+        name = family.output if kind == "attention" else family.down
+        found = _Projection.empty(matrix(self._tensors, family, name), self._stack.device)
         half = block.attention_pass if kind == "attention" else block.ffn_pass
-        sums: Inputs | None = None
         for position, batch in enumerate(batches):
-            hidden_BSD = batch.to(stack.device)
-            seen = half(hidden_BSD, stack.call(self._index, hidden_BSD))
+            hidden_BSD = batch.to(self._stack.device)
+            seen = half(hidden_BSD, self._stack.call(self._index, hidden_BSD))
             if kind == "ffn" or not block.parallel:
                 batches[position] = seen.stream.to(batch.device)
-            sums = sums or Inputs.empty(seen.inputs.shape[1], stack.device)
-            sums.add_(weighted(seen))
-        assert sums is not None, "there are calibration tokens"
-        sums.check_finite()
-        return sums, seen.gain
+            found.inputs.add_(weighted(seen))
+            found.gain = seen.gain
+        found.inputs.check_finite()
+        return [found]
 
-    def _cut(self, kind: Kind, size: LayerSize, solution: Solution) -> Block:
+    def _survey_experts(self, batches: list[Tensor]) -> list[_Projection]:
+        """Each expert's `down_proj`; its inputs are as long as the router makes them."""
+        experts = [
+            _Projection.empty(
+                matrix(self._tensors, one.family, one.family.down), self._stack.device
+            )
+            for one in self._stack.architecture.ffns()
+        ]
+        for position, batch in enumerate(batches):
+            hidden_BSD = batch.to(self._stack.device)
+            call = self._stack.call(self._index, hidden_BSD)
+            seen = self.block.ffn_inputs(hidden_BSD, call)
+            batches[position] = self.block.feed_forward(hidden_BSD, call).to(batch.device)
+            for expert, X in zip(experts, seen, strict=True):
+                expert.inputs.add_(X)
+        for expert in experts:
+            if not expert.inputs.tokens:
+                expert.inputs.assume_alike()
+            expert.inputs.check_finite()
+        return experts
+
+    def _cut(self, kind: Kind, size: LayerSize, solutions: list[Solution]) -> Block:
         architecture, whole = self._stack.architecture, self._layer.size
+        tensors = self._tensors
         if kind == "attention":
-            tensors, *_ = cut_heads(self._tensors, architecture, whole, solution)
+            tensors, *_ = cut_heads(tensors, architecture, whole, solutions[0])
         else:
-            tensors, _ = cut_channels(self._tensors, architecture, whole, solution)
+            for own, solution in zip(architecture.ffns(), solutions, strict=True):
+                tensors, _ = cut_channels(tensors, own, whole, solution)
         return self._stack.build(self._index, size, tensors)
+
+
+@dataclass
+class _Projection:
+    """A module's output projection, or one expert's.
+
+    Attributes:
+        weight: (O, I), float32.
+        inputs: weighted sums over what it is given.
+        gain: what its outputs are multiplied by on their way into the stream, (O,).
+    """
+
+    weight: Tensor
+    inputs: Inputs
+    gain: Tensor
+
+    @classmethod
+    def empty(cls, W_OI: Tensor, device: torch.device) -> _Projection:
+        W_OI = W_OI.float()
+        return cls(W_OI, Inputs.empty(W_OI.shape[1], device), torch.ones_like(W_OI[:, 0]))
+
+
+def _refitted(one: _Projection, kind: Kind, kept_K: Tensor, settings: Settings) -> Solution:
+    problem = Problem(one.weight, one.inputs, (), kind)
+    return Solution(kept_K, damage.refitted(problem, settings, kept_K))
 
 
 def weighted(seen: HalfPass) -> Tensor:

@@ -121,20 +121,35 @@ def _prune_sequential(pruning: _LayerPruning, batches: list[Tensor]) -> None:
 def _prune_towards(
     pruning: _LayerPruning, batches: list[Tensor], dense_stream: DenseStream
 ) -> None:
-    """As `_prune_sequential`, each projection fitted to a residual target."""
+    """As the two others, with projections fitted to a residual target.
+
+    Where both halves read the layer's input, `down_proj` alone makes up for the layers before; a
+    router's experts, of which each sees few tokens, are fitted to their own outputs.
+    """
+    stack = pruning.stack
+    call = functools.partial(stack.call, pruning.index)
 
     def target(half: Callable[[Tensor, Call], HalfPass], advance: Step) -> Target:
-        stack = pruning.stack
-        call = functools.partial(stack.call, pruning.index)
         return gather(batches, dense_stream, call, half, advance, stack.device)
 
     block = pruning.block()
+    if stack.parallel:
+        (inputs,) = _accumulate(pruning, batches, lambda h, call: [block.attention_inputs(h, call)])
+        found = target(block.ffn_pass, block.forward)
+        pruning.heads(inputs)
+        pruning.channels([found.inputs], found.correction)
+        pruning.advance(pruning.block().forward, batches)
+        return
     found = target(block.attention_pass, block.attend)
     pruning.heads(found.inputs, found.correction)
     block = pruning.block()
-    pruning.advance(block.attend, batches)
-    found = target(block.ffn_pass, block.feed_forward)
-    pruning.channels([found.inputs], found.correction)
+    if stack.architecture.experts:
+        pruning.channels(_accumulate(pruning, batches, block.ffn_inputs, block.attend))
+        stack.advance(pruning.index, block.feed_forward, dense_stream.batches)
+    else:
+        pruning.advance(block.attend, batches)
+        found = target(block.ffn_pass, block.feed_forward)
+        pruning.channels([found.inputs], found.correction)
     pruning.advance(pruning.block().feed_forward, batches)
 
 

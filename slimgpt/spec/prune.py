@@ -60,6 +60,7 @@ __all__ = [
     "Method",
     "PruneSpec",
     "Ratio",
+    "Recipe",
     "RecoverySpec",
     "ScheduleShape",
     "ScheduleSpec",
@@ -69,6 +70,7 @@ __all__ = [
 Method = Literal["slimgpt", "magnitude", "wanda-sp", "flap"]
 HeadScore = Literal["diagonal", "grouped_cholesky", "exact"]
 HeadUnit = Literal["kv_group", "query_head", "mixed"]
+Recipe = Literal["paper", "measured"]
 MAX_POINTS = 16
 POINT = "ratio-"
 
@@ -78,6 +80,22 @@ DEFAULT_SHAPES: dict[str, ScheduleShape] = {
     "wanda-sp": "uniform",
     "flap": "global",
 }
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {
+        "schedule": {"shape": "log"},
+        "head_score": "grouped_cholesky",
+        "head_unit": "kv_group",
+        "residual_target": 0.0,
+    },
+    "measured": {
+        "schedule": {"shape": "measured"},
+        "head_score": "exact",
+        "head_unit": "mixed",
+        "residual_target": 0.5,
+    },
+}
+"""What a recipe sets of a specification; what the specification sets itself goes before it."""
 
 
 def point_folder(ratio: float) -> str:
@@ -154,6 +172,12 @@ class PruneSpec(Spec):
         examples=["10GiB"],
     )
     method: Method = "slimgpt"
+    recipe: Recipe | None = Field(
+        None,
+        description="Sets `schedule`, `head_score`, `head_unit` and `residual_target` together, "
+        "where they are not set themselves: `paper`, the published method; `measured`, sizes by "
+        "measured damage and kept weights fitted towards the dense model.",
+    )
     schedule: ScheduleSpec = ScheduleSpec()
     calibration: CalibrationSpec = CalibrationSpec()
     recovery: RecoverySpec | None = Field(
@@ -203,11 +227,16 @@ class PruneSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _schedule_of_method(cls, data: Any) -> Any:
-        """A method that was published with a schedule of its own gets it unless told otherwise.
+        """A recipe's settings, and the schedule with which a method was published.
 
         Nothing is checked yet: a method and formats of other types are passed on, to be refused.
         """
-        if not isinstance(data, dict) or data.get("schedule") is not None:
+        if not isinstance(data, dict):
+            return data
+        recipe = data.get("recipe")
+        if isinstance(recipe, str) and recipe in RECIPES:
+            data = RECIPES[recipe] | {key: one for key, one in data.items() if one is not None}
+        if data.get("schedule") is not None:
             return data
         method, formats = data.get("method"), data.get("formats")
         shape = DEFAULT_SHAPES.get(method, "log") if isinstance(method, str) else "log"
@@ -300,6 +329,8 @@ class PruneSpec(Spec):
             raise ValueError(
                 "schedule shape `measured` is SlimGPT's: choose it with method `slimgpt`"
             )
+        if self.recipe is not None and self.method != "slimgpt":
+            raise ValueError(f"recipe `{self.recipe}` goes with method `slimgpt`, and only with it")
         if self.residual_target and self.method != "slimgpt":
             raise ValueError("`residual_target` goes with method `slimgpt`, and only with it")
         if self.head_unit == "mixed" and self.schedule.shape != "measured":

@@ -80,7 +80,8 @@ def test_kept_columns_are_least_squares_towards_the_target(tmp_path: Path) -> No
         """Least squares of W x + λ (wanted − stream) on some columns of x."""
         inputs, outputs, stream = (part.double().flatten(0, -2) for part in seen)
         goal = outputs + WEIGHT * (wanted.double().flatten(0, -2) - stream)
-        return torch.linalg.lstsq(inputs[:, columns], goal).solution.T
+        fitted: Tensor = torch.linalg.lstsq(inputs[:, columns], goal).solution.T
+        return fitted
 
     width = 4
     seen = block.attention_pass(own, call)
@@ -100,7 +101,7 @@ def test_kept_columns_are_least_squares_towards_the_target(tmp_path: Path) -> No
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", HALVES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_stream_ends_nearer_to_the_dense_one(family: str, tmp_path: Path) -> None:
     model = Tiny(family, heads=6, kv_heads=3, hidden=24, channels=12, layers=3)
     target = LayerSize(heads=4, kv_heads=4 * model.kv_heads // 6, channels=8)
