@@ -138,7 +138,7 @@ class Artifacts:
             ArtifactNotFound: the manifest doesn't list it; so nothing else can be reached.
             OSError: the store does not answer.
         """
-        target = f"{self._at(prefix)}/{plain(self.stat(prefix, path).path)}"
+        target = self.at(prefix, self.stat(prefix, path).path)
         with storage_errors():
             return cast("IO[bytes]", self.fs.open(target, "rb"))
 
@@ -197,12 +197,12 @@ class Artifacts:
         return self._upload(source, self._at(prefix), plain(path), stop)
 
     def write(self, prefix: str, path: str, content: bytes) -> None:
-        """Put a small file under a prefix, at once and whole.
+        """Write a small file under a prefix, atomically.
 
         Raises:
             OSError: it can't be written.
         """
-        target = f"{self._at(prefix)}/{plain(path)}"
+        target = self.at(prefix, path)
         if self.local:
             _patiently(lambda: transfer.replace(Path(target), content))
         else:
@@ -216,24 +216,20 @@ class Artifacts:
             OSError: the store does not answer.
         """
         with storage_errors():
-            return cast(bytes, self.fs.cat_file(f"{self._at(prefix)}/{plain(path)}"))
+            return cast(bytes, self.fs.cat_file(self.at(prefix, path)))
 
     def fetch(self, prefix: str, artifact: Artifact, target: Path, stop: Stop = never) -> None:
-        """Bring one file to a local place, and compare its hash.
+        """Download one file and verify its SHA-256.
 
         Raises:
-            HashMismatch: it is not what `artifact` says; there is no `target` then.
+            HashMismatch: it differs from `artifact`; `target` is removed.
             OSError: it can't be read or written.
-            Interrupted: `stop` said so; there is no `target` then.
+            Interrupted: `stop` returned True; `target` is removed.
         """
-        source = f"{self._at(prefix)}/{plain(artifact.path)}"
+        source = self.at(prefix, artifact.path)
         try:
-            with (
-                storage_errors(),
-                self.fs.open(source, "rb") as reading,
-                target.open("wb") as writing,
-            ):
-                size, sha256 = transfer.copy(reading, writing.write, stop)
+            with storage_errors(), self.fs.open(source, "rb") as reading, target.open("wb") as sink:
+                size, sha256 = transfer.copy(reading, sink.write, stop)
             if (size, sha256) != (artifact.size, artifact.sha256):
                 raise HashMismatch(f"{source} is not what was stored there")
         except BaseException:
@@ -241,7 +237,7 @@ class Artifacts:
             raise
 
     def at(self, prefix: str, path: str) -> str:
-        """Where a file lies in the file system: bucket and key, or a local path.
+        """The path of a file in the file system: bucket and key, or a local path.
 
         Raises:
             ValueError: one of them is not a plain relative path.
@@ -267,7 +263,7 @@ class Artifacts:
 
 
 def _patiently(step: Callable[[], T]) -> T:
-    """Try a transfer a few times; a file that is at fault stays so."""
+    """Repeat a failed transfer, except for invalid files."""
     retrying = Retrying(
         retry=retry_if_not_exception_type((ValueError, Interrupted)),
         stop=stop_after_attempt(ATTEMPTS),
@@ -293,7 +289,7 @@ def _put_aside(target: Path, folder: Path, files: list[str], stop: Stop) -> list
 
 
 def _aside(target: Path) -> Path:
-    """Where a local folder is filled before it gets its name."""
+    """The temporary name of a local folder."""
     return target.with_name(f"{target.name}.partial")
 
 

@@ -74,7 +74,7 @@ class Retention(FinishedJobs):
         with self.engine.begin() as connection:
             return list(connection.scalars(statement))
 
-    def unswept(self, after: str = "", most: int = BATCH) -> list[StaleFiles]:
+    def unswept(self, after: str = "") -> list[StaleFiles]:
         """Some jobs, by id, that are over and whose unreferenced files are still to be removed.
 
         Args:
