@@ -279,15 +279,15 @@ class PruneSpec(Spec):
         return self
 
     @model_validator(mode="after")
-    def _global_needs_scores(self) -> PruneSpec:
+    def _schedules_need_methods(self) -> PruneSpec:
         if self.schedule.shape == "global" and self.method != "flap":
             raise ValueError("schedule shape `global` is FLAP's: choose it with method `flap`")
+        if self.recipe is not None and self.method != "slimgpt":
+            raise ValueError(f"recipe `{self.recipe}` goes with method `slimgpt`, and only with it")
         if self.schedule.shape == "measured" and self.method != "slimgpt":
             raise ValueError(
                 "schedule shape `measured` is SlimGPT's: choose it with method `slimgpt`"
             )
-        if self.recipe is not None and self.method != "slimgpt":
-            raise ValueError(f"recipe `{self.recipe}` goes with method `slimgpt`, and only with it")
         if self.residual_target and self.method != "slimgpt":
             raise ValueError("`residual_target` goes with method `slimgpt`, and only with it")
         if self.head_unit == "mixed" and self.schedule.shape != "measured":
