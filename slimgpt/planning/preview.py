@@ -9,11 +9,12 @@ from slimgpt.checkpoints import config_only as outline
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import UnsupportedModelError
-from slimgpt.events import FormatSupport
+from slimgpt.events import FormatSupport, PlannedLayer
 from slimgpt.formats import support
 from slimgpt.planning import forecast
 from slimgpt.planning.damage import Damage
 from slimgpt.planning.document import PlanPreview, planned_layer, planned_point
+from slimgpt.planning.forecast import Forecast
 from slimgpt.sources.resolve import resolve_model
 from slimgpt.sources.roots import PREFIX, Roots
 from slimgpt.spec.prune import PruneSpec
@@ -64,10 +65,7 @@ def plan_preview(
         peak_memory_bytes=made.peak_memory_bytes,
         activation_bytes=made.activation_bytes,
         provisional=made.provisional,
-        layers=[
-            planned_layer(made.plan, index, parameters)
-            for index, parameters in enumerate(made.layer_parameters)
-        ],
+        layers=_layers(made),
         points=[
             planned_point(ratio, one.plan, one.bytes_after)
             for ratio, one in points
@@ -81,6 +79,13 @@ def plan_preview(
             *_unsupported_formats(spec, formats),
         ],
     )
+
+
+def _layers(made: Forecast) -> list[PlannedLayer]:
+    return [
+        planned_layer(made.plan, index, parameters)
+        for index, parameters in enumerate(made.layer_parameters)
+    ]
 
 
 def _opened(model: str, roots: Roots) -> tuple[Checkpoint, list[str]]:
