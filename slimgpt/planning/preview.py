@@ -40,8 +40,7 @@ def plan_preview(
     Args:
         check: a further check of the model, such as `layers.sanity.build`, which imports torch;
             nothing here does.
-        damage: curves that a job with schedule `measured` has published; the layers are then those
-            that such a job will have.
+        damage: curves that a job with schedule `measured` has published, to plan with.
 
     Raises:
         SlimGPTError: the model cannot be had or pruned, or not so far.
@@ -50,7 +49,7 @@ def plan_preview(
     _check_padding(checkpoint)
     if check is not None:
         check(checkpoint)
-    positions = checkpoint.architecture.family.keys.positions
+    positions = checkpoint.config.get(checkpoint.architecture.family.keys.positions)
     points = [(point.ratio, forecast.make(checkpoint, point, damage)) for point in spec.points]
     made = min((one for _, one in points), key=lambda one: one.plan.parameters_after)
     models = [support.sized(checkpoint.architecture, one.plan.after) for _, one in points]
@@ -73,11 +72,7 @@ def plan_preview(
         ],
         formats=formats,
         loaders=support.loaders(support.sized(checkpoint.architecture, made.plan.after)),
-        warnings=[
-            *warnings,
-            *_too_long(spec, checkpoint.config.get(positions)),
-            *_unsupported_formats(spec, formats),
-        ],
+        warnings=warnings + _too_long(spec, positions) + _unsupported_formats(spec, formats),
     )
 
 
