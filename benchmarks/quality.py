@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmarks import results
 from slimgpt.events import Result
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import CalibrationSpec, EvaluationSpec, Method, PruneSpec
 
 ROOT = Path(__file__).resolve().parent.parent

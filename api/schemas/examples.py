@@ -69,11 +69,11 @@ PLAN: dict[str, JsonValue] = {
     "points": [],
     "formats": [
         {"format": "exact", "possible": True, "reason": ""},
-        {"format": "uniform", "possible": False, "reason": "its layers are of different sizes"},
+        {"format": "uniform", "possible": False, "reason": "its layers differ in size"},
         {"format": "gguf", "possible": True, "reason": ""},
         {"format": "padded", "possible": True, "reason": ""},
     ],
-    "loaders": {"32-blocks": "Q8_0, Q4_0: every row is a multiple of 32"},
+    "loaders": {"32-blocks": "Q8_0, Q4_0: possible, all row lengths are multiples of 32"},
     "warnings": [],
 }
 ARTIFACT: dict[str, JsonValue] = {

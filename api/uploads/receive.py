@@ -33,7 +33,7 @@ from jobs.files.calibration_sets import (
     discard,
     prefix_of,
 )
-from slimgpt.texts.checks import BadText
+from slimgpt.texts.upload_checks import BadText
 
 MEDIA_TYPES: dict[str, Format] = {
     "application/x-ndjson": "jsonl",

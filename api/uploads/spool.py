@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from jobs.files.calibration_sets import Content, Format, file_of, new_set_id
-from slimgpt.texts.checks import check_of
+from slimgpt.texts.upload_checks import check_of
 
 ABANDONED_SECONDS = 600.0
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -61,7 +61,7 @@ class Spool:
         """Validate and write the next bytes.
 
         Raises:
-            slimgpt.texts.checks.BadText: they are not valid in this format.
+            slimgpt.texts.upload_checks.BadText: they are not valid in this format.
             OSError: they cannot be written.
         """
         self._check.feed(chunk)
@@ -75,7 +75,7 @@ class Spool:
         """Finish the validation; returns what was uploaded.
 
         Raises:
-            slimgpt.texts.checks.BadText: the text is incomplete or empty.
+            slimgpt.texts.upload_checks.BadText: the text is incomplete or empty.
         """
         return Content(self._form, self._check.finish(), self.size, self._digest.hexdigest())
 

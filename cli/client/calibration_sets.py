@@ -19,7 +19,7 @@ from cli.options.groups import Commands
 from cli.options.shared import Json
 from cli.terminal.table import show_table
 from slimgpt.spec.sizes import counted
-from slimgpt.texts.checks import Format
+from slimgpt.texts.upload_checks import Format
 
 SetId = Annotated[str, typer.Argument(metavar="ID", help="The set's id.")]
 COLUMNS = ("source", "documents", "bytes", "created", "name")

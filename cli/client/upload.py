@@ -19,8 +19,8 @@ from rich.progress import (
 
 from cli.client.http import Service
 from cli.terminal.exit_status import fail
-from slimgpt.texts.checks import BadText, Format, check_of
-from slimgpt.texts.files.form import GZIP, HEAD, Form, form_of
+from slimgpt.texts.files.detection import GZIP, HEAD, Form, detect_format
+from slimgpt.texts.upload_checks import BadText, Format, check_of
 
 MEDIA_TYPES: dict[Format, str] = {
     "jsonl": "application/x-ndjson",
@@ -91,7 +91,7 @@ def _format_of(path: Path, text_field: str | None) -> Format:
         head = file.read(HEAD)
     if head.startswith(GZIP):
         fail(f"{path} is compressed; decompress it first")
-    form = form_of(head, path.name.lower(), text_field)
+    form = detect_format(head, path.name.lower(), text_field)
     if form == "array":
         fail(f"{path} is a JSON array; write one row per line: jq -c '.[]' {path} > rows.jsonl")
     if form == "parquet":

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slimgpt.checkpoints.checkpoint import Checkpoint
-    from slimgpt.origins.roots import Roots
-    from slimgpt.tasks.harness_task import HarnessTask
+    from slimgpt.harness.harness_task import HarnessTask
+    from slimgpt.sources.roots import Roots
     from slimgpt.texts.tokenization.tokenizer import Tokenizer
     from slimgpt.texts.tokenization.windows import Beginning
 
@@ -156,25 +156,25 @@ class EvaluationRun:
             SlimGPTError: the model, a text, a task or the device is not available, or the
                 likelihood is not finite.
         """
-        from slimgpt.origins import network
+        from slimgpt.sources import hub_check
 
         for text in self.wanted.texts:
-            if not text.startswith(network.HERE):
-                network.reach(f"text {text!r}", "`--text FILE`")
-        from slimgpt.machine import exhaustion
+            if not text.startswith(hub_check.HERE):
+                hub_check.reach(f"text {text!r}", "`--text FILE`")
+        from slimgpt.machine import resource_errors
 
-        with exhaustion.expected(self.texts_root):
+        with resource_errors.expected(self.texts_root):
             yield from self._measure(device)
 
     def _measure(self, device: str) -> Iterator[Event]:
-        from slimgpt.checkpoints import companions
+        from slimgpt.checkpoints import tokenizer_checks
         from slimgpt.checkpoints.checkpoint import Checkpoint
+        from slimgpt.harness.harness_task import prepare
         from slimgpt.machine import memory
         from slimgpt.machine.precision import device_for
-        from slimgpt.origins.resolve import resolve_model
-        from slimgpt.origins.roots import Roots
-        from slimgpt.tasks.harness_task import prepare
-        from slimgpt.texts.tokenization import process
+        from slimgpt.sources.resolve import resolve_model
+        from slimgpt.sources.roots import Roots
+        from slimgpt.texts.tokenization import sandbox
 
         began = time.monotonic()
         chosen = device_for(device)
@@ -182,8 +182,8 @@ class EvaluationRun:
         roots = Roots(self.model.root, self.texts_root, confined=False)
         model = resolve_model(self.model.name, roots, None)
         checkpoint = Checkpoint.open(model.folder)
-        companions.check(checkpoint.location)
-        with process.opened(model.folder) as tokenizer:
+        tokenizer_checks.check(checkpoint.location)
+        with sandbox.opened(model.folder) as tokenizer:
             windows = self._windows(tokenizer, roots)
             begin = None if windows is None else self._beginning(tokenizer)
         harness_tasks = prepare(self.wanted, roots)

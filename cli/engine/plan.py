@@ -27,8 +27,8 @@ def plan(model: Model, *, options: PlanOptions, as_json: Json = False) -> None:
         place = locate_model(model)
         spec = make_spec({"model": place.name, **options.fields()}, option_names(PlanOptions))
         from slimgpt.layers import sanity
-        from slimgpt.origins.roots import Roots
         from slimgpt.planning.preview import plan_preview
+        from slimgpt.sources.roots import Roots
 
         roots = Roots(place.root, place.root, confined=False)
         preview = plan_preview(spec, roots, sanity.build)

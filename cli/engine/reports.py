@@ -120,11 +120,11 @@ def _entries(found: Document | Sweep, name: str) -> list[Entry]:
 
 
 def _page(found: Document | Sweep) -> str:
-    from slimgpt.report import comparison, page, sweep
+    from slimgpt.report import comparison, html_page, sweep
 
     if isinstance(found, sweep.Sweep):
         return comparison.page(comparison.rows(found.entries()), found.verdict)
-    return page.render(found)
+    return html_page.render(found)
 
 
 def _show(found: Document | Sweep) -> None:
@@ -148,7 +148,7 @@ def _write(file: Path, page: str) -> None:
 
 
 def _print(document: Document) -> None:
-    from slimgpt.report.facts import facts
+    from slimgpt.report.key_facts import facts
     from slimgpt.report.tables.cells import printable
     from slimgpt.report.tables.tables import tables
 

@@ -76,10 +76,10 @@ class Run:
         return result.model_copy(update={"checkpoint": str(workdir.out)}), measured
 
     def _events(self, workdir: Workdir) -> Iterator[Event]:
-        from slimgpt.origins import network
-        from slimgpt.origins.roots import Roots
+        from slimgpt.sources import hub_check
+        from slimgpt.sources.roots import Roots
 
-        network.require(self.spec)  # before torch is loaded, which takes longer
+        hub_check.require(self.spec)  # before torch is loaded, which takes longer
         from slimgpt.pipeline import run
 
         roots = Roots(models=self.models_root, texts=self.texts_root, confined=False)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from slimgpt.checkpoints import outline
+from slimgpt.checkpoints import config_only as outline
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import UnsupportedModelError
 from slimgpt.events import FormatSupport
 from slimgpt.formats import support
-from slimgpt.origins.resolve import resolve_model
-from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
 from slimgpt.planning.document import PlanPreview, planned_layer, planned_point
+from slimgpt.sources.resolve import resolve_model
+from slimgpt.sources.roots import PREFIX, Roots
 from slimgpt.spec.prune import PruneSpec
 
 UNPADDED = frozenset({"falcon", "gpt2", "gpt_neox"})

@@ -29,10 +29,10 @@ from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.families.table import FAMILIES
 from slimgpt.formats import stock, support
 from slimgpt.formats.gguf import architectures
-from slimgpt.formats.gguf import file as gguf_file
+from slimgpt.formats.gguf import writer as gguf_file
 from slimgpt.layers.stack import Stack
-from slimgpt.proof import formats
 from slimgpt.spec.prune import Format
+from slimgpt.verification import formats
 from tests.compatibility import page
 from tests.compatibility.old_transformers import (
     DEFAULT,
@@ -78,7 +78,7 @@ class Sample:
 
     def _one_size(self, form: Format) -> bool:
         """Whether llama.cpp has the family in layers of one size alone."""
-        build = architectures.BUILDS.get(self.different.architecture.family.model_type)
+        build = architectures.ARCHITECTURES.get(self.different.architecture.family.model_type)
         return form == "gguf" and build is not None and build.one_size
 
     def expected(self, form: Format) -> Tensor:

@@ -16,7 +16,7 @@ from cli.engine.reports import read_report
 if TYPE_CHECKING:
     from slimgpt.report.document import Document
     from slimgpt.report.sweep import Sweep
-    from slimgpt.report.tracking.sink import Logged, Place, Subject
+    from slimgpt.report.tracking.mlflow_run import Destination, LoggedRun, TrackedModel
 
 REPORT = "report.json"
 FILES = (REPORT, "report.html", "README.md")
@@ -35,7 +35,7 @@ class ReportSource(NamedTuple):
     key: str
     job: str = ""
 
-    def log(self, place: Place, *, whole: bool) -> list[Logged]:
+    def log(self, place: Destination, *, whole: bool) -> list[LoggedRun]:
         """Log every model of the report.
 
         Args:
@@ -45,15 +45,15 @@ class ReportSource(NamedTuple):
         Raises:
             SlimGPTError: the report cannot be read, a checkpoint is missing, or MLflow refuses.
         """
-        from slimgpt.report.tracking import record, sink
+        from slimgpt.report.tracking import mlflow_run, record
 
         return [
-            sink.log(record.of(one), self._subject(part, one, whole=whole), place)
+            mlflow_run.log(record.of(one), self._subject(part, one, whole=whole), place)
             for part, one in _parts(read_report(self.folder))
         ]
 
-    def _subject(self, part: str, document: Document, *, whole: bool) -> Subject:
-        from slimgpt.report.tracking.sink import Subject, TrackingError
+    def _subject(self, part: str, document: Document, *, whole: bool) -> TrackedModel:
+        from slimgpt.report.tracking.mlflow_run import TrackedModel, TrackingError
 
         folder = self.folder / part
         if whole and not (folder / "config.json").is_file():
@@ -62,7 +62,7 @@ class ReportSource(NamedTuple):
                 hint="give the checkpoint's folder; --source registers an address without files",
             )
         name = self.job or f"{self.folder.resolve().name}-{document.model.ratio_achieved:.0%}"
-        return Subject(
+        return TrackedModel(
             key=f"{self.key}/{part}".rstrip("/"),
             name=f"{name}/{part}".rstrip("/"),
             job=self.job,

@@ -19,7 +19,7 @@ from cli.options.shared import Json
 from cli.terminal.exit_status import expected, fail
 
 if TYPE_CHECKING:
-    from slimgpt.report.tracking.sink import Logged, Place
+    from slimgpt.report.tracking.mlflow_run import Destination, LoggedRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +100,13 @@ def track(
     A run has parameters, metrics and files. Repeated, the command adds nothing.
     """
     _refuse_contradictions(place, target, selection)
-    from slimgpt.report.tracking import sink
+    from slimgpt.report.tracking import mlflow_run
 
-    where = sink.Place(target.to, target.experiment, target.register or "", target.source or "")
+    where = mlflow_run.Destination(
+        target.to, target.experiment, target.register or "", target.source or ""
+    )
     with expected():
-        sink.require()
+        mlflow_run.require()
         if place is None:
             with connection.open() as service:
                 tracker = Tracker(service, where, whole=target.whole, failed=_warn)
@@ -128,7 +130,7 @@ def _refuse_contradictions(
         fail("--source is the address of one model and cannot be used with --jobs", 2)
 
 
-def _one(place: str, target: Place, whole: bool, connection: Connection) -> list[Logged]:
+def _one(place: str, target: Destination, whole: bool, connection: Connection) -> list[LoggedRun]:
     if JOB.fullmatch(place) and not Path(place).exists():
         with connection.open() as service, report_source.of_job(service, place, whole=whole) as one:
             return one.log(target, whole=whole)
@@ -142,7 +144,7 @@ def _follow(tracker: Tracker, every: float | None, register: str | None, as_json
         typer.Exit: without an interval; status 1 if not all jobs could be logged.
         ServiceError: the service refuses, or does not answer and there is no interval.
     """
-    from slimgpt.report.tracking.sink import TrackingError
+    from slimgpt.report.tracking.mlflow_run import TrackingError
 
     while True:
         try:
@@ -162,7 +164,7 @@ def _warn(job: str, why: str) -> None:
     typer.echo(f"warning: {job} is not logged: {why}", err=True)
 
 
-def _said(logged: Logged, register: str | None) -> str:
+def _said(logged: LoggedRun, register: str | None) -> str:
     what = "logged" if logged.new else "already logged, nothing is missing"
     version = f"; {register} version {logged.version}" if logged.version else ""
     return f"run {logged.run_id} of experiment {logged.experiment_id}: {what}{version}"

@@ -14,7 +14,7 @@ from cli.engine.tracking import report_source
 from slimgpt.errors import SlimGPTError
 
 if TYPE_CHECKING:
-    from slimgpt.report.tracking.sink import Logged, Place
+    from slimgpt.report.tracking.mlflow_run import Destination, LoggedRun
 
 PAGE = 200
 SUCCEEDED = "succeeded"
@@ -31,7 +31,12 @@ class Tracker:
     """
 
     def __init__(
-        self, service: Service, place: Place, *, whole: bool, failed: Callable[[str, str], None]
+        self,
+        service: Service,
+        place: Destination,
+        *,
+        whole: bool,
+        failed: Callable[[str, str], None],
     ) -> None:
         self._service = service
         self._place = place
@@ -40,7 +45,7 @@ class Tracker:
         self._done: set[str] | None = None
         self._later: set[str] = set()
 
-    def look(self) -> Iterator[Logged]:
+    def look(self) -> Iterator[LoggedRun]:
         """Log new jobs, oldest first; jobs that failed before come last.
 
         Raises:
@@ -73,9 +78,9 @@ class Tracker:
 
     def _logged(self) -> set[str]:
         """Jobs that MLflow already has completely."""
-        from slimgpt.report.tracking import sink
+        from slimgpt.report.tracking import mlflow_run
 
-        runs = sink.finished(self._place, whole=self._whole)
+        runs = mlflow_run.finished(self._place, whole=self._whole)
         return {
             job["id"]
             for job in self._jobs()

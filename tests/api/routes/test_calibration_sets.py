@@ -82,7 +82,7 @@ def test_plain_text_and_fields_of_another_name(api: httpx.Client) -> None:
     assert api.get(made["links"]["content"]).headers["Content-Type"].startswith("text/plain")
     rows = b'{"body": "one"}\n{"body": "two"}'
     detail = problem(upload(api, rows), "invalid-calibration-set")["detail"]
-    assert "no field is known to hold text; the fields are: body" in detail
+    assert "no field is known to contain text; the fields are: body" in detail
     assert upload(api, rows, text_field="body").json()["documents"] == 2
 
 
@@ -185,15 +185,15 @@ def test_pages(api: httpx.Client) -> None:
 
 
 REFUSED: list[tuple[bytes, dict[str, str], str, str]] = [
-    (b"", NDJSON, "invalid-calibration-set", "holds no text"),
-    (b" \n\n", PLAIN, "invalid-calibration-set", "holds no text"),
+    (b"", NDJSON, "invalid-calibration-set", "contains no text"),
+    (b" \n\n", PLAIN, "invalid-calibration-set", "contains no text"),
     (b'"a"\n{"b": ]\n"c"', NDJSON, "invalid-calibration-set", "line 2 is not JSON"),
     (b'"a"\n{"c": 1}', NDJSON, "invalid-calibration-set", "line 2 cannot be used: no field"),
     (b'"a"\n7', NDJSON, "invalid-calibration-set", "line 2 cannot be used: a int"),
     (b'"\xff"', NDJSON, "invalid-calibration-set", "line 1 is not UTF-8"),
     (b"a\nb\xe2\x82", PLAIN, "invalid-calibration-set", "line 2 is not UTF-8"),
-    (b"a\nb\0c", PLAIN, "invalid-calibration-set", "line 2 holds a NUL"),
-    (b"\x1f\x8b\x08\0packed", PLAIN, "invalid-calibration-set", "the file is packed by gzip"),
+    (b"a\nb\0c", PLAIN, "invalid-calibration-set", "line 2 contains NUL"),
+    (b"\x1f\x8b\x08\0packed", PLAIN, "invalid-calibration-set", "the file is compressed with gzip"),
     (b"[" * 50_000, NDJSON, "invalid-calibration-set", "nested too deeply"),
     (b'{"a":' * 100_000, NDJSON, "invalid-calibration-set", "nested more than 64 deep"),
     (b"9" * 10_000, NDJSON, "invalid-calibration-set", "too many digits"),
@@ -472,7 +472,7 @@ def test_good_lines_are_counted(
     answer = upload(api, content)
     expected = sum(bool(line.strip()) and line != '{"text": null}' for line in lines)
     if not expected:
-        assert "holds no text" in problem(answer, "invalid-calibration-set")["detail"]
+        assert "contains no text" in problem(answer, "invalid-calibration-set")["detail"]
         return
     made = CalibrationSetView.model_validate(answer.json())
     assert (made.documents, made.size) == (expected, len(content))

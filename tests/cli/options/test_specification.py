@@ -18,7 +18,7 @@ from cli.options.specification import (
     read_ratios,
 )
 from slimgpt.errors import CalibrationError, ModelNotFoundError
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 
 
 def test_a_folder_becomes_a_name_below_its_parent(

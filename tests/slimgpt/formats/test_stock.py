@@ -18,7 +18,7 @@ from tests.compatibility.matrix import alike
 from tests.slimgpt.pruned import lots, publish
 from tests.slimgpt.tiny import Tiny, tokens
 
-SPANNING = "span the hidden size"
+SPANNING = "to be the hidden size"
 UNIFORM = dict.fromkeys(("stablelm", "gpt_neox", "gpt2", "opt", "falcon"), SPANNING)
 PADDED = {
     **dict.fromkeys(("phi3", "gpt_neox", "gpt2", "falcon"), "fused projections"),

@@ -1,7 +1,7 @@
 """The modelling file that is published with pruned weights (`trust_remote_code`).
 
-There is one, written for Llama; for another family the names in it are that family's. The engine
-builds its layers by the same file, so that what it computes is what the published folder computes.
+There is one template, written for Llama; for other families its names are replaced. The engine
+builds its layers with the same file, so that it computes the same as the published folder.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def source(family: Family) -> str:
 
 
 def model_class(family: Family) -> str:
-    """Name of the body's class in the file."""
+    """Class name of the model's body in the modelling file."""
     return f"SlimGPT{family.prefix}Model"
 
 
 def causal_class(family: Family) -> str:
-    """Name of the language model's class in the file."""
+    """Class name of the language model in the modelling file."""
     return f"SlimGPT{family.prefix}ForCausalLM"
 
 

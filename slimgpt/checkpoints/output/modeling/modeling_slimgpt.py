@@ -1,4 +1,4 @@
-"""A pruned Llama: the stock classes, each decoder layer at a size of its own.
+"""A pruned Llama: the stock classes, with its own size for each decoder layer.
 
 `per_layer_config` in config.json says how many query heads, KV heads and FFN channels each layer
 has. Works with transformers 4.57 and newer; load it with
@@ -18,21 +18,21 @@ from transformers.models.llama.modeling_llama import (
     LlamaModel,
 )
 
-BODY = "model"  # where the language model keeps its body
-HEAD = "lm_head"  # what the checkpoint calls the output head, whatever the stock class does
-LAYERS = "layers"  # where the body keeps its layers
-ATTENTION = "self_attn"  # where a layer keeps its attention
-PROJECTIONS = ("q_proj", "k_proj", "v_proj")  # from the hidden size
-OUTPUT = "o_proj"  # to the hidden size
+BODY = "model"  # attribute of the language model's body
+HEAD = "lm_head"  # the checkpoint's name of the output head
+LAYERS = "layers"  # attribute of the body's layers
+ATTENTION = "self_attn"  # attribute of a layer's attention
+PROJECTIONS = ("q_proj", "k_proj", "v_proj")  # their input is the hidden size
+OUTPUT = "o_proj"  # its output is the hidden size
 HIDDEN, HEADS, CHANNELS = "hidden_size", "num_attention_heads", "intermediate_size"
-SOFT_CAPS = False  # attention caps its logits, which torch's fused attention cannot
-EXPERTS = None  # whose names experts have in the files
-SPANNING = False  # stock heads always span the hidden size
-OWN_CONFIG = False  # the stock attention reads its head counts as it runs
+SOFT_CAPS = False  # attention caps its logits, which fused attention does not support
+EXPERTS = None  # model_type whose tensor names of experts the files use
+SPANNING = False  # in the stock class, heads × width is always the hidden size
+OWN_CONFIG = False  # the stock attention reads head counts from its config in `forward`
 
 
 class SlimGPTLlamaModel(LlamaModel):
-    """The stock model but for the sizes of its layers."""
+    """The stock model, with its own size for each layer."""
 
     _supports_sdpa = not SOFT_CAPS
 
@@ -46,7 +46,7 @@ class SlimGPTLlamaModel(LlamaModel):
 
 
 class SlimGPTLlamaForCausalLM(LlamaForCausalLM):
-    """The stock language model on top of it."""
+    """The stock language model with this body."""
 
     _supports_sdpa = not SOFT_CAPS
 
@@ -77,7 +77,7 @@ if HEAD != "lm_head":
 
 
 if EXPERTS:
-    # Files hold each expert, transformers 5 one tensor for all; classes of one's own say so.
+    # Files have one tensor per expert, transformers 5 one for all; register the conversion.
     with contextlib.suppress(ImportError):
         from transformers import conversion_mapping
 
@@ -90,7 +90,7 @@ if EXPERTS:
 
 @contextlib.contextmanager
 def without_layers(config):
-    """Let the stock classes build all but their layers."""
+    """Let the stock classes build everything except their layers."""
     count = config.num_hidden_layers
     per_layer = config.__dict__.pop("_heterogeneity_spec", None)
     config.num_hidden_layers = 0
@@ -123,13 +123,13 @@ def layer_config(config, index):
 def sized_layer(config, own, index):
     """One stock decoder layer by its own config; `config` is the model's."""
     layer = spanning_layer(config, own, index) if SPANNING else LlamaDecoderLayer(own, index)
-    # The model's own config, so that a change of the attention implementation reaches every layer.
+    # The model's config, so that a change of the attention implementation reaches every layer.
     getattr(layer, ATTENTION).config = LayerView(config, own) if OWN_CONFIG else config
     return layer
 
 
 def spanning_layer(config, own, index):
-    """A layer whose attention is built for a hidden size that its heads span, then joined on."""
+    """A layer whose attention is built for a narrower hidden size, then resized to the real one."""
     whole, narrow = copy.copy(own), copy.copy(own)
     dense = copy.copy(config)
     dense.__dict__.pop("_heterogeneity_spec", None)
@@ -146,15 +146,15 @@ def spanning_layer(config, own, index):
 
 
 def resized(linear, inputs=None, outputs=None):
-    """A new linear layer like the old one but for its sizes."""
-    if hasattr(linear, "nf"):  # GPT-2's, which stores (inputs, outputs)
+    """A new linear layer of the same class with other sizes."""
+    if hasattr(linear, "nf"):  # Conv1D of GPT-2, whose weight is (inputs, outputs)
         return type(linear)(outputs or linear.nf, inputs or linear.nx)
     inputs, outputs = inputs or linear.in_features, outputs or linear.out_features
     return type(linear)(inputs, outputs, bias=linear.bias is not None)
 
 
 class LayerView:
-    """The model's config as one layer's attention sees it: its own sizes, all else shared."""
+    """The model's config for one layer's attention: its own sizes, everything else shared."""
 
     def __init__(self, config, own):
         self._shared, self._own = config, own
