@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 from rich.console import Console
 from rich.text import Text
 
-from cli.options.groups import option_names
+from cli.options.groups import option, option_names
 from cli.options.job import PlanOptions
 from cli.options.shared import Json, Model
 from cli.options.specification import locate_model, make_spec
@@ -16,8 +19,19 @@ from cli.terminal.summary import show_facts, size
 from slimgpt.events import FormatSupport
 from slimgpt.planning.document import PlanPreview
 
+Curves = Annotated[
+    Path | None,
+    option(
+        "--curves",
+        "damage.json that a job with schedule measured has published: plans any target as such a "
+        "job would, without measuring again.",
+    ),
+]
 
-def plan(model: Model, *, options: PlanOptions, as_json: Json = False) -> None:
+
+def plan(
+    model: Model, *, options: PlanOptions, curves: Curves = None, as_json: Json = False
+) -> None:
     """Show what pruning would leave of each layer, and its cost.
 
     MODEL's configuration and headers are read, its weights are not.
@@ -25,13 +39,17 @@ def plan(model: Model, *, options: PlanOptions, as_json: Json = False) -> None:
     console = Console()
     with event_output(console, as_json=as_json) as output, report_failure(output):
         place = locate_model(model)
-        spec = make_spec({"model": place.name, **options.fields()}, option_names(PlanOptions))
+        fields = {"recipe": "measured"} if curves else {}
+        fields |= {"model": place.name, **options.fields()}
+        spec = make_spec(fields, option_names(PlanOptions))
         from slimgpt.layers import sanity
+        from slimgpt.planning.damage import Damage
         from slimgpt.planning.preview import plan_preview
         from slimgpt.sources.roots import Roots
 
         roots = Roots(place.root, place.root, confined=False)
-        preview = plan_preview(spec, roots, sanity.build)
+        damage = Damage.read(curves) if curves else None
+        preview = plan_preview(spec, roots, sanity.build, damage)
         if as_json:
             output.show(preview)
         else:

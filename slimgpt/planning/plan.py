@@ -101,7 +101,9 @@ def measured(damage: Damage, spec: PruneSpec, costs: Costs) -> Plan:
 
     Raises:
         UnreachableTargetError: no plan meets the target; says what is reachable.
+        SpecError: the curves are another model's.
     """
+    damage.check(costs)
     target = target_of(spec, costs)
     nearest: Plan | None = None
     for multiple in _multiples(spec, costs):

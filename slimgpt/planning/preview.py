@@ -12,6 +12,7 @@ from slimgpt.errors import UnsupportedModelError
 from slimgpt.events import FormatSupport
 from slimgpt.formats import support
 from slimgpt.planning import forecast
+from slimgpt.planning.damage import Damage
 from slimgpt.planning.document import PlanPreview, planned_layer, planned_point
 from slimgpt.sources.resolve import resolve_model
 from slimgpt.sources.roots import PREFIX, Roots
@@ -26,7 +27,10 @@ NO_WEIGHTS = (
 
 
 def plan_preview(
-    spec: PruneSpec, roots: Roots, check: Callable[[Checkpoint], None] | None = None
+    spec: PruneSpec,
+    roots: Roots,
+    check: Callable[[Checkpoint], None] | None = None,
+    damage: Damage | None = None,
 ) -> PlanPreview:
     """Plan a job; reads headers only.
 
@@ -35,6 +39,8 @@ def plan_preview(
     Args:
         check: a further check of the model, such as `layers.sanity.build`, which imports torch;
             nothing here does.
+        damage: curves that a job with schedule `measured` has published; the layers are then those
+            that such a job will have.
 
     Raises:
         SlimGPTError: the model cannot be had or pruned, or not so far.
@@ -44,7 +50,7 @@ def plan_preview(
     if check is not None:
         check(checkpoint)
     positions = checkpoint.architecture.family.keys.positions
-    points = [(point.ratio, forecast.make(checkpoint, point)) for point in spec.points]
+    points = [(point.ratio, forecast.make(checkpoint, point, damage)) for point in spec.points]
     made = min((one for _, one in points), key=lambda one: one.plan.parameters_after)
     models = [support.sized(checkpoint.architecture, one.plan.after) for _, one in points]
     formats = support.all_of(models, checkpoint.config)

@@ -25,7 +25,6 @@ from rich.console import Console
 from torch import Tensor
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.families.table import FAMILIES
 from slimgpt.formats import stock, support
 from slimgpt.formats.gguf import architectures
@@ -44,9 +43,9 @@ from tests.compatibility.old_transformers import (
     reload_all,
 )
 from tests.compatibility.page import BAICHUAN, LLAMA_CPP, NEW, OLD, Cells, Column, Measured
-from tests.slimgpt.checkpoints.test_foreign import baichuan
+from tests.slimgpt.checkpoints.test_name_mapping import baichuan
 from tests.slimgpt.formats.test_formats import VOCABULARY, give_tokenizer
-from tests.slimgpt.pruned import Kept, lots, publish
+from tests.slimgpt.pruned import alike, lots, publish
 from tests.slimgpt.tiny import Tiny, tokens
 
 OWN: dict[str, dict[str, Any]] = {
@@ -131,21 +130,6 @@ def sample(home: Path, family: str) -> Sample:
     return Sample(
         family, Checkpoint.open(different), Checkpoint.open(even), tokens(model, length=60)
     )
-
-
-def alike(architecture: Architecture) -> list[Kept]:
-    """Half of every layer: other pieces, but as many."""
-    size = architecture.sizes[0]
-    groups, channels = size.kv_heads // 2, size.channels // 2
-    starts = [index % groups for index in range(architecture.layers)]
-    return [
-        Kept(
-            tuple(range(start, start + groups)),
-            tuple(range(8 * start, 8 * start + channels)),
-            size.heads // size.kv_heads,
-        )
-        for start in starts
-    ]
 
 
 def measured(form: Format, samples: list[Sample], pythons: Mapping[str, Path], home: Path) -> Cells:

@@ -16,9 +16,11 @@ from jobs.files.artifacts import Artifact, Artifacts
 from jobs.store.records import Claim
 
 STATE = "state.json"
-SHARED = re.compile(r"(p\d+/)?(job|layer-[\w.-]+)")
+DAMAGE = "damage.json"
+SHARED = re.compile(r"(p\d+/)?(job|layer-[\w.-]+)|" + re.escape(DAMAGE))
 """Files in the engine's folder that an attempt resumes from: fingerprint, layers, their records; in
-a sweep, in one folder per model."""
+a sweep, in one folder per model. With schedule `measured` also the damage curves, from which the
+same plan is made again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from jobs.settings import Settings
 from jobs.store.records import Claim
 from worker import metrics
 from worker.job.cancellation import run_with_timeout
-from worker.job.layer_state import SHARED, LayerState, SharedFile, earlier_states, order
+from worker.job.layer_state import DAMAGE, SHARED, LayerState, SharedFile, earlier_states, order
 
 RETRY_SECONDS = 30.0
 JOIN_SECONDS = 2.0
@@ -261,7 +261,11 @@ class SharedLayers:
                 if SHARED.fullmatch(name) and stat.S_ISREG(status.st_mode):
                     found[name] = (status.st_size, status.st_mtime_ns)
         # A listing is not atomic: it may have a record and miss the tensors written before it.
-        whole = {path for path in found if not path.endswith(RECORD) or _tensors(path) in found}
+        whole = {
+            path
+            for path in found
+            if not path.endswith(RECORD) or path == DAMAGE or _tensors(path) in found
+        }
         return {path: found[path] for path in sorted(whole, key=order)}
 
 

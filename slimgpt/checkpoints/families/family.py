@@ -98,6 +98,7 @@ class Family:
     layer_suffix: str = "DecoderLayer"
     model_suffix: str = "Model"
     causal_suffix: str = "ForCausalLM"
+    task_suffixes: tuple[str, ...] = ("ForSequenceClassification", "ForTokenClassification")
 
     @property
     def linears(self) -> tuple[str, ...]:

@@ -85,12 +85,14 @@ FAMILIES = {
         Family(
             "granite",
             "Granite",
+            task_suffixes=(),
             bias_switches=("attention_bias", "mlp_bias"),
             defaults=defaults.LLAMA,
         ),
         Family(
             "olmo2",
             "Olmo2",
+            task_suffixes=("ForSequenceClassification",),  # from transformers 5 on
             attention_norm="",
             ffn_norm="",
             after_norms=AFTER_NORMS,
@@ -111,6 +113,7 @@ FAMILIES = {
         Family(
             "gemma3_text",
             "Gemma3",
+            task_suffixes=("TextForSequenceClassification",),
             package="gemma3",
             model_suffix="TextModel",
             ffn_norm="pre_feedforward_layernorm",
@@ -206,6 +209,7 @@ FAMILIES = {
         Family(
             "opt",
             "OPT",
+            task_suffixes=("ForSequenceClassification",),
             output="self_attn.out_proj",
             wide=("fc1",),
             down="fc2",

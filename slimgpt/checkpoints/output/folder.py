@@ -108,14 +108,10 @@ def config(checkpoint: Checkpoint, sizes: Sequence[LayerSize]) -> dict[str, Any]
         edited.pop(name, None)
     architecture = checkpoint.architecture
     family = architecture.family
-    module = MODELING.removesuffix(".py")
     edited |= rope.written(checkpoint.config, family)
     edited |= {
         "architectures": [modeling.causal_class(family)],
-        "auto_map": {
-            "AutoModel": f"{module}.{modeling.model_class(family)}",  # vLLM asks for it
-            "AutoModelForCausalLM": f"{module}.{modeling.causal_class(family)}",
-        },
+        "auto_map": modeling.auto_map(family),
         "allow_global_per_layer_attribute_access": True,
         "dtype": architecture.dtype,
         "torch_dtype": architecture.dtype,

@@ -14,8 +14,7 @@ from slimgpt.errors import SpecError
 from slimgpt.formats import stock, support
 from slimgpt.layers.stack import Stack
 from slimgpt.spec.names import Format
-from tests.compatibility.matrix import alike
-from tests.slimgpt.pruned import lots, publish
+from tests.slimgpt.pruned import alike, lots, publish
 from tests.slimgpt.tiny import Tiny, tokens
 
 SPANNING = "to be the hidden size"

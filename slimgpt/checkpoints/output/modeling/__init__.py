@@ -7,6 +7,7 @@ builds its layers with the same file, so that it computes the same as the publis
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from importlib import resources
 from types import ModuleType
 
@@ -42,6 +43,16 @@ def causal_class(family: Family) -> str:
     return f"SlimGPT{family.prefix}ForCausalLM"
 
 
+def auto_map(family: Family) -> dict[str, str]:
+    """What `AutoModel` and its like find in the file; the first is the one that vLLM takes."""
+    module = MODELING.removesuffix(".py")
+    classes = {"AutoModel": model_class(family), "AutoModelForCausalLM": causal_class(family)}
+    for suffix in family.task_suffixes:
+        _, marker, task = suffix.partition("For")
+        classes[f"AutoModel{marker}{task}"] = f"SlimGPT{family.prefix}{suffix}"
+    return {auto: f"{module}.{name}" for auto, name in classes.items()}
+
+
 def load(family: Family) -> ModuleType:
     """The family's modelling file as a module; imports transformers."""
     module = ModuleType(f"slimgpt_modeling_{family.model_type}")
@@ -56,17 +67,22 @@ def _settings(family: Family) -> dict[str, str]:
     projections = dict.fromkeys(map(within, (family.query, family.key, family.value)))
     keys, layers = family.keys, family.layers.partition(".")[2]
     names = ", ".join(f'"{name}"' for name in (keys.hidden, keys.heads, keys.channels))
-    quoted = " ".join(f'"{name}",' for name in projections)
     return {
-        "BODY": f'"{family.body}"',
         "HEAD": f'"{family.head}"',
         "LAYERS": f'"{layers}"',
         "ATTENTION": f'"{family.attention}"',
-        "PROJECTIONS": f"({quoted})" if len(projections) == 1 else f"({quoted[:-1]})",
+        "PROJECTIONS": _quoted(projections),
         "OUTPUT": f'"{within(family.output)}"',
         "HIDDEN, HEADS, CHANNELS": names,
+        "TASKS": _quoted(family.task_suffixes),
         "EXPERTS": f'"{family.model_type}"' if family.experts else "None",
         "SPANNING": str(family.spanning),
         "SOFT_CAPS": str(family.soft_caps),
         "OWN_CONFIG": str(family.own_config),
     }
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """A tuple of strings as ruff formats it."""
+    inner = ", ".join(f'"{name}"' for name in names)
+    return f"({inner},)" if inner and "," not in inner else f"({inner})"

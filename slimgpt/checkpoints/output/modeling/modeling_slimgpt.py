@@ -11,14 +11,9 @@ Written by SlimGPT Service. SPDX-License-Identifier: Apache-2.0
 import contextlib
 import copy
 
+import transformers.models.llama.modeling_llama as stock
 from torch import nn
-from transformers.models.llama.modeling_llama import (
-    LlamaDecoderLayer,
-    LlamaForCausalLM,
-    LlamaModel,
-)
 
-BODY = "model"  # attribute of the language model's body
 HEAD = "lm_head"  # the checkpoint's name of the output head
 LAYERS = "layers"  # attribute of the body's layers
 ATTENTION = "self_attn"  # attribute of a layer's attention
@@ -26,12 +21,13 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj")  # their input is the hidden size
 OUTPUT = "o_proj"  # its output is the hidden size
 HIDDEN, HEADS, CHANNELS = "hidden_size", "num_attention_heads", "intermediate_size"
 SOFT_CAPS = False  # attention caps its logits, which fused attention does not support
+TASKS = ("ForSequenceClassification", "ForTokenClassification")  # stock classes with other heads
 EXPERTS = None  # model_type whose tensor names of experts the files use
 SPANNING = False  # in the stock class, heads × width is always the hidden size
 OWN_CONFIG = False  # the stock attention reads head counts from its config in `forward`
 
 
-class SlimGPTLlamaModel(LlamaModel):
+class SlimGPTLlamaModel(stock.LlamaModel):
     """The stock model, with its own size for each layer."""
 
     _supports_sdpa = not SOFT_CAPS
@@ -45,16 +41,33 @@ class SlimGPTLlamaModel(LlamaModel):
         self.post_init()
 
 
-class SlimGPTLlamaForCausalLM(LlamaForCausalLM):
-    """The stock language model with this body."""
+class OnPrunedLayers:
+    """A stock model with a head, on the pruned body."""
 
     _supports_sdpa = not SOFT_CAPS
 
     def __init__(self, config):
         with without_layers(config):
             super().__init__(config)
-        setattr(self, BODY, SlimGPTLlamaModel(config))
+        for name, module in list(self.named_children()):
+            if isinstance(module, stock.LlamaModel):
+                setattr(self, name, SlimGPTLlamaModel(config))
         self.post_init()
+
+
+class SlimGPTLlamaForCausalLM(OnPrunedLayers, stock.LlamaForCausalLM):
+    """The stock language model on top of it."""
+
+
+def with_head(task):
+    """The stock class with another head on top of it."""
+    name = "SlimGPTLlama" + task
+    return type(name, (OnPrunedLayers, getattr(stock, "Llama" + task)), {"__module__": __name__})
+
+
+for task in TASKS:
+    if hasattr(stock, "Llama" + task):  # transformers 4.57 has fewer
+        globals()["SlimGPTLlama" + task] = with_head(task)
 
 
 if HEAD != "lm_head":
@@ -70,7 +83,7 @@ if HEAD != "lm_head":
 
     SlimGPTLlamaForCausalLM.__getattr__ = _get
     SlimGPTLlamaForCausalLM.__setattr__ = _set  # type: ignore[method-assign]
-    tied = LlamaForCausalLM._tied_weights_keys
+    tied = stock.LlamaForCausalLM._tied_weights_keys
     if isinstance(tied, dict):
         tied = {name.replace("lm_head", HEAD): source for name, source in tied.items()}
     SlimGPTLlamaForCausalLM._tied_weights_keys = tied
@@ -81,7 +94,8 @@ if EXPERTS:
     with contextlib.suppress(ImportError):
         from transformers import conversion_mapping
 
-        for kind in (SlimGPTLlamaModel, SlimGPTLlamaForCausalLM):
+        others = [globals()["SlimGPTLlama" + task] for task in TASKS]
+        for kind in (SlimGPTLlamaModel, SlimGPTLlamaForCausalLM, *others):
             own = conversion_mapping.get_checkpoint_conversion_mapping(EXPERTS)
             conversion_mapping.register_checkpoint_conversion_mapping(
                 kind.__name__, own, overwrite=True
@@ -122,7 +136,7 @@ def layer_config(config, index):
 
 def sized_layer(config, own, index):
     """One stock decoder layer by its own config; `config` is the model's."""
-    layer = spanning_layer(config, own, index) if SPANNING else LlamaDecoderLayer(own, index)
+    layer = spanning_layer(config, own, index) if SPANNING else stock.LlamaDecoderLayer(own, index)
     # The model's config, so that a change of the attention implementation reaches every layer.
     getattr(layer, ATTENTION).config = LayerView(config, own) if OWN_CONFIG else config
     return layer
@@ -136,7 +150,7 @@ def spanning_layer(config, own, index):
     hidden, heads = getattr(dense, HIDDEN), getattr(dense, HEADS)
     setattr(whole, HEADS, heads)
     setattr(narrow, HIDDEN, hidden // heads * getattr(own, HEADS))
-    layer = LlamaDecoderLayer(whole, index)
+    layer = stock.LlamaDecoderLayer(whole, index)
     attention = type(getattr(layer, ATTENTION))(narrow, layer_idx=index)
     for name in PROJECTIONS:
         setattr(attention, name, resized(getattr(attention, name), inputs=hidden))
