@@ -62,8 +62,8 @@ def obtain(name: str, cache: Path = CACHE) -> Path:
         return packaged(model, cache.expanduser())
     if "/" not in name:
         raise ModelNotFoundError(f"no model is called {name!r}", hint=f"there are: {_names()}")
-    from slimgpt.origins.resolve import resolve_model
-    from slimgpt.origins.roots import Roots
+    from slimgpt.sources.resolve import resolve_model
+    from slimgpt.sources.roots import Roots
 
     return resolve_model(name, Roots(ROOT, ROOT), cache=None).folder
 

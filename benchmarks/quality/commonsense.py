@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.models import SHARED
-from slimgpt.origins.roots import Roots
+from slimgpt.harness import scores
+from slimgpt.harness.harness_run import HarnessRun, batch_size
+from slimgpt.harness.harness_task import HarnessTask, prepare
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import EvaluationSpec, TaskSpec
-from slimgpt.tasks import scores
-from slimgpt.tasks.harness_run import HarnessRun, batch_size
-from slimgpt.tasks.harness_task import HarnessTask, prepare
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 NAME = "commonsense"

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.models import HERE, SHARED, obtain
 from slimgpt.errors import ModelNotFoundError
 from slimgpt.machine import disk
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import CalibrationSpec, EvaluationSpec, HeadUnit, PruneSpec
 from slimgpt.texts import local
 

@@ -25,7 +25,7 @@ from slimgpt.errors import NumericalError, SlimGPTError
 from slimgpt.events import Event, Loss, Progress
 from slimgpt.planning.forecast import BATCH_TOKENS
 from slimgpt.spec.prune import RecoverySpec
-from slimgpt.texts.instructions import IGNORED, Tokens
+from slimgpt.texts.label_masking import IGNORED, Tokens
 
 MEASUREMENTS = 10  # of the held-out loss, spread over the run
 SNAPSHOTS = 20

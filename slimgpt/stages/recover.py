@@ -28,7 +28,7 @@ from slimgpt.recovery import peft_model
 from slimgpt.recovery.training_data import TrainingData
 from slimgpt.spec.prune import PruneSpec, RecoverySpec
 from slimgpt.stages.resolve import JobInputs
-from slimgpt.texts.instructions import IGNORED, Tokens
+from slimgpt.texts.label_masking import IGNORED, Tokens
 
 if TYPE_CHECKING:
     from slimgpt.recovery.training import Course

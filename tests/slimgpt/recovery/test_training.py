@@ -7,7 +7,7 @@ import torch
 
 from slimgpt.recovery.training import Course, divergence, micro_batch, steps_of
 from slimgpt.spec.prune import RecoverySpec
-from slimgpt.texts.instructions import IGNORED, Tokens
+from slimgpt.texts.label_masking import IGNORED, Tokens
 
 
 def test_divergence_is_kullback_and_leiblers_over_the_tokens_that_predict() -> None:
