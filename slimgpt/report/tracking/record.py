@@ -5,7 +5,7 @@
 | fields of the specification that are set | parameters, `calibration.samples` |
 | one number of the whole model | a metric, `perplexity/wikitext2/128/pruned` |
 | a number per layer or per step | a metric whose step is the layer or the step |
-| model, outcome, versions | tags, `slimgpt.report.verdict` |
+| model, outcome, versions | tags, `slimgpt.verdict` |
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def _tags(document: Document) -> dict[str, str]:
     model = document.model
     return {
         "mlflow.note.content": document.verdict,  # what MLflow shows as the description
-        "slimgpt.report.verdict": document.verdict,
+        "slimgpt.verdict": document.verdict,
         "slimgpt.engine_version": document.engine_version,
         "slimgpt.model": model.model,
         "slimgpt.revision": model.revision or "",

@@ -195,5 +195,5 @@ def unmerged(name: str) -> str:
 
 
 def test_an_adapter_that_is_not_merged_is_told_from_a_wrapper(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModelError, match=r"not merged .*q_proj\.base_layer.*merge_and"):
+    with pytest.raises(UnsupportedModelError, match=r"unmerged .*q_proj\.base_layer.*merge_and"):
         Checkpoint.open(renamed(tmp_path / "model", unmerged))

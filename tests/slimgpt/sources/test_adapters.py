@@ -63,7 +63,7 @@ def test_an_adapter_alone_is_called_one(roots: Roots, adapter: Path, config: boo
     if config:
         base = Tiny().save(roots.texts / "base")
         shutil.copy(base / "config.json", roots.models / "model")
-    refused(roots, r"adapter \(adapter_config\.json\), not a model.*merge it")
+    refused(roots, r"adapter \(adapter_config\.json\) and no weights of a model.*merge the")
 
 
 def test_the_hub_is_asked_for_neither() -> None:

@@ -1,4 +1,4 @@
-"""Names of sources; local ones (tests/slimgpt/test_hub_texts.py asks a hub for the others)."""
+"""Names of sources; local ones (test_hub.py asks a hub for the others)."""
 
 from __future__ import annotations
 
