@@ -68,18 +68,18 @@ class CalibrationSet:
 
     @property
     def prefix(self) -> str:
-        """Where its file is in the artifact store."""
+        """The prefix of its file in the artifact store."""
         return prefix_of(self.id)
 
     @property
     def file(self) -> str:
-        """The name of its file, there and for the engine, which goes by its ending."""
+        """The name of its file; the engine detects the format by the suffix."""
         return file_of(self.id, self.format)
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What an upload was found to be."""
+    """Format, counts and hash of an upload."""
 
     format: Format
     documents: int
@@ -89,7 +89,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What an owner may keep: sets, and bytes in them together."""
+    """Limits of an owner: number of sets, and their total size in bytes."""
 
     sets: int
     size: int
@@ -108,13 +108,13 @@ class CalibrationSets:
     def reserve(
         self, set_id: str, owner: str, name: str, content: Content, most: Quota
     ) -> CalibrationSet | None:
-        """Make room for a set that nobody sees yet; None when it is reserved.
+        """Reserve a set, hidden until `publish`; returns None if it was reserved.
 
         Returns:
-            The owner's set with the same content, if there is one: nothing is to be stored then.
+            The owner's set with the same content, if there is one; then nothing need be stored.
 
         Raises:
-            UploadQuotaReached: the owner keeps as much as they may.
+            UploadQuotaReached: the set exceeds the owner's quota.
         """
         with self.engine.begin() as connection:
             _lock(connection, owner)
@@ -128,12 +128,12 @@ class CalibrationSets:
         return None
 
     def publish(self, set_id: str) -> CalibrationSet | None:
-        """The file of a reserved set is stored: from now on it is there.
+        """Make a reserved set visible, after its file is stored.
 
         Returns:
-            The set; or another one, if the same content was published meanwhile; or None, if the
-            reservation is so old that somebody may just be removing it as a crash's. In both cases
-            ours is to be discarded.
+            The set; another set, if the same content was published in the meantime; or None, if the
+            reservation is so old that the sweep may be removing it. In the last two cases the
+            caller discards its own set.
         """
         fresh = SETS.created_at > from_now(-RESERVED_SECONDS)
         hidden = select(*SHOWN).where(SETS.id == set_id, SETS.stored.is_(False), fresh)
@@ -187,9 +187,9 @@ class CalibrationSets:
         return Page(found[:limit], make_cursor(found[limit - 1].id) if more else None)
 
     def withdraw(self, set_id: str) -> bool:
-        """Take a set away from everybody, unless an unfinished job names it; then discard it.
+        """Hide a set, unless an unfinished job of any owner names it; `discard` it afterwards.
 
-        Whoever's job: only an admin's can name another owner's set.
+        Returns False if it was not hidden. Only an admin's job can name another owner's set.
         """
         used = exists().where(JOBS.c.status.in_(ACTIVE), *_named(set_id))
         statement = (
@@ -201,15 +201,15 @@ class CalibrationSets:
             return connection.execute(statement).rowcount == 1
 
     def forget(self, set_id: str) -> None:
-        """Remove the row of a set that is not there, once its file is gone."""
+        """Remove the row of a hidden set, after its file was removed."""
         hidden = delete(CALIBRATION_SETS).where(SETS.id == set_id, SETS.stored.is_(False))
         with self.engine.begin() as connection:
             connection.execute(hidden)
 
     def unfinished(self, older_than: float) -> builtins.list[str]:
-        """Ids of sets that crashes left behind: reserved `older_than` seconds ago, and not there.
+        """Ids of hidden sets left by crashes, older than `older_than` seconds.
 
-        Of a set whose removal was cut off the age is that of its upload.
+        The age of a set whose removal was interrupted counts from its upload.
         """
         statement = select(SETS.id).where(
             SETS.stored.is_(False), SETS.created_at < from_now(-older_than)
@@ -227,7 +227,7 @@ def new_set_id() -> str:
 
 
 def prefix_of(set_id: str) -> str:
-    """Where the file of a set is in the artifact store."""
+    """The prefix of a set's file in the artifact store."""
     return f"calibration-sets/{set_id}"
 
 
@@ -243,18 +243,18 @@ def named_in(spec: PruneSpec) -> Mapping[str, str]:
 
 
 def _named(set_id: str) -> tuple[ColumnElement[bool], ...]:
-    """That a job names the set: `named_in` in SQL, not wherever else the id may be written."""
+    """SQL condition that a job names the set, as `named_in`; the id elsewhere does not count."""
     source = f"upload:{set_id}"
     texts = [("evaluation", "texts", index) for index in range(MAX_TEXTS)]
     tasks = [("evaluation", "tasks", index, "source") for index in range(MAX_TASKS)]
     places = [("calibration", "source"), ("recovery", "source"), *texts, *tasks]
-    # Of most jobs a look at the whole text spares that at forty places.
+    # A search in the whole text rules out most jobs before forty paths are compared.
     written = cast(JOBS.c.spec, String).contains(source, autoescape=True)
     return written, or_(*(JOBS.c.spec[place].as_string() == source for place in places))
 
 
 def discard(set_id: str, sets: CalibrationSets, artifacts: Artifacts) -> None:
-    """Remove what there is of a set that nobody sees: its file, then its row.
+    """Remove a hidden set: its file, then its row.
 
     Raises:
         OSError: the artifact store does not answer; the sweep tries again.
@@ -279,9 +279,9 @@ def _twin(connection: Connection, owner: str, content: Content) -> CalibrationSe
 
 
 def _lock(connection: Connection, owner: str) -> None:
-    """Of two uploads of an owner the second waits for the end of the first's transaction.
+    """Serialise the uploads of an owner until the end of the transaction.
 
-    SQLite's transactions hold the only write lock from their beginning.
+    On SQLite the transaction holds the only write lock anyway.
     """
     if connection.dialect.name == "postgresql":
         name = func.hashtextextended(f"uploads {owner}", 0)

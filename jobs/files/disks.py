@@ -14,14 +14,14 @@ class DiskMetrics(Collector):
     """Free and total bytes of the disks under some folders.
 
     Args:
-        places: what each folder is for, the label's value.
+        places: folders by the value of the label `place`.
     """
 
     def __init__(self, places: Callable[[], Mapping[str, Path]]) -> None:
         self._places = places
 
     def collect(self) -> Iterator[Metric]:
-        """Look; a folder that can't be looked at is left out."""
+        """Measure; folders that cannot be read are left out."""
         free = GaugeMetricFamily(
             "slimgpt_disk_free_bytes", "Free bytes for the service.", labels=["place"]
         )

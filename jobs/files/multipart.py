@@ -1,7 +1,7 @@
 """Multipart uploads to an object store, and aborting unfinished ones.
 
-No listing shows them, and they are paid for. A worker that is killed in the middle of a large file
-leaves some.
+A worker that is killed during the upload of a large file leaves an unfinished upload, which no
+listing shows and the store still charges for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def send(fs: Any, source: Path, target: str, stop: Stop) -> tuple[int, str]:
     """Upload a file, in parts if it is large. Returns bytes and SHA-256.
 
     Raises:
-        Interrupted: `stop` said so; no parts are left.
+        Interrupted: `stop` returned True; no parts are left.
     """
     with source.open("rb") as reading:
         sink = fs.open(target, "wb", block_size=PART_BYTES)
@@ -40,14 +40,14 @@ def send(fs: Any, source: Path, target: str, stop: Stop) -> tuple[int, str]:
 
 
 def unfinished(fs: Any, path: str) -> list[tuple[str, str]]:
-    """Key and id of the uploads below a path of an S3 file system, `bucket/folder`.
+    """Key and id of the unfinished uploads below a path of an S3 file system, `bucket/folder`.
 
-    A store that does not tell, or does not let us ask, has none that we could do anything about.
+    Empty if the store does not support or allow the request.
     """
     bucket, _, folder = path.partition("/")
     found: list[tuple[str, str]] = []
     after: dict[str, str] = {}
-    while True:  # a thousand at a time
+    while True:  # pages of a thousand
         try:
             page = fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{folder}/", **after)
         except (OSError, NotImplementedError) as error:
@@ -62,13 +62,13 @@ def unfinished(fs: Any, path: str) -> list[tuple[str, str]]:
 
 
 def abort(fs: Any, path: str) -> None:
-    """End the uploads below a path, and free what they hold."""
+    """Abort the uploads below a path, and free their parts."""
     bucket = path.partition("/")[0]
     for key, upload in unfinished(fs, path):
         fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
 
 
 def names(fs: Any, path: str) -> set[str]:
-    """Names right below a path under which uploads are unfinished."""
+    """Names directly below a path that have unfinished uploads."""
     skipped = len(path.partition("/")[2]) + 1
     return {key[skipped:].split("/")[0] for key, _ in unfinished(fs, path)}

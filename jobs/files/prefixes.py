@@ -1,9 +1,10 @@
 """Path prefixes of a job's files in the artifact store.
 
-    jobs/ID/EPOCH    what an attempt published
-    work/ID/EPOCH    layers that an attempt has finished, for the next to go on from
+    jobs/ID/EPOCH    files published by an attempt
+    work/ID/EPOCH    layers finished by an attempt, from which the next one resumes
 
-Every attempt writes below its own epoch alone, so a worker that lost its lease can harm nobody.
+Every attempt writes below its own epoch only, so a worker that lost its lease cannot overwrite
+another's files.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ LAYERS = "work"
 
 
 def published(job_id: str, epoch: int) -> str:
-    """Where the attempt of an epoch publishes."""
+    """The prefix of the files published by the attempt of an epoch."""
     return f"{PUBLISHED}/{job_id}/{epoch}"
 
 
 def layers(job_id: str, epoch: int) -> str:
-    """Where the attempt of an epoch keeps the layers that it has finished."""
+    """The prefix of the layers finished by the attempt of an epoch."""
     return f"{LAYERS}/{job_id}/{epoch}"
 
 
 def folders(job_id: str) -> tuple[str, str]:
-    """All that a job has there, of every epoch."""
+    """The folders of a job's published files and layers, of all epochs."""
     return f"{PUBLISHED}/{job_id}", f"{LAYERS}/{job_id}"

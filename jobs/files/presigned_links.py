@@ -1,7 +1,7 @@
 """`Links`: presigned download URLs of the object store.
 
-They are signed for the address that clients reach the store by, which may be another than ours,
-and for one method: a link to GET answers no HEAD. Signing asks nobody.
+URLs are signed for the endpoint that clients use, which may differ from the service's own, and for
+one method: a URL for GET does not serve HEAD. Signing needs no request.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ OPERATIONS = {"GET": "get_object", "HEAD": "head_object"}
 
 
 class Links:
-    """Signs addresses of files.
+    """Signs URLs of files.
 
     Args:
-        url: of the artifacts, `s3://…`.
-        endpoint: address of the store as clients reach it; empty: `AWS_ENDPOINT_URL`, or Amazon's.
+        url: URL of the artifact store, `s3://…`.
+        endpoint: endpoint of the store for clients; empty: `AWS_ENDPOINT_URL`, or Amazon's.
     """
 
     def __init__(self, url: str, endpoint: str = "") -> None:
@@ -30,18 +30,18 @@ class Links:
 
     @classmethod
     def wanted(cls, settings: Settings) -> Links | None:
-        """As the settings say; None: files pass through the API."""
+        """Links as configured; None if the API itself serves the files."""
         if not settings.artifact_redirects:
             return None
         return cls(settings.artifacts_url, settings.artifact_public_endpoint)
 
     def sign(self, path: str, method: Method, headers: dict[str, str]) -> str:
-        """The address of a file.
+        """The presigned URL of a file.
 
         Args:
-            path: of the file, its prefix first.
-            method: the only one that the address is good for.
-            headers: `Content-Disposition` and `Content-Type` are what the store will answer.
+            path: path of the file, prefix included.
+            method: the only method that the URL permits.
+            headers: `Content-Disposition` and `Content-Type` of the store's response.
 
         Raises:
             OSError: there are no credentials to sign with.

@@ -14,15 +14,15 @@ EPOCH = re.compile(r"\d{1,9}")
 
 
 def sweep_job(stale: StaleFiles, store: Store, artifacts: Artifacts) -> bool:
-    """Remove the files of a job that is over that nothing points at, and note it in its row.
+    """Remove the unreferenced files of a finished job, and record that in its row.
 
-    Layers that are kept for a retry stay.
+    Layers kept for a retry stay.
 
     Returns:
-        False if the job was tried again or has expired meanwhile; then there is more to sweep.
+        False if the job was retried or expired in the meantime; then another sweep is needed.
 
     Raises:
-        OSError: the place of artifacts does not answer; sweep again.
+        OSError: the artifact store does not answer; sweep again.
     """
     published, layers = prefixes.folders(stale.id)
     clear(published, stale, artifacts)
@@ -32,9 +32,9 @@ def sweep_job(stale: StaleFiles, store: Store, artifacts: Artifacts) -> bool:
 
 
 def clear(folder: str, stale: StaleFiles, artifacts: Artifacts) -> list[str]:
-    """Remove what epochs that have been left below a folder, but for what is kept; their prefixes.
+    """Remove the files of epochs up to `stale.epoch`, except `stale.kept`; returns their prefixes.
 
-    What a later epoch writes, of a job that was tried again meanwhile, is not touched.
+    Files of later epochs, of a job retried in the meantime, are not touched.
     """
     removed = []
     for name in artifacts.children(folder):
@@ -48,19 +48,19 @@ def clear(folder: str, stale: StaleFiles, artifacts: Artifacts) -> list[str]:
 
 
 def remove_job(job: Job, store: Store, artifacts: Artifacts, progress: Progress) -> bool:
-    """Remove a finished job with everything that it left.
+    """Remove a finished job with its files, row and progress.
 
-    Files go first: a removal that was cut off leaves a row, by which it can be asked for again. Of
-    a job that may be tried again only the files of the epochs that have been are touched.
+    Files first: an interrupted removal leaves the row, so it can be repeated. Only files of past
+    epochs are removed before the row, because the job may be retried at the same time.
 
     Args:
-        job: as it was read; it must be over.
+        job: a finished job, as read from the store.
 
     Returns:
-        False if it is gone already, or was tried again meanwhile; then its row stays.
+        False if it was already removed, or was retried in the meantime; then its row stays.
 
     Raises:
-        OSError: the place of artifacts does not answer; ask again.
+        OSError: the artifact store does not answer; repeat the call.
     """
     everything = StaleFiles(job.id, job.lease_epoch, kept=None, expired=True)
     for folder in prefixes.folders(job.id):

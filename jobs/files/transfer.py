@@ -17,19 +17,19 @@ Stop = Callable[[], bool]
 
 
 class Interrupted(Exception):  # noqa: N818 - says what is the case
-    """Somebody wanted the transfer stopped; what it had written is gone."""
+    """The transfer was stopped; its partial output was removed."""
 
 
 def never() -> bool:
-    """The `stop` of a transfer that goes to its end."""
+    """A `stop` that never stops."""
     return False
 
 
 def plain(path: str) -> str:
-    """The path, if it can only lead downwards.
+    """Validate a relative path without `..`; returns it unchanged.
 
     Raises:
-        ValueError: it is empty, absolute, or steps up, on this system or another.
+        ValueError: it is empty, absolute, or leaves its folder, on this system or another.
     """
     odd = "\\" in path or "\0" in path or path.startswith("/")
     if odd or posixpath.normpath(path) != path or path in ("", ".") or ".." in path.split("/"):
@@ -38,11 +38,11 @@ def plain(path: str) -> str:
 
 
 def files_of(folder: Path) -> list[str]:
-    """Paths of all files below, with `/`, sorted.
+    """Relative paths of all files below a folder, with `/`, sorted.
 
     Raises:
-        ValueError: something there is neither a file nor a folder: a link, a device; or is a file
-            of almost nothing but holes, whose copy would fill the disk.
+        ValueError: an entry is neither a file nor a folder (a link, a device), or is a sparse file,
+            whose copy would fill the disk.
     """
     paths = []
     for entry in sorted(folder.rglob("*")):
@@ -57,9 +57,10 @@ def files_of(folder: Path) -> list[str]:
 
 
 def is_sparse(path: Path) -> bool:
-    """Whether a large file takes next to no room: it was made long, and not written.
+    """Whether a large file is sparse: extended, but hardly written.
 
-    Few blocks alone mean little: file systems compress, and some don't count. These know no holes.
+    Few blocks alone prove nothing, because some file systems compress or do not count them; so the
+    file must have a hole, too.
     """
     with path.open("rb") as file:
         known = os.fstat(file.fileno())
@@ -67,7 +68,7 @@ def is_sparse(path: Path) -> bool:
             return False
         try:
             return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < known.st_size
-        except OSError:  # no such question here
+        except OSError:  # SEEK_HOLE is not supported
             return False
 
 
@@ -75,7 +76,7 @@ def copy(source: IO[bytes], write: Callable[[bytes], Any], stop: Stop) -> tuple[
     """Copy to the end. Returns bytes and SHA-256.
 
     Raises:
-        Interrupted: `stop` said so; it is asked before every chunk.
+        Interrupted: `stop` returned True; it is called before every chunk.
     """
     size, digest = 0, hashlib.sha256()
     while True:
@@ -89,7 +90,7 @@ def copy(source: IO[bytes], write: Callable[[bytes], Any], stop: Stop) -> tuple[
 
 
 def copy_file(source: Path, target: Path, stop: Stop) -> tuple[int, str]:
-    """Copy a file to a local place, onto the disk; folders are made. Returns bytes and SHA-256."""
+    """Copy a file to a local path and fsync it; creates folders. Returns bytes and SHA-256."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open("rb") as reading, target.open("wb") as writing:
         known = copy(reading, writing.write, stop)
@@ -99,7 +100,7 @@ def copy_file(source: Path, target: Path, stop: Stop) -> tuple[int, str]:
 
 
 def copy_aside(source: Path, target: Path, stop: Stop) -> tuple[int, str]:
-    """The same; the file gets its name when it is whole."""
+    """As `copy_file`, under a temporary name that is replaced when the copy is complete."""
     aside = target.with_name(f".{target.name}.partial")
     try:
         known = copy_file(source, aside, stop)
@@ -119,7 +120,7 @@ def fill(folder: Path, files: Sequence[str], target: Path, stop: Stop) -> list[t
 
 
 def swap_in(aside: Path, target: Path) -> None:
-    """Give a filled folder its name, in place of an older one; both survive a lost power supply."""
+    """Rename a complete folder to `target`, replacing an older one, with fsync."""
     for folder in (aside, *(path for path in aside.rglob("*") if path.is_dir())):
         sync(folder)
     shutil.rmtree(target, ignore_errors=True)
@@ -129,7 +130,7 @@ def swap_in(aside: Path, target: Path) -> None:
 
 
 def replace(target: Path, content: bytes) -> None:
-    """Write a local file aside, then give it its name; folders are made."""
+    """Write a local file atomically, with fsync; creates folders."""
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -144,7 +145,7 @@ def replace(target: Path, content: bytes) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Put a folder's names onto the disk."""
+    """fsync a folder, so that renames in it are durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

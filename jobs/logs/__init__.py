@@ -1,1 +1,1 @@
-"""Structured logs without secrets, paths of the machine or endless repetitions."""
+"""Structured logs: redaction of secrets and machine paths, rate limit."""

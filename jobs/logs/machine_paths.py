@@ -1,4 +1,4 @@
-"""Paths of this machine in what clients are told: replaced, whoever wrote them and however."""
+"""Removes paths of this machine from texts that clients receive."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _END = r"[\s'\",;:()\[\]<>]"
 
 
 def _top() -> str:
-    """The first folder of a path of this system. `/jobs/{id}` has none of them."""
+    """Alternatives for the first folder of an absolute path; `/jobs/{id}` is not a path."""
     try:
         there = os.listdir("/")
     except OSError:
@@ -32,18 +32,18 @@ def _top() -> str:
 def _shape(top: str) -> re.Pattern[str]:
     begin = rf"(?:~/|[A-Za-z]:[/\\]|/(?:{top})(?={_END}|[/\\]|$))"
     return re.compile(
-        # Between quotes a path may hold spaces. What a client names `local:/x` is its own word.
+        # A quoted path may contain spaces. `local:/x` is a client's own name and stays.
         rf"(?<='){begin}[^']*|(?<=\"){begin}[^\"]*"
         rf"|(?<![\w/.~])(?<!local:)(?:file://)?{begin}{_END.replace('[', '[^', 1)}*"
     )
 
 
 class Paths:
-    """Knows the folders of a service by value, and every other absolute path by its shape.
+    """Recognises the folders of a service by value, and other absolute paths by pattern.
 
     Args:
-        roots: folders that hold the service's files.
-        named: folders whose files clients name as `local:NAME`, and are told of so.
+        roots: folders of the service's files; replaced.
+        named: folders whose files clients name as `local:NAME`; replaced by that name.
     """
 
     def __init__(self, roots: Iterable[Path] = (), named: Iterable[Path] = ()) -> None:
@@ -56,7 +56,7 @@ class Paths:
         self._any = _shape(_top())
 
     def text(self, text: str) -> str:
-        """The text without where things lie on this machine; addresses and ratios stay."""
+        """Replace the machine's paths in a text; URLs and ratios stay."""
         if "/" not in text and "\\" not in text:
             return text
         if self._own is not None:
@@ -72,23 +72,23 @@ _ROOTED = _shape(r"[^\s/'\",;:()\[\]<>]{2,}")
 
 
 def without_rooted(text: str) -> str:
-    """What a defect says, without anything that looks like a path, of this machine or not."""
+    """Replace everything that looks like an absolute path, of this machine or not."""
     return _ROOTED.sub(HIDDEN, text)
 
 
 def _written(folder: Path) -> Iterator[str]:
-    """A folder as messages may write it; none for what is too short to be one of ours."""
+    """The spellings of a folder in messages; none for `/`, which would match everything."""
     for path in {folder.expanduser().absolute(), folder.expanduser().resolve()}:
         if len(path.parts) > 1:
             yield from {str(path), path.as_uri(), quote(str(path))}
 
 
 def paths_of(settings: Settings) -> Paths:
-    """What a process of these settings knows of its machine."""
+    """The paths of a process with these settings."""
     roots = [settings.home, settings.work_root, settings.uploads_root]
     roots += [Path.home(), Path(tempfile.gettempdir()), Path(sys.prefix), Path(__file__).parents[2]]
     roots += [Path(os.environ[name]) for name in ("HF_HOME", "XDG_CACHE_HOME") if os.getenv(name)]
-    with suppress(BadStorageUrl):  # refused elsewhere, in words
+    with suppress(BadStorageUrl):  # reported elsewhere
         if (artifacts := local_folder(settings.artifacts_url)) is not None:
             roots.append(artifacts)
     return Paths(roots, named=[settings.models_root, settings.texts_root])

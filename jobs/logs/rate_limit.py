@@ -1,7 +1,7 @@
-"""`RateLimitHandler`: a log's handler that counts what is repeated instead of writing it all.
+"""`RateLimitHandler`: a log handler that counts repeated warnings instead of writing all of them.
 
-One fault that strikes a thousand times a second must not fill the disk: of warnings and worse that
-are alike the first are written, then one every so often, and between them how many there were.
+A fault that occurs a thousand times a second must not fill the disk. Of similar entries at WARNING
+or above, the first are written, then one per interval with the number of entries left out.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 BURST = 20
-"""Entries of a kind that are written at once."""
+"""Entries of a kind that are written without a limit."""
 EVERY_SECONDS = 10.0
-"""Then one in so long a time."""
+"""Interval between entries of a kind after that."""
 KINDS = 500
-"""So many are told apart; of those not seen for longest it is forgotten that they came."""
+"""Number of kinds remembered; the least recently seen is forgotten first."""
 _NUMBERED = re.compile(r"\w*\d\w*")
 Kind = tuple[Any, ...]
 
@@ -28,18 +28,18 @@ Kind = tuple[Any, ...]
 class _Allowance:
     left: float
     at: float
-    """When `left` was what it is."""
+    """Time at which `left` was computed."""
     record: logging.LogRecord
     unwritten: int = 0
     due: float = math.inf
-    """When those that were not written are to be told."""
+    """When to write the number of entries left out."""
 
 
 class RateLimitHandler(logging.StreamHandler[TextIO]):
-    """Writes entries; below WARNING all of them.
+    """Writes all entries below WARNING, and limits similar ones above.
 
-    Entries are alike when logger, level, words, kind of exception and job are: numbers and ids in
-    the words make no difference.
+    Entries are similar if logger, level, text, exception type and job are equal, apart from numbers
+    and ids in the text.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -48,7 +48,7 @@ class RateLimitHandler(logging.StreamHandler[TextIO]):
         self._due = math.inf
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the entry, or count it; say first what was counted and is due."""
+        """Write or count the entry, after the counts that are due."""
         now = time.monotonic()
         if now >= self._due:
             for allowance in self._known.values():
@@ -59,7 +59,7 @@ class RateLimitHandler(logging.StreamHandler[TextIO]):
             super().emit(record)
 
     def close(self) -> None:
-        """Say what was counted and not told yet."""
+        """Write the counts that were not written yet."""
         self.acquire()
         try:
             for allowance in self._known.values():
@@ -92,7 +92,7 @@ class RateLimitHandler(logging.StreamHandler[TextIO]):
         return False
 
     def _tell(self, allowance: _Allowance, now: float) -> None:
-        """The last of the entries that were not written, and how many they were."""
+        """Write the last of the entries left out, with their number."""
         words = f"{allowance.unwritten} entries like this were counted, not written: "
         told = {
             "name": allowance.record.name,
@@ -113,7 +113,7 @@ def _kind(record: logging.LogRecord) -> Kind:
 
 
 def _words(record: logging.LogRecord) -> str:
-    """What an entry says, without its fields: as structlog hands it over, or a library."""
+    """The text of an entry without its fields, from structlog or a library."""
     if isinstance(record.msg, dict):
         return str(record.msg.get("event", ""))
     return str(record.msg)

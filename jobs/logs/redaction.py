@@ -1,9 +1,8 @@
 """Redacts secrets, and paths of this machine, from log lines, events and errors.
 
-The last line of defence: nothing should put a secret into a log line, an event or an error in the
-first place. What is recognised: the secrets that this process was given, by value; and what looks
-like one of a known kind, by shape. Logs keep paths, which their readers need (`redact`); what a
-client is told keeps neither (`for_clients`).
+The last line of defence: no code should put a secret into a log line, an event or an error in the
+first place. Secrets of this process are recognised by value, others by the pattern of their kind.
+Logs keep paths, which operators need (`redact`); clients receive neither (`for_clients`).
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from jobs.settings import Settings
 
 MASK = "[redacted]"
 SHORTEST = 12
-"""Characters of the shortest secret that is recognised by value: a shorter one may be a word."""
+"""Least length of a secret recognised by value; a shorter one may be an ordinary word."""
 LONGEST_TEXT = 1 << 20
-"""Characters of the longest text that is searched by shape."""
+"""Greatest length of a text that is searched by pattern."""
 _NAMED = re.compile(r"(SECRET|PASSWORD|PASSWD|TOKEN|PEPPER|CREDENTIALS?|_KEY|_KEY_ID)$")
-# Each with words of which a text must hold one to be searched: most lines hold none.
+# (words, pattern, mask): a text is searched only if it contains one of the words.
 _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (("slim_",), re.compile(r"\bslim_[0-9A-Za-z]{4,}_[0-9A-Za-z]{8,}"), MASK),
     (("whsec_",), re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]{8,}"), MASK),
@@ -37,7 +36,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
         re.compile(r"\b([Bb]earer|[Bb]asic)( +)[A-Za-z0-9._~+/=-]{8,}"),
         rf"\1\2{MASK}",
     ),
-    # A URL's password; before it there may be no user, as in Redis's.
+    # The password of a URL; the user may be empty, as in Redis URLs.
     (("://",), re.compile(r"(?<=://)([^\s/:@\"'\\]*):[^\s/@\"'\\]+@"), rf"\1:{MASK}@"),
     (
         ("X-Amz-",),
@@ -57,10 +56,10 @@ _SHAPES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
 
 
 class Redaction:
-    """Knows some secrets by value, and all by shape.
+    """Recognises given secrets by value, and others by pattern.
 
     Args:
-        secrets: values that must not be seen; too short ones are left to the shapes.
+        secrets: values to mask; those shorter than `SHORTEST` are matched by pattern only.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -69,7 +68,7 @@ class Redaction:
         self._values = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
     def text(self, text: str) -> str:
-        """The text without secrets. JSON stays JSON: a mask stands within the string it is in."""
+        """Mask the secrets in a text. JSON stays valid: a mask never crosses a string's border."""
         if self._values is not None:
             text = self._values.sub(MASK, text)
         if len(text) <= LONGEST_TEXT:
@@ -80,12 +79,12 @@ class Redaction:
 
 
 def _forms(secret: str) -> set[str]:
-    """A secret as it may stand in a log: plain, within JSON, within a URL, in Python's quotes."""
+    """The spellings of a secret in a log: plain, in JSON, URL-quoted, in a Python repr."""
     return {secret, json.dumps(secret)[1:-1], quote(secret, safe=""), repr(secret)[1:-1]}
 
 
 def secrets_of(settings: Settings, environment: Mapping[str, str]) -> Iterator[str]:
-    """The secrets that a process was given: its settings' and those of its environment."""
+    """The secrets in the settings and in the environment of a process."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
@@ -96,13 +95,13 @@ def secrets_of(settings: Settings, environment: Mapping[str, str]) -> Iterator[s
 
 
 def _parts(value: str) -> Iterator[str]:
-    """What is secret about a value: of a URL its password."""
+    """The secret part of a value: the password of a URL, else the whole value."""
     if "://" not in value:
         yield value
         return
     try:
         password = urlsplit(value).password
-    except ValueError:  # no URL after all
+    except ValueError:  # not a URL
         yield value
         return
     if password:
@@ -115,21 +114,21 @@ _paths = Paths()
 
 
 def configure_redaction(settings: Settings) -> None:
-    """Recognise this process's secrets and folders by value from now on."""
+    """Set the secrets and folders that this process recognises by value."""
     global _known, _paths  # noqa: PLW0603 - one set of each a process, as there is one log
     _known = Redaction(secrets_of(settings, os.environ))
     _paths = paths_of(settings)
 
 
 def redact(text: str) -> str:
-    """The text without what this process knows to be secret."""
+    """Mask the secrets in a text."""
     return _known.text(text)
 
 
 def for_clients(said: Any) -> Any:
-    """A text, or JSON with texts anywhere in it, without secrets and without this machine's paths.
+    """Remove secrets and paths of this machine from a text, or from all texts in a JSON value.
 
-    Keys stay: they are names of fields.
+    Keys stay unchanged, since they are field names.
     """
     if isinstance(said, str):
         return _paths.text(redact(said))

@@ -1,9 +1,9 @@
 """Structured logging for every process: one line per entry on standard error.
 
-Whatever a client, an engine or a library put into an entry, it stays one entry: JSON escapes what
-is not ASCII, and in the form for people every character that is not printable is escaped and the
-lines of a traceback are marked. Secrets are taken out of the finished line (`jobs.logs.redaction`).
-Warnings that are repeated are counted (`jobs.logs.rate_limit`).
+Text from a client, an engine or a library cannot break an entry apart: JSON escapes all but ASCII;
+the text format escapes unprintable characters and marks the lines of a traceback. Secrets are
+masked in the finished line (`jobs.logs.redaction`), and repeated warnings are counted
+(`jobs.logs.rate_limit`).
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ MARGIN = "    | "
 
 
 def configure_for(settings: Settings) -> None:
-    """Log as the settings say, and keep their secrets out of it."""
+    """Configure logging from the settings, and mask their secrets."""
     configure_redaction(settings)
     configure(settings.log_level, as_json=settings.log_json)
 
 
 def configure(level: str = "info", *, as_json: bool = True) -> None:
-    """Send our entries and those of libraries through the same renderer.
+    """Render the service's entries and those of libraries alike.
 
     Args:
-        level: least severe entry that is written, as in `Settings.log_level`.
-        as_json: one JSON object a line; else aligned text for people.
+        level: lowest level written, as in `Settings.log_level`.
+        as_json: one JSON object per line, else aligned text.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -64,22 +64,22 @@ def configure(level: str = "info", *, as_json: bool = True) -> None:
             ],
         )
     )
-    logging.captureWarnings(True)  # a line of their own like all else
+    logging.captureWarnings(True)  # as log entries
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in SERVERS:  # which have handlers of their own by now
+    for name in SERVERS:  # uvicorn has installed its own handlers
         server = logging.getLogger(name)
         server.handlers.clear()
         server.propagate = True
-    # The API logs requests itself: with their names, without their queries.
+    # The API logs requests itself, with route names and without queries.
     logging.getLogger("uvicorn.access").disabled = True
 
 
 def _ending(as_json: bool) -> list[Any]:
     if as_json:
         return [structlog.processors.JSONRenderer(), _without_secrets]
-    # The renderer's own choice shows local variables, and with them passwords and tokens.
+    # The default formatter shows local variables, which may be passwords and tokens.
     plain = structlog.dev.plain_traceback
     renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
     return [_on_one_line, renderer, _without_secrets]
@@ -90,7 +90,7 @@ def _without_secrets(_logger: Any, _method: str, line: str) -> str:
 
 
 def _on_one_line(_logger: Any, _method: str, entry: EventDict) -> EventDict:
-    """Nobody's text may end a line, begin one, or steer a terminal."""
+    """Escape line breaks and terminal control codes in the texts of an entry."""
     for name, value in entry.items():
         if name in BLOCKS and isinstance(value, str):
             entry[name] = "\n".join(MARGIN + printable(line) for line in value.split("\n"))
@@ -102,7 +102,7 @@ def _on_one_line(_logger: Any, _method: str, entry: EventDict) -> EventDict:
 
 
 def printable(text: str) -> str:
-    """The text with what is not printable escaped: line ends, escape codes, marks of direction."""
+    """Escape unprintable characters: line breaks, escape codes, bidirectional marks."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -18,14 +18,14 @@ log = structlog.get_logger(__name__)
 
 
 class CachedProbe(Generic[T]):
-    """Asks at most once in a while, one question at a time, and never waits long.
+    """Runs a check at most once per `keep` seconds, one at a time, with a bounded wait.
 
     Args:
-        name: of what is asked, for the log.
-        ask: may take long, or raise anything.
-        keep: seconds for which an answer is good. One that came too late to be waited for is good
-            for the next who asks, in any case: what is slow and well must not seem to be away.
-        wait: seconds for which `take` waits for one.
+        name: name of the check, for the log.
+        ask: the check; may take long, or raise any exception.
+        keep: seconds for which a result is valid. A result that arrives after `wait` is valid for
+            the next call in any case, so that a slow but healthy service does not appear down.
+        wait: seconds for which `take` waits.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class CachedProbe(Generic[T]):
         self._lock = threading.Lock()
         self._running: Future[T] | None = None
         self._known: tuple[float, T] | None = None
-        """Until when it is good, and the answer."""
+        """Expiry time and result."""
         self._late = False
 
     def start(self) -> Future[T]:
-        """The fresh answer, or the open question; else begin to ask. Waits for nothing."""
+        """The valid result or the running check, else start a check. Does not wait."""
         with self._lock:
             known = self._fresh()
             if known is None:
@@ -56,24 +56,24 @@ class CachedProbe(Generic[T]):
         return answered
 
     def take(self, wait: float | None = None) -> T | None:
-        """The answer; None if there is none in time. A late one is good for the next call.
+        """The result, or None if it does not arrive in time; a late one serves the next call.
 
         Args:
-            wait: seconds, in place of the probe's own.
+            wait: seconds; None: the probe's own `wait`.
         """
         question = self.start()
         try:
             return question.result(self._wait if wait is None else max(0.0, wait))
-        except Exception as error:  # whatever it is, there is no answer
+        except Exception as error:  # any error means that there is no result
             log.warning("no answer", asked=self._name, error=type(error).__name__)
             return None
 
     def _open(self) -> Future[T]:
-        """The open question, or a new one; the lock is held."""
+        """The running check, or a new one; the caller holds the lock."""
         if self._running is None:
             self._running = Future()
-            # A thread of its own each time, which dies with the process: a pool's would keep a
-            # process that wants to end waiting for a database that is silent.
+            # A daemon thread per check: a pool's threads would keep the process from exiting while
+            # a database does not answer.
             answer = threading.Thread(target=self._answer, args=(self._running,), daemon=True)
             answer.start()
         return self._running

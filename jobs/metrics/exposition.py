@@ -1,7 +1,7 @@
 """Exposition of metrics in Prometheus's format, with access control.
 
-The API answers under its own address (`api.routes.metrics`); processes without one serve them with
-`serve`, on a port of their own.
+The API serves its own metrics (`api.routes.metrics`); other processes call `serve`, on a separate
+port.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from jobs.settings import Settings
 
 REQUEST_SECONDS = 10
 log = structlog.get_logger(__name__)
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each, and no use
+disable_created_metrics()  # type: ignore[no-untyped-call]  # an extra series per counter
 
 
 def new_registry() -> CollectorRegistry:
-    """A registry with the numbers of the process itself: memory, CPU, open files."""
+    """A registry with the process metrics: memory, CPU, open files."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
     return registry
 
 
 def render(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """All metrics, and their media type, as the header `Accept` wants them."""
+    """All metrics in the format that the header `Accept` selects, and its media type."""
     encode, media_type = choose_encoder(accept)
     return encode(registry), media_type
 
 
 def admits(settings: Settings, text: str) -> bool:
-    """Whether a bearer token is the one that opens the metrics; never, if none is set."""
+    """Whether a bearer token gives access to the metrics; never, if none is set."""
     token = settings.metrics_token.get_secret_value()
     return bool(token) and hmac.compare_digest(token.encode(), text.encode(errors="replace"))
 
 
 class Exporter:
-    """Serves a registry over HTTP, on a thread of its own, until the process ends.
+    """Serves a registry over HTTP in a thread, until the process ends.
 
     Args:
         settings: port, address and token.
-        registry: what is served.
+        registry: the metrics.
 
     Raises:
-        OSError: the port can't be had.
+        OSError: the port cannot be bound.
     """
 
     def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
@@ -88,16 +88,16 @@ class Exporter:
 
 
 class _QuietHandler(WSGIRequestHandler):
-    timeout = REQUEST_SECONDS  # a client that sends nothing holds no thread for ever
+    timeout = REQUEST_SECONDS  # an idle client must not hold a thread for ever
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its base's name
         """Scrapes are no news."""
 
 
 def serve(settings: Settings, registry: CollectorRegistry) -> Exporter | None:
-    """Serve the registry where the settings say; nowhere, if they name no port.
+    """Serve the registry at the address in the settings; without a port, do nothing.
 
-    A port that is taken is logged and no more: jobs matter more than their numbers.
+    A port in use is only logged: jobs matter more than metrics.
     """
     if settings.metrics_port is None:
         return None

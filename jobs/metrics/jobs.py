@@ -1,7 +1,7 @@
 """Metrics of all jobs, read from the database and Redis at scrape time.
 
-Every process that serves them says the same, and nothing is lost at a restart. A part that
-doesn't answer is said to be down, and what it would have told is left out.
+All processes that serve them report the same values, and a restart loses nothing. A part that does
+not answer is reported as down, and its metrics are left out.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from jobs.store.lists.statistics import JobStatistics, take
 
 
 class JobMetrics(Collector):
-    """Jobs by status, how long the oldest waits, leases, messages in the queue.
+    """Jobs by status, age of the oldest queued job, expired leases, messages in the queue.
 
     Args:
-        engine: the store's.
-        redis: the broker.
+        engine: SQLAlchemy engine of the store.
+        redis: client of the broker.
     """
 
     def __init__(self, engine: Engine, redis: Redis) -> None:
@@ -32,7 +32,7 @@ class JobMetrics(Collector):
         self._messages = CachedProbe("redis", lambda: redis.llen(QUEUE))
 
     def collect(self) -> Iterator[Metric]:
-        """Ask both at once, and say what there is within a second."""
+        """Query both in parallel, and report what answers within a second."""
         over = time.monotonic() + WAIT_SECONDS
         self._messages.start()
         statistics = self._statistics.take()
