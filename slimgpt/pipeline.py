@@ -1,14 +1,14 @@
 """The pipeline: runs a job's stages in order and yields their events.
 
-Stages: resolve → plan → prune → recover (if asked) → evaluate → verify. A sweep goes through each
-with all its models before it goes on to the next. The working folder holds
+Stages: resolve → plan → prune → recover (optional) → evaluate → verify. A sweep runs each stage for
+all its models before the next stage. The working folder contains
 
-    layers/       finished layers, from which an interrupted job goes on; a sweep's in p0/, p1/, …
-    recovery-…/   a recovery's training and what came of it
-    tasks/        what models have scored so far
-    checkpoint/   the result; it appears only when a fresh process has loaded it
+    layers/       finished layers, from which an interrupted job resumes; of a sweep in p0/, p1/, …
+    recovery-…/   the training snapshots and results of a recovery
+    tasks/        the task scores so far
+    checkpoint/   the result; it appears only after a fresh process has loaded it
 
-and every exception leaves the first three as they were and no `checkpoint/`.
+An exception leaves the first three unchanged, and no `checkpoint/`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ from slimgpt.events import (
     StageStarted,
     Warned,
 )
-from slimgpt.machine import memory, precision
-from slimgpt.machine import resource_errors as exhaustion
+from slimgpt.machine import memory, precision, resource_errors
 from slimgpt.planning.damage import Damage
-from slimgpt.sources import hub_check as network
+from slimgpt.sources import hub_check
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec, point_folder
 from slimgpt.stages import evaluate, formats, plan, prune, recover, resolve, result, tasks
@@ -60,13 +59,14 @@ def run(
     """Run a pruning job.
 
     Args:
-        workdir: made if absent; the result is in its folder `checkpoint`, a sweep's models each in
-            a folder of its own within.
-        roots: where `local:` models and texts lie.
+        workdir: created if absent; the result is in its folder `checkpoint`, with one subfolder
+            per model of a sweep.
+        roots: folders of `local:` models and texts.
         device: cpu, cuda, cuda:N or auto.
-        resume: go on from the layers that an interrupted run of the same job left in `workdir`;
-            without it they must not be there.
-        keep_layers: leave them there after the end too, for whoever has to publish the result.
+        resume: continue from the layers that an interrupted run of the same job left in `workdir`;
+            without it, `workdir` must not contain layers.
+        keep_layers: keep the finished layers after the end, until the caller has published the
+            result.
 
     Yields:
         events; the last one is `Result`.
@@ -74,19 +74,19 @@ def run(
     Raises:
         SlimGPTError: any expected failure. Finished layers stay in `workdir`.
     """
-    with exhaustion.expected(workdir):
+    with resource_errors.expected(workdir):
         _check(workdir, resume)
-        network.require(spec)
+        hub_check.require(spec)
         chosen = precision.device_for(device)
         points = [ModelState(point, chosen) for point in spec.points]
         job = _Job(spec, points, workdir)
         yield from job.stages(roots)
-        if not keep_layers:  # the caller has heard of the result: a crash before loses no layer
+        if not keep_layers:  # the caller has the `Result`: a crash before this loses no layer
             job.discard()
 
 
 class _Job:
-    """A job on its way through the stages; each of its models has a state of its own."""
+    """The stages of one job; each of its models has its own `ModelState`."""
 
     def __init__(self, spec: PruneSpec, points: Sequence[ModelState], workdir: Path) -> None:
         self._spec = spec
@@ -94,7 +94,7 @@ class _Job:
         self._workdir = workdir
 
     def stages(self, roots: Roots) -> Iterator[Event]:
-        """All of them, in order."""
+        """Run all stages in order."""
         stages, points = Stages(self._points), self._points
         resolving = resolve.resolve(self._spec, roots)
         inputs = yield from stages.shared("resolve", resolving)
@@ -120,7 +120,7 @@ class _Job:
         yield result.result(points, CHECKPOINT)
 
     def discard(self) -> None:
-        """Remove what an interrupted run would have gone on from."""
+        """Remove everything that a resumed run would start from."""
         recover.discard(self._workdir)
         tasks.discard(self._workdir)
         shutil.rmtree(self._workdir / LAYERS)
@@ -168,30 +168,33 @@ class _Job:
 
 
 def _check(workdir: Path, resume: bool) -> None:
-    """Refuse a working folder in use, unless it is to be resumed; clear an older result then."""
+    """Refuse a working folder with earlier work, or on resume remove its unreported result."""
     checkpoint, layers = workdir / CHECKPOINT, workdir / LAYERS
     if resume:
-        for folder in (checkpoint, workdir / POINTS):  # whole, but nobody was told of it
+        for folder in (
+            checkpoint,
+            workdir / POINTS,
+        ):  # its `Result` was never received
             shutil.rmtree(folder, ignore_errors=True)
     elif checkpoint.exists() or layers.exists():
         raise ResumeError(
-            f"{workdir} holds the work of an earlier run",
+            f"{workdir} contains the layers or the result of an earlier run",
             hint="resume it, choose another working folder, or remove this one",
         )
 
 
 class Stages:
-    """Takes a job's models through its stages.
+    """Runs the stages of a job for all its models.
 
     Args:
-        points: what is known of each model; one but in a sweep.
+        points: the state of each model; a single one unless the job is a sweep.
     """
 
     def __init__(self, points: Sequence[ModelState]) -> None:
         self._points = points
 
     def shared(self, stage: Stage, work: Generator[Event, None, T]) -> Generator[Event, None, T]:
-        """A stage that is gone through once for all models; returns what the work returns."""
+        """Run a stage once for all models; returns the return value of `work`."""
         yield StageStarted(stage=stage)
         began = time.monotonic()
         memory.forget_peak(self._points[0].device)
@@ -201,7 +204,7 @@ class Stages:
         return result
 
     def each(self, stage: Stage, work: Work) -> Iterator[Event]:
-        """A stage that is gone through with one model after the other."""
+        """Run a stage for one model after the other."""
         yield StageStarted(stage=stage)
         began = time.monotonic()
         for number, point in enumerate(self._points):
@@ -215,7 +218,7 @@ class Stages:
     def _collect_warnings(
         self, work: Generator[Event, None, T], points: Sequence[ModelState]
     ) -> Generator[Event, None, T]:
-        """The work's events, its warnings kept for the reports."""
+        """Yield the events of `work`, and collect its warnings for the reports."""
         while True:
             try:
                 event = next(work)
@@ -234,7 +237,7 @@ class Stages:
             point.peaks[stage] = memory.peak_bytes(point.device)
 
     def _as_job_event(self, event: Event, number: int) -> Event:
-        """An event of one model as one of the job's."""
+        """Convert an event of one model to an event of the job."""
         count = len(self._points)
         if count == 1:
             return event

@@ -20,16 +20,16 @@ GROUPED = 8  # rows of 16 bytes, in 16 bits
 
 @dataclass(frozen=True)
 class LayerCosts:
-    """One layer's removable pieces.
+    """Parameter counts of one layer's removal units.
 
     Attributes:
-        size: what the layer has now.
-        head_unit: what leaves together.
+        size: present size of the layer.
+        head_unit: what is removed together.
         unit: parameters of one removal unit of attention: a KV group, or one query head of every
             group.
         channel: parameters of one FFN channel.
         head, kv_head: parameters of one query head, and of one KV head without its query heads.
-        step: KV groups that leave at once, so that those which stay divide by a number.
+        step: KV groups removed at once, so that the number kept is divisible by it.
     """
 
     size: LayerSize
@@ -42,13 +42,13 @@ class LayerCosts:
 
     @property
     def units(self) -> int:
-        """How many removal units the attention has."""
+        """Number of removal units of the attention."""
         if self.head_unit == "query_head":
             return self.size.heads // self.size.kv_heads
         return self.size.kv_heads // self.step
 
     def removed(self, left: LayerSize) -> int:
-        """How many parameters leave with all but `left`."""
+        """Number of parameters removed if the layer keeps `left`."""
         return (
             (self.size.heads - left.heads) * self.head
             + (self.size.kv_heads - left.kv_heads) * self.kv_head
@@ -56,9 +56,9 @@ class LayerCosts:
         )
 
     def attention_levels(self) -> list[LayerSize]:
-        """All that attention may be cut to, the largest first, the FFN as it is.
+        """All sizes that attention can be pruned to, largest first, with the FFN unchanged.
 
-        With `mixed` units any number of KV groups with any number of query heads, as many in each.
+        With `mixed` units: any number of KV groups, with any equal number of query heads in each.
         """
         size, per_group = self.size, self.size.heads // self.size.kv_heads
         groups = range(size.kv_heads, 0, -self.step) if self._groups_leave else [size.kv_heads]
@@ -74,13 +74,13 @@ class LayerCosts:
         return self.head_unit != "kv_group"
 
     def in_steps(self, parts: int) -> LayerCosts:
-        """The layer where KV groups leave by so many; query heads of every group always divide."""
+        """The layer with KV groups removed in steps of `parts`; query heads need none."""
         if self.head_unit == "query_head":
             return self
         return replace(self, unit=self.unit * parts, step=parts)
 
     def left(self, units_removed: int, width: int) -> LayerSize:
-        """The layer's size after `units_removed` units have left and the FFN is `width` wide."""
+        """The layer's size without `units_removed` units and with `width` FFN channels."""
         per_group = self.size.heads // self.size.kv_heads
         if self.head_unit != "query_head":
             kv_heads = self.size.kv_heads - units_removed * self.step
@@ -89,7 +89,7 @@ class LayerCosts:
         return LayerSize(kv_heads * (per_group - units_removed), kv_heads, width)
 
     def least_width(self, multiple: int) -> int:
-        """The smallest legal FFN width: one multiple, or all there is."""
+        """The smallest legal FFN width: `multiple`, or the present width if that is smaller."""
         return min(multiple, self.size.channels)
 
     def width_above(self, wanted: float, multiple: int) -> int:
@@ -98,7 +98,7 @@ class LayerCosts:
         return min(max(width, self.least_width(multiple)), self.size.channels)
 
     def next_width(self, width: int, direction: int, multiple: int) -> int:
-        """The next legal width up (+1) or down (−1), or the same at an end."""
+        """The next legal width up (+1) or down (−1), or `width` itself at an end."""
         if direction > 0:
             return min(multiple * (width // multiple + 1), self.size.channels)
         below = multiple * ((width - 1) // multiple)
@@ -107,26 +107,26 @@ class LayerCosts:
 
 @dataclass(frozen=True)
 class Costs:
-    """The model's removable pieces, its parameter count and the bytes that one takes."""
+    """The costs of all layers, the model's parameter count and the bytes per parameter."""
 
     parameters: int
     layers: tuple[LayerCosts, ...]
     bytes_per_parameter: float
     least_multiple: int = 1
-    """Of channels: grouped products of experts, and shards of a layer, take no others."""
+    """Least multiple of FFN channels, for grouped products of experts or tensor parallelism."""
 
     def shared_by(self, parts: int) -> Costs:
-        """The costs where what is left of every layer divides by a number of devices.
+        """The costs with KV heads and channels of every layer kept divisible by `parts` devices.
 
         Raises:
-            SpecError: what is there does not.
+            SpecError: the dense layers are not divisible by it.
         """
         for index, layer in enumerate(self.layers):
             size = layer.size
             if size.kv_heads % parts or size.channels % parts:
                 raise SpecError(
                     f"tensor_parallel {parts}: layer {index} has {size.kv_heads} KV heads and "
-                    f"{size.channels} FFN channels, which do not divide by it",
+                    f"{size.channels} FFN channels, not both divisible by {parts}",
                     hint="use a smaller number",
                 )
         layers = tuple(layer.in_steps(parts) for layer in self.layers)
@@ -141,15 +141,15 @@ def of(
     head_unit: HeadUnit,
     bytes_per_parameter: float,
 ) -> Costs:
-    """Costs by what the layout of a layer with one piece less would hold less.
+    """Costs, from the difference in layout between layers of neighbouring sizes.
 
     Args:
-        config: the content of `config.json`, which says what has a bias or a norm.
+        config: the content of `config.json`, which determines biases and norms.
         parameters: of the whole model, tied tensors counted once.
         bytes_per_parameter: of the weights on disk.
 
     Raises:
-        SpecError: single query heads cannot leave because every KV head has only one.
+        SpecError: single query heads cannot be removed, because every KV head has only one.
     """
     ungrouped = all(size.heads == size.kv_heads for size in architecture.sizes)
     if head_unit == "query_head" and ungrouped:
@@ -168,7 +168,7 @@ def _layer(
     architecture: Architecture, config: Mapping[str, Any], size: LayerSize, head_unit: HeadUnit
 ) -> LayerCosts:
     def more(before: LayerSize, after: LayerSize) -> int:
-        """How many parameters the larger of two layers has more."""
+        """Difference in parameters between two sizes of a layer."""
         one, other = (layout.layer(architecture, config, size) for size in (before, after))
         return sum(map(math.prod, one.values())) - sum(map(math.prod, other.values()))
 

@@ -1,6 +1,6 @@
-"""`Damage`: what it costs to cut each module of a model to each of its levels, and the best plan.
+"""`Damage`: the damage curve of every module of a model, and the plan of least damage.
 
-Kept with a job, so that any other target is planned without a pass over the model. Imports neither
+Saved with a job, so that other targets are planned without another pass. Imports neither
 torch nor transformers.
 """
 
@@ -27,7 +27,7 @@ class _Document(BaseModel):
 
 
 class AttentionLevel(_Document):
-    """Attention cut to so many heads, and what that costs: KL divergence in nats a token."""
+    """Attention pruned to `heads` and `kv_heads`; damage: KL divergence, nats per token."""
 
     heads: int
     kv_heads: int
@@ -35,14 +35,14 @@ class AttentionLevel(_Document):
 
 
 class FfnLevel(_Document):
-    """An FFN cut to so many channels, and what that costs: KL divergence in nats a token."""
+    """An FFN pruned to `channels`; damage: KL divergence, nats per token."""
 
     channels: int
     damage: float
 
 
 class LayerDamage(_Document):
-    """The curves of one layer; the first level of each is the dense one and costs nothing."""
+    """The curves of one layer; the first level of each is the dense module, with damage 0."""
 
     attention: list[AttentionLevel] = Field(min_length=1)
     ffn: list[FfnLevel] = Field(min_length=1)
@@ -51,7 +51,7 @@ class LayerDamage(_Document):
 class Damage(_Document):
     """The curves of all modules.
 
-    `measured_tokens`: on how many tokens the output was compared with the dense one.
+    `measured_tokens`: number of tokens on which outputs were compared with the dense model.
     """
 
     schema_version: Literal[1] = 1
@@ -69,24 +69,24 @@ class Damage(_Document):
 
     @classmethod
     def read(cls, file: Path) -> Damage:
-        """The curves of an earlier job.
+        """Read the curves of an earlier job.
 
         Raises:
-            SpecError: the file cannot be read, or is no `damage.json`.
+            SpecError: the file cannot be read, or is not a `damage.json`.
         """
         try:
             return cls.model_validate_json(file.read_bytes())
         except (OSError, ValueError) as error:
             raise SpecError(
-                f"{file} holds no damage curves: {str(error).splitlines()[0]}",
+                f"{file} is not a file of damage curves: {str(error).splitlines()[0]}",
                 hint=f"use the {FILE} that a job with schedule `measured` has published",
             ) from error
 
     def check(self, costs: Costs) -> None:
-        """Refuse the curves of another model.
+        """Check that the curves fit the model.
 
         Raises:
-            SpecError: the model has other layers.
+            SpecError: the model's layers have other sizes.
         """
         sizes = [
             LayerSize(one.attention[0].heads, one.attention[0].kv_heads, one.ffn[0].channels)
@@ -94,13 +94,13 @@ class Damage(_Document):
         ]
         if sizes != [layer.size for layer in costs.layers]:
             raise SpecError(
-                "the damage curves were measured on a model of other sizes",
+                "the damage curves were measured on a model with other layer sizes",
                 hint="measure this model: run a job with schedule `measured`",
             )
 
     @classmethod
     def load(cls, folder: Path) -> Damage | None:
-        """The folder's curves, if it holds whole ones."""
+        """Read `damage.json` in a folder; None if it is missing or invalid."""
         try:
             return cls.model_validate_json((folder / FILE).read_bytes())
         except (OSError, ValueError):
@@ -108,11 +108,11 @@ class Damage(_Document):
 
 
 def allocation(damage: Damage, costs: Costs, remove: int, multiple: int) -> list[LayerSize]:
-    """The sizes of all layers at which the damages add up to the least.
+    """The sizes of all layers with the least total damage.
 
     Args:
-        remove: parameters.
-        multiple: of FFN widths that are cut.
+        remove: number of parameters to remove.
+        multiple: pruned FFN widths are multiples of this.
     """
     options = []
     for layer, curves in zip(costs.layers, damage.layers, strict=True):
@@ -141,7 +141,7 @@ def _attention(layer: LayerCosts, curves: LayerDamage) -> _Options:
 
 
 def _ffn(layer: LayerCosts, curves: LayerDamage, multiple: int) -> _Options:
-    """Every legal width, its damage interpolated between those of the curve."""
+    """Every legal width, with its damage interpolated from the curve."""
     full = layer.size.channels
     legal = range(layer.least_width(multiple), full, multiple)
     widths = [full, *reversed(legal)]

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class PlanPreview(Event):
-    """The plan alone, of a job that is not run; sizes in bytes, memory estimated.
+    """The plan of a job that is not run; sizes in bytes, memory estimated.
 
-    Of a sweep it is the smallest model's, and `points` has what is left of each.
+    For a sweep it is the plan of the smallest model, and `points` has the size of each model.
 
-    `provisional`: the layers' shares are only decided during the run (schedule `global`).
-    `formats` says what the models that are left can be written as, and `loaders` what their sizes
-    mean to loaders; of a sweep, where it holds for all. `warnings`: why a job of this specification
-    would fail, though its plan can be made.
+    `provisional`: the layers' ratios are decided during the run (schedules `global`, `measured`).
+    `formats`: the output formats that the pruned model can be written in; `loaders`: what its sizes
+    mean for loaders; for a sweep, both hold for all models. `warnings`: reasons why a job of this
+    specification would fail although it can be planned.
     """
 
     type: Literal["plan"] = "plan"
@@ -44,7 +44,7 @@ class PlanPreview(Event):
 
 
 def planned_point(ratio: float, plan: Plan, bytes_after: int) -> PlannedPoint:
-    """What is left of a sweep's model."""
+    """The size of one model of a sweep."""
     return PlannedPoint(
         ratio=ratio,
         parameters_after=plan.parameters_after,
@@ -55,7 +55,7 @@ def planned_point(ratio: float, plan: Plan, bytes_after: int) -> PlannedPoint:
 
 
 def planned_layer(plan: Plan, index: int, parameters: tuple[int, int]) -> PlannedLayer:
-    """What is left of a layer, whose parameters are given before and after."""
+    """The sizes of a layer before and after; `parameters`: (before, after)."""
     before, after = plan.before[index], plan.after[index]
     return PlannedLayer(
         layer=index,

@@ -19,18 +19,17 @@ LOGIT_TOKENS = 1024  # a batch of logits
 
 @dataclass(frozen=True)
 class Forecast:
-    """A plan with its costs.
+    """A plan with its sizes and memory estimates.
 
     Attributes:
         plan: sizes of all layers and parameter counts.
         layer_parameters: of every layer, (before, after).
-        bytes_before, bytes_after: of the weights on disk.
-        peak_memory_bytes: estimate for a GPU, beyond what the runtime itself takes: the largest
-            layer twice, its Hessian with inverse and work space, one batch of activations; or, if
-            that is more, the output head with one batch of logits. On a CPU Hessians are float64
-            and take twice as much.
-        activation_bytes: the activation cache, in host memory.
-        provisional: the layers' shares are decided during the run (schedules `global`, `measured`).
+        bytes_before, bytes_after: size of the weights on disk.
+        peak_memory_bytes: estimate for a GPU, without the runtime itself: the largest layer twice,
+            its Hessian with inverse and work space, and one batch of activations; or, if larger,
+            the output head with one batch of logits. On a CPU Hessians are float64, twice the size.
+        activation_bytes: size of the activation cache, in host memory.
+        provisional: the layers' ratios are decided during the run (schedules `global`, `measured`).
     """
 
     plan: Plan
@@ -43,7 +42,7 @@ class Forecast:
 
 
 def costs_of(checkpoint: Checkpoint, spec: PruneSpec) -> Costs:
-    """What the checkpoint's removable pieces cost."""
+    """The costs of the checkpoint's removal units."""
     if checkpoint.architecture.experts:
         _check_routed(spec)
     width, count = checkpoint.bytes / checkpoint.parameters, checkpoint.parameters
@@ -52,10 +51,10 @@ def costs_of(checkpoint: Checkpoint, spec: PruneSpec) -> Costs:
 
 
 def _check_routed(spec: PruneSpec) -> None:
-    """Refuse what does not know experts."""
+    """Refuse methods and recovery that do not support experts."""
     if spec.method == "flap":
         raise SpecError(
-            "method `flap` scores one FFN a layer, and this model has experts",
+            "method `flap` scores one FFN per layer, but this model has experts",
             hint="use method slimgpt, wanda-sp or magnitude",
         )
     if spec.recovery is not None:
@@ -69,7 +68,7 @@ def make(checkpoint: Checkpoint, spec: PruneSpec, damage: Damage | None = None) 
     """Plan a job on a checkpoint; reads headers only.
 
     Args:
-        damage: the model's curves, from which schedule `measured` is planned as it will be.
+        damage: the model's curves, for the exact plan of schedule `measured`.
 
     Raises:
         UnreachableTargetError, SpecError: as `plan.make` and `plan.measured`.
@@ -95,7 +94,7 @@ def make(checkpoint: Checkpoint, spec: PruneSpec, damage: Damage | None = None) 
 
 
 def _solving(checkpoint: Checkpoint, sequence_length: int, width: float) -> float:
-    """Bytes of the widest Hessian with what is made of it, and of one batch of activations."""
+    """Bytes of the largest Hessian with inverse and work space, and of one batch of activations."""
     architecture = checkpoint.architecture
     hidden = architecture.hidden
     widest = max(hidden, *(size.channels for size in architecture.sizes))

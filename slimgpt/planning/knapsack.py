@@ -1,6 +1,6 @@
-"""Exact multiple-choice knapsack: one level for each module, least damage at a given cost.
+"""Exact multiple-choice knapsack: one level per module, least total damage at a given cost.
 
-Names end in their shape: B + 1 costs in units, from none to the budget.
+Names end in their shape: B costs in units, from 0 to the budget.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from itertools import chain
 import numpy as np
 
 MOST_UNITS = 20_000
-"""Costs are counted in their greatest common divisor, or so coarsely that budgets have no more."""
+"""Largest budget in units; a unit is the costs' greatest common divisor, or a multiple of it."""
 
 
 def solve(
     costs: Sequence[Sequence[int]], damages: Sequence[Sequence[float]], budget: int
 ) -> list[int]:
-    """The level of each module at which their damages add up to the least.
+    """The level of each module with the least total damage at the given cost.
 
     A dynamic programme over modules and costs, in O(modules · levels · budget).
 
     Args:
-        costs: of every level of every module; each module has one that costs nothing.
+        costs: of every level of every module; each module has a level of cost 0.
         damages: of the same levels.
-        budget: what the levels shall cost together.
+        budget: total cost to reach.
 
     Returns:
-        indices of levels. They cost the budget, or what is nearest to it from below; exactly so if
-        the budget has at most `MOST_UNITS` of the costs' greatest common divisor, else within half
-        a unit a module.
+        the index of each module's level. Their total cost is the budget or the nearest cost below
+        it: exactly, if the budget is at most `MOST_UNITS` times the costs' greatest common divisor;
+        otherwise within half a unit per module.
     """
     exact = math.gcd(*chain.from_iterable(costs)) or 1
     unit = max(exact, -(-budget // MOST_UNITS))

@@ -1,10 +1,9 @@
 """The plan: heads and channels to keep in each layer, so that the parameter target is met.
 
-The user gives the share of all the model's parameters to remove, or what shall be left. The
-schedule's free number is solved for so that the share is met on paper, heads are rounded so that
-their total is right, FFN widths take up what the heads left over, and single widths move until the
-rest is gone
-(ALGORITHM section 5). Imports neither torch nor transformers.
+The user gives the share of the model's parameters to remove, or the size to keep. The schedule's
+free number is solved for real-valued sizes; heads are rounded with their total preserved; FFN
+widths absorb the difference, and single widths are adjusted until the target is met (ALGORITHM
+section 5). Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from slimgpt.planning.damage import Damage, allocation
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.spec.sizes import short_size
 
-TOLERANCE = 0.002  # of the parameters that should be left
+TOLERANCE = 0.002  # share of the target's parameters
 MULTIPLES = (32, 16, 8, 4, 2, 1)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is left of every layer, and what that makes of the model.
+    """The sizes of every layer and of the model.
 
     Attributes:
         before, after: sizes of the layers, dense and pruned.
         parameters_before, parameters_after: of the whole model, tied tensors counted once.
-        channel_multiple: FFN widths that were cut are multiples of this.
+        channel_multiple: pruned FFN widths are multiples of this.
     """
 
     before: tuple[LayerSize, ...]
@@ -42,17 +41,17 @@ class Plan:
 
     @property
     def ratio_achieved(self) -> float:
-        """Share of all parameters that leaves."""
+        """Share of all parameters that is removed."""
         return 1 - self.parameters_after / self.parameters_before
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """What a schedule or a method would remove of every layer if nothing had to be whole.
+    """What a schedule or a method removes from each layer before rounding, real numbers.
 
     Attributes:
-        heads: removal units of attention (KV groups, or query heads a group) a layer, real.
-        channels: FFN channels a layer, real.
+        heads: removal units of attention per layer (KV groups, or query heads of a group).
+        channels: FFN channels per layer.
     """
 
     heads: tuple[float, ...]
@@ -62,8 +61,8 @@ class Allocation:
 def make(spec: PruneSpec, costs: Costs) -> Plan:
     """The plan of a schedule.
 
-    For schedules `global` and `measured` this is the uniform plan: the layers' own shares are known
-    only once the dense model has been surveyed.
+    For schedules `global` and `measured` this is the uniform plan: the layers' ratios are known
+    only after a pass over the dense model.
 
     Raises:
         UnreachableTargetError: no x meets the target; says what is reachable.
@@ -74,10 +73,10 @@ def make(spec: PruneSpec, costs: Costs) -> Plan:
 
 
 def fit(allocate: Callable[[float], Allocation], spec: PruneSpec, costs: Costs) -> Plan:
-    """The whole-numbered plan nearest to a family of allocations that meets the parameter target.
+    """The integer plan nearest to a family of allocations that meets the parameter target.
 
     Args:
-        wish: what to remove as a function of a number in [0, 1] that removes more as it grows.
+        allocate: the allocation as a function of a number in [0, 1]; removes more as it grows.
     """
     target = target_of(spec, costs)
     multiples = _multiples(spec, costs)
@@ -101,7 +100,7 @@ def measured(damage: Damage, spec: PruneSpec, costs: Costs) -> Plan:
 
     Raises:
         UnreachableTargetError: no plan meets the target; says what is reachable.
-        SpecError: the curves are another model's.
+        SpecError: the curves were measured on another model.
     """
     damage.check(costs)
     target = target_of(spec, costs)
@@ -120,7 +119,7 @@ def measured(damage: Damage, spec: PruneSpec, costs: Costs) -> Plan:
 
 
 def _fit_uniform(target: int, multiples: Sequence[int], spec: PruneSpec, costs: Costs) -> Plan:
-    """All layers of one size; the target is met as nearly as one step of all layers allows."""
+    """Plan layers of equal size; one step of all layers bounds the distance to the target."""
     plans, count = [], len(costs.layers)
     for reach in (1, costs.layers[0].units):  # rather finer widths than heads out of proportion
         for multiple in multiples:
@@ -139,7 +138,7 @@ def _multiples(spec: PruneSpec, costs: Costs) -> tuple[int, ...]:
     """Multiples of channels to try, coarse ones first.
 
     Raises:
-        SpecError: experts of such widths cannot be run.
+        SpecError: the requested multiple is not a multiple of the least one.
     """
     least = costs.least_multiple
     if spec.channel_multiple is None:
@@ -154,10 +153,10 @@ def _multiples(spec: PruneSpec, costs: Costs) -> tuple[int, ...]:
 
 
 def target_of(spec: PruneSpec, costs: Costs) -> int:
-    """Parameters that shall be left of the whole model.
+    """Number of parameters of the whole model after pruning.
 
     Raises:
-        UnreachableTargetError: the model is smaller than that already.
+        UnreachableTargetError: the model is already smaller.
     """
     if spec.ratio is not None:
         return round(costs.parameters * (1 - spec.ratio))
@@ -222,7 +221,7 @@ def _rounded(
 
 
 def _continuous(wanted: Allocation, multiple: int, costs: Costs) -> float:
-    """Parameters that an allocation removes, with every layer keeping what it must."""
+    """Number of parameters that an allocation removes, within each layer's least size."""
     total = 0.0
     for heads, channels, layer in zip(wanted.heads, wanted.channels, costs.layers, strict=True):
         total += min(heads, layer.units - 1) * layer.unit
@@ -231,7 +230,7 @@ def _continuous(wanted: Allocation, multiple: int, costs: Costs) -> float:
 
 
 def _bisect(excess: Callable[[float], float], high: float = 1.0) -> float:
-    """Where a growing function changes sign in [0, high], to double precision; else an end."""
+    """The root of an increasing function in [0, high], in double precision; else an end."""
     low = 0.0
     for _ in range(200):
         middle = (low + high) / 2

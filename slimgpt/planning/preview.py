@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from slimgpt.checkpoints import config_only as outline
+from slimgpt.checkpoints import config_only
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import UnsupportedModelError
@@ -20,9 +20,9 @@ from slimgpt.sources.roots import PREFIX, Roots
 from slimgpt.spec.prune import PruneSpec
 
 UNPADDED = frozenset({"falcon", "gpt2", "gpt_neox"})
-"""Families whose embedding knows no padding."""
+"""Families whose embedding has no padding index."""
 NO_WEIGHTS = (
-    "the folder holds no weights: planned from config.json alone, a job of this model fails; put "
+    "the folder has no weights: planned from config.json alone; a job on this model fails; put "
     "its safetensors beside it"
 )
 
@@ -35,15 +35,15 @@ def plan_preview(
 ) -> PlanPreview:
     """Plan a job; reads headers only.
 
-    A local folder that holds `config.json` and no weights is planned by what its config says.
+    A local folder with `config.json` but without weights is planned from its config.
 
     Args:
-        check: a further check of the model, such as `layers.sanity.build`, which imports torch;
-            nothing here does.
-        damage: curves that a job with schedule `measured` has published, to plan with.
+        check: another check of the model, such as `layers.sanity.build`, which imports torch;
+            this module does not.
+        damage: the curves published by a job with schedule `measured`.
 
     Raises:
-        SlimGPTError: the model cannot be had or pruned, or not so far.
+        SlimGPTError: the model cannot be opened or pruned, or the target is unreachable.
     """
     checkpoint, warnings = _opened(spec.model, roots)
     _check_padding(checkpoint)
@@ -84,18 +84,18 @@ def _layers(made: Forecast) -> list[PlannedLayer]:
 
 
 def _opened(model: str, roots: Roots) -> tuple[Checkpoint, list[str]]:
-    """The model, or what its config says that it would be, and what is to be said of that."""
+    """The model, or the model as described by its config, and warnings."""
     local = model.startswith(PREFIX)
     within = roots.models if roots.confined and local else None
     if local:
         location = Location.of(roots.model(model), within)
-        if outline.alone(location):
-            return outline.of(location), [NO_WEIGHTS]
+        if config_only.alone(location):
+            return config_only.of(location), [NO_WEIGHTS]
     return Checkpoint.open(resolve_model(model, roots, None).folder, within=within), []
 
 
 def _check_padding(checkpoint: Checkpoint) -> None:
-    """Refuse the one value that breaks models in use, which no header and no layer shows."""
+    """Refuse a padding id outside the vocabulary, which transformers rejects when it loads."""
     architecture, padding = checkpoint.architecture, checkpoint.config.get("pad_token_id")
     if architecture.family.model_type in UNPADDED or not isinstance(padding, int):
         return
@@ -108,12 +108,12 @@ def _check_padding(checkpoint: Checkpoint) -> None:
 
 
 def _too_long(spec: PruneSpec, positions: Any) -> list[str]:
-    """Which sequences would fail the job; a config that is silent about positions bounds none."""
+    """Warnings for sequences that are too long; none if the config states no positions."""
     if not isinstance(positions, int):
         return []
     return [
         f"{place[1:].replace('/', '.')}: {length:,} tokens are more than the model's "
-        f"{positions:,} positions (max_position_embeddings), a job of these fails; "
+        f"{positions:,} positions (max_position_embeddings); a job with them fails; "
         f"choose at most {positions:,}"
         for place, length in spec.sequence_lengths.items()
         if length > positions
@@ -121,10 +121,10 @@ def _too_long(spec: PruneSpec, positions: Any) -> list[str]:
 
 
 def _unsupported_formats(spec: PruneSpec, formats: Sequence[FormatSupport]) -> list[str]:
-    """Which of the formats that are asked for would fail the job."""
+    """Warnings for requested formats that cannot be written."""
     out = [one for one in formats if one.format in spec.formats and not one.possible]
     return [
-        f"formats: `{one.format}` cannot hold this model: {one.reason}, a job of it fails; "
+        f"formats: `{one.format}` cannot hold this model: {one.reason}; a job with it fails; "
         f"{support.HINTS[one.format]}"
         for one in out
     ]

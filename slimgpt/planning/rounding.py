@@ -1,4 +1,4 @@
-"""Whole heads and legal FFN widths near real numbers of them (ALGORITHM section 5)."""
+"""Rounds real-valued heads and FFN widths to integers and legal widths (ALGORITHM section 5)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from slimgpt.planning.costs import Costs
 
 
 def heads(wanted: Sequence[float], costs: Costs) -> list[int]:
-    """Whole units to remove: rounded down, then up where the fraction is largest."""
+    """Units to remove per layer, rounded with the total preserved (largest remainder)."""
     capped = [min(w, layer.units - 1) for w, layer in zip(wanted, costs.layers, strict=True)]
     whole = [int(w) for w in capped]
     missing = round(sum(capped)) - sum(whole)
@@ -19,10 +19,10 @@ def heads(wanted: Sequence[float], costs: Costs) -> list[int]:
 
 
 def ffn_widths(cut: Sequence[float], left: float, multiple: int, costs: Costs) -> list[int]:
-    """Legal FFN widths near the wanted ones that together remove `left` parameters, or nearly.
+    """Legal FFN widths near the wanted ones that together remove about `left` parameters.
 
-    All start at the legal width above the wanted one; layers step down in the order of how far
-    above they are, while that brings the total nearer; then single steps take up the rest.
+    All start at the legal width above the wanted one. Layers step down, those furthest above their
+    wanted width first, while the total comes nearer; then single steps remove the rest.
     """
     wanted = [layer.size.channels - c for c, layer in zip(cut, costs.layers, strict=True)]
     widths = [layer.width_above(w, multiple) for w, layer in zip(wanted, costs.layers, strict=True)]
@@ -42,7 +42,7 @@ def _step(
     multiple: int,
     costs: Costs,
 ) -> bool:
-    """Make the one move that brings the removed parameters nearest to `left`, if any does."""
+    """Make the single step that brings the removed parameters nearest to `left`, if one does."""
     removed = sum(
         (layer.size.channels - w) * layer.channel
         for w, layer in zip(widths, costs.layers, strict=True)

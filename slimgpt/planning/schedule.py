@@ -21,11 +21,11 @@ def curve(schedule: ScheduleSpec, layers: int) -> Curve:
     """The ratios of all layers as a function of the schedule's free number.
 
     Args:
-        schedule: shape and, if the user set one, the fixed end.
+        schedule: shape and, if set, the fixed end.
         layers: number of decoder layers, n.
 
     Raises:
-        SpecError: an explicit list has another length than the model has layers.
+        SpecError: the length of an explicit list is not the number of layers.
     """
     if schedule.shape in ("uniform", "global", "measured"):
         return lambda x: [x] * layers
@@ -54,7 +54,7 @@ def _steps(shape: str, layers: int) -> list[float]:
 
 
 def _explicit(ratios: tuple[float, ...], layers: int) -> Curve:
-    """The user's ratios, scaled together: x = 1 scales the largest of them to 1."""
+    """The user's ratios times a common factor; x = 1 scales the largest to 1."""
     if len(ratios) != layers:
         raise SpecError(
             f"the schedule lists {len(ratios)} ratios, the model has {layers} layers",

@@ -12,17 +12,17 @@ from slimgpt.planning.costs import Costs
 
 
 def sizes(costs: Costs, target: int, multiple: int, reach: int) -> Iterator[tuple[int, int]]:
-    """Units to remove of every layer, and the widths that meet the target best with them.
+    """Units to remove from every layer, each with the FFN width that comes nearest to the target.
 
-    The first are those where heads and channels lose the same share, as nearly as can be.
+    The first candidates remove about the same share of heads and of channels.
 
     Args:
-        target: parameters that shall be left.
-        multiple: of widths.
-        reach: how many units more or fewer than that share may leave.
+        target: number of parameters to keep.
+        multiple: widths are multiples of this.
+        reach: largest difference in units from that share.
 
     Raises:
-        SpecError: the layers are not alike to begin with.
+        SpecError: the dense layers have different sizes.
     """
     layer, count = costs.layers[0], len(costs.layers)
     if any(other.size != layer.size for other in costs.layers):
@@ -43,5 +43,5 @@ def sizes(costs: Costs, target: int, multiple: int, reach: int) -> Iterator[tupl
 
 
 def step(costs: Costs, multiple: int) -> int:
-    """Parameters that leave when every layer becomes one step narrower."""
+    """Parameters removed when every layer becomes one step narrower."""
     return multiple * sum(layer.channel for layer in costs.layers)

@@ -64,7 +64,7 @@ class TaskSpec(Spec):
     @classmethod
     def _is_file(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("local:", "upload:")):
-            raise ValueError(f"{value!r} is no file: use local:FILE or upload:ID")
+            raise ValueError(f"{value!r} is not a file: use local:FILE or upload:ID")
         return None if value is None else text_source(value)
 
 
@@ -77,7 +77,7 @@ NamedTask = Annotated[TaskSpec, BeforeValidator(_task, json_schema_input_type=Ta
 
 
 class EvaluationSpec(Spec):
-    """What the pruned model is measured on, beside the dense one (ALGORITHM section 9)."""
+    """Evaluation of the dense and the pruned model (ALGORITHM section 9)."""
 
     texts: Several[Named] = Field(
         (HELD_OUT,),
@@ -111,7 +111,7 @@ class EvaluationSpec(Spec):
     @classmethod
     def _is_folder(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith("local:"):
-            raise ValueError(f"{value!r} is no folder: use local:FOLDER")
+            raise ValueError(f"{value!r} is not a folder: use local:FOLDER")
         return None if value is None else text_source(value)
 
     @model_validator(mode="after")
@@ -119,7 +119,7 @@ class EvaluationSpec(Spec):
         if twice := repeated(one.name for one in self.tasks):
             raise ValueError(f"`tasks` names {twice} more than once")
         if self.tasks_source is not None and not self.tasks:
-            raise ValueError("`tasks_source` goes with `tasks`")
+            raise ValueError("`tasks_source` needs `tasks`")
         return self
 
     @field_validator("texts")

@@ -19,13 +19,13 @@ NAMED_TEXTS = ("c4", "alpaca", "gpt4-alpaca", "wikitext2")
 HELD_OUT = "held-out"
 
 MAX_COUNT = 10**9
-"""Of rows, steps, questions, tokens: more than there are, and few enough for every database."""
+"""Upper bound of row, step, question and token counts; fits in every database's integers."""
 
 T = TypeVar("T")
 Several = Annotated[tuple[T, ...], Field(fail_fast=True)]
-"""A list of which the first fault is told, and no other: it may be a stranger's."""
+"""A list validated up to its first error only: clients send it."""
 Named = Annotated[str, Field(max_length=256)]
-"""The name of a model, or of a text, in a list of them."""
+"""The name of a model or of a text."""
 Format = Literal["exact", "uniform", "gguf", "padded"]
 GgufType = Literal["f32", "f16", "bf16", "q8_0"]
 Bos = Literal["tokenizer", "none"]
@@ -38,22 +38,22 @@ BOS = (
 class Spec(BaseModel):
     """Base of every part of a specification: frozen, unknown fields refused, numbers finite.
 
-    Whoever may post a job writes one: each list, text and number in it has a bound.
+    Clients send it: every list, text and number has a bound.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def repeated(names: Iterable[str]) -> str:
-    """The names that come more than once, in a line; empty if there are none."""
+    """The names that occur more than once, comma-separated; empty if there are none."""
     return ", ".join(sorted(name for name, times in Counter(names).items() if times > 1))
 
 
 def text_source(value: str) -> str:
-    """A text's name, as it is.
+    """Validate the name of a text; returns it unchanged.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not the name of a text.
     """
     if value in NAMED_TEXTS:
         return value
@@ -65,7 +65,7 @@ def text_source(value: str) -> str:
         return value
     if value.startswith("upload:"):
         raise ValueError(
-            f"{value!r} is not an upload's id: use the `source` that the upload was answered with, "
+            f"{value!r} is not the id of an upload: use the `source` of the upload's response, "
             "as GET /calibration-sets and `slimgpt calibration list` show it"
         )
     known = ", ".join(NAMED_TEXTS)
@@ -75,10 +75,10 @@ def text_source(value: str) -> str:
 
 
 def model_name(value: str) -> str:
-    """A model's name, as it is.
+    """Validate the name of a model; returns it unchanged.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not the name of a model.
     """
     local = LOCAL_NAME.fullmatch(value) and ".." not in re.split("[:/]", value)
     if not (local or (HUB_ID.fullmatch(value) and ".." not in value)):
@@ -87,11 +87,11 @@ def model_name(value: str) -> str:
 
 
 def published_name(model: str, removed: float) -> str:
-    """What a pruned model is called, in its card and its files: `Llama-2-7b-hf-pruned-20`.
+    """The name of a pruned model in its card and files: `Llama-2-7b-hf-pruned-20`.
 
     Args:
         model: as the specification names it.
-        removed: share of the parameters.
+        removed: share of the parameters, 0 to 1.
     """
     last = model.partition("@")[0].rpartition("/")[2].rpartition(":")[2]
     clean = re.sub(r"[^\w.-]+", "-", last, flags=re.ASCII).strip("-.") or "model"

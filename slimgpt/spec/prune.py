@@ -83,7 +83,7 @@ def target_in_words(
     parameters: int | None,
     memory: int | None,
 ) -> str:
-    """How small a model shall be, where one of these is given."""
+    """The target as text; exactly one of the arguments is given."""
     if parameters is not None:
         return f"{short_count(parameters)} parameters"
     if memory is not None:
@@ -184,9 +184,9 @@ class PruneSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _schedule_of_method(cls, data: Any) -> Any:
-        """A recipe's settings, and the schedule with which a method was published.
+        """Fill in the settings of a recipe, and the default schedule of the method.
 
-        Nothing is checked yet: a method and formats of other types are passed on, to be refused.
+        Runs before validation: values of wrong types are passed on, and rejected later.
         """
         if not isinstance(data, dict):
             return data
@@ -206,14 +206,14 @@ class PruneSpec(Spec):
         given = [self.ratio, self.ratios, self.parameters, self.memory]
         if given.count(None) != len(given) - 1:
             raise ValueError("give exactly one of `ratio`, `ratios`, `parameters` and `memory`")
-        # As their folders are named: two may be equal there that differ in a seventh digit.
+        # Compared as in their folders' names, which have six significant digits.
         if twice := repeated(f"{ratio:g}" for ratio in self.ratios or ()):
-            raise ValueError(f"`ratios` holds {twice} more than once")
+            raise ValueError(f"`ratios` contains {twice} more than once")
         return self
 
     @property
     def points(self) -> tuple[PruneSpec, ...]:
-        """What is asked for, one model each: a sweep's ratios, else the specification itself."""
+        """One specification per model: one per ratio of a sweep, else the specification itself."""
         if self.ratios is None:
             return (self,)
         return tuple(
@@ -222,12 +222,12 @@ class PruneSpec(Spec):
 
     @property
     def layers_alike(self) -> bool:
-        """Whether all layers shall have one size."""
+        """Whether all layers must have the same size."""
         return "uniform" in self.formats
 
     @property
     def text_sources(self) -> dict[str, str]:
-        """Every text that the job names, by its place as a JSON pointer."""
+        """The name of every text of the job, by JSON pointer."""
         places = {"/calibration/source": self.calibration.source}
         if self.recovery is not None:
             places["/recovery/source"] = self.recovery.source
@@ -239,21 +239,21 @@ class PruneSpec(Spec):
 
     @property
     def text_folders(self) -> dict[str, str]:
-        """Every folder of texts that the job names, by its place as a JSON pointer."""
+        """The name of every folder of texts of the job, by JSON pointer."""
         folder = self.evaluation.tasks_source
         return {} if folder is None else {"/evaluation/tasks_source": folder}
 
     @property
     def target(self) -> str:
-        """What was asked for, in words."""
+        """The target as text."""
         return target_in_words(self.ratio, self.ratios, self.parameters, self.memory)
 
     @property
     def sequence_lengths(self) -> dict[str, int]:
-        """Tokens of the sequences that the job cuts or writes, by their place as a JSON pointer.
+        """Lengths in tokens of the sequences that the job cuts or generates, by JSON pointer.
 
-        None may have more than the model's positions. Held-out windows are left out: they are as
-        long as calibration's at most.
+        None may exceed the model's positions. Held-out windows are not included: they are at most
+        as long as calibration sequences.
         """
         lengths = {"/calibration/sequence_length": self.calibration.sequence_length}
         if self.recovery is not None:
@@ -271,25 +271,23 @@ class PruneSpec(Spec):
             raise ValueError(f"`formats` names {twice} more than once")
         if self.layers_alike and self.schedule.shape != "uniform":
             raise ValueError(
-                "format `uniform` wants all layers alike: choose schedule `uniform`, or format "
-                "`padded`, which fills layers up"
+                "format `uniform` needs layers of equal size: choose schedule `uniform`, or format "
+                "`padded`, which pads layers"
             )
         if self.gguf_type is not None and "gguf" not in self.formats:
-            raise ValueError("`gguf_type` goes with format `gguf`, and only with it")
+            raise ValueError("`gguf_type` needs format `gguf`")
         return self
 
     @model_validator(mode="after")
     def _schedules_need_methods(self) -> PruneSpec:
         if self.schedule.shape == "global" and self.method != "flap":
-            raise ValueError("schedule shape `global` is FLAP's: choose it with method `flap`")
+            raise ValueError("schedule shape `global` needs method `flap`")
         if self.recipe is not None and self.method != "slimgpt":
-            raise ValueError(f"recipe `{self.recipe}` goes with method `slimgpt`, and only with it")
+            raise ValueError(f"recipe `{self.recipe}` needs method `slimgpt`")
         if self.schedule.shape == "measured" and self.method != "slimgpt":
-            raise ValueError(
-                "schedule shape `measured` is SlimGPT's: choose it with method `slimgpt`"
-            )
+            raise ValueError("schedule shape `measured` needs method `slimgpt`")
         if self.residual_target and self.method != "slimgpt":
-            raise ValueError("`residual_target` goes with method `slimgpt`, and only with it")
+            raise ValueError("`residual_target` needs method `slimgpt`")
         if self.head_unit == "mixed" and self.schedule.shape != "measured":
-            raise ValueError("head_unit `mixed` goes with schedule `measured`, and only with it")
+            raise ValueError("head_unit `mixed` needs schedule `measured`")
         return self

@@ -1,4 +1,4 @@
-"""Methods, and what belongs to each: schedules of their own, and recipes of settings.
+"""Pruning methods, their default schedules, and recipes.
 
 Imports neither torch nor transformers.
 """
@@ -35,4 +35,4 @@ RECIPES: dict[str, dict[str, Any]] = {
         "residual_target": 0.5,
     },
 }
-"""What a recipe sets of a specification; what the specification sets itself goes before it."""
+"""The fields that a recipe sets, unless the specification sets them."""

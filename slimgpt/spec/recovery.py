@@ -15,7 +15,7 @@ Method = Literal["lora", "distillation"]
 
 
 class RecoverySpec(Spec):
-    """How the pruned model learns again: low-rank adapters, merged in the end (ALGORITHM 8).
+    """Training after pruning: low-rank adapters, merged at the end (ALGORITHM section 8).
 
     The defaults are the paper's (section 4.1); rank, alpha and dropout are those of LLM-Pruner,
     whose recipe the paper follows.
@@ -70,5 +70,5 @@ class RecoverySpec(Spec):
         if self.teacher is not None:
             model_name(self.teacher)
             if self.method != "distillation":
-                raise ValueError("`teacher` goes with method `distillation`, and only with it")
+                raise ValueError("`teacher` needs method `distillation`")
         return self

@@ -16,7 +16,7 @@ ScheduleShape = Literal[
 ]
 Ratio = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
 MAX_LAYERS = 4096
-"""Several times those of the deepest models."""
+"""Several times the layers of the deepest models."""
 
 
 class ScheduleSpec(Spec):
@@ -39,7 +39,7 @@ class ScheduleSpec(Spec):
     @model_validator(mode="after")
     def _consistent(self) -> ScheduleSpec:
         if (self.shape == "explicit") != (self.ratios is not None):
-            raise ValueError("`ratios` goes with shape `explicit`, and only with it")
+            raise ValueError("shape `explicit` needs `ratios`, and other shapes take none")
         if self.first_ratio is not None and self.last_ratio is not None:
             raise ValueError("set `first_ratio` or `last_ratio`, not both: the target fixes one")
         ends = self.first_ratio is not None or self.last_ratio is not None

@@ -48,7 +48,7 @@ def short_count(value: int) -> str:
 
 
 def short_size(value: int) -> str:
-    """Bytes in four digits: `10GiB`. Few are spelled out: `10B` would be ten billions."""
+    """Bytes in four digits: `10GiB`; below 1 KiB in words, because `10B` is ten billion."""
     if value < SIZES["KiB"]:
         return counted(value, "byte")
     return _short(value, {name: SIZES[name] for name in ("TiB", "GiB", "MiB", "KiB")})

@@ -1,4 +1,4 @@
-"""The `evaluate` stage: perplexity, tasks, drift and timing of all models, and the verdict."""
+"""The `evaluate` stage: perplexity, tasks, drift and timing of all models, and the summary."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from slimgpt.checkpoints.output import whole_model
 from slimgpt.events import Event, ModelName, Warned
 from slimgpt.layers import drift
-from slimgpt.report import summary as verdict
+from slimgpt.report import summary
 from slimgpt.stages import perplexity, tasks
 from slimgpt.stages.state import ModelState
 from slimgpt.verification import timing
@@ -21,11 +21,11 @@ WHOLE = "whole"
 
 
 def measure(state: ModelState, workdir: Path, first: ModelState) -> Generator[Event, None, None]:
-    """Measure the models, and decide what is published; say so where recovery made it worse.
+    """Evaluate the models and decide which one is published; warns if recovery made it worse.
 
     Args:
-        first: of the sweep's models, whose measures of the dense one are taken over; `state`
-            itself where it is the first.
+        first: the first model of the sweep, whose results for the dense model are reused; `state`
+            itself for the first model.
     """
     models, inputs = state.models, state.inputs
     state.perplexity = yield from perplexity.evaluate(
@@ -36,7 +36,7 @@ def measure(state: ModelState, workdir: Path, first: ModelState) -> Generator[Ev
             state.drift.append({"model": name, **asdict(one)})
     yield from _measure_whole(state, workdir, first)
     curves = None if state.recovery is None else state.recovery.curves
-    state.verdict = verdict.of(state.spec, state.plan, state.perplexity, curves)
+    state.verdict = summary.of(state.spec, state.plan, state.perplexity, curves)
     if state.verdict.worse:
         yield Warned(message=state.verdict.line)
 
@@ -44,7 +44,7 @@ def measure(state: ModelState, workdir: Path, first: ModelState) -> Generator[Ev
 def _measure_whole(
     state: ModelState, workdir: Path, first: ModelState
 ) -> Generator[Event, None, None]:
-    """What takes whole models: tasks and timing."""
+    """Run tasks and timing, which load whole models."""
     wanted, harness_tasks = state.spec.evaluation.inference, state.inputs.harness_tasks
     if wanted is None and not harness_tasks:
         return
@@ -60,9 +60,9 @@ def _measure_whole(
 def _candidates(
     state: ModelState, models: Mapping[ModelName, Model], first: ModelState
 ) -> list[tasks.Candidate]:
-    """The models, each with a mark by which its answers are found again.
+    """The models, each with the fingerprint under which its answers are cached.
 
-    So an interrupted evaluation goes on, and the dense model is asked once for all of a sweep.
+    An interrupted evaluation resumes from the cache, and a sweep evaluates the dense model once.
     """
     trained = "" if state.recovery is None else state.recovery.folder.name
     marks: dict[ModelName, str] = {
@@ -78,7 +78,7 @@ def _candidates(
 
 @contextmanager
 def _whole_models(state: ModelState, folder: Path) -> Iterator[dict[ModelName, Model]]:
-    """The models in folders of their own, as long as they are needed."""
+    """Write the whole models to temporary folders, removed on exit."""
     checkpoint, sizes = state.inputs.checkpoint, state.plan.after
     try:
         folders: dict[ModelName, Path] = {

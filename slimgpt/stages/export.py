@@ -7,20 +7,18 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slimgpt.checkpoints import tokenizer_checks as companions
+from slimgpt.checkpoints import tokenizer_checks
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError, StorageError
 from slimgpt.events import Event, Progress
 from slimgpt.formats import support
-from slimgpt.formats.gguf import writer as file
-from slimgpt.machine import disk, precision
-from slimgpt.machine import resource_errors as exhaustion
+from slimgpt.formats.gguf import writer
+from slimgpt.machine import disk, precision, resource_errors
 from slimgpt.sources import tokenizer_files
 from slimgpt.spec.prune import Format, GgufType
-from slimgpt.texts.tokenization import sandbox as process
-from slimgpt.verification import formats as proof
-from slimgpt.verification import vllm
-from slimgpt.verification.tokenizer import prove as prove_tokenizer
+from slimgpt.texts.tokenization import sandbox
+from slimgpt.verification import tokenizer, vllm
+from slimgpt.verification.formats import Probe, probe_of, require, write
 
 
 def export(
@@ -30,41 +28,42 @@ def export(
     stored: GgufType | None = None,
     device: str = "auto",
 ) -> Iterator[Event]:
-    """Write a checkpoint in other formats, each proved by its own loader.
+    """Write a checkpoint in other formats, each verified by its own loader.
 
     Args:
         model: folder of a checkpoint.
-        destination: appears when all is written and proved; one format lies in it as it is,
-            several in folders of their names.
+        destination: appears when all formats are written and verified; contains the files of one
+            format directly, several formats in folders of their names.
+        formats: `uniform`, `padded`, `gguf`.
         stored: type of a GGUF file's matrices; the model's own precision if None.
 
     Yields:
         `Progress`, and a `Verified` for every format.
 
     Raises:
-        SlimGPTError: a format cannot hold the model, a loader is missing or refuses, the disk is
-            full; nothing is left of it.
+        SlimGPTError: a format cannot hold the model, a loader is missing or fails, the disk is
+            full; nothing is written.
     """
-    with exhaustion.expected(destination.parent):
+    with resource_errors.expected(destination.parent):
         if destination.exists():
             raise StorageError(f"{destination} exists already", hint="choose another folder")
         checkpoint = Checkpoint.open(model)
-        companions.check(checkpoint.location)
+        tokenizer_checks.check(checkpoint.location)
         wanted = [form for form in support.FURTHER if form in formats]
         for other in set(formats) - set(support.FURTHER):
             raise SpecError(
-                f"format `{other}` is not one to export to",
+                f"`{other}` is not an export format",
                 hint=f"choose among {', '.join(support.FURTHER)}; a pruned folder is `exact`",
             )
         if _has_tokenizer(checkpoint):
-            with process.opened(checkpoint.folder) as tokenizer:
-                process.describe(tokenizer)  # once here: it is loaded again, unbounded
+            with sandbox.opened(checkpoint.folder) as loaded:
+                sandbox.describe(loaded)  # in bounds, before the process loads it without bounds
         for form in wanted:
-            proof.require(form)
+            require(form)
             support.require(form, checkpoint.architecture, checkpoint.config)
         if "gguf" in wanted:
-            file.read_vocabulary(checkpoint)  # refused before anything is written
-        probe = proof.probe_of(checkpoint, precision.device_for(device))
+            writer.read_vocabulary(checkpoint)  # raises before anything is written
+        probe = probe_of(checkpoint, precision.device_for(device))
         yield from _written(checkpoint, destination, wanted, probe, stored)
 
 
@@ -72,7 +71,7 @@ def _written(
     checkpoint: Checkpoint,
     destination: Path,
     wanted: Sequence[Format],
-    probe: proof.Probe,
+    probe: Probe,
     stored: GgufType | None,
 ) -> Iterator[Event]:
     aside = destination.with_name(f".{destination.name}.{os.getpid()}")
@@ -82,10 +81,10 @@ def _written(
             folder = aside / form if len(wanted) > 1 else aside
             with disk.storage_errors(destination, 0):
                 folder.mkdir(parents=True)
-            yield proof.write(form, checkpoint, folder, probe, stored)
+            yield write(form, checkpoint, folder, probe, stored)
             yield from vllm.prove(folder, form, probe)
             if form != "gguf" and _has_tokenizer(checkpoint):
-                prove_tokenizer(checkpoint.folder, [folder])
+                tokenizer.prove(checkpoint.folder, [folder])
         with disk.storage_errors(destination, 0):
             aside.rename(destination)
             disk.sync(destination.parent)

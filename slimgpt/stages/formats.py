@@ -1,4 +1,4 @@
-"""A job's additional formats: checked in `plan`, written and proved in `verify`."""
+"""A job's additional formats: checked in `plan`, written and verified in `verify`."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.events import Verified, Warned
 from slimgpt.formats import support
-from slimgpt.formats.gguf import writer as file
+from slimgpt.formats.gguf import writer
 from slimgpt.machine import disk
 from slimgpt.spec.prune import Format, PruneSpec
 from slimgpt.verification import formats, vllm
 
 
 def wanted(spec: PruneSpec) -> list[Format]:
-    """What a job writes beside `exact`, in the order in which it does."""
+    """The formats that a job writes besides `exact`, in writing order."""
     return [form for form in support.FURTHER if form in spec.formats]
 
 
 def require(spec: PruneSpec, checkpoint: Checkpoint, after: Sequence[LayerSize]) -> None:
-    """See that a job's formats can be written and proved here.
+    """Check that a job's formats can be written and verified on this machine.
 
     Args:
         checkpoint: the dense model.
-        after: what its layers will be.
+        after: the sizes of its layers after pruning.
 
     Raises:
         SpecError: a library is missing, or a format cannot hold such layers.
@@ -36,7 +36,7 @@ def require(spec: PruneSpec, checkpoint: Checkpoint, after: Sequence[LayerSize])
         formats.require(form)
         support.require(form, pruned, checkpoint.config)
         if form == "gguf":
-            file.read_vocabulary(checkpoint)
+            writer.read_vocabulary(checkpoint)
 
 
 def write(
@@ -44,13 +44,13 @@ def write(
 ) -> Iterator[Verified | Warned]:
     """Write a finished checkpoint in the job's formats, each in a folder of its name within.
 
-    All that vLLM reads is proved by it, too, where it is installed.
+    If vLLM is installed, it verifies the formats that it loads, too.
 
     Args:
-        name: of the model, for files that hold one.
+        name: the model's name, for formats that store one.
 
     Raises:
-        VerificationError: a loader does not load it, or computes something else.
+        VerificationError: a loader fails, or its results differ.
         StorageError: the disk is full.
     """
     yield from vllm.prove(folder, "exact", probe)

@@ -18,8 +18,8 @@ def evaluate(
     """Perplexity of the models on every evaluation set.
 
     Args:
-        models: `dense` and `pruned`, and `recovered` where there is one.
-        known: results on the same sets, from which the dense model's are taken.
+        models: `dense` and `pruned`, and `recovered` after a recovery.
+        known: earlier results on the same sets, from which the dense model's values are reused.
 
     Raises:
         NumericalError: a likelihood is not finite.
@@ -54,7 +54,7 @@ def evaluate(
 def as_progress(
     measured: Generator[int, None, float], before: int, total: int, what: str = ""
 ) -> Generator[Event, None, float]:
-    """A measurement whose layers are progress of the stage."""
+    """Convert the layer counts of a measurement to progress events of the stage."""
     while True:
         try:
             done = before + next(measured)

@@ -27,8 +27,8 @@ class PruningPlan:
     """The plan and its parameters by layer.
 
     Attributes:
-        variances: of a dense pass, for methods that need one.
-        damage: of every module, for schedule `measured`.
+        variances: of the dense model's inputs, for methods that need a dense pass.
+        damage: curves of every module, for schedule `measured`.
     """
 
     plan: Plan
@@ -41,10 +41,10 @@ PROBE_TOKENS = 128
 
 
 def try_models(inputs: JobInputs, device: torch.device) -> Generator[Event, None, None]:
-    """See that the dense model computes numbers on one sequence, and a distillation's teacher too.
+    """Check that the dense model, and a distillation's teacher, compute finite logits.
 
     Raises:
-        NumericalError: one gives NaN or infinity.
+        NumericalError: a model gives NaN or infinity.
     """
     probe = inputs.calibration.input_ids[:1, :PROBE_TOKENS].contiguous()
     for model, name in ((inputs.checkpoint, "dense model"), (inputs.teacher, "teacher")):
@@ -58,10 +58,10 @@ def try_models(inputs: JobInputs, device: torch.device) -> Generator[Event, None
 def make_plan(
     spec: PruneSpec, inputs: JobInputs, device: torch.device, damage: Damage | None = None
 ) -> Generator[Event, None, PruningPlan]:
-    """Make the plan; survey the dense model first where the method or the schedule needs it.
+    """Make the plan, after a dense pass if the method or the schedule needs one.
 
     Args:
-        damage: of every module, where it was measured before.
+        damage: curves of every module, if an earlier run has measured them.
 
     Raises:
         UnreachableTargetError, SpecError: no legal plan meets the target.

@@ -34,7 +34,7 @@ def prune(
     """Prune every layer that is not on disk yet; each is on disk before its event is yielded.
 
     Returns:
-        the records of all layers: the event's fields, and the indices that were kept.
+        the records of all layers: the event's fields, and the kept indices.
 
     Raises:
         NumericalError: a layer cannot be solved; finished layers stay for a resume.
@@ -94,8 +94,8 @@ def _event(
 
 
 def _remarks(layer: LayerFinished, record: dict[str, Any], asked: float) -> Iterator[Warned]:
-    """Say where a factorisation succeeded only with more damping than was asked for, and what no
-    calibration token has seen.
+    """Warn of factorisations that needed more damping than requested, and of experts that no
+    calibration token reached.
     """
     if unseen := record.get("unseen_experts"):
         message = (
@@ -105,7 +105,7 @@ def _remarks(layer: LayerFinished, record: dict[str, Any], asked: float) -> Iter
         yield Warned(message=message, layer=layer.layer)
     for part, used in (("attention", layer.attention_damping), ("FFN", layer.ffn_damping)):
         if used > asked:
-            message = f"{part}: the Hessian needed damping {used:g}, {asked:g} was asked for"
+            message = f"{part}: the Hessian needed damping {used:g}, {asked:g} was requested"
             yield Warned(message=message, layer=layer.layer)
 
 

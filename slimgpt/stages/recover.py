@@ -1,7 +1,7 @@
 """The `recover` stage: trains adapters on the pruned layers and writes recovered layers to disk.
 
 recovery-MARK/unrecovered/   the pruned checkpoint, whole, as transformers loads it
-recovery-MARK/training/      snapshots of the trainer; an interrupted training goes on from them
+recovery-MARK/training/      snapshots of the trainer; an interrupted training resumes from them
 recovery-MARK/adapters/      the adapters alone
 recovery-MARK/layers/        the layers with the adapters merged
 recovery-MARK/curves.json    written last: the stage is done
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from slimgpt.checkpoints.output import whole_model as whole
+from slimgpt.checkpoints.output import whole_model
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Event, Loss, Progress
 from slimgpt.machine import disk
@@ -44,10 +44,10 @@ class Recovery:
 
     Attributes:
         partial: the recovered layers.
-        folder: where `unrecovered` and `adapters` lie.
-        curves: the losses, from the first step to the last.
-        trainable: parameters of the adapters.
-        training_data: what was learned.
+        folder: contains `unrecovered` and `adapters`.
+        curves: losses of all steps, in order.
+        trainable: number of parameters of the adapters.
+        training_data: the rows that were trained on and the held-out rows.
     """
 
     partial: PartialCheckpoint
@@ -69,7 +69,7 @@ def recover(
 
     Args:
         partial: the pruned layers, all finished.
-        workdir: where the recovery's own folder is made.
+        workdir: folder in which the recovery's folder is created.
 
     Raises:
         NumericalError: a loss is not finite; the pruned layers stay.
@@ -85,7 +85,7 @@ def recover(
     curves = folder / "curves.json"
     if not curves.exists():
         yield Progress(stage="recover", done=0, total=1, what="loading the pruned model")
-        whole.place(partial, inputs.checkpoint, plan.after, folder / peft_model.BASE)
+        whole_model.place(partial, inputs.checkpoint, plan.after, folder / peft_model.BASE)
         model, content = yield from _trained(spec.recovery, inputs, folder, device)
         records = partial.finished()
         family, count = architecture.family, architecture.layers
@@ -98,7 +98,7 @@ def recover(
 
 
 def discard(workdir: Path) -> None:
-    """Remove what every recovery in the working folder has left."""
+    """Remove the folders of all recoveries in the working folder."""
     for folder in workdir.glob(f"{PREFIX}*"):
         shutil.rmtree(folder)
 
@@ -115,20 +115,20 @@ def _mark(job: str, recovery: RecoverySpec, training_data: TrainingData) -> str:
 def _trained(
     recovery: RecoverySpec, inputs: JobInputs, folder: Path, device: torch.device
 ) -> Generator[Event, None, tuple[Any, dict[str, Any]]]:
-    """The model with its trained adapters, which are on the disk as well, and the curves."""
+    """Train and save the adapters; returns the model with them, and the content of curves.json."""
     from slimgpt.recovery import training  # transformers' trainer takes seconds to import
 
     architecture = inputs.checkpoint.architecture
     family, dtype = architecture.family, architecture.dtype
-    base = whole.load(folder / peft_model.BASE, family, dtype, device)
+    base = whole_model.load(folder / peft_model.BASE, family, dtype, device)
     if device.type == "cuda":
         peft_model.spare_memory(base)
     model = peft_model.with_adapters(base, recovery, family)
     teacher = None
     if recovery.method == "distillation":
         dense = inputs.teacher or inputs.checkpoint
-        mirror, theirs = whole.mirror(dense, folder / "dense"), dense.architecture
-        teacher = whole.load(mirror, theirs.family, theirs.dtype, device)
+        mirror, theirs = whole_model.mirror(dense, folder / "dense"), dense.architecture
+        teacher = whole_model.load(mirror, theirs.family, theirs.dtype, device)
     course = _course(inputs)
     snapshots = folder / "training"
     trainer = training.Teaching(
@@ -165,7 +165,7 @@ def _course(inputs: JobInputs) -> Course:
 
 
 def _usable(snapshots: Path) -> bool:
-    """Whether there is a whole snapshot; torn ones, whose state was not written, are removed."""
+    """Whether there is a complete snapshot; removes those without a trainer state."""
     whole = False
     for snapshot in snapshots.glob("checkpoint-*"):
         try:

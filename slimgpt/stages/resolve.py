@@ -1,6 +1,6 @@
 """The `resolve` stage: opens the model, draws calibration tokens and evaluation windows.
 
-Everything that can be wrong with them is found here, before any expensive work.
+Errors in them are found here, before any expensive work.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from slimgpt.checkpoints import tokenizer_checks as companions
+from slimgpt.checkpoints import tokenizer_checks
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError
 from slimgpt.events import Event, Progress, Warned
@@ -27,8 +27,7 @@ from slimgpt.texts import calibration
 from slimgpt.texts import sources as texts
 from slimgpt.texts.calibration import Calibration
 from slimgpt.texts.overlap import RUN, Seen
-from slimgpt.texts.tokenization import sandbox as process
-from slimgpt.texts.tokenization import windows
+from slimgpt.texts.tokenization import sandbox, windows
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from slimgpt.texts.tokenization.windows import Beginning
 
@@ -42,7 +41,7 @@ class EvaluationSet:
 
     Attributes:
         windows: token ids (n, length) int64.
-        begin: what each of them begins with.
+        begin: the tokens that each window begins with.
     """
 
     text: str
@@ -57,7 +56,7 @@ class EvaluationSet:
 
     @property
     def ids(self) -> list[int]:
-        """The text's own tokens in a row, window after window."""
+        """The text's own tokens, the windows joined."""
         ids: list[int] = self.windows[:, len(self.begin.ids) :].flatten().tolist()
         return ids
 
@@ -71,31 +70,31 @@ class JobInputs:
     calibration: Calibration
     evaluation_sets: tuple[EvaluationSet, ...]
     training_data: TrainingData | None = None
-    """What recovery learns from; None: there is no recovery."""
+    """The training data of recovery; None without recovery."""
     harness_tasks: tuple[HarnessTask, ...] = ()
-    """The tasks that the models are asked."""
+    """The tasks that the models are evaluated on."""
     end_token: int | None = None
     teacher: Checkpoint | None = None
-    """Whom a distillation learns from; None: the checkpoint itself."""
+    """The teacher of a distillation; None: the checkpoint itself."""
 
 
 def resolve(spec: PruneSpec, roots: Roots) -> Generator[Event, None, JobInputs]:
     """Resolve the model, draw the calibration tokens, cut the evaluation windows.
 
     Raises:
-        ModelNotFoundError, UnsupportedModelError, BrokenCheckpointError: the model.
+        ModelNotFoundError, UnsupportedModelError, BrokenCheckpointError: of the model.
         UnreachableTargetError, SpecError: no legal plan meets the target.
-        CalibrationError: the texts, or the questions of tasks.
+        CalibrationError: of the texts, or of the questions of tasks.
     """
     yield Progress(stage="resolve", done=0, total=_steps(spec), what="model")
     model = resolve_model(spec.model, roots, cache=None)
     checkpoint = _opened(model, roots)
     sanity.build(checkpoint)
     for point in spec.points:
-        forecast.make(checkpoint, point)  # a target out of reach is refused before any text is read
+        forecast.make(checkpoint, point)  # refuse an unreachable target before any text is read
     teacher = _teacher(spec, checkpoint, roots)
-    with process.opened(model.folder) as tokenizer:
-        process.describe(tokenizer)  # the result's is compared by it, hours from now
+    with sandbox.opened(model.folder) as tokenizer:
+        sandbox.describe(tokenizer)  # fails now rather than when the result is verified
         texts_read = yield from _read_texts(spec, tokenizer, roots)
         end = tokenizer.end
     return JobInputs(model, checkpoint, *texts_read, end_token=end, teacher=teacher)
@@ -113,7 +112,7 @@ TextsRead = tuple[
 def _read_texts(
     spec: PruneSpec, tokenizer: Tokenizer, roots: Roots
 ) -> Generator[Event, None, TextsRead]:
-    """Everything that the job reads, as tokens."""
+    """Read and tokenize all texts of the job."""
     steps = _steps(spec)
     harness_tasks: tuple[HarnessTask, ...] = ()
     if spec.evaluation.tasks:
@@ -133,7 +132,7 @@ def _read_texts(
         asked = [evaluation_set.ids for evaluation_set in evaluation_sets]
         training_data = gather(spec.recovery, tokenizer, asked, roots)
         if training_data.left_out:
-            yield Warned(message=f"recovery leaves out rows: {training_data.left_out}")
+            yield Warned(message=f"recovery skips rows: {training_data.left_out}")
     yield Progress(stage="resolve", done=steps, total=steps)
     return drawn, tuple(evaluation_sets), training_data, harness_tasks
 
@@ -141,12 +140,12 @@ def _read_texts(
 def _opened(model: ResolvedModel, roots: Roots) -> Checkpoint:
     confined = model.model.startswith(PREFIX) and roots.confined
     checkpoint = Checkpoint.open(model.folder, within=roots.models if confined else None)
-    companions.check(checkpoint.location)
+    tokenizer_checks.check(checkpoint.location)
     return checkpoint
 
 
 def _teacher(spec: PruneSpec, student: Checkpoint, roots: Roots) -> Checkpoint | None:
-    """The teacher that the specification names, if it names one."""
+    """The teacher in the specification, or None."""
     if spec.recovery is None or spec.recovery.teacher is None:
         return None
     teacher = _opened(resolve_model(spec.recovery.teacher, roots, cache=None), roots)
@@ -156,7 +155,7 @@ def _teacher(spec: PruneSpec, student: Checkpoint, roots: Roots) -> Checkpoint |
         raise SpecError(
             f"recovery.teacher: {spec.recovery.teacher} has a vocabulary of {theirs:,}, the model "
             f"of {ours:,}",
-            hint="learn from a model with the same tokenizer, or use method `lora`",
+            hint="choose a teacher with the same tokenizer, or use method `lora`",
         )
     return teacher
 
@@ -226,7 +225,7 @@ def overlaps(drawn: Calibration, evaluation_sets: Sequence[EvaluationSet]) -> It
         return
     seen = Seen(drawn.input_ids.numpy())
     for evaluation_set in evaluation_sets:
-        # Windows follow one another in the text: a run may go over the edge between two.
+        # Windows are consecutive in the text: a shared run may cross the border between two.
         covered = seen.covers(evaluation_set.ids).reshape(len(evaluation_set.windows), -1)
         if count := int(covered.any(axis=1).sum()):
             yield Warned(
@@ -239,9 +238,9 @@ def overlaps(drawn: Calibration, evaluation_sets: Sequence[EvaluationSet]) -> It
 def _held_out(
     spec: PruneSpec, tokenizer: Tokenizer, held_out: Tensor, length: int
 ) -> EvaluationSet:
-    """Held-out calibration windows (n, seq) cut to `length` tokens, or left as long as they are.
+    """Held-out calibration windows (n, seq) cut to `length` tokens if they are longer.
 
-    `max_tokens` leaves one window at least.
+    `max_tokens` keeps at least one window.
     """
     theirs = Beginning.of(tokenizer, spec.calibration.bos, held_out.shape[1])
     begin = Beginning.of(tokenizer, spec.evaluation.bos, length)

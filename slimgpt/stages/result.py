@@ -35,7 +35,7 @@ def planned(points: Sequence[ModelState]) -> Planned:
 
 
 def result(points: Sequence[ModelState], checkpoint: str) -> Result:
-    """What was measured and written.
+    """The `result` event of the job.
 
     Args:
         checkpoint: the result's folder, relative to the working folder.
@@ -65,10 +65,10 @@ def result(points: Sequence[ModelState], checkpoint: str) -> Result:
 def publish_sweep(
     spec: PruneSpec, points: Sequence[ModelState], folder: Path, destination: Path
 ) -> None:
-    """Put the sweep's own report and page beside its models, and give the whole its name.
+    """Write the sweep's report and page beside its models, then rename the folder.
 
     Args:
-        folder: where the models lie, each in `point_folder` of its ratio.
+        folder: contains the models, each in `point_folder` of its ratio.
         destination: on the same disk; must not exist.
 
     Raises:
@@ -113,7 +113,7 @@ def _result_point(point: ModelState, ratio: float | None) -> ResultPoint:
 
 
 def _event_fields(events: Sequence[Sequence[PointEvent]]) -> list[dict[str, Any]]:
-    """Events of every model, each with its model's number."""
+    """The fields of the events of every model, each with its model's number."""
     return [
         one.model_dump() | {"point": number} for number, some in enumerate(events) for one in some
     ]
@@ -128,7 +128,7 @@ def _report(folder: Path) -> dict[str, Any]:
 
 
 def _verdict(points: Sequence[ModelState]) -> str:
-    """What came of the sweep, in a sentence or two."""
+    """The summary of the sweep, in one or two sentences."""
     worse = [f"{point.spec.ratio:g}" for point in points if point.verdict.worse]
     line = f"Recovery made it worse at ratio {', '.join(worse)}. " if worse else ""
     line += f"{len(points)} models: "

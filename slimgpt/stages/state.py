@@ -12,7 +12,7 @@ from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Latency, ModelName, Perplexity, TaskScore, Verified
 from slimgpt.layers.stack import Stack
 from slimgpt.planning.plan import Plan
-from slimgpt.report.summary import Summary as Verdict
+from slimgpt.report.summary import Summary
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.plan import PruningPlan
 from slimgpt.stages.prune import pruned_stack
@@ -22,11 +22,11 @@ from slimgpt.stages.resolve import JobInputs
 
 @dataclass
 class ModelState:
-    """What a job has found out so far; complete when its last stage is done.
+    """Results of the stages so far; complete after the last stage.
 
     Attributes:
-        spec: with one target; of a sweep one of its points.
-        fingerprint: of the job.
+        spec: specification with one target, for a sweep that of one point.
+        fingerprint: identifies the model, the specification and the calibration tokens.
         partial: the pruned layers.
     """
 
@@ -38,7 +38,7 @@ class ModelState:
     partial: PartialCheckpoint = field(init=False)
     records: list[dict[str, Any]] = field(default_factory=list)
     recovery: Recovery | None = None
-    verdict: Verdict = field(init=False)
+    verdict: Summary = field(init=False)
     perplexity: list[Perplexity] = field(default_factory=list)
     inference: list[Latency] = field(default_factory=list)
     tasks: list[TaskScore] = field(default_factory=list)
@@ -51,12 +51,12 @@ class ModelState:
 
     @property
     def plan(self) -> Plan:
-        """What will be left of the model."""
+        """The sizes of the model after pruning."""
         return self.pruning_plan.plan
 
     @property
     def models(self) -> dict[ModelName, Stack]:
-        """Dense, pruned and, where there is one, recovered model, each read layer by layer."""
+        """The dense, the pruned and, after a recovery, the recovered model, read layer by layer."""
         checkpoint, device = self.inputs.checkpoint, self.device
         models: dict[ModelName, Stack] = {
             "dense": Stack(checkpoint, device),

@@ -1,7 +1,7 @@
 """Tasks in the `evaluate` stage: each model loaded whole, one after the other, scores cached.
 
-tasks/MARK.json in the working folder holds what one model has scored on one task: an interrupted
-evaluation goes on after it.
+tasks/MARK.json in the working folder contains the scores of one model on one task, from which an
+interrupted evaluation resumes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ FOLDER = "tasks"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to be asked.
+    """A model to evaluate.
 
     Attributes:
         name: dense, pruned or recovered.
-        folder: of the engine's own making (`checkpoints.whole`).
-        fingerprint: tells it from every other model.
+        folder: as written by `checkpoints.output.whole_model`.
+        fingerprint: identifies the model among all others.
     """
 
     name: ModelName
@@ -49,10 +49,10 @@ def evaluate(
     workdir: Path,
     device: torch.device,
 ) -> Generator[Event, None, list[TaskScore]]:
-    """Scores of all models on every task; all are asked the same questions in the same words.
+    """Scores of all models on every task, with identical prompts.
 
     Args:
-        candidates: dense and pruned, and recovered where there is one.
+        candidates: dense and pruned, and recovered after a recovery.
 
     Raises:
         MemoryExhaustedError: a model and one question do not fit.
@@ -81,8 +81,8 @@ def ask(
     """Scores of one model on every task.
 
     Args:
-        kept: folder of the answers so far; the model is loaded only where one is missing.
-        steps: how many tasks were done before, and how many there are.
+        kept: folder of cached answers; the model is loaded only if one is missing.
+        steps: number of tasks done before, and in total.
 
     Raises:
         MemoryExhaustedError, StorageError: as `evaluate`.
@@ -108,7 +108,7 @@ def ask(
                 task_answers[leaf.name] = answers
                 done += 1
             cut = [name for name, answers in task_answers.items() if answers.cut]
-            if cut and candidate.name == "dense":  # the others are asked the same
+            if cut and candidate.name == "dense":  # the prompts of the others are identical
                 yield _too_long(harness_task, cut)
             found += scores.rows(
                 harness_task, {name: one.metrics for name, one in task_answers.items()}
@@ -118,12 +118,12 @@ def ask(
 
 
 def discard(workdir: Path) -> None:
-    """Remove the answers, once the report has them."""
+    """Remove the cached answers."""
     shutil.rmtree(workdir / FOLDER, ignore_errors=True)
 
 
 def _joined(rows: Mapping[ModelName, Score]) -> TaskScore:
-    """One row of all models."""
+    """Join the scores of all models in one row."""
     dense, pruned, recovered = rows["dense"], rows["pruned"], rows.get("recovered")
     return TaskScore(
         task=dense.task,

@@ -1,4 +1,4 @@
-"""The `verify` stage: writes the result aside, proves that it loads, renames it once."""
+"""The `verify` stage: writes the result to a temporary folder, verifies it, renames it once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from slimgpt.machine import disk, memory
 from slimgpt.recovery.peft_model import ADAPTERS, BASE
 from slimgpt.report import folder as pages
 from slimgpt.report.schema import CalibrationReport, ModelReport, RecoveryReport, Report
-from slimgpt.report.summary import Summary as Verdict
+from slimgpt.report.summary import Summary
 from slimgpt.spec.names import published_name
 from slimgpt.stages import formats
 from slimgpt.stages.recover import Recovery
@@ -35,11 +35,11 @@ REPORT = "report.json"
 def publish(
     state: ModelState, partial: PartialCheckpoint, pruned: Stack, destination: Path
 ) -> Generator[Event, None, None]:
-    """Write the checkpoint folder and prove that it loads; it appears only if it does.
+    """Write the checkpoint folder and verify that it loads; it appears only then.
 
     Raises:
-        VerificationError: a fresh process cannot load it, or computes something else.
-        NumericalError: the model computes no finite numbers.
+        VerificationError: a fresh process cannot load it, or its results differ.
+        NumericalError: the model's logits are not finite.
         StorageError: the disk is full.
     """
     steps = 2 + len(formats.wanted(state.spec))
@@ -80,8 +80,8 @@ def _loading(state: ModelState) -> str:
     return "loading in a fresh process" + (f", and writing and loading {others}" if others else "")
 
 
-def _add_recovery(recovery: Recovery, verdict: Verdict, folder: Path) -> None:
-    """The adapters, and what they were trained on where the merged model is what is published."""
+def _add_recovery(recovery: Recovery, verdict: Summary, folder: Path) -> None:
+    """Add the adapters, and their base model if the merged model is published."""
     shutil.copytree(recovery.folder / ADAPTERS, folder / ADAPTERS)
     if verdict.recovered:
         shutil.copytree(recovery.folder / BASE, folder / BASE, copy_function=_link)
@@ -145,7 +145,7 @@ def _report(state: ModelState, folder: Path) -> Report:
 
 
 def _event_fields(events: Sequence[PointEvent], *without: str) -> list[dict[str, Any]]:
-    """Events as a report keeps them, which is one model's."""
+    """The fields of events as in the report of one model."""
     return [event.model_dump(exclude=set(without or ("type", "point"))) for event in events]
 
 

@@ -14,11 +14,10 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError, VerificationError
 from slimgpt.events import Verified
 from slimgpt.formats import stock
-from slimgpt.formats.gguf import architectures
-from slimgpt.formats.gguf import writer as gguf_file
+from slimgpt.formats.gguf import architectures, writer
 from slimgpt.layers.stack import Stack
 from slimgpt.spec.prune import Format, GgufType
-from slimgpt.texts.tokenization import sandbox as tokenizer_process
+from slimgpt.texts.tokenization import sandbox
 from slimgpt.verification.reload import fresh_process, require_finite, tail, verify
 
 PLACES = 8  # positions of a sequence at which next-token probabilities are compared
@@ -95,9 +94,9 @@ def write(
         StorageError: the disk is full.
     """
     if form == "gguf":
-        kind = gguf_file.type_of(checkpoint, stored)
+        kind = writer.type_of(checkpoint, stored)
         file = folder / f"model-{kind}.gguf"
-        gguf_file.write(checkpoint, file, kind, name or "")
+        writer.write(checkpoint, file, kind, name or "")
         return prove_gguf(checkpoint, file, kind, probe)
     bound = None
     if form == "padded":
@@ -140,7 +139,7 @@ def prove_gguf(checkpoint: Checkpoint, file: Path, kind: GgufType, probe: Probe)
             hint="nothing was written; remove `gguf` from the formats, or choose a more precise "
             "GGUF type",
         )
-    with tokenizer_process.opened(checkpoint.folder) as tokenizer:
+    with sandbox.opened(checkpoint.folder) as tokenizer:
         ours = tokenizer.encode(TEXT)
     if ours != found["cut"].tolist():
         raise VerificationError(

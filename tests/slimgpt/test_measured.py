@@ -75,7 +75,7 @@ def test_curves_of_another_model_are_refused(roots: Roots, tmp_path: Path) -> No
     finish(spec(recipe="measured"), tmp_path / "work", roots)
     curves = Damage.read(tmp_path / "work/checkpoint" / FILE)
     other = Tiny("llama", tokenizer=True, kv_heads=2, heads=8, channels=96)
-    with pytest.raises(SpecError, match="model of other sizes"):
+    with pytest.raises(SpecError, match="model with other layer sizes"):
         forecast.make(
             Checkpoint.open(other.save(tmp_path / "other")), spec(recipe="measured"), curves
         )
@@ -97,12 +97,12 @@ def test_a_recipe_sets_what_is_not_set() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"recipe": "measured", "method": "flap"}, "recipe `measured` goes with method `slimgpt`"),
-        ({"residual_target": 0.5, "method": "magnitude"}, "`residual_target` goes with method"),
-        ({"head_unit": "mixed"}, "head_unit `mixed` goes with schedule `measured`"),
+        ({"recipe": "measured", "method": "flap"}, "recipe `measured` needs method `slimgpt`"),
+        ({"residual_target": 0.5, "method": "magnitude"}, "`residual_target` needs method"),
+        ({"head_unit": "mixed"}, "head_unit `mixed` needs schedule `measured`"),
         ({"schedule": {"shape": "measured"}, "method": "wanda-sp"}, "SlimGPT's"),
         ({"schedule": {"shape": "measured", "last_ratio": 0.5}}, "takes neither"),
-        ({"recipe": "measured", "formats": ["uniform"]}, "wants all layers alike"),
+        ({"recipe": "measured", "formats": ["uniform"]}, "needs layers of equal size"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(

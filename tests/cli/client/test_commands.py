@@ -264,7 +264,7 @@ def test_submit_takes_targets_in_other_units_in_place_of_the_files(
         (["--spec", "none.json"], "none.json cannot be read"),
         (
             ["--model", "local:tiny", "--ratio", "0.2", "--calibration", "upload:cal_nope"],
-            "'upload:cal_nope' is not an upload's id",
+            "'upload:cal_nope' is not the id of an upload",
         ),
     ],
 )

@@ -110,7 +110,7 @@ def test_a_teacher_with_another_vocabulary_is_refused(
     [
         (("prune", "--ratio", "0.2", "--epochs", "2"), "ask for one with --recover TEXT"),
         (("recover", "--eval-text", "held-out"), "nothing is calibrated here"),
-        (("recover", "--teacher", "org/name"), "--teacher goes with method `distillation`"),
+        (("recover", "--teacher", "org/name"), "--teacher needs method `distillation`"),
         (("recover", "--shots", "1"), "name one with --task NAME"),
         (("recover", "--lora-rank", "0"), "greater than or equal to 1"),
     ],

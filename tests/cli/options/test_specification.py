@@ -137,7 +137,7 @@ def test_a_bad_value_names_its_option(fields: dict[str, object], option: str) ->
     ("fields", "words"),
     [
         ({"ratio": None}, "exactly one of --ratio, --parameters and --memory"),
-        ({"gguf_type": "f16"}, "--gguf-type goes with format `gguf`"),
+        ({"gguf_type": "f16"}, "--gguf-type needs format `gguf`"),
         ({"schedule": {"shape": "uniform", "last_ratio": 0.1}}, "neither --first-ratio nor --last"),
         ({"evaluation": {"tasks": ["piqa", "piqa"]}}, "--task names piqa more than once"),
     ],

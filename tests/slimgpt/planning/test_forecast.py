@@ -44,7 +44,7 @@ def test_the_logits_of_a_large_vocabulary_are_foreseen(tmp_path: Path) -> None:
 
 
 EXPERTS_REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"method": "flap"}, "method `flap` scores one FFN a layer"),
+    ({"method": "flap"}, "method `flap` scores one FFN per layer"),
     ({"recovery": {}}, "adapters do not reach a mixture's experts"),
     ({"channel_multiple": 12}, "channel_multiple 12: experts that run together, and devices"),
 ]

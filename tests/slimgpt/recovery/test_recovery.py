@@ -316,4 +316,4 @@ def test_rows_of_the_evaluation_text_are_left_out(place: Path, tmp_path: Path) -
     chosen = PruneSpec.model_validate(chosen.model_dump() | {"evaluation": evaluation})
     events = list(job(place, tmp_path / "work", chosen))
     said = [event.message for event in events if isinstance(event, Warned)]
-    assert "recovery leaves out rows: 1 with text that the evaluation asks for (row 2)" in said
+    assert "recovery skips rows: 1 with text that the evaluation asks for (row 2)" in said

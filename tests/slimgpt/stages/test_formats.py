@@ -121,7 +121,7 @@ def test_a_file_that_computes_something_else_ends_the_job_and_costs_no_layer(
     [
         ({"formats": ["uniform"], "schedule": {"shape": "log"}}, "choose schedule `uniform`"),
         ({"formats": ["gguf", "gguf"]}, "more than once"),
-        ({"gguf_type": "f16"}, "goes with format `gguf`"),
+        ({"gguf_type": "f16"}, "needs format `gguf`"),
         ({"formats": ["safetensors"]}, "'exact', 'uniform', 'gguf' or 'padded'"),
         ({"tensor_parallel": 3}, "1, 2, 4, 8, 16 or 32"),
     ],

@@ -60,5 +60,5 @@ def test_an_upload_is_named_by_its_id_and_its_hash(roots: Roots, tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["", "cal_", "cal_" + "0" * 25, "cal_" + "u" * 26, "../notes"])
 def test_an_upload_has_an_id_of_the_service(name: str) -> None:
-    with pytest.raises(ValidationError, match="is not an upload's id"):
+    with pytest.raises(ValidationError, match="is not the id of an upload"):
         CalibrationSpec(source=f"upload:{name}")
