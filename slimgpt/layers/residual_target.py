@@ -94,6 +94,6 @@ def correction(seen: HalfPass, target_BSD: Tensor, weight: float) -> Tensor:
     """What each token's outputs lack, (T, O) float32, of λ times the way to the target stream."""
     lacking_TD = (target_BSD.float() - seen.stream.float()).flatten(0, 1)
     gain_D = seen.gain
-    silenced_D = gain_D.abs() < LEAST_GAIN * gain_D.abs().mean()
+    silenced_D = gain_D.abs() <= LEAST_GAIN * gain_D.abs().mean()
     inverse_D = torch.where(silenced_D, 0.0, 1 / gain_D.masked_fill(silenced_D, 1.0))
     return weight * lacking_TD * inverse_D / seen.scale

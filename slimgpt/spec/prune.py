@@ -291,5 +291,9 @@ class PruneSpec(Spec):
         if self.residual_target and self.method != "slimgpt":
             raise ValueError("`residual_target` goes with method `slimgpt`, and only with it")
         if self.head_unit == "mixed" and self.schedule.shape != "measured":
-            raise ValueError("head_unit `mixed` goes with schedule `measured`, and only with it")
+            whose = " of recipe `measured`" if self.recipe == "measured" else ""
+            raise ValueError(
+                f"head_unit `mixed`{whose} goes with schedule `measured`, not "
+                f"`{self.schedule.shape}`: choose head_unit `kv_group` or `query_head`"
+            )
         return self

@@ -65,7 +65,7 @@ def publish(
             _add_recovery(state.recovery, state.verdict, folder)
         provenance.write(folder, _provenance(state))
         if state.pruning_plan.damage is not None:
-            state.pruning_plan.damage.save(folder)
+            state.pruning_plan.damage.model_copy(update={"job": None}).save(folder)
         disk.write_text(folder / REPORT, _report(state, folder).model_dump_json(indent=2) + "\n")
         pages.write(folder)
 
