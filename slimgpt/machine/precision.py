@@ -1,4 +1,4 @@
-"""Choice of device and dtypes, in one place (ALGORITHM section 6, "Precision")."""
+"""Choice of device and dtypes, in one place."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Recovery after pruning: LoRA training, then merging the adapters (ALGORITHM section 8)."""
+"""Recovery after pruning: LoRA training, then merging the adapters."""

@@ -15,7 +15,7 @@ Method = Literal["lora", "distillation"]
 
 
 class RecoverySpec(Spec):
-    """How the pruned model learns again: low-rank adapters, merged in the end (ALGORITHM 8).
+    """How the pruned model learns again: low-rank adapters, merged in the end.
 
     The defaults are the paper's (section 4.1); rank, alpha and dropout are those of LLM-Pruner,
     whose recipe the paper follows.
