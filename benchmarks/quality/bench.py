@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from benchmarks.quality import commonsense, dense, measures, table, texts
 from benchmarks.quality.methods import METHODS, Case, Pruned
 from benchmarks.quality.plot import DENSE
-from benchmarks.quality.subjects import WINDOW, Subject
+from benchmarks.quality.subjects import CACHE, WINDOW, Subject
 from benchmarks.quality.table import Row
 from slimgpt.errors import SlimGPTError
 
@@ -25,18 +26,21 @@ class Bench:
         subject: the model.
         device: where it computes.
         questions: of each commonsense task; 0: they are not asked.
+        cache: where the dense model's measures are kept.
 
     Raises:
         SlimGPTError: a text, the model or the tasks are not to be had.
     """
 
-    def __init__(self, subject: Subject, device: torch.device, questions: int = 0) -> None:
+    def __init__(
+        self, subject: Subject, device: torch.device, questions: int = 0, cache: Path = CACHE
+    ) -> None:
         self._subject = subject
         self._device = device
         self._questions = questions
         self._tasks = commonsense.questions(questions) if questions else None
         self._held_out = texts.held_out(subject)
-        self._dense = dense.of(subject, self._held_out, device)
+        self._dense = dense.of(subject, self._held_out, device, cache)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, logging
 
 from benchmarks.quality import measures
 from benchmarks.quality.subjects import CACHE, Subject
@@ -38,6 +38,7 @@ class Dense:
 
 def load(folder: Path, device: torch.device) -> Any:
     """The dense model with the stock classes, in the dtype of its checkpoint."""
+    logging.disable_progress_bar()  # rows are the progress here
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True)
     return model.to(device).eval()
 

@@ -5,7 +5,9 @@ Ashkboos et al. 2024, with the order of steps of their program:
 1. The scale of every RMSNorm is folded into the linear layers that read it.
 2. Layer by layer the stream after attention and after the FFN is rotated by the eigenvectors of its
    second moments over the calibration windows, largest first, and only its first d directions stay;
-   what goes before has been cut already. The norm still divides by the dense hidden size.
+   what goes before has been cut already. The norm still divides by the dense hidden size. Moments
+   are of normed tokens, as in the paper; its program leaves them as they are, which measured worse
+   on stories260K at 20% and 30% (38.2 against 32.0, 65.3 against 53.5), better at 50%.
 3. Where two rotations meet, the residual path holds their product, d × d: it counts as parameters,
    as in the paper.
 4. The stream into the final norm is not cut, the paper's program's default; so nothing is to be
@@ -100,11 +102,11 @@ def slice_to(model: Any, windows_NS: Tensor, width: int) -> None:
 
 
 def principal(batches_BSD: list[Tensor], width: int) -> Tensor:
-    """The eigenvectors of largest second moments of a signal, (D, d) float64."""
+    """The eigenvectors of largest second moments of a normed signal, (D, d) float64."""
     size = batches_BSD[0].shape[-1]
     moments_DD = torch.zeros(size, size, dtype=torch.float64, device=batches_BSD[0].device)
     for batch_BSD in batches_BSD:
-        rows_TD = batch_BSD.flatten(0, 1).double()
+        rows_TD = nn.functional.normalize(batch_BSD.flatten(0, 1).double(), dim=-1)
         moments_DD += rows_TD.T @ rows_TD
     moments_DD.diagonal().add_(DAMPING * moments_DD.diagonal().mean())
     directions_DD: Tensor = torch.linalg.eigh(moments_DD).eigenvectors.flip(1)
