@@ -79,6 +79,13 @@ class LayerDrift(Read):
     ffn: float
 
 
+class Tried(Read):
+    """A learning rate, and the held-out loss after a few steps with it."""
+
+    learning_rate: float
+    loss: float | None = None
+
+
 class Recovery(Read):
     """What a recovery learned from, and how."""
 
@@ -90,6 +97,11 @@ class Recovery(Read):
     trainable_parameters: int
     curves: list[Loss] = []
     published: bool
+    steps: int = 0
+    batch_size: int = 0
+    learning_rate: float = 0.0
+    probe: list[Tried] = []
+    seconds: float = 0.0
 
 
 class Document(Read):

@@ -64,6 +64,10 @@ class RecoveryReport(BaseModel):
         left_out: which rows were, in words.
         sha256: over ids and labels.
         published: whether the recovered model is what was published.
+        learning_rate: the highest.
+        probe: rates that were tried for it, with the held-out loss after a few steps; empty: given.
+        seconds: of the attempt that finished, from loading the text to the last step.
+        teacher_bytes: of what the teacher said, while it was needed.
     """
 
     source: str
@@ -75,6 +79,12 @@ class RecoveryReport(BaseModel):
     trainable_parameters: int
     curves: list[dict[str, Any]]
     published: bool
+    steps: int = 0
+    batch_size: int = 0
+    learning_rate: float = 0.0
+    probe: list[dict[str, Any]] = []
+    seconds: float = 0.0
+    teacher_bytes: int = 0
 
 
 class Report(BaseModel):
