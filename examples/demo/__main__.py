@@ -2,142 +2,131 @@
 
 It does what a user would type, and shows what it types: start the service, submit a job,
 watch it, download the result, stop the service. Then it loads the dense and the pruned model
-with plain transformers and lets both write.
+with plain transformers and lets both write. `make demo MODEL=smollm2` does so with a real model of
+135 million parameters, which recovers by distillation, and compares both in llama.cpp.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-EXAMPLES = Path(__file__).resolve().parent
-MODEL = EXAMPLES / "model"
+from examples.demo import generation
+from examples.demo.service import (
+    DemoError,
+    console,
+    download,
+    run,
+    service,
+    short,
+    show,
+    submit,
+    watch,
+)
+from examples.demo.subjects import EXAMPLES, Subject, bundled, real
+from slimgpt.errors import SlimGPTError
+
 OUTPUT = EXAMPLES.parent / "demo-output"
-READY = re.compile(r"ready at (http://\S+)")
-READY_SECONDS = 120.0
-STOP_SECONDS = 60.0
-PROMPTS = ("    def __init__(self, ", "# The name of the", "    if not isinstance(")
-console = Console(highlight=False)
-
-
-class DemoError(Exception):
-    """The demonstration cannot go on; the message says why, for people."""
 
 
 def demo(
-    ratio: Annotated[float, typer.Option(help="Share of the parameters to remove.")] = 0.3,
+    model: Annotated[
+        str | None, typer.Option(help="A real model of benchmarks.models, such as smollm2.")
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option(help="Share of the parameters to remove: 0.3, or 0.2.")
+    ] = None,
     samples: Annotated[int, typer.Option(help="Calibration windows of 256 tokens.")] = 128,
+    minutes: Annotated[
+        float | None, typer.Option(help="Of recovery, for a real model: 5; 0: none.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = OUTPUT,
 ) -> None:
-    """Prune the model that ships with the project and compare it with what it was."""
+    """Prune a model, the one that ships with the project or a real one, and compare them."""
+    began = time.monotonic()
+    subject = bundled() if model is None else real(model)
+    minutes = subject.minutes if minutes is None else minutes
     try:
         _clear(out)
-        with service(out / "service", out / "service.log") as url:
-            job = submit(url, ratio, samples)
+        dense = _obtained(subject, model)
+        arguments = _job(subject, dense, subject.ratio if ratio is None else ratio, samples)
+        if minutes and model is not None:
+            arguments += _recovery(subject, minutes)
+        with service(out / "service", out / "service.log", dense.parent, subject.texts) as url:
+            job = submit(url, "Ask for a smaller model", arguments)
             watch(url, job)
             download(url, job, out / "pruned")
-    except (DemoError, KeyboardInterrupt) as error:
+        report = json.loads((out / "pruned" / "report.json").read_text(encoding="utf-8"))
+        show_numbers(dense.name, report)
+        show_samples(subject, dense, out / "pruned")
+        if subject.gguf:
+            show_speed(dense, out)
+    except (DemoError, SlimGPTError, KeyboardInterrupt) as error:
         console.print(str(error) or "interrupted", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
-    report = json.loads((out / "pruned" / "report.json").read_text(encoding="utf-8"))
-    show_numbers(report)
-    show_samples(out / "pruned")
     show_places(out)
+    console.print(f"\nall of it took {(time.monotonic() - began) / 60:.1f} minutes")
 
 
-@contextmanager
-def service(home: Path, log: Path) -> Iterator[str]:
-    """`slimgpt up` on a free port, for the length of a block; gives its address."""
-    command = ["up", "--home", str(home), "--models", str(EXAMPLES)]
-    command += ["--texts", str(MODEL / "texts"), "--port", "0"]
-    _show("Start the service: no server, no account, nothing to install", command)
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            _slimgpt(command),
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,  # Ctrl-C is the demo's to handle, in order
-        )
-    try:
-        url = _await_address(process, log)
-        console.print(f"ready at {url}")
-        yield url
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    console.print("\nservice stopped")
-
-
-def submit(url: str, ratio: float, samples: int) -> str:
-    """Post the job; its id."""
-    command = ["submit", "--model", "local:model", "--ratio", str(ratio)]
-    command += ["--calibration", "local:calibration.jsonl"]
-    command += ["--samples", str(samples), "--seq-len", "256"]
-    command += ["--eval-text", "local:evaluation.jsonl", "--url", url]
-    _show(f"Ask for a model with {ratio:.0%} of its parameters removed", command)
-    answer = _run([*command, "--json"], capture=True)
-    job = str(json.loads(answer)["id"])
-    console.print(f"job {job}")
-    return job
-
-
-def watch(url: str, job: str) -> None:
-    """Follow the job to its end, with the client's own bars."""
-    command = ["watch", job, "--url", url]
-    _show("Watch it", command)
-    _run(command)
-
-
-def download(url: str, job: str, folder: Path) -> None:
-    """Bring the checkpoint and its report here."""
-    command = ["download", job, str(folder), "--url", url]
-    _show("Download the result", command)
-    _run(command)
-
-
-def show_numbers(report: dict[str, Any]) -> None:
+def show_numbers(name: str, report: dict[str, Any]) -> None:
     """Dense and pruned side by side, as the service's report says."""
-    table = Table(title=f"\n{MODEL.name}: dense and pruned", title_justify="left")
-    for name in ("", "dense", "pruned", "change"):
-        table.add_column(name, justify="left" if not name else "right")
-    for name, unit in (("parameters", "parameters"), ("bytes of weights", "bytes")):
+    table = Table(title=f"\n{name}: dense and pruned", title_justify="left")
+    recovered = any(row.get("recovered") is not None for row in report["perplexity"])
+    for column in ("", "dense", "pruned", *(["recovered"] if recovered else []), "change"):
+        table.add_column(column, justify="left" if not column else "right")
+    for what, unit in (("parameters", "parameters"), ("bytes of weights", "bytes")):
         before, after = (report["model"][f"{unit}_{when}"] for when in ("before", "after"))
-        table.add_row(name, f"{before:,}", f"{after:,}", f"{after / before - 1:+.1%}")
+        same = [f"{after:,}"] * (2 if recovered else 1)
+        table.add_row(what, f"{before:,}", *same, f"{after / before - 1:+.1%}")
     for row in report["perplexity"]:
-        name = f"perplexity, {row['tokens']:,} tokens of {row['text']}"
-        change = f"{row['pruned'] / row['dense'] - 1:+.1%}"
-        table.add_row(name, f"{row['dense']:.2f}", f"{row['pruned']:.2f}", change)
+        what = f"perplexity, {row['tokens']:,} tokens of {row['text']}"
+        values = [row["dense"], row["pruned"], *([row["recovered"]] if recovered else [])]
+        cells = [f"{value:.2f}" for value in values]
+        table.add_row(what, *cells, f"{values[-1] / values[0] - 1:+.1%}")
     console.print(table)
+    if recovered:
+        console.print(report["verdict"], markup=False, soft_wrap=True)
 
 
-def show_samples(pruned: Path) -> None:
-    """The same beginnings continued by both models, with the same luck."""
-    console.print("\n[bold]What they write[/bold], loaded by plain transformers, seed 0\n")
-    for name, folder in (("dense", MODEL), ("pruned", pruned)):
-        for prompt, continuation in _continuations(folder):
-            console.print(f"[cyan]{name:<7}[/cyan] {prompt}[green]{escape(continuation)}[/green]")
+def show_samples(subject: Subject, dense: Path, pruned: Path) -> None:
+    """The same beginnings continued by all models."""
+    how = "with the same luck, seed 0" if subject.sampled else "the most probable token each time"
+    console.print(f"\n[bold]What they write[/bold], loaded by plain transformers, {how}\n")
+    before = pruned / "unrecovered"
+    folders = {"dense": dense, "pruned": pruned}
+    if before.is_dir():
+        folders = {"dense": dense, "pruned": before, "recovered": pruned}
+    for name, folder in folders.items():
+        written = generation.continuations(folder, subject.prompts, sampled=subject.sampled)
+        for prompt, continuation in written:
+            told = f"{escape(prompt)}[green]{escape(continuation)}[/green]"
+            console.print(f"[cyan]{name:<9}[/cyan] {told}", soft_wrap=True)
         console.print()
+
+
+def show_speed(dense: Path, out: Path) -> None:
+    """Both models in llama.cpp, on this machine's processors."""
+    command = ["export", str(dense), str(out / "dense-gguf"), "--format", "gguf"]
+    show("Write the dense model as GGUF, too, for comparison", command)
+    run(command)
+    threads = os.cpu_count() or 1
+    table = Table(title=f"\nllama.cpp, {threads} threads", title_justify="left")
+    for column in ("", "file, MB", "prompt, tokens/s", "writing, tokens/s"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, folder in (("dense", out / "dense-gguf"), ("pruned", out / "pruned")):
+        [file] = sorted(folder.rglob("*.gguf"))
+        speed = generation.llama_cpp(file, threads)
+        cells = (f"{speed.bytes / 1e6:,.0f}", f"{speed.reading:,.1f}", f"{speed.writing:,.1f}")
+        table.add_row(name, *cells)
+    console.print(table)
 
 
 def show_places(out: Path) -> None:
@@ -148,58 +137,30 @@ def show_places(out: Path) -> None:
         "service": out / "service",
     }
     for name, path in places.items():
-        console.print(f"{name:<11} {escape(_short(path))}", soft_wrap=True)
+        console.print(f"{name:<11} {escape(short(path))}", soft_wrap=True)
 
 
-def _continuations(folder: Path) -> Iterator[tuple[str, str]]:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
-    for prompt in PROMPTS:
-        inputs = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
-        torch.manual_seed(0)
-        ids = model.generate(**inputs, max_new_tokens=32, do_sample=True, temperature=0.7, top_k=20)
-        written = tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        yield prompt, " ".join(written.split("\n")).rstrip()
+def _obtained(subject: Subject, model: str | None) -> Path:
+    if model is not None:
+        console.print("\n[bold]Have the model here[/bold]")
+        console.print(f"[dim]$ python -m benchmarks.models {escape(model)}[/dim]")
+    return subject.folder()
 
 
-def _await_address(process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        if found := READY.search(log.read_text(encoding="utf-8")):
-            return found[1]
-        time.sleep(0.1)
-    words = log.read_text(encoding="utf-8")
-    raise DemoError(f"the service did not start; {_short(log)} says:\n{words}")
+def _job(subject: Subject, dense: Path, ratio: float, samples: int) -> list[str]:
+    """What is asked for, but for recovery."""
+    arguments = ["--model", f"local:{dense.name}", "--ratio", str(ratio)]
+    arguments += ["--calibration", subject.calibration]
+    arguments += ["--samples", str(samples), "--seq-len", "256"]
+    arguments += ["--eval-text", subject.evaluation]
+    if subject.gguf:
+        arguments += ["--eval-seq-len", "256", "--format", "gguf"]
+    return arguments
 
 
-def _run(arguments: list[str], *, capture: bool = False) -> str:
-    """Run a `slimgpt` command; what it wrote to stdout where captured."""
-    stdout = subprocess.PIPE if capture else None
-    done = subprocess.run(_slimgpt(arguments), stdout=stdout, text=True, check=False)
-    if done.returncode:
-        raise DemoError(f"`slimgpt {arguments[0]}` ended with status {done.returncode}")
-    return done.stdout or ""
-
-
-def _slimgpt(arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "cli.main", *arguments]
-
-
-def _show(what: str, arguments: list[str]) -> None:
-    typed = shlex.join(["slimgpt", *map(_short, arguments)])
-    console.print(f"\n[bold]{what}[/bold]")
-    console.print(f"[dim]$ {escape(typed)}[/dim]", soft_wrap=True)
-
-
-def _short(path: Path | str) -> str:
-    """A path, or any other argument, as one would type it here."""
-    return str(path).removeprefix(f"{Path.cwd()}/")
+def _recovery(subject: Subject, minutes: float) -> list[str]:
+    arguments = ["--recover", subject.calibration, "--recover-method", "distillation"]
+    return [*arguments, "--recover-weights", "layers", "--recover-minutes", f"{minutes:g}"]
 
 
 def _clear(out: Path) -> None:
