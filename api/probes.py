@@ -9,13 +9,14 @@ from sqlalchemy import Engine, text
 
 from jobs.files.artifacts import Artifacts
 from jobs.metrics.cached_probe import CachedProbe
+from jobs.store.database import READ_ONLY
 
 
 def of(engine: Engine, redis: Redis, artifacts: Artifacts) -> dict[str, CachedProbe[None]]:
     """A question to each part; what it raises is why the part cannot be used."""
 
     def database() -> None:
-        with engine.connect() as connection:
+        with engine.execution_options(**READ_ONLY).connect() as connection:
             connection.execute(text("SELECT count(*) FROM jobs WHERE id = ''"))
 
     def broker() -> None:

@@ -35,6 +35,7 @@ from slimgpt.events import (
 from slimgpt.machine import exhaustion, memory, precision
 from slimgpt.origins import network
 from slimgpt.origins.roots import Roots
+from slimgpt.planning.damage import Damage
 from slimgpt.spec.prune import PruneSpec, point_folder
 from slimgpt.stages import evaluate, formats, plan, prune, recover, resolve, result, tasks
 from slimgpt.stages.state import ModelState
@@ -105,6 +106,8 @@ class _Job:
             point.fingerprint = mark
             folder = self._layers(number)
             point.partial = PartialCheckpoint(folder, mark, inputs.checkpoint.architecture)
+        if (damage := points[0].pruning_plan.damage) is not None:
+            damage.save(self._workdir / LAYERS)
         yield from stages.each("prune", self._prune)
         if self._spec.recovery is not None:
             yield from stages.each("recover", self._recover)
@@ -132,7 +135,11 @@ class _Job:
     def _plan(self, point: ModelState) -> Generator[Event, None, None]:
         if point is self._points[0]:
             yield from plan.try_models(point.inputs, point.device)
-        point.pruning_plan = yield from plan.make_plan(point.spec, point.inputs, point.device)
+            damage = Damage.load(self._workdir / LAYERS)
+        else:
+            damage = self._points[0].pruning_plan.damage
+        making = plan.make_plan(point.spec, point.inputs, point.device, damage)
+        point.pruning_plan = yield from making
         formats.require(point.spec, point.inputs.checkpoint, point.plan.after)
 
     def _prune(self, point: ModelState) -> Generator[Event, None, None]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Iterable
-from itertools import dropwhile
+from itertools import takewhile
 
 from fastapi.sse import format_sse_event
 
@@ -34,6 +34,8 @@ class Feed:
         """Looks since the store was asked."""
         self.state = b""
         """The newest `state` event."""
+        self.source: object = None
+        """What it was made of, if that is known: of the same nothing new can be made."""
         self.end: bytes | None = None
         """The last event of all, when the job is over."""
         self.since: str | None = None
@@ -41,7 +43,7 @@ class Feed:
         has looked yet."""
         self.position = "0-0"
         self.changed = asyncio.Event()
-        self._recent: deque[tuple[str, bytes]] = deque()
+        self._recent: deque[tuple[tuple[int, int], str, bytes]] = deque()
         self._bytes = 0
         self._news = False
 
@@ -54,15 +56,16 @@ class Feed:
         """Keep events that came after all others."""
         for entry in entries:
             event = sent(entry)
-            self._recent.append((entry.id, event))
+            self._recent.append((order(entry.id), entry.id, event))
             self._bytes += len(event)
             self.position, self._news = entry.id, True
         while len(self._recent) > RECENT or self._bytes > RECENT_BYTES:
-            self.since, oldest = self._recent.popleft()
+            _, self.since, oldest = self._recent.popleft()
             self._bytes -= len(oldest)
 
-    def tell(self, state: StatusView) -> None:
-        """What the job's status is now."""
+    def tell(self, state: StatusView, source: object = None) -> None:
+        """What the job's status is now, and what it was made of."""
+        self.source = source
         told = format_sse_event(event="state", data_str=state.model_dump_json())
         if told != self.state:
             self.state, self._news = told, True
@@ -85,10 +88,11 @@ class Feed:
         place = order(last_id)
         if place < order(self.since):
             return None
-        later = [*dropwhile(lambda kept: order(kept[0]) <= place, self._recent)]
+        # From the newest back: most who ask lack the last few of many, and many ask at once.
+        later = [*takewhile(lambda kept: kept[0] > place, reversed(self._recent))]
         if not later:
             return b"", last_id
-        return b"".join(event for _, event in later), later[-1][0]
+        return b"".join(event for _, _, event in reversed(later)), later[0][1]
 
 
 def sent(entry: Entry) -> bytes:

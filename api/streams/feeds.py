@@ -123,12 +123,15 @@ class Feeds:
             if row is None:
                 self._finish(feed, json.dumps({"id": feed.job_id, "status": "deleted"}))
                 continue
-            state = job_status(row, snapshots.get(feed.job_id))
+            source = row, snapshots.get(feed.job_id)
+            if source == feed.source:  # as of most jobs, which wait
+                continue
+            state = job_status(*source)
             if state.status in TERMINAL:
                 await self._rest(feed)
                 self._finish(feed, state.model_dump_json())
             else:
-                feed.tell(state)
+                feed.tell(state, source)
 
     async def _rest(self, feed: Feed) -> None:
         """The job is over: what is in its stream now is all there will be. The last of it may have

@@ -23,6 +23,7 @@ from slimgpt.spec.prune import (
     HeadUnit,
     Method,
     PruneSpec,
+    Recipe,
 )
 
 DEFAULTS = PruneSpec.model_construct(model="", ratio=0.0)
@@ -46,8 +47,8 @@ class Schedule:
         option(
             "--schedule",
             "How the ratio grows with depth: log, linear, uniform, log-decrease, "
-            "linear-decrease, global (FLAP's), or a file with one ratio per layer, as a "
-            "JSON list or one per line.",
+            "linear-decrease, global (FLAP's), measured (by what each cut costs the model's "
+            "output), or a file with one ratio per layer, as a JSON list or one per line.",
             "the method's own, log for slimgpt",
         ),
     ] = None
@@ -151,12 +152,20 @@ class Outline:
             "--method", "What chooses the weights to remove and corrects the rest.", DEFAULTS.method
         ),
     ] = None
+    recipe: Annotated[
+        Recipe | None,
+        option(
+            "--recipe",
+            "Settings that go together: paper, the published method; measured, sizes by measured "
+            "damage and weights fitted towards the dense model.",
+        ),
+    ] = None
     head_unit: Annotated[
         HeadUnit | None,
         option(
             "--head-unit",
-            "What is removed together: a KV head with its query heads, or the same "
-            "number of query heads in every group.",
+            "What is removed together: a KV head with its query heads, the same number of query "
+            "heads in every group, or mixed: both, as schedule measured finds best.",
             DEFAULTS.head_unit,
         ),
     ] = None
@@ -229,6 +238,15 @@ class Job(Outline):
             "--group-size",
             "Channels removed between two scorings: dynamic or a number.",
             DEFAULTS.group_size,
+        ),
+    ] = None
+    residual_target: Annotated[
+        float | None,
+        option(
+            "--residual-target",
+            "Share of the way from the pruned model's residual stream to the dense one's that the "
+            "kept weights are fitted to make up for, 0 to 1.",
+            DEFAULTS.residual_target,
         ),
     ] = None
     damping: Annotated[

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy import Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import DBAPIError
+
+from jobs.store.engines.sqlite import make_sqlite_engine
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 BUSY_SECONDS = 30.0
@@ -47,7 +49,7 @@ def make_engine(url: str, *, answer_seconds: float | None = None) -> Engine:
         url: SQLAlchemy URL, `sqlite:///FILE` or `postgresql+psycopg://…`.
         answer_seconds: a statement, or the wait for a connection or a lock, that takes longer is
             given up with an OperationalError or a TimeoutError, also where the server stands still
-            (`jobs.store.deadline`); None: no limit but SQLite's 30 s.
+            (`jobs.store.engines.postgresql`); None: no limit but SQLite's 30 s.
 
     Raises:
         sqlalchemy.exc.ArgumentError: the URL cannot be read.
@@ -62,16 +64,14 @@ def make_engine(url: str, *, answer_seconds: float | None = None) -> Engine:
         engine = create_engine(parsed, pool_pre_ping=True, pool_timeout=wait, connect_args=patience)
         event.listen(engine, "connect", _limited(answer_seconds))
         if answer_seconds is not None:
-            from jobs.store.deadline import bound  # with psycopg, which SQLite does not need
+            # With psycopg, which SQLite does not need.
+            from jobs.store.engines.postgresql import bound
 
             bound(engine, answer_seconds)
         return engine
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": answer_seconds or BUSY_SECONDS})
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
+    return make_sqlite_engine(parsed, answer_seconds or BUSY_SECONDS)
 
 
 def _limited(seconds: float | None) -> Callable[[Any, Any], None]:
@@ -88,28 +88,12 @@ def _limited(seconds: float | None) -> Callable[[Any, Any], None]:
     return limit
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves; the driver must not
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    # NORMAL, which many advise with WAL, may lose the last commits with the power supply: a job
-    # that was answered 202 would be gone. It costs a millisecond or two a commit.
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
 def _without_cascades(connection: sqlite3.Connection, _record: Any) -> None:
     """For migrations: a table that is changed is copied and dropped, which removes its rows.
 
     With foreign keys, the rows of other tables that refer to them would go too.
     """
     connection.execute("PRAGMA foreign_keys=OFF")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    begin = connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE")
-    connection.exec_driver_sql(begin)
 
 
 def upgrade(url: str, revision: str = "head") -> None:

@@ -7,14 +7,15 @@ and multipliers lie around. Between the halves the layer is cut: heads leave bef
 attention's output. Where both halves read the layer's input (`parallel`), the FFN never sees it,
 and the layer runs as a whole.
 
-Names end in their shape: B batch, S sequence, D d_model, T tokens, C channels, F gates and ups
-(2 · C), K experts of a token, N tokens of an expert.
+Names end in their shape: B batch, S sequence, D d_model, T tokens, I inputs of a projection, C
+channels, F gates and ups (2 · C), K experts of a token, N tokens of an expert.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,6 +26,27 @@ from slimgpt.checkpoints.families.family import Family
 Call = dict[str, Any]
 Step = Callable[[Tensor, Call], Tensor]
 EXPERTS = "mlp.experts"  # of every stock layer with a router
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class HalfPass:
+    """What one half of a layer, attention or FFN, does to a batch.
+
+    Attributes:
+        inputs: of its output projection (`o_proj` or `down_proj`), (T, I), checkpoint dtype.
+        outputs: of that projection, (T, D), float32.
+        stream: the residual stream after the half, (B, S, D), checkpoint dtype.
+        scale: what a token's outputs are multiplied by on their way into the stream, (T, 1),
+            float32; 1 but in families that norm what a half adds.
+        gain: what each output is multiplied by there, (D,), float32.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+    stream: Tensor
+    scale: Tensor
+    gain: Tensor
 
 
 class Block:
@@ -44,6 +66,8 @@ class Block:
         self._output = module.get_submodule(family.output)
         self._down = module.get_submodule(EXPERTS if family.experts else family.down)
         self._routed = bool(family.experts)
+        self._multiplier = getattr(module, "residual_multiplier", 1.0)
+        self._after_norms = [module.get_submodule(name) for name in family.after_norms]
 
     def forward(self, hidden_BSD: Tensor, call: Call) -> Tensor:
         """The layer.
@@ -77,6 +101,49 @@ class Block:
         """
         (given,) = inputs_of([self._down], lambda: self._ffn(hidden_BSD, **call))
         return routed_inputs(self._down, *given) if self._routed else [given[0]]
+
+    def attention_pass(self, hidden_BSD: Tensor, call: Call) -> HalfPass:
+        """The attention half, with what its `o_proj` is given and gives.
+
+        Of a parallel layer the stream is the layer's output, with what the FFN adds.
+        """
+        half = self.forward if self.parallel else self.attend
+        return self._watched(self._output, self._after_norms[:1], half, hidden_BSD, call)
+
+    def ffn_pass(self, hidden_BSD: Tensor, call: Call) -> HalfPass:
+        """The FFN half, with what its `down_proj` is given and gives; not of a layer with experts.
+
+        Of a parallel layer the stream is the layer's output, with what the attention adds.
+        """
+        assert not self._routed
+        half = self.forward if self.parallel else self.feed_forward
+        return self._watched(self._down, self._after_norms[1:], half, hidden_BSD, call)
+
+    def _watched(
+        self,
+        projection: nn.Module,
+        norms: Sequence[nn.Module],
+        half: Step,
+        hidden_BSD: Tensor,
+        call: Call,
+    ) -> HalfPass:
+        seen: list[tuple[Tensor, Tensor]] = []
+        handle = projection.register_forward_hook(
+            lambda _, given, made: seen.append((given[0], made))
+        )
+        try:
+            stream_BSD = half(hidden_BSD, call)
+        finally:
+            handle.remove()
+        [(inputs, outputs)] = seen
+        outputs_TD = outputs.reshape(-1, outputs.shape[-1]).float()
+        scale_T1 = torch.full_like(outputs_TD[:, :1], self._multiplier)
+        gain_D = torch.ones_like(outputs_TD[0])
+        for norm in norms:  # an RMSNorm: its weight times outputs over their root mean square
+            scale_T1 = scale_T1 * outputs_TD.square().mean(1, keepdim=True).clamp_min(TINY).rsqrt()
+            gain_D = norm(outputs.new_ones(1, len(gain_D)))[0].float()
+        inputs_TI = inputs.reshape(-1, inputs.shape[-1])
+        return HalfPass(inputs_TI, outputs_TD, stream_BSD, scale_T1, gain_D)
 
     def inputs(self, hidden_BSD: Tensor, call: Call) -> list[Tensor]:
         """Inputs of `o_proj` and of `down_proj` of a layer whose halves both read its input."""

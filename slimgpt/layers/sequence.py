@@ -12,11 +12,15 @@ Two passes over the layer: attention runs in 1 and 3, the FFN in 3 and 5. Where 
 layer's input, one pass gathers both, and a second advances. One layer, one activation
 cache (host memory, a batch at a time on the device) and one Hessian are held at any time.
 
+With a residual target (`layers.residual_target`) the dense model's stream runs beside, in a second
+cache, and 1 and 3 fit to both; every projection is then refitted, cut or not.
+
 Names end in their shape: B batch, S sequence, D d_model, O outputs (d_out), I inputs (d_in).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,7 +29,8 @@ from torch import Tensor
 
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import NumericalError
-from slimgpt.layers.block import Block, Call, Step
+from slimgpt.layers.block import Block, Call, HalfPass, Step
+from slimgpt.layers.residual_target import DenseStream, Target, gather
 from slimgpt.layers.stack import Stack
 from slimgpt.layers.surgery import Tensors, cut_channels, cut_heads, matrix
 from slimgpt.methods import obs
@@ -74,6 +79,7 @@ def prune_layer(
     batches: list[Tensor],
     prune: Prune,
     dense: DenseVariances | None = None,
+    dense_stream: DenseStream | None = None,
 ) -> PrunedLayer:
     """Prune one layer and advance the activations through what is left of it.
 
@@ -82,12 +88,16 @@ def prune_layer(
         batches: residual stream (B, S, D) each, replaced by the layer's output.
         prune: the method.
         dense: for methods that surveyed the dense model.
+        dense_stream: the dense model's residual stream before the layer, for a residual target;
+            advanced too.
 
     Raises:
         NumericalError: names the layer and the projection.
     """
     pruning = _LayerPruning(stack, index, target, prune, dense)
-    if stack.parallel:
+    if dense_stream is not None:
+        _prune_towards(pruning, batches, dense_stream)
+    elif stack.parallel:
         _prune_parallel(pruning, batches)
     else:
         _prune_sequential(pruning, batches)
@@ -105,6 +115,41 @@ def _prune_sequential(pruning: _LayerPruning, batches: list[Tensor]) -> None:
         pruning.channels(_accumulate(pruning, batches, block.ffn_inputs, block.attend))
     else:
         pruning.advance(block.attend, batches)
+    pruning.advance(pruning.block().feed_forward, batches)
+
+
+def _prune_towards(
+    pruning: _LayerPruning, batches: list[Tensor], dense_stream: DenseStream
+) -> None:
+    """As the two others, with projections fitted to a residual target.
+
+    Where both halves read the layer's input, `down_proj` alone makes up for the layers before; a
+    router's experts, of which each sees few tokens, are fitted to their own outputs.
+    """
+    stack = pruning.stack
+    call = functools.partial(stack.call, pruning.index)
+
+    def target(half: Callable[[Tensor, Call], HalfPass], advance: Step) -> Target:
+        return gather(batches, dense_stream, call, half, advance, stack.device)
+
+    block = pruning.block()
+    if stack.parallel:
+        (inputs,) = _accumulate(pruning, batches, lambda h, call: [block.attention_inputs(h, call)])
+        found = target(block.ffn_pass, block.forward)
+        pruning.heads(inputs)
+        pruning.channels([found.inputs], found.correction)
+        pruning.advance(pruning.block().forward, batches)
+        return
+    found = target(block.attention_pass, block.attend)
+    pruning.heads(found.inputs, found.correction)
+    block = pruning.block()
+    if stack.architecture.experts:
+        pruning.channels(_accumulate(pruning, batches, block.ffn_inputs, block.attend))
+        stack.advance(pruning.index, block.feed_forward, dense_stream.batches)
+    else:
+        pruning.advance(block.attend, batches)
+        found = target(block.ffn_pass, block.feed_forward)
+        pruning.channels([found.inputs], found.correction)
     pruning.advance(pruning.block().feed_forward, batches)
 
 
@@ -181,24 +226,24 @@ class _LayerPruning:
         """A step forward on all batches."""
         self.stack.advance(self.index, step, batches)
 
-    def heads(self, inputs: Inputs) -> None:
+    def heads(self, inputs: Inputs, correction: Tensor | None = None) -> None:
         """Heads leave, by the inputs of `o_proj`."""
         architecture, before = self.stack.architecture, self.size
         W_OI = matrix(self.tensors, architecture.family, architecture.family.output)
-        units = _head_units(before, self.target, W_OI.shape[1])
+        units = head_units(before, self.target, W_OI.shape[1])
         variance_I = self.dense.attention if self.dense else None
-        problem = Problem(W_OI, inputs, units, "attention", variance_I)
+        problem = Problem(W_OI, inputs, units, "attention", variance_I, correction)
         solution, self.attention = self._solved(problem, architecture.family.output)
         self.tensors, self.kept_heads, self.kept_kv_heads = cut_heads(
             self.tensors, architecture, before, solution
         )
         self.size = LayerSize(self.target.heads, self.target.kv_heads, before.channels)
 
-    def channels(self, inputs: list[Inputs]) -> None:
+    def channels(self, inputs: list[Inputs], correction: Tensor | None = None) -> None:
         """Channels leave every FFN of the layer, by the inputs of its `down_proj`."""
         before, kept, outcomes = self.size, [], []
         variance_I = self.dense.ffn if self.dense else None
-        units = Units(width=1, groups=1, quota=before.channels - self.target.channels)
+        units = (Units(width=1, groups=1, quota=before.channels - self.target.channels),)
         for number, (own, seen) in enumerate(
             zip(self.stack.architecture.ffns(), inputs, strict=True)
         ):
@@ -207,7 +252,7 @@ class _LayerPruning:
                 self.unseen_experts.append(number)
                 seen.assume_alike()
             W_OI = matrix(self.tensors, own.family, name)
-            problem = Problem(W_OI, seen, units, "ffn", variance_I)
+            problem = Problem(W_OI, seen, units, "ffn", variance_I, correction)
             solution, outcome = self._solved(problem, name)
             self.tensors, channels = cut_channels(self.tensors, own, before, solution)
             kept.append(channels)
@@ -234,12 +279,17 @@ class _LayerPruning:
         return _solved(problem, self.prune, f"layer {self.index} {name}")
 
 
-def _head_units(size: LayerSize, target: LayerSize, columns: int) -> Units:
-    """Whole KV groups where KV heads leave, else the same number of query heads in every group."""
+def head_units(size: LayerSize, target: LayerSize, columns: int) -> tuple[Units, ...]:
+    """What leaves of attention: whole KV groups, then as many query heads of each that stays."""
+    per_group, left = size.heads // size.kv_heads, target.heads // target.kv_heads
+    rounds = []
     if target.kv_heads < size.kv_heads:
-        return Units(columns // size.kv_heads, groups=1, quota=size.kv_heads - target.kv_heads)
-    quota = (size.heads - target.heads) // size.kv_heads
-    return Units(columns // size.heads, groups=size.kv_heads, quota=quota)
+        quota = size.kv_heads - target.kv_heads
+        rounds.append(Units(columns // size.kv_heads, groups=1, quota=quota))
+    if left < per_group:
+        quota = per_group - left
+        rounds.append(Units(columns // size.heads, groups=target.kv_heads, quota=quota))
+    return tuple(rounds)
 
 
 def _solved(problem: Problem, prune: Prune, where: str) -> tuple[Solution, _Outcome]:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from slimgpt.errors import NumericalError
+from slimgpt.methods.elimination import columns_of
 from slimgpt.methods.problem import Problem, Settings, Solution, Units
-from slimgpt.methods.slimgpt import columns_of
 
 
 def magnitude(problem: Problem, settings: Settings) -> Solution:
@@ -52,7 +52,9 @@ def fluctuation(W_OI: Tensor, variance_I: Tensor) -> Tensor:
 
 
 def _keep_best(problem: Problem, scores_I: Tensor) -> Solution:
-    kept_K = columns_of(best_units(scores_I, problem.units), problem.units.width)
+    kept_K = torch.arange(len(scores_I), device=scores_I.device)
+    for units in problem.units:
+        kept_K = kept_K[columns_of(best_units(scores_I[kept_K], units), units.width)]
     return Solution(kept_K, problem.weight[:, kept_K])
 
 

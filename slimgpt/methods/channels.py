@@ -38,22 +38,23 @@ def prune_(
     remove: int,
     *,
     rule: Literal["dynamic"] | int,
-) -> list[int]:
+) -> tuple[list[int], float]:
     """Remove `remove` channels.
 
     Returns:
-        the channels in the order in which they left.
+        the channels in the order in which they left, and the error ‖ΔW X‖²_F, damping included.
 
     Raises:
         torch.linalg.LinAlgError: a block of V is not positive definite.
     """
     gone_I = torch.zeros(V_II.shape[0], dtype=torch.bool, device=V_II.device)
     order: list[int] = []
+    error = W_OI.new_zeros(())
     while len(order) < remove:
         g = group_size(remove - len(order), rule)
         scores_I = W_OI.square().sum(0) / V_II.diagonal()
         columns_P = scores_I.masked_fill(gone_I, torch.inf).argsort(stable=True)[:g]
-        obs.remove_(W_OI, V_II, columns_P)
+        error += obs.remove_(W_OI, V_II, columns_P)
         gone_I[columns_P] = True
         order += columns_P.tolist()
-    return order
+    return order, float(error)

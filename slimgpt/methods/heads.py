@@ -73,11 +73,11 @@ def prune_(
     groups: int,  # equal groups of consecutive heads, each loses the same number
     quota: int,  # heads that leave each group
     score: HeadScore,
-) -> list[int]:
+) -> tuple[list[int], float]:
     """Remove `groups · quota` heads, one at a time.
 
     Returns:
-        the heads in the order in which they left.
+        the heads in the order in which they left, and the error ‖ΔW X‖²_F, damping included.
 
     Raises:
         torch.linalg.LinAlgError: a block of V is not positive definite.
@@ -87,16 +87,18 @@ def prune_(
     left_G = torch.full((groups,), quota, device=V_II.device)
     first_UBB = blocks(V_II, width).clone() if score == "diagonal" else None
     order: list[int] = []
+    error = W_OI.new_zeros(())
     for _ in range(groups * quota):
         V_UBB = blocks(V_II, width) if first_UBB is None else first_UBB
         scores_U = SCORES[score](W_OI, V_UBB, gone_U)
         closed_U = gone_U | (left_G == 0).repeat_interleave(units // groups)
         head = int(scores_U.masked_fill(closed_U, torch.inf).argmin())
-        obs.remove_(W_OI, V_II, torch.arange(head * width, (head + 1) * width, device=V_II.device))
+        columns_B = torch.arange(head * width, (head + 1) * width, device=V_II.device)
+        error += obs.remove_(W_OI, V_II, columns_B)
         gone_U[head] = True
         left_G[head // (units // groups)] -= 1
         order.append(head)
-    return order
+    return order, float(error)
 
 
 def _solvable(V_UBB: Tensor, gone_U: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from slimgpt.spec.prune import HeadScore
 
 @dataclass(frozen=True)
 class Units:
-    """Which columns leave together and how many such units leave.
+    """Which columns leave together and how many such units leave, in one round of elimination.
 
     Attributes:
         width: columns of a unit: a head's or KV group's width, 1 for FFN channels.
@@ -37,16 +37,20 @@ class Problem:
     Attributes:
         weight: W, (O, I), checkpoint dtype.
         inputs: Gram matrix and mean of the layer's inputs on the calibration tokens.
-        units: what leaves.
+        units: what leaves, in rounds; each counts the columns that the round before has left, as
+            where KV groups leave first and then query heads of each group that stays.
         kind: `attention` for o_proj, `ffn` for down_proj.
         dense_variance: variance of the inputs in the dense model (I,), for methods that survey.
+        correction: Σ_t r_t x_tᵀ, (O, I), of the correction r that the outputs shall have besides
+            W x (ALGORITHM section 10.3); None where they shall stay what they are.
     """
 
     weight: Tensor
     inputs: Inputs
-    units: Units
+    units: tuple[Units, ...]
     kind: Literal["attention", "ffn"]
     dense_variance: Tensor | None = None
+    correction: Tensor | None = None
 
 
 @dataclass(frozen=True)

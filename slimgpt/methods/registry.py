@@ -20,5 +20,10 @@ NEED_DENSE_PASS: frozenset[Method] = frozenset({"flap"})  # need a pass over the
 def of(spec: PruneSpec) -> Prune:
     """The specification's method with its settings."""
     method = METHODS[spec.method]
-    settings = Settings(spec.head_score, spec.group_size, spec.damping)
+    settings = settings_of(spec)
     return lambda problem: method(problem, settings)
+
+
+def settings_of(spec: PruneSpec) -> Settings:
+    """The parts of the specification that methods look at."""
+    return Settings(spec.head_score, spec.group_size, spec.damping)

@@ -3,24 +3,25 @@
 Factorisations run in the device's format, then in float64; if they still fail the damping grows
 tenfold, at most three times, and the damping that was used is part of the answer.
 
-Names end in their shape: O outputs (d_out), I inputs (d_in), R columns that leave, K columns that
-stay, N units.
+Names end in their shape: O outputs (d_out), I inputs (d_in), K columns that stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
-from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from slimgpt.errors import NumericalError
 from slimgpt.machine import precision
-from slimgpt.methods import channels, heads, obs
+from slimgpt.methods import obs
+from slimgpt.methods.elimination import Elimination
 from slimgpt.methods.problem import Problem, Settings, Solution
 
 ESCALATIONS = 3
+T = TypeVar("T")
 
 
 def prune(problem: Problem, settings: Settings) -> Solution:
@@ -29,9 +30,24 @@ def prune(problem: Problem, settings: Settings) -> Solution:
     Raises:
         NumericalError: no factorisation succeeded at any damping.
     """
-    for damping, dtype in _attempts(settings.damping, problem.weight.device):
+    return attempted(
+        lambda damping, dtype: _solve(problem, settings, damping, dtype),
+        settings,
+        problem.weight.device,
+    )
+
+
+def attempted(
+    solve: Callable[[float, torch.dtype], T], settings: Settings, device: torch.device
+) -> T:
+    """What `solve` makes at the least damping, and in the shortest format, in which it can.
+
+    Raises:
+        NumericalError: it fails at any damping.
+    """
+    for damping, dtype in _attempts(settings.damping, device):
         try:
-            return _solve(problem, settings, damping, dtype)
+            return solve(damping, dtype)
         except LinAlgError:
             continue
     highest = settings.damping * 10**ESCALATIONS
@@ -49,34 +65,16 @@ def _attempts(damping: float, device: torch.device) -> Iterator[tuple[float, tor
 
 def _solve(problem: Problem, settings: Settings, damping: float, dtype: torch.dtype) -> Solution:
     H_II, dead_I = obs.damp(problem.inputs.gram.to(dtype), damping)
+    V_II = obs.invert(H_II)
     W_OI = problem.weight.to(dtype, copy=True)
+    if problem.correction is not None:  # the weights that fit W x + r, scored and cut as any other
+        W_OI += problem.correction.to(dtype) @ V_II
     W_OI[:, dead_I] = 0
-    removed_R = _eliminate(W_OI.clone(), obs.invert(H_II), problem, settings)
-    keep_I = torch.ones(H_II.shape[0], dtype=torch.bool, device=H_II.device)
-    keep_I[removed_R] = False
-    columns_K = keep_I.nonzero().squeeze(1)
+    elimination = Elimination(W_OI.clone(), V_II, problem.kind, settings)
+    for units in problem.units:
+        elimination.remove(units)
+    columns_K = elimination.kept
     W_OK = obs.refit(W_OI.double(), H_II.double(), columns_K)  # H may be ill-conditioned
     if not bool(torch.isfinite(W_OK).all()):
         raise LinAlgError("the refitted weights are not finite")
     return Solution(columns_K, W_OK, damping)
-
-
-def _eliminate(W_OI: Tensor, V_II: Tensor, problem: Problem, settings: Settings) -> Tensor:
-    """Columns (R,) in the order in which they leave; `W` and `V` are used up."""
-    units = problem.units
-    if problem.kind == "ffn":
-        order = channels.prune_(W_OI, V_II, units.quota, rule=settings.group_size)
-        return torch.tensor(order, device=W_OI.device)
-    order = heads.prune_(
-        W_OI, V_II, units.width, groups=units.groups, quota=units.quota, score=settings.head_score
-    )
-    return columns_of(torch.tensor(order, device=W_OI.device), units.width)
-
-
-def columns_of(
-    units_N: Tensor,  # int64
-    width: int,
-) -> Tensor:
-    """The columns of some units, (N · width,) int64."""
-    offsets = torch.arange(width, device=units_N.device)
-    return (units_N[:, None] * width + offsets).flatten()

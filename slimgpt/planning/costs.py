@@ -28,6 +28,7 @@ class LayerCosts:
         unit: parameters of one removal unit of attention: a KV group, or one query head of every
             group.
         channel: parameters of one FFN channel.
+        head, kv_head: parameters of one query head, and of one KV head without its query heads.
         step: KV groups that leave at once, so that those which stay divide by a number.
     """
 
@@ -35,14 +36,42 @@ class LayerCosts:
     head_unit: HeadUnit
     unit: int
     channel: int
+    head: int
+    kv_head: int
     step: int = 1
 
     @property
     def units(self) -> int:
         """How many removal units the attention has."""
-        if self.head_unit == "kv_group":
-            return self.size.kv_heads // self.step
-        return self.size.heads // self.size.kv_heads
+        if self.head_unit == "query_head":
+            return self.size.heads // self.size.kv_heads
+        return self.size.kv_heads // self.step
+
+    def removed(self, left: LayerSize) -> int:
+        """How many parameters leave with all but `left`."""
+        return (
+            (self.size.heads - left.heads) * self.head
+            + (self.size.kv_heads - left.kv_heads) * self.kv_head
+            + (self.size.channels - left.channels) * self.channel
+        )
+
+    def attention_levels(self) -> list[LayerSize]:
+        """All that attention may be cut to, the largest first, the FFN as it is.
+
+        With `mixed` units any number of KV groups with any number of query heads, as many in each.
+        """
+        size, per_group = self.size, self.size.heads // self.size.kv_heads
+        groups = range(size.kv_heads, 0, -self.step) if self._groups_leave else [size.kv_heads]
+        heads = range(per_group, 0, -1) if self._query_heads_leave else [per_group]
+        return [LayerSize(kv * own, kv, size.channels) for kv in groups for own in heads]
+
+    @property
+    def _groups_leave(self) -> bool:
+        return self.head_unit != "query_head"
+
+    @property
+    def _query_heads_leave(self) -> bool:
+        return self.head_unit != "kv_group"
 
     def in_steps(self, parts: int) -> LayerCosts:
         """The layer where KV groups leave by so many; query heads of every group always divide."""
@@ -53,7 +82,7 @@ class LayerCosts:
     def left(self, units_removed: int, width: int) -> LayerSize:
         """The layer's size after `units_removed` units have left and the FFN is `width` wide."""
         per_group = self.size.heads // self.size.kv_heads
-        if self.head_unit == "kv_group":
+        if self.head_unit != "query_head":
             kv_heads = self.size.kv_heads - units_removed * self.step
             return LayerSize(kv_heads * per_group, kv_heads, width)
         kv_heads = self.size.kv_heads
@@ -144,9 +173,15 @@ def _layer(
         return sum(map(math.prod, one.values())) - sum(map(math.prod, other.values()))
 
     per_group = size.heads // size.kv_heads
-    if head_unit == "kv_group":
-        larger = LayerSize(size.heads + per_group, size.kv_heads + 1, size.channels)
-    else:
-        larger = LayerSize(size.heads + size.kv_heads, size.kv_heads, size.channels)
+    group = more(LayerSize(size.heads + per_group, size.kv_heads + 1, size.channels), size)
+    queries = more(LayerSize(size.heads + size.kv_heads, size.kv_heads, size.channels), size)
+    head = queries // size.kv_heads
     wider = LayerSize(size.heads, size.kv_heads, size.channels + 1)
-    return LayerCosts(size, head_unit, unit=more(larger, size), channel=more(wider, size))
+    return LayerCosts(
+        size,
+        head_unit,
+        unit=queries if head_unit == "query_head" else group,
+        channel=more(wider, size),
+        head=head,
+        kv_head=group - per_group * head,
+    )

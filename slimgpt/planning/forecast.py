@@ -29,7 +29,7 @@ class Forecast:
             that is more, the output head with one batch of logits. On a CPU Hessians are float64
             and take twice as much.
         activation_bytes: the activation cache, in host memory.
-        provisional: the layers' shares are decided during the run (schedule `global`).
+        provisional: the layers' shares are decided during the run (schedules `global`, `measured`).
     """
 
     plan: Plan
@@ -75,6 +75,8 @@ def make(checkpoint: Checkpoint, spec: PruneSpec) -> Forecast:
     width = checkpoint.bytes / checkpoint.parameters
     largest = max(before for before, _ in layers)
     calibration, hidden = spec.calibration, checkpoint.architecture.hidden
+    tokens = calibration.samples * calibration.sequence_length
+    streams = 2 if spec.residual_target else 1
     pruning = largest * width * 2 + _solving(checkpoint, calibration.sequence_length, width)
     return Forecast(
         plan=made,
@@ -82,8 +84,8 @@ def make(checkpoint: Checkpoint, spec: PruneSpec) -> Forecast:
         bytes_before=checkpoint.bytes,
         bytes_after=round(made.parameters_after * width),
         peak_memory_bytes=round(max(pruning, _evaluating(checkpoint, spec, width))),
-        activation_bytes=round(calibration.samples * calibration.sequence_length * hidden * width),
-        provisional=spec.schedule.shape == "global",
+        activation_bytes=round(streams * tokens * hidden * width),
+        provisional=spec.schedule.shape in ("global", "measured"),
     )
 
 
@@ -116,11 +118,5 @@ def layer_parameters(
     for index, (piece, size) in enumerate(zip(pieces, made.after, strict=True)):
         names = checkpoint.layer_names(index)
         before = sum(checkpoint.tensors[name].count for name in names)
-        per_group = piece.size.heads // piece.size.kv_heads
-        if spec.head_unit == "kv_group":
-            units = (piece.size.kv_heads - size.kv_heads) // piece.step
-        else:
-            units = per_group - size.heads // size.kv_heads
-        removed = units * piece.unit + (piece.size.channels - size.channels) * piece.channel
-        rows.append((before, before - removed))
+        rows.append((before, before - piece.removed(size)))
     return tuple(rows)

@@ -16,6 +16,7 @@ from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import SpecError, UnreachableTargetError
 from slimgpt.planning import schedule, uniform
 from slimgpt.planning.costs import Costs
+from slimgpt.planning.damage import Damage, allocation
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.spec.sizes import short_size
 
@@ -61,8 +62,8 @@ class Allocation:
 def make(spec: PruneSpec, costs: Costs) -> Plan:
     """The plan of a schedule.
 
-    For schedule `global` this is the uniform plan: the layers' own shares are known only once the
-    dense model has been surveyed.
+    For schedules `global` and `measured` this is the uniform plan: the layers' own shares are known
+    only once the dense model has been surveyed.
 
     Raises:
         UnreachableTargetError: no x meets the target; says what is reachable.
@@ -91,6 +92,27 @@ def fit(allocate: Callable[[float], Allocation], spec: PruneSpec, costs: Costs) 
             nearest = plan
         if abs(plan.parameters_after - target) <= TOLERANCE * target:
             return plan
+    assert nearest is not None
+    raise _unreachable(spec, nearest)
+
+
+def measured(damage: Damage, spec: PruneSpec, costs: Costs) -> Plan:
+    """The plan of least damage that meets the parameter target (schedule `measured`).
+
+    Raises:
+        UnreachableTargetError: no plan meets the target; says what is reachable.
+    """
+    target = target_of(spec, costs)
+    nearest: Plan | None = None
+    for multiple in _multiples(spec, costs):
+        sizes = allocation(damage, costs, costs.parameters - target, multiple)
+        plan = _sized(sizes, multiple, costs)
+        if abs(plan.parameters_after - target) <= TOLERANCE * target:
+            return plan
+        if nearest is None or abs(plan.parameters_after - target) < abs(
+            nearest.parameters_after - target
+        ):
+            nearest = plan
     assert nearest is not None
     raise _unreachable(spec, nearest)
 
@@ -272,14 +294,15 @@ def _step(
 
 
 def _plan(heads: Sequence[int], widths: Sequence[int], multiple: int, costs: Costs) -> Plan:
-    after = tuple(layer.left(n, w) for n, w, layer in zip(heads, widths, costs.layers, strict=True))
-    removed = sum(
-        n * layer.unit + (layer.size.channels - w) * layer.channel
-        for n, w, layer in zip(heads, widths, costs.layers, strict=True)
-    )
+    sizes = [layer.left(n, w) for n, w, layer in zip(heads, widths, costs.layers, strict=True)]
+    return _sized(sizes, multiple, costs)
+
+
+def _sized(sizes: Sequence[LayerSize], multiple: int, costs: Costs) -> Plan:
+    removed = sum(layer.removed(size) for layer, size in zip(costs.layers, sizes, strict=True))
     return Plan(
         before=tuple(layer.size for layer in costs.layers),
-        after=after,
+        after=tuple(sizes),
         parameters_before=costs.parameters,
         parameters_after=costs.parameters - removed,
         channel_multiple=multiple,

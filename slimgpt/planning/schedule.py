@@ -27,7 +27,7 @@ def curve(schedule: ScheduleSpec, layers: int) -> Curve:
     Raises:
         SpecError: an explicit list has another length than the model has layers.
     """
-    if schedule.shape in ("uniform", "global"):
+    if schedule.shape in ("uniform", "global", "measured"):
         return lambda x: [x] * layers
     if schedule.ratios is not None:
         return _explicit(schedule.ratios, layers)

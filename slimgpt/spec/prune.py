@@ -60,6 +60,7 @@ __all__ = [
     "Method",
     "PruneSpec",
     "Ratio",
+    "Recipe",
     "RecoverySpec",
     "ScheduleShape",
     "ScheduleSpec",
@@ -68,7 +69,8 @@ __all__ = [
 
 Method = Literal["slimgpt", "magnitude", "wanda-sp", "flap"]
 HeadScore = Literal["diagonal", "grouped_cholesky", "exact"]
-HeadUnit = Literal["kv_group", "query_head"]
+HeadUnit = Literal["kv_group", "query_head", "mixed"]
+Recipe = Literal["paper", "measured"]
 MAX_POINTS = 16
 POINT = "ratio-"
 
@@ -78,6 +80,22 @@ DEFAULT_SHAPES: dict[str, ScheduleShape] = {
     "wanda-sp": "uniform",
     "flap": "global",
 }
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {
+        "schedule": {"shape": "log"},
+        "head_score": "grouped_cholesky",
+        "head_unit": "kv_group",
+        "residual_target": 0.0,
+    },
+    "measured": {
+        "schedule": {"shape": "measured"},
+        "head_score": "exact",
+        "head_unit": "mixed",
+        "residual_target": 0.5,
+    },
+}
+"""What a recipe sets of a specification; what the specification sets itself goes before it."""
 
 
 def point_folder(ratio: float) -> str:
@@ -154,6 +172,12 @@ class PruneSpec(Spec):
         examples=["10GiB"],
     )
     method: Method = "slimgpt"
+    recipe: Recipe | None = Field(
+        None,
+        description="Sets `schedule`, `head_score`, `head_unit` and `residual_target` together, "
+        "where they are not set themselves: `paper`, the published method; `measured`, sizes by "
+        "measured damage and kept weights fitted towards the dense model.",
+    )
     schedule: ScheduleSpec = ScheduleSpec()
     calibration: CalibrationSpec = CalibrationSpec()
     recovery: RecoverySpec | None = Field(
@@ -163,14 +187,21 @@ class PruneSpec(Spec):
     head_score: HeadScore = Field("exact", description="ALGORITHM section 3.")
     head_unit: HeadUnit = Field(
         "kv_group",
-        description="What leaves together: a KV head with its query heads, or the same number of "
-        "query heads in every group.",
+        description="What leaves together: a KV head with its query heads; the same number of "
+        "query heads in every group; or `mixed`, both, as schedule `measured` finds best.",
     )
     group_size: Literal["dynamic"] | Annotated[int, Field(ge=1, le=65536)] = Field(
         "dynamic", description="FFN channels removed between two scorings (ALGORITHM section 4)."
     )
     damping: float = Field(
         0.01, gt=0, le=1, description="λ, as a share of the Hessian's mean diagonal."
+    )
+    residual_target: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="λ: the kept weights are fitted to what the module gives plus λ times the way "
+        "from the pruned model's residual stream to the dense one's; 0: the paper's fit.",
     )
     channel_multiple: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         None,
@@ -196,11 +227,16 @@ class PruneSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _schedule_of_method(cls, data: Any) -> Any:
-        """A method that was published with a schedule of its own gets it unless told otherwise.
+        """A recipe's settings, and the schedule with which a method was published.
 
         Nothing is checked yet: a method and formats of other types are passed on, to be refused.
         """
-        if not isinstance(data, dict) or data.get("schedule") is not None:
+        if not isinstance(data, dict):
+            return data
+        recipe = data.get("recipe")
+        if isinstance(recipe, str) and recipe in RECIPES:
+            data = RECIPES[recipe] | {key: one for key, one in data.items() if one is not None}
+        if data.get("schedule") is not None:
             return data
         method, formats = data.get("method"), data.get("formats")
         shape = DEFAULT_SHAPES.get(method, "log") if isinstance(method, str) else "log"
@@ -289,4 +325,14 @@ class PruneSpec(Spec):
     def _global_needs_scores(self) -> PruneSpec:
         if self.schedule.shape == "global" and self.method != "flap":
             raise ValueError("schedule shape `global` is FLAP's: choose it with method `flap`")
+        if self.schedule.shape == "measured" and self.method != "slimgpt":
+            raise ValueError(
+                "schedule shape `measured` is SlimGPT's: choose it with method `slimgpt`"
+            )
+        if self.recipe is not None and self.method != "slimgpt":
+            raise ValueError(f"recipe `{self.recipe}` goes with method `slimgpt`, and only with it")
+        if self.residual_target and self.method != "slimgpt":
+            raise ValueError("`residual_target` goes with method `slimgpt`, and only with it")
+        if self.head_unit == "mixed" and self.schedule.shape != "measured":
+            raise ValueError("head_unit `mixed` goes with schedule `measured`, and only with it")
         return self

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from slimgpt.spec.names import Several, Spec
 
 ScheduleShape = Literal[
-    "log", "linear", "uniform", "log-decrease", "linear-decrease", "explicit", "global"
+    "log", "linear", "uniform", "log-decrease", "linear-decrease", "explicit", "global", "measured"
 ]
 Ratio = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
 MAX_LAYERS = 4096
@@ -25,7 +25,8 @@ class ScheduleSpec(Spec):
     shape: ScheduleShape = Field(
         "log",
         description="Shape of the ratio over depth; `global` lets the method's own scores "
-        "choose (FLAP).",
+        "choose (FLAP); `measured` cuts every attention and FFN by what that costs the model's "
+        "output, as measured on calibration text.",
     )
     first_ratio: Ratio | None = Field(
         None, description="r_0, the ratio of the first layer; at most one of the two ends."
@@ -42,6 +43,6 @@ class ScheduleSpec(Spec):
         if self.first_ratio is not None and self.last_ratio is not None:
             raise ValueError("set `first_ratio` or `last_ratio`, not both: the target fixes one")
         ends = self.first_ratio is not None or self.last_ratio is not None
-        if ends and self.shape in ("uniform", "explicit", "global"):
+        if ends and self.shape in ("uniform", "explicit", "global", "measured"):
             raise ValueError(f"shape `{self.shape}` takes neither `first_ratio` nor `last_ratio`")
         return self

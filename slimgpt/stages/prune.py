@@ -11,6 +11,7 @@ import torch
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Event, LayerFinished, Warned
+from slimgpt.layers.residual_target import DenseStream
 from slimgpt.layers.sequence import PrunedLayer, prune_layer
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
@@ -41,17 +42,20 @@ def prune(
     dense = Stack(inputs.checkpoint, device)
     done = pruned_stack(inputs.checkpoint, pruning_plan.plan, partial, device)
     batches = dense.embed(inputs.calibration.input_ids)
+    beside = DenseStream([*batches], spec.residual_target) if spec.residual_target else None
     method = methods.of(spec)
     for index, target in enumerate(pruning_plan.plan.after):
         if index < len(records):
             done.advance(index, done.layer(index).forward, batches)
+            if beside is not None:
+                dense.advance(index, dense.layer(index).forward, beside.batches)
             event = LayerFinished.model_validate({**records[index], "resumed": True})
             yield event
             yield from _remarks(event, records[index], spec.damping)
             continue
         began = time.monotonic()
         variances = pruning_plan.variances[index] if pruning_plan.variances else None
-        layer = prune_layer(dense, index, target, batches, method, variances)
+        layer = prune_layer(dense, index, target, batches, method, variances, beside)
         event = _event(index, pruning_plan, layer, time.monotonic() - began)
         record = event.model_dump(exclude={"point", "points"}) | _kept(layer)
         partial.write_layer(index, layer.tensors, record)

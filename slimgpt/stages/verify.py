@@ -64,6 +64,8 @@ def publish(
         if state.recovery is not None:
             _add_recovery(state.recovery, state.verdict, folder)
         provenance.write(folder, _provenance(state))
+        if state.pruning_plan.damage is not None:
+            state.pruning_plan.damage.save(folder)
         disk.write_text(folder / REPORT, _report(state, folder).model_dump_json(indent=2) + "\n")
         pages.write(folder)
 

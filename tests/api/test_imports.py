@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +24,25 @@ def test_no_module_of_the_service_loads_torch(package: str) -> None:
         [sys.executable, "-c", PROBE, package], check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == ""
+
+
+COLLECTED = """
+import gc
+from api.app import from_environment
+app = from_environment()
+print(gc.get_freeze_count(), len(gc.get_objects()))
+"""
+
+
+def test_what_the_api_starts_with_is_no_work_for_the_garbage_collector(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "SLIMGPT_HOME": str(tmp_path), "SLIMGPT_AUTH": "off"}
+    environment["SLIMGPT_LOOPBACK_ONLY"] = "true"
+    done = subprocess.run(
+        [sys.executable, "-c", COLLECTED],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    frozen, looked_through = map(int, done.stdout.split())
+    assert frozen > 100 * looked_through

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy import exc, literal, select, text
 
-from jobs.store import deadline
 from jobs.store.clock import UtcDateTime, from_now
 from jobs.store.database import READ_ONLY, make_engine
+from jobs.store.engines import postgresql
 from tests.servers import PostgresServer, wait_until
 
 
@@ -82,7 +82,7 @@ def test_a_server_that_stands_still_is_given_up(
     postgres_url: str, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a statement, in a transaction under way, and by whoever comes and connects afterwards."""
-    monkeypatch.setattr(deadline, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(postgresql, "GRACE_SECONDS", 0.1)
     engine = make_engine(postgres_url, answer_seconds=0.5)
 
     def ask() -> int:

@@ -27,7 +27,7 @@ def data(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
     return torch.randn(ROWS, d, generator=generator), X
 
 
-def problem(W: Tensor, X: Tensor, units: Units) -> Problem:
+def problem(W: Tensor, X: Tensor, units: tuple[Units, ...]) -> Problem:
     inputs = Inputs.empty(X.shape[1], torch.device("cpu"))
     for batch in (X[:40], X[40:]):
         inputs.add_(batch)
@@ -66,7 +66,7 @@ def test_the_units_of_least_score_leave_every_group(
     data: tuple[Tensor, Tensor],
 ) -> None:
     W, X = data
-    solution = method(problem(W, X, Units(WIDTH, groups, quota)), SETTINGS)
+    solution = method(problem(W, X, (Units(WIDTH, groups, quota),)), SETTINGS)
     of_units = [sum(score(W, X, u * WIDTH + i) for i in range(WIDTH)) for u in range(UNITS)]
     size = UNITS // groups
     kept = [
@@ -82,7 +82,7 @@ def test_the_units_of_least_score_leave_every_group(
 
 def test_flaps_bias_keeps_the_mean_output(data: tuple[Tensor, Tensor]) -> None:
     W, X = data
-    solution = baselines.flap(problem(W, X, Units(WIDTH, 1, 3)), SETTINGS)
+    solution = baselines.flap(problem(W, X, (Units(WIDTH, 1, 3),)), SETTINGS)
     assert solution.bias is not None
     pruned = X[:, solution.kept].double() @ solution.weight.double().T + solution.bias
     dense = X.double() @ W.double().T

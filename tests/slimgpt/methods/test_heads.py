@@ -88,14 +88,14 @@ def greedy_reference(W: Tensor, H: Tensor, allowed: list[list[int]]) -> list[int
 
 def test_exact_greedy_equals_brute_force(problem: tuple[Tensor, Tensor]) -> None:
     W, H = problem
-    order = heads.prune_(W.clone(), obs.invert(H), WIDTH, groups=1, quota=4, score="exact")
+    order, _ = heads.prune_(W.clone(), obs.invert(H), WIDTH, groups=1, quota=4, score="exact")
     assert order == greedy_reference(W, H, [list(range(UNITS))] * 4)
 
 
 @pytest.mark.parametrize("score", ["diagonal", "grouped_cholesky", "exact"])
 def test_every_group_loses_its_quota(problem: tuple[Tensor, Tensor], score: HeadScore) -> None:
     W, H = problem
-    order = heads.prune_(W.clone(), obs.invert(H), WIDTH, groups=3, quota=1, score=score)
+    order, _ = heads.prune_(W.clone(), obs.invert(H), WIDTH, groups=3, quota=1, score=score)
     assert sorted(head // 2 for head in order) == [0, 1, 2]
 
 
@@ -105,7 +105,7 @@ def test_removed_heads_are_zero_and_never_leave_twice(
 ) -> None:
     W, H = problem
     W = W.clone()
-    order = heads.prune_(W, obs.invert(H), WIDTH, groups=1, quota=UNITS - 1, score=score)
+    order, _ = heads.prune_(W, obs.invert(H), WIDTH, groups=1, quota=UNITS - 1, score=score)
     assert len(set(order)) == UNITS - 1
     for head in order:
         assert not W[:, block(head)].any()
@@ -125,7 +125,9 @@ def test_the_diagonal_score_keeps_the_first_inverse() -> None:
     )
     W = torch.randn(8, 3 * WIDTH, dtype=torch.float64, generator=generator)
     H, _ = obs.damp(X @ X.T, 1e-6)
-    by_diagonal = heads.prune_(W.clone(), obs.invert(H), WIDTH, groups=1, quota=2, score="diagonal")
-    by_exact = heads.prune_(W.clone(), obs.invert(H), WIDTH, groups=1, quota=2, score="exact")
+    by_diagonal, _ = heads.prune_(
+        W.clone(), obs.invert(H), WIDTH, groups=1, quota=2, score="diagonal"
+    )
+    by_exact, _ = heads.prune_(W.clone(), obs.invert(H), WIDTH, groups=1, quota=2, score="exact")
     assert sorted(by_diagonal) == [0, 1]
     assert 2 in by_exact

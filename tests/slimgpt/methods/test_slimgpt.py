@@ -29,7 +29,7 @@ def random_inputs(tokens: int, seed: int = 0) -> Tensor:
 
 def ffn(X: Tensor, quota: int) -> Problem:
     weight = torch.randn(ROWS, D, generator=torch.Generator().manual_seed(9))
-    return Problem(weight, inputs_of(X), Units(width=1, groups=1, quota=quota), "ffn")
+    return Problem(weight, inputs_of(X), (Units(width=1, groups=1, quota=quota),), "ffn")
 
 
 def settings(damping: float) -> Settings:
@@ -69,7 +69,7 @@ def nearly_definite(eigenvalue: float) -> Problem:
     spectrum[0] = eigenvalue
     inputs = Inputs(Q * spectrum @ Q.T, torch.zeros(D, dtype=torch.float64), tokens=1)
     weight = torch.randn(ROWS, D, generator=generator)
-    return Problem(weight, inputs, Units(width=1, groups=1, quota=8), "ffn")
+    return Problem(weight, inputs, (Units(width=1, groups=1, quota=8),), "ffn")
 
 
 @pytest.mark.parametrize(("eigenvalue", "needed"), [(1e-4, 1e-8), (-3e-8, 1e-7), (-3e-6, 1e-5)])

@@ -1,0 +1,1 @@
+"""What each database needs to be told, and waited for."""

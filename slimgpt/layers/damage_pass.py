@@ -1,0 +1,286 @@
+"""The damage of every module, measured in one pass over the dense model (ALGORITHM section 10, 11).
+
+Layer by layer, with one layer in memory: the Gram matrix of each module's inputs, every token
+divided by the length of the residual stream behind the module, gives the shape of its curve
+(`methods.damage`). At a few levels the module is cut, and a stream through the cut module joins
+those that are on their way already through the dense layers that follow; at the end each stream's
+output is compared with the dense one, which gives the scale.
+
+Names end in their shape: Q sequences, B batch, S sequence, D d_model, T tokens, I inputs (d_in), V
+vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from slimgpt.checkpoints.families.architecture import LayerSize
+from slimgpt.layers.block import Block, HalfPass
+from slimgpt.layers.stack import Stack
+from slimgpt.layers.surgery import cut_channels, cut_heads, matrix
+from slimgpt.methods import damage
+from slimgpt.methods.problem import Problem, Settings, Solution, Units
+from slimgpt.methods.statistics import Inputs
+from slimgpt.planning.costs import Costs, LayerCosts
+from slimgpt.planning.damage import AttentionLevel, Damage, FfnLevel, LayerDamage
+from slimgpt.planning.forecast import LOGIT_TOKENS
+
+PROBES, PROBE_TOKENS = 8, 256
+"""Sequences, and tokens of each, on which the output is compared."""
+FFN_LEVELS = 48
+MEASURED = (1 / 8, 1 / 2, 3 / 4)
+"""Shares of what a module can lose at which the loss is measured; the nearest levels count."""
+Kind = Literal["attention", "ffn"]
+
+
+@dataclass
+class _Module:
+    """One module's curve in the making; level 0 is the dense module.
+
+    Attributes:
+        sizes: of the layer at each level.
+        errors: of the elimination at each level.
+        losses: level → measured KL divergence.
+    """
+
+    sizes: list[LayerSize]
+    errors: list[float]
+    losses: dict[int, float]
+
+    @property
+    def damages(self) -> list[float]:
+        """What each level costs; no level less than one that removes less."""
+        curve = damage.scaled(self.errors[1:], {at - 1: loss for at, loss in self.losses.items()})
+        return [0.0, *curve]
+
+
+@dataclass
+class _Probe:
+    """A residual stream (B, S, D) that one cut module has changed."""
+
+    module: _Module
+    level: int
+    stream: Tensor
+
+
+@torch.no_grad()
+def measure(
+    stack: Stack, token_ids_QS: Tensor, costs: Costs, settings: Settings
+) -> Generator[tuple[int, int], None, Damage]:
+    """Measure all modules; yields how many steps are done, and of how many.
+
+    Args:
+        token_ids_QS: calibration tokens, int64; the probes are the first of them.
+
+    Raises:
+        NumericalError: a module's Hessian cannot be factorised.
+    """
+    total = len(costs.layers) + 1
+    batches = stack.embed(token_ids_QS)
+    probe_ids = token_ids_QS[:PROBES, :PROBE_TOKENS].contiguous()
+    dense_BSD = torch.cat(stack.embed(probe_ids)).to(stack.device)
+    modules: list[_Module] = []
+    probes: list[_Probe] = []
+    for index, layer in enumerate(costs.layers):
+        half = _Half(stack, index, layer, costs.least_multiple, settings)
+        call = stack.call(index, dense_BSD)
+        for probe in probes:
+            probe.stream = half.block.forward(probe.stream, call)
+        modules += [
+            half.attention(batches, dense_BSD, probes),
+            half.ffn(batches, dense_BSD, probes),
+        ]
+        dense_BSD = half.block.forward(dense_BSD, call)
+        yield index + 1, total
+    _compare(stack, dense_BSD, probes)
+    yield total, total
+    pairs = zip(modules[0::2], modules[1::2], strict=True)
+    layers = [LayerDamage(attention=_attention(a), ffn=_ffn(f)) for a, f in pairs]
+    return Damage(measured_tokens=probe_ids.numel(), layers=layers)
+
+
+class _Half:
+    """The modules of one dense layer; each is surveyed, and sends its probes on their way."""
+
+    def __init__(
+        self, stack: Stack, index: int, layer: LayerCosts, multiple: int, settings: Settings
+    ) -> None:
+        self._stack, self._index, self._layer, self._settings = stack, index, layer, settings
+        self._multiple = multiple
+        self._tensors = stack.read_layer(index)
+        self.block = stack.build(index, layer.size, self._tensors)
+
+    def attention(self, batches: list[Tensor], dense_BSD: Tensor, probes: list[_Probe]) -> _Module:
+        """Attention at all its levels."""
+        size = self._layer.size
+        sizes = self._layer.attention_levels()
+        tree, before = list[list[Units]](), size
+        family = self._stack.architecture.family
+        columns = matrix(self._tensors, family, family.output).shape[1]
+        for level in sizes:
+            if level.kv_heads != before.kv_heads or not tree:
+                width = columns // size.kv_heads
+                tree.append([Units(width, 1, before.kv_heads - level.kv_heads)])
+            else:
+                tree[-1].append(Units(columns // size.heads, level.kv_heads, 1))
+            before = level
+        return self._module("attention", sizes, tree, batches, dense_BSD, probes)
+
+    def ffn(self, batches: list[Tensor], dense_BSD: Tensor, probes: list[_Probe]) -> _Module:
+        """The FFN at widths of equal distance."""
+        size = self._layer.size
+        step = self._multiple * max(1, size.channels // (FFN_LEVELS * self._multiple))
+        widths = range(size.channels, step - 1, -step)
+        sizes = [LayerSize(size.heads, size.kv_heads, width) for width in widths]
+        tree = [[Units(1, 1, step)] for _ in widths[1:]]
+        return self._module("ffn", sizes, tree, batches, dense_BSD, probes)
+
+    def _module(
+        self,
+        kind: Kind,
+        sizes: list[LayerSize],
+        tree: list[list[Units]],
+        batches: list[Tensor],
+        dense_BSD: Tensor,
+        probes: list[_Probe],
+    ) -> _Module:
+        projections = self._survey(kind, batches)
+        step = max(1, tree[0][0].quota)  # an FFN's channels of one step leave together
+        settings = replace(self._settings, group_size=step)
+        cuts = [
+            damage.levels(
+                Problem(one.gain[:, None] * one.weight, one.inputs, (), kind), settings, tree
+            )
+            for one in projections
+        ]
+        errors = [sum(level.error for level in levels) for levels in zip(*cuts, strict=True)]
+        module = _Module(sizes, [0.0, *errors], {})
+        removed = [self._layer.removed(size) for size in sizes]
+        call = self._stack.call(self._index, dense_BSD)
+        for share in MEASURED if errors else ():
+            wanted = share * removed[-1]
+            level = min(range(1, len(sizes)), key=lambda at: abs(removed[at] - wanted))
+            if level in module.losses:
+                continue
+            module.losses[level] = 0.0
+            solutions = [
+                _refitted(one, kind, levels[level - 1].kept, settings)
+                for one, levels in zip(projections, cuts, strict=True)
+            ]
+            cut = self._cut(kind, sizes[level], solutions)
+            probes.append(_Probe(module, level, cut.forward(dense_BSD, call)))
+        return module
+
+    def _survey(self, kind: Kind, batches: list[Tensor]) -> list[_Projection]:
+        """The module's projections with their weighted inputs; the batches advance through it."""
+        architecture = self._stack.architecture
+        if kind == "ffn" and architecture.experts:
+            return self._survey_experts(batches)
+        family, block = architecture.family, self.block
+        name = family.output if kind == "attention" else family.down
+        found = _Projection.empty(matrix(self._tensors, family, name), self._stack.device)
+        half = block.attention_pass if kind == "attention" else block.ffn_pass
+        for position, batch in enumerate(batches):
+            hidden_BSD = batch.to(self._stack.device)
+            seen = half(hidden_BSD, self._stack.call(self._index, hidden_BSD))
+            if kind == "ffn" or not block.parallel:
+                batches[position] = seen.stream.to(batch.device)
+            found.inputs.add_(weighted(seen))
+            found.gain = seen.gain
+        found.inputs.check_finite()
+        return [found]
+
+    def _survey_experts(self, batches: list[Tensor]) -> list[_Projection]:
+        """Each expert's `down_proj`; its inputs are as long as the router makes them."""
+        experts = [
+            _Projection.empty(
+                matrix(self._tensors, one.family, one.family.down), self._stack.device
+            )
+            for one in self._stack.architecture.ffns()
+        ]
+        for position, batch in enumerate(batches):
+            hidden_BSD = batch.to(self._stack.device)
+            call = self._stack.call(self._index, hidden_BSD)
+            seen = self.block.ffn_inputs(hidden_BSD, call)
+            batches[position] = self.block.feed_forward(hidden_BSD, call).to(batch.device)
+            for expert, X in zip(experts, seen, strict=True):
+                expert.inputs.add_(X)
+        for expert in experts:
+            if not expert.inputs.tokens:
+                expert.inputs.assume_alike()
+            expert.inputs.check_finite()
+        return experts
+
+    def _cut(self, kind: Kind, size: LayerSize, solutions: list[Solution]) -> Block:
+        architecture, whole = self._stack.architecture, self._layer.size
+        tensors = self._tensors
+        if kind == "attention":
+            tensors, *_ = cut_heads(tensors, architecture, whole, solutions[0])
+        else:
+            for own, solution in zip(architecture.ffns(), solutions, strict=True):
+                tensors, _ = cut_channels(tensors, own, whole, solution)
+        return self._stack.build(self._index, size, tensors)
+
+
+@dataclass
+class _Projection:
+    """A module's output projection, or one expert's.
+
+    Attributes:
+        weight: (O, I), float32.
+        inputs: weighted sums over what it is given.
+        gain: what its outputs are multiplied by on their way into the stream, (O,).
+    """
+
+    weight: Tensor
+    inputs: Inputs
+    gain: Tensor
+
+    @classmethod
+    def empty(cls, W_OI: Tensor, device: torch.device) -> _Projection:
+        W_OI = W_OI.float()
+        return cls(W_OI, Inputs.empty(W_OI.shape[1], device), torch.ones_like(W_OI[:, 0]))
+
+
+def _refitted(one: _Projection, kind: Kind, kept_K: Tensor, settings: Settings) -> Solution:
+    problem = Problem(one.weight, one.inputs, (), kind)
+    return Solution(kept_K, damage.refitted(problem, settings, kept_K))
+
+
+def weighted(seen: HalfPass) -> Tensor:
+    """A module's inputs, each token's over the length of the stream behind it, (T, I)."""
+    stream_TD = seen.stream.float().flatten(0, 1)
+    weight_T1 = seen.scale / stream_TD.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    weighted_TI: Tensor = (seen.inputs.float() * weight_T1).to(seen.inputs.dtype)
+    return weighted_TI
+
+
+def _compare(stack: Stack, dense_BSD: Tensor, probes: list[_Probe]) -> None:
+    """Give each probe's module the KL divergence of its output from the dense one, nats a token."""
+    head = stack.head()
+    size = max(1, LOGIT_TOKENS // dense_BSD.shape[1])
+    for rows in torch.split(torch.arange(len(dense_BSD)), size):
+        dense_TV = head(dense_BSD[rows]).float().flatten(0, 1).log_softmax(-1)
+        for probe in probes:
+            own_TV = head(probe.stream[rows]).float().flatten(0, 1).log_softmax(-1)
+            loss = torch.nn.functional.kl_div(own_TV, dense_TV, reduction="sum", log_target=True)
+            probe.module.losses[probe.level] += float(loss) / dense_BSD[..., 0].numel()
+
+
+def _attention(module: _Module) -> list[AttentionLevel]:
+    return [
+        AttentionLevel(heads=size.heads, kv_heads=size.kv_heads, damage=loss)
+        for size, loss in zip(module.sizes, module.damages, strict=True)
+    ]
+
+
+def _ffn(module: _Module) -> list[FfnLevel]:
+    return [
+        FfnLevel(channels=size.channels, damage=loss)
+        for size, loss in zip(module.sizes, module.damages, strict=True)
+    ]

@@ -1,0 +1,99 @@
+"""Residual target: outputs that lead the pruned model's stream back to the dense one's.
+
+The columns that stay are fitted to
+
+    self + λ · (dense stream − pruned stream)
+
+`self` is what the projection gives with all its columns, on the stream of the layers that are
+pruned already, and the difference is taken behind the half with nothing of it cut (ALGORITHM
+section 10.3). λ = 0 is the paper's fit.
+
+Names end in their shape: B batch, S sequence, D d_model, O outputs (d_out), I inputs (d_in), T
+tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slimgpt.layers.block import Call, HalfPass, Step
+from slimgpt.machine import precision
+from slimgpt.methods.statistics import Inputs
+
+LEAST_GAIN = 0.05
+"""Of the mean gain: outputs that a norm's weight all but silences are not corrected."""
+
+
+@dataclass(frozen=True)
+class DenseStream:
+    """The dense model's residual stream beside the pruned one's.
+
+    Attributes:
+        batches: (B, S, D) each, on the host; advanced with the pruned stream.
+        weight: λ, in (0, 1].
+    """
+
+    batches: list[Tensor]
+    weight: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one projection is fitted to.
+
+    Attributes:
+        inputs: sums over its inputs in the pruned model.
+        correction: Σ_t r_t x_tᵀ, (O, I), of what the outputs shall have besides W x.
+    """
+
+    inputs: Inputs
+    correction: Tensor
+
+
+def gather(
+    stream: list[Tensor],
+    dense: DenseStream,
+    call: Callable[[Tensor], Call],
+    half: Callable[[Tensor, Call], HalfPass],
+    advance: Step,
+    device: torch.device,
+) -> Target:
+    """Run one half on both streams with nothing of it cut; only the dense one moves on.
+
+    Args:
+        stream: of the pruned model, (B, S, D) each.
+        call: the keyword arguments of the layer for such a batch.
+        half: `Block.attention_pass` or `Block.ffn_pass`.
+        advance: the same half.
+    """
+    sums: Inputs | None = None
+    total_OI = torch.zeros(())
+    for position, (own, other) in enumerate(zip(stream, dense.batches, strict=True)):
+        hidden_BSD = own.to(device)
+        arguments = call(hidden_BSD)
+        seen = half(hidden_BSD, arguments)
+        target_BSD = advance(other.to(device), arguments)
+        dense.batches[position] = target_BSD.to(other.device)
+        if sums is None:
+            width = seen.inputs.shape[-1]
+            sums = Inputs.empty(width, device)
+            total_OI = torch.zeros(
+                seen.outputs.shape[-1], width, dtype=precision.sum_dtype(device), device=device
+            )
+        sums.add_(seen.inputs)
+        total_OI += correction(seen, target_BSD, dense.weight).T @ seen.inputs.float()
+    assert sums is not None, "there are calibration tokens"
+    return Target(sums, total_OI)
+
+
+def correction(seen: HalfPass, target_BSD: Tensor, weight: float) -> Tensor:
+    """What each token's outputs lack, (T, O) float32, of λ times the way to the target stream."""
+    lacking_TD = (target_BSD.float() - seen.stream.float()).flatten(0, 1)
+    gain_D = seen.gain
+    silenced_D = gain_D.abs() < LEAST_GAIN * gain_D.abs().mean()
+    inverse_D = torch.where(silenced_D, 0.0, 1 / gain_D.masked_fill(silenced_D, 1.0))
+    return weight * lacking_TD * inverse_D / seen.scale

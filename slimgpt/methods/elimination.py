@@ -1,0 +1,91 @@
+"""`Elimination`: units leave one linear layer in rounds, and what that costs (ALGORITHM 2-4).
+
+Names end in their shape: O outputs (d_out), I inputs (d_in), K columns that are left, R columns
+that leave, N units.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from slimgpt.methods import channels, heads
+from slimgpt.methods.problem import Settings, Units
+
+
+class Elimination:
+    """A weight and the inverse of its damped Hessian, from which units leave; both are used up.
+
+    Attributes:
+        kept: the columns that are left, ascending, (K,) int64.
+        error: Σ of the rounds' errors, ‖ΔW X‖²_F with damping, float.
+
+    Args:
+        kind: `attention` removes heads one at a time, `ffn` channels in groups.
+    """
+
+    def __init__(
+        self, W_OI: Tensor, V_II: Tensor, kind: Literal["attention", "ffn"], settings: Settings
+    ) -> None:
+        self._W, self._V = W_OI, V_II
+        self._kind, self._settings = kind, settings
+        self._stays: Tensor | None = None
+        self.kept = torch.arange(W_OI.shape[1], device=W_OI.device)
+        self.error = 0.0
+
+    def remove(self, units: Units) -> None:
+        """One round: `quota` units of each group leave, counted among the columns that are left.
+
+        Raises:
+            torch.linalg.LinAlgError: a block of V is not positive definite.
+        """
+        self._close_ranks()
+        removed_R, error = self._removed(units)
+        stays_K = torch.ones(len(self.kept), dtype=torch.bool, device=self.kept.device)
+        stays_K[removed_R] = False
+        self._stays = stays_K.nonzero().squeeze(1)
+        self.kept = self.kept[self._stays]
+        self.error += error
+
+    def copy(self) -> Elimination:
+        """An elimination that goes on from here by itself."""
+        self._close_ranks()
+        other = Elimination(self._W.clone(), self._V.clone(), self._kind, self._settings)
+        other.kept, other.error = self.kept, self.error
+        return other
+
+    def _close_ranks(self) -> None:
+        """Drop the columns of the last round, which elimination has left as zeros."""
+        if self._stays is not None:
+            self._W = self._W[:, self._stays]
+            self._V = self._V[self._stays][:, self._stays]
+            self._stays = None
+
+    def _removed(self, units: Units) -> tuple[Tensor, float]:
+        """Columns (R,) in the order in which they leave, and the error of all."""
+        settings = self._settings
+        if self._kind == "ffn":
+            rule = settings.group_size
+            order, error = channels.prune_(self._W, self._V, units.quota, rule=rule)
+        else:
+            order, error = heads.prune_(
+                self._W,
+                self._V,
+                units.width,
+                groups=units.groups,
+                quota=units.quota,
+                score=settings.head_score,
+            )
+        units_N = torch.tensor(order, dtype=torch.long, device=self.kept.device)
+        return columns_of(units_N, units.width), error
+
+
+def columns_of(
+    units_N: Tensor,  # int64
+    width: int,
+) -> Tensor:
+    """The columns of some units, (N · width,) int64."""
+    offsets = torch.arange(width, device=units_N.device)
+    return (units_N[:, None] * width + offsets).flatten()

@@ -1,0 +1,60 @@
+"""Exact multiple-choice knapsack: one level for each module, least damage at a given cost.
+
+Names end in their shape: B + 1 costs in units, from none to the budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+MOST_UNITS = 20_000
+"""Costs are counted in their greatest common divisor, or so coarsely that budgets have no more."""
+
+
+def solve(
+    costs: Sequence[Sequence[int]], damages: Sequence[Sequence[float]], budget: int
+) -> list[int]:
+    """The level of each module at which their damages add up to the least.
+
+    A dynamic programme over modules and costs, in O(modules · levels · budget).
+
+    Args:
+        costs: of every level of every module; each module has one that costs nothing.
+        damages: of the same levels.
+        budget: what the levels shall cost together.
+
+    Returns:
+        indices of levels. They cost the budget, or what is nearest to it from below; exactly so if
+        the budget has at most `MOST_UNITS` of the costs' greatest common divisor, else within half
+        a unit a module.
+    """
+    exact = math.gcd(*chain.from_iterable(costs)) or 1
+    unit = max(exact, -(-budget // MOST_UNITS))
+    size = budget // unit if unit == exact else round(budget / unit)
+    least_B = np.full(size + 1, np.inf)
+    least_B[0] = 0.0
+    chosen = []
+    for levels, losses in zip(costs, damages, strict=True):
+        best_B = np.full(size + 1, np.inf)
+        index_B = np.zeros(size + 1, dtype=np.int32)
+        for index, (cost, damage) in enumerate(zip(levels, losses, strict=True)):
+            shift = round(cost / unit)
+            if shift > size:
+                continue
+            sum_B = np.full(size + 1, np.inf)
+            sum_B[shift:] = least_B[: size + 1 - shift] + damage
+            better_B = sum_B < best_B
+            best_B[better_B], index_B[better_B] = sum_B[better_B], index
+        least_B = best_B
+        chosen.append(index_B)
+    left = int(np.flatnonzero(np.isfinite(least_B))[-1])
+    picks = []
+    for levels, index_B in zip(reversed(costs), reversed(chosen), strict=True):
+        pick = int(index_B[left])
+        picks.append(pick)
+        left -= round(levels[pick] / unit)
+    return picks[::-1]

@@ -1,0 +1,103 @@
+"""Measured damage against whole models: cut one module, compare the outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.layers import damage_pass
+from slimgpt.layers.stack import Stack
+from slimgpt.methods import damage, registry
+from slimgpt.planning import forecast
+from slimgpt.planning.damage import Damage
+from slimgpt.spec.prune import PruneSpec
+from tests.slimgpt.layers.test_sequence import inputs_of, prune_by_refits
+from tests.slimgpt.tiny import FAMILIES, ROUTED, Tiny, tokens
+
+CPU = torch.device("cpu")
+SPEC = PruneSpec.model_validate(
+    {"model": "local:x", "ratio": 0.3, "schedule": {"shape": "measured"}, "head_unit": "mixed"}
+)
+
+
+def measured(folder: Path, token_ids: Tensor) -> Damage:
+    checkpoint = Checkpoint.open(folder)
+    costs = forecast.costs_of(checkpoint, SPEC)
+    measuring = damage_pass.measure(
+        Stack(checkpoint, CPU), token_ids, costs, registry.settings_of(SPEC)
+    )
+    while True:
+        try:
+            next(measuring)
+        except StopIteration as finished:
+            found: Damage = finished.value
+            return found
+
+
+def weighted_inputs(model: Any, projection: Any, after: Any, token_ids: Tensor) -> Tensor:
+    """Inputs of a projection, each token's over the length of the stream that `after` is given."""
+    X = inputs_of(model, projection, token_ids)
+    stream = inputs_of(model, after, token_ids)
+    weighted: Tensor = X / stream.norm(dim=1, keepdim=True)
+    return weighted
+
+
+def divergence(dense: Tensor, other: Tensor) -> float:
+    """KL divergence of the second from the first, nats a token."""
+    p, q = dense.log_softmax(-1), other.log_softmax(-1)
+    return float((p.exp() * (p - q)).sum(-1).mean())
+
+
+@torch.no_grad()
+def test_the_damage_is_that_of_the_model_with_one_module_cut(tmp_path: Path) -> None:
+    model = Tiny("llama", heads=4, kv_heads=2, hidden=16, channels=12, layers=2)
+    token_ids = tokens(model, batch=24, length=32, seed=5)
+    found = measured(model.save(tmp_path / "model"), token_ids)
+    probe = token_ids[: damage_pass.PROBES]
+
+    # The FFN of the first layer with 7 of 12 channels; the stream behind it is the second's input.
+    whole: Any = model.build().double()
+    dense = whole(probe).logits
+    layer, second = whole.model.layers
+    X = weighted_inputs(whole, layer.mlp.down_proj, second.input_layernorm, token_ids)
+    singles = [[channel] for channel in range(12)]
+    prune_by_refits(layer.mlp.down_proj.weight.data, X, singles, [list(range(12))] * 5)
+    [ffn] = [one for one in found.layers[0].ffn if one.channels == 7]
+    assert ffn.damage == pytest.approx(divergence(dense, whole(probe).logits), rel=1e-3)
+
+    # The attention of the second layer, last of its levels but one: a group with two query heads.
+    whole = model.build().double()
+    layer = whole.model.layers[1]
+    X = weighted_inputs(whole, layer.self_attn.o_proj, layer.post_attention_layernorm, token_ids)
+    groups = [list(range(8)), list(range(8, 16))]
+    prune_by_refits(layer.self_attn.o_proj.weight.data, X, groups, [[0, 1]])
+    [level] = [one for one in found.layers[1].attention if (one.heads, one.kv_heads) == (2, 1)]
+    assert level.damage == pytest.approx(divergence(dense, whole(probe).logits), rel=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_its_curves(family: str, tmp_path: Path) -> None:
+    model = Tiny(family, heads=4, kv_heads=2, hidden=16, channels=32, layers=2)
+    found = measured(model.save(tmp_path / "model"), tokens(model, batch=24, length=32, seed=5))
+    step = 8 if family in ROUTED else 1
+    assert len(found.layers) == 2
+    for layer in found.layers:
+        for curve in (layer.attention, layer.ffn):
+            assert curve[0].damage == 0
+            assert all(level.damage > 0 for level in curve[1:])
+        assert [level.channels for level in layer.ffn] == list(range(32, 0, -step))
+
+
+def test_losses_scale_errors_and_are_met_where_they_were_measured() -> None:
+    errors = [1.0, 2.0, 4.0, 8.0, 16.0]
+    curve = damage.scaled(errors, {1: 6.0, 3: 8.0})
+    assert curve[1] == pytest.approx(6.0)
+    assert curve[3] == pytest.approx(8.0)
+    assert curve[0] == pytest.approx(3.0)  # beyond: the ratio of the nearest
+    assert curve[4] == pytest.approx(16.0)
+    assert curve[2] == pytest.approx(4.0 * (3.0 * 1.0) ** 0.5)  # between: its geometric mean
