@@ -1,4 +1,4 @@
-"""`slimgpt recover`: train adapters on a model, dense or pruned, and merge them."""
+"""`slimgpt recover`: train a model, dense or pruned, again."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def recover(
     resume: Resume = False,
     as_json: Json = False,
 ) -> None:
-    """Train low-rank adapters on MODEL and write OUT, merged.
+    """Train MODEL again, adapters or all layers, and write OUT.
 
     Nothing is pruned. Without --eval-text, rows of the data that are left out decide whether OUT
     is the recovered model.

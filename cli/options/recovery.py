@@ -39,7 +39,7 @@ class Recovery:
         str | None,
         option(
             "--recover",
-            f"Train adapters on TEXT after pruning and merge them: {SOURCES}",
+            f"Train on TEXT after pruning: {SOURCES}",
             "no recovery",
             metavar="TEXT",
         ),
