@@ -17,12 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import auth, dashboard, openapi
 from api.http import problems
-from api.http.resident_files import ResidentFiles
+from api.http.in_memory_files import InMemoryFiles
 from api.middleware.body_size import BodySizeLimit
 from api.middleware.early_response import EarlyResponse
 from api.middleware.header_size import HeaderSizeLimit
 from api.middleware.json_size import JsonSizeLimit
-from api.middleware.message_framing import OneLength
+from api.middleware.message_framing import MessageFraming
 from api.middleware.request_log import RequestLog
 from api.routes import (
     artifacts,
@@ -39,7 +39,7 @@ from api.routes import (
     webhooks,
 )
 from api.services import Services
-from jobs.files import places
+from jobs.files import storage_urls
 from jobs.logs import structured
 from jobs.settings import Settings, load
 
@@ -63,12 +63,11 @@ ROUTED = (
     metrics,
     health,
 )
-"""What has routes, in the order in which they are documented."""
+"""Modules with routes, in the order of the documentation."""
 
 
-class Guarded:
-    """ASGI middleware: browsers take every answer for what it is declared as, and show it in no
-    other site's page, whose visitors might be led to press a button of ours."""
+class SecurityHeaders:
+    """ASGI middleware: headers against content sniffing and framing (clickjacking)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -88,11 +87,11 @@ def create_app(settings: Settings) -> FastAPI:
     """The application over the store, queue and files that the settings name.
 
     Raises:
-        jobs.settings.BadSettings: it would serve strangers without keys, can't check keys, or
-            can't work with the place of artifacts.
+        jobs.settings.BadSettings: keys are off without `loopback_only`, keys cannot be checked, or
+            the artifact store cannot be used.
     """
     auth.check(settings)
-    places.require(settings)
+    storage_urls.require(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -101,7 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await app.state.services.close()
 
-    app: FastAPI = FastAPIOffline(  # its /docs needs no other host
+    app: FastAPI = FastAPIOffline(  # /docs loads nothing from other hosts
         redoc_url=None,
         title="SlimGPT Service",
         version=version("slimgpt-service"),
@@ -111,18 +110,18 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for mounted in app.routes:  # what /docs loads
         if isinstance(mounted, Mount) and isinstance(mounted.app, StaticFiles):
-            mounted.app = ResidentFiles(Path(str(mounted.app.directory)))
+            mounted.app = InMemoryFiles(Path(str(mounted.app.directory)))
     problems.install(app)
     openapi.install(app, with_keys=settings.auth == "keys", loopback_only=settings.loopback_only)
     uploads = {("POST", calibration_sets.router.prefix): settings.max_upload_bytes}
     app.add_middleware(JsonSizeLimit, apart=uploads)
     app.add_middleware(BodySizeLimit, max_bytes=MAX_BODY_BYTES, larger=uploads)
-    app.add_middleware(auth.Gate)
+    app.add_middleware(auth.ApiKeyAuth)
     if settings.loopback_only:
         app.add_middleware(auth.LoopbackOnly)
     app.add_middleware(HeaderSizeLimit)
-    app.add_middleware(OneLength)
-    app.add_middleware(Guarded)
+    app.add_middleware(MessageFraming)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(EarlyResponse)
     app.add_middleware(RequestLog)  # the outermost
     for module in ROUTED:
@@ -132,11 +131,10 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def from_environment() -> FastAPI:
-    """The application as the `SLIMGPT_*` variables describe it.
+    """The application configured by the `SLIMGPT_*` variables.
 
     Raises:
-        jobs.settings.BadSettings: a variable cannot be read, or as `create_app`; the message
-            names it.
+        jobs.settings.BadSettings: a variable is invalid, or as `create_app`; the message names it.
     """
     settings = load()
     structured.configure_for(settings)

@@ -1,8 +1,7 @@
 """Authentication: API keys on every request except public paths, loopback check.
 
-`Gate` stands before the application, so an address that somebody adds is closed until `OPEN`
-names it, and a body is not even read of those who may not send one. `Caller` tells a route
-whose jobs to show.
+`ApiKeyAuth` is middleware: a new route needs a key unless `OPEN` lists its path, and the body of an
+unauthenticated request is not read. `Caller` is the dependency of routes that need the owner.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ OPEN = re.compile(
 )
 METRICS = "/metrics"
 ALIVE = "/healthz"
-"""Not counted: a probe must not fail for others' sake."""
+"""Not rate-limited: the liveness probe must not fail because of other clients."""
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(?::\d*)?")
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[^:/@\[\]]+)(?::([0-9]{1,5}))?")
 log = structlog.get_logger(__name__)
@@ -43,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Identity:
-    """Who asks: an owner of jobs, and whether all jobs are theirs to see."""
+    """The caller: an owner of jobs, and whether they see the jobs of all owners."""
 
     owner: str
     admin: bool = False
@@ -51,36 +50,36 @@ class Identity:
 
     @property
     def scope(self) -> str | None:
-        """The one owner whose jobs they see; None: everybody's."""
+        """The owner whose jobs the caller sees; None: all owners."""
         return None if self.admin else self.owner
 
     def sees(self, owner: str) -> bool:
-        """Whether that owner's jobs are theirs to see."""
+        """Whether the caller sees that owner's jobs."""
         return self.admin or owner == self.owner
 
 
-NOBODY = Identity(LOCAL_OWNER, admin=True)
-"""Who asks where nobody is asked who they are: the machine's user, whose jobs are all there are."""
+ANONYMOUS = Identity(LOCAL_OWNER, admin=True)
+"""The caller where no key is required: the machine's user, who owns all jobs."""
 SCRAPER = Identity("metrics", admin=True, key_id="metrics")
-"""Who has the token of metrics, and may read them alone."""
+"""The caller with the metrics token, who may read only metrics."""
 
 
 def is_open(path: str) -> bool:
-    """Whether anyone may read what is at this path."""
+    """Whether the path needs no key."""
     return OPEN.fullmatch(path) is not None
 
 
 def check(settings: Settings) -> None:
-    """Refuse to serve strangers without keys.
+    """Refuse settings without keys, except for a service that only this machine can use.
 
     Raises:
-        BadSettings: keys are off for more than this machine, or cannot be checked.
+        BadSettings: keys are off without `loopback_only`, or cannot be checked.
     """
     if settings.auth == "off":
         if not settings.loopback_only:
             raise BadSettings(
-                "SLIMGPT_AUTH: off needs SLIMGPT_LOOPBACK_ONLY=true, because whoever can reach "
-                "the API could use it; without it, use SLIMGPT_AUTH=keys"
+                "SLIMGPT_AUTH: off needs SLIMGPT_LOOPBACK_ONLY=true, because otherwise everyone "
+                "who can reach the API could use it; set that, or SLIMGPT_AUTH=keys"
             )
         return
     try:
@@ -90,11 +89,11 @@ def check(settings: Settings) -> None:
 
 
 class LoopbackOnly:
-    """ASGI middleware that refuses requests from other machines, those that name this one
-    otherwise than by a loopback address, and those of other sites' pages: in a browser here a page
-    could have its own host name resolve to 127.0.0.1 (DNS rebinding), or post a form without
-    reading the answer, and so ask as if it were the user. A page of another port of this machine
-    is another site's as well: who knows what else answers here."""
+    """ASGI middleware that accepts requests from this machine only.
+
+    It also refuses a `Host` that is not a loopback address (DNS rebinding), and requests by pages
+    of another origin (CSRF). A page on another port of this machine is another origin, too.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -108,14 +107,15 @@ class LoopbackOnly:
             if not (_is_loopback(peer) and own):
                 origin = headers.get("origin", "")[:256]
                 log.warning("not local", peer=peer, host=host[:256], origin=origin)
-                refusal = Problem("not-local", "this service answers its own machine only")
+                detail = "this service accepts requests from its own machine only"
+                refusal = Problem("not-local", detail)
                 await document(scope["path"], refusal)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
 
-class Gate:
-    """ASGI middleware that knows who asks before anything is read or done."""
+class ApiKeyAuth:
+    """ASGI middleware that identifies the caller before the request is handled."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -140,9 +140,9 @@ class Gate:
 
 
 async def _admit(scope: Scope) -> tuple[Identity | None, RateStatus | None]:
-    """Who asks, None for what anyone may read; and how they stand with their limit, if counted.
+    """The caller, None on a public path; and their rate limit, if requests are counted.
 
-    Without a valid key the address counts, so that guessing is limited as well.
+    Without a valid key the client's address is counted, which limits guessing.
 
     Raises:
         Problem: 401, 429 or 503.
@@ -170,7 +170,7 @@ def _path(scope: Scope) -> str:
 
 def _require_allowed(rate_status: RateStatus) -> None:
     if not rate_status.allowed:
-        detail = f"more than {rate_status.most} requests in a minute"
+        detail = f"the limit of {rate_status.most} requests per minute is reached"
         raise Problem("too-many-requests", detail, headers=rate_status.headers)
 
 
@@ -180,8 +180,8 @@ def _services(scope: Scope) -> Services:
 
 
 async def _identify(scope: Scope, path: str) -> Identity | None:
-    """Who asks; None for what anyone may read. A thread is used for a key alone, which needs the
-    database: all threads may be waiting for one that hangs.
+    """The caller; None on a public path. Only a key's lookup needs a thread, because all threads
+    may be waiting for a hanging database.
 
     Raises:
         Problem: 401, no key or one that is not valid; 503, the database does not answer.
@@ -190,10 +190,10 @@ async def _identify(scope: Scope, path: str) -> Identity | None:
         return None
     keys = _services(scope).keys
     if keys is None:
-        return NOBODY
+        return ANONYMOUS
     text = _bearer(Headers(scope=scope).getlist("authorization"))
     if path == METRICS and admits(_services(scope).settings, text):
-        return SCRAPER  # without the database, which may be what is to be measured
+        return SCRAPER  # works without the database
     try:
         key = await run_in_threadpool(keys.find, text)
     except (DBAPIError, PoolTimeoutError) as error:
@@ -225,9 +225,9 @@ def _names_loopback(host: str) -> bool:
 
 
 def _of_own_page(headers: Headers, own: str) -> bool:
-    """Whether no page of another origin asks, as far as browsers tell.
+    """Whether the request is not from a page of another origin, by `Origin` and `Sec-Fetch-*`.
 
-    Those that load a picture or a script tell no `Origin`, but of what kind of site the page is.
+    Browsers send no `Origin` with requests for images and scripts, but `Sec-Fetch-Site`.
     """
     here = _origin(own)
     if here is None or any(_origin(said) != here for said in headers.getlist("origin")):
@@ -237,7 +237,7 @@ def _of_own_page(headers: Headers, own: str) -> bool:
 
 
 def _origin(text: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of an origin (RFC 6454); None if it is none, like `null`."""
+    """Scheme, host and port of an origin (RFC 6454); None if it is not one, such as `null`."""
     match = _ORIGIN.fullmatch(text.lower())
     if match is None:
         return None

@@ -1,8 +1,8 @@
 """Serves the dashboard: `/` and its static files.
 
-They hold no data and are open without a key: scripts in the page ask the API, with the key that
-the visitor gave. What the API answers comes from strangers (names, labels, errors), so the page may
-run no script and load nothing but its own files, and cannot be framed.
+The files have no data and need no key: scripts in the page call the API with the visitor's key.
+Responses of the API contain untrusted text (names, labels, errors), so the page's policy allows
+only its own scripts and files, and no framing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.http.resident_files import ResidentFiles
+from api.http.in_memory_files import InMemoryFiles
 
 FILES = Path(__file__).with_name("static")
 POLICY = "; ".join(
@@ -28,33 +28,32 @@ POLICY = "; ".join(
     )
 )
 HEADERS = {
-    "Cache-Control": "no-cache",  # asked for again after an update; unchanged it is a 304
+    "Cache-Control": "no-cache",  # revalidated on every use: 304 if unchanged
     "Content-Security-Policy": POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
 }
 
 
-class PageFiles(ResidentFiles):
-    """Static files under the page's own policy."""
+class DashboardFiles(InMemoryFiles):
+    """Static files with the dashboard's security headers."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file, or 304; with the headers that protect the page."""
+        """A file, or 304, with the security headers."""
         response = await super().get_response(path, scope)
         response.headers.update(HEADERS)
         return response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":  # a websocket has nothing to ask here
+        if scope["type"] == "http":  # not a websocket
             await super().__call__(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
     """Serve the page and its files."""
 
-    files = PageFiles(FILES)
+    files = DashboardFiles(FILES)
 
     @app.get("/", include_in_schema=False)
     @app.head("/", include_in_schema=False)

@@ -25,25 +25,28 @@ ServicesDep = Annotated[Services, Depends(_services)]
 
 
 async def counted_stream(services: ServicesDep, caller: Caller) -> AsyncIterator[None]:
-    """Count a stream of events until it ends; 429 or 503 if it is one too many."""
-    with services.streams.counted(caller.owner):
+    """Count an event stream until it ends; 429 or 503 above the limits."""
+    with services.streams.held(caller.owner):
         yield
 
 
 async def counted_download(services: ServicesDep, caller: Caller) -> AsyncIterator[None]:
-    """Count a download until its last byte is sent; 429 or 503 if it is one too many."""
-    with services.downloads.counted(caller.owner):
+    """Count a download until its last byte is sent; 429 or 503 above the limits."""
+    with services.downloads.held(caller.owner):
         yield
 
 
 JobId = Annotated[str, Path(description="The job's id.", examples=[JOB_ID])]
 
 
+def is_id(text: str) -> bool:
+    """Whether the text can be an id; other texts are not passed to the database."""
+    return text.isascii() and text.replace("_", "").isalnum() and len(text) <= 40
+
+
 def _found(look: Callable[[str, str | None], T | None], caller: Caller, job_id: str) -> T:
-    # Another owner's job is not found, like one that never was.
-    # An id that no job can have never reaches the database, which might choke on it.
-    well_formed = job_id.isascii() and job_id.replace("_", "").isalnum() and len(job_id) <= 40
-    found = look(job_id, caller.scope) if well_formed else None
+    # Another owner's job is not found, like an unknown one.
+    found = look(job_id, caller.scope) if is_id(job_id) else None
     if found is None:
         raise Problem("job-not-found", f"there is no job {job_id[:64]!r}")
     return found
@@ -59,4 +62,4 @@ def _status_row(services: ServicesDep, caller: Caller, job_id: JobId) -> StatusR
 
 FoundJob = Annotated[Job, Depends(_job)]
 FoundStatus = Annotated[StatusRow, Depends(_status_row)]
-"""Of a job only what is polled: a row of it can be large."""
+"""Only the columns of a job's status: the whole row can be large."""

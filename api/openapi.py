@@ -31,8 +31,8 @@ def install(app: FastAPI, *, with_keys: bool, loopback_only: bool = False) -> No
 
     Args:
         app: the application, whose routes may be added later.
-        with_keys: whether it asks for API keys.
-        loopback_only: whether it answers its own machine only.
+        with_keys: whether it requires API keys.
+        loopback_only: whether it accepts requests from its own machine only.
     """
 
     def describe() -> dict[str, Any]:
@@ -64,7 +64,7 @@ def install(app: FastAPI, *, with_keys: bool, loopback_only: bool = False) -> No
 
 
 def _replace_default_errors(schema: dict[str, Any]) -> None:
-    """FastAPI declares its own 422 for every route with parameters; ours are problems."""
+    """Replace FastAPI's own 422 responses by problem documents."""
     for path in schema["paths"].values():
         for operation in path.values():
             default = operation["responses"].get("422", {}).get("content", {})
@@ -73,7 +73,7 @@ def _replace_default_errors(schema: dict[str, Any]) -> None:
 
 
 def _drop_nulls(schema: dict[str, Any]) -> None:
-    """A parameter may be left out, but no header and no query says null."""
+    """Remove null from the types of parameters: they can be omitted, but not null."""
     for path in schema["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", ()):
@@ -85,12 +85,12 @@ def _drop_nulls(schema: dict[str, Any]) -> None:
 
 
 def _require_keys(schema: dict[str, Any]) -> None:
-    """Every operation needs a key, save those on what anyone may read."""
+    """Declare that every operation needs a key, except those on public paths."""
     schema["components"]["securitySchemes"] = {
         "apiKey": {
             "type": "http",
             "scheme": "bearer",
-            "description": "An API key: `slimgpt keys create --owner NAME` makes one.",
+            "description": "An API key, created by `slimgpt keys create --owner NAME`.",
         }
     }
     for path, operations in schema["paths"].items():

@@ -1,4 +1,4 @@
-"""What `/readyz` asks of each part, on a thread of its own: one that hangs is asked once."""
+"""The checks of `/readyz`, each on its own thread; a check that hangs is not started again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.store.database import READ_ONLY
 
 
 def of(engine: Engine, redis: Redis, artifacts: Artifacts) -> dict[str, CachedProbe[None]]:
-    """A question to each part; what it raises is why the part cannot be used."""
+    """A probe for each part; it raises the reason if the part cannot be used."""
 
     def database() -> None:
         with engine.execution_options(**READ_ONLY).connect() as connection:

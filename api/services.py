@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from api import probes
+from api.http.concurrency_limit import ConcurrencyLimit, within_descriptors
 from api.middleware.metrics import HttpMetrics
-from api.middleware.rate_limit import RequestRate
+from api.middleware.rate_limit import RateLimiter
 from api.streams.feeds import Feeds
-from api.streams.key_watch import KeyWatch
-from api.streams.open_answers import OpenAnswers
+from api.streams.key_revocations import KeyRevocations
 from jobs.files.artifacts import Artifacts
 from jobs.files.calibration_sets import CalibrationSets
 from jobs.files.presigned_links import Links
@@ -26,7 +26,7 @@ from jobs.store.keys import Keys
 from jobs.store.store import Store
 
 ANSWER_SECONDS = 5.0
-"""A request whose database takes longer ends with 503: its thread is wanted by others."""
+"""A request whose database query takes longer ends with 503, which frees its thread."""
 WITHOUT_REDIS = "progress is not shown, and requests are counted in each process"
 
 
@@ -40,17 +40,17 @@ class Services:
     progress: Progress
     reader: ProgressReader
     feeds: Feeds
-    streams: OpenAnswers
-    downloads: OpenAnswers
+    streams: ConcurrencyLimit
+    downloads: ConcurrencyLimit
     artifacts: Artifacts
     links: Links | None
     """None: published files pass through this process."""
     calibration_sets: CalibrationSets
     queue: Queue
     keys: Keys | None
-    """None: nobody is asked for a key."""
-    key_watch: KeyWatch
-    rate: RequestRate | None
+    """None: requests need no key."""
+    key_revocations: KeyRevocations
+    rate: RateLimiter | None
     """None: requests are not counted."""
     probes: dict[str, CachedProbe[None]]
     metrics: CollectorRegistry
@@ -62,8 +62,8 @@ class Services:
         url = settings.database_url.get_secret_value()
         engine = make_engine(url, answer_seconds=ANSWER_SECONDS)
         redis_url, guard = settings.redis_url.get_secret_value(), breaker(WITHOUT_REDIS)
-        asked = settings.auth == "keys"
-        keys = Keys(engine, settings.key_pepper.get_secret_value()) if asked else None
+        with_keys = settings.auth == "keys"
+        keys = Keys(engine, settings.key_pepper.get_secret_value()) if with_keys else None
         store = Store(
             engine, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts
         )
@@ -76,14 +76,14 @@ class Services:
             progress=progress,
             reader=reader,
             feeds=Feeds(store, reader),
-            **_bounds(settings, asked=asked),
+            **_limits(settings, with_keys=with_keys),
             artifacts=artifacts,
             links=Links.wanted(settings),
             calibration_sets=CalibrationSets(engine),
             queue=Queue(redis_url),
             keys=keys,
-            key_watch=KeyWatch(keys),
-            rate=RequestRate(redis_url, settings.requests_per_minute, guard) if asked else None,
+            key_revocations=KeyRevocations(keys),
+            rate=RateLimiter(redis_url, settings.requests_per_minute, guard) if with_keys else None,
             probes=probes.of(engine, progress.redis, artifacts),
             metrics=metrics,
             http=HttpMetrics(metrics),
@@ -100,11 +100,15 @@ class Services:
         self.engine.dispose()
 
 
-def _bounds(settings: Settings, *, asked: bool) -> dict[str, OpenAnswers]:
-    """How many answers may be open; where nobody is asked for a key all are one owner's."""
-    of_owner = (settings.max_streams_per_owner, settings.max_downloads_per_owner)
-    streams, downloads = of_owner if asked else (None, None)
+def _limits(settings: Settings, *, with_keys: bool) -> dict[str, ConcurrencyLimit]:
+    """Limits of event streams and downloads; without keys there are no owners to distinguish."""
+    limits = {
+        "streams": (settings.max_streams, settings.max_streams_per_owner),
+        "downloads": (settings.max_downloads, settings.max_downloads_per_owner),
+    }
     return {
-        "streams": OpenAnswers("streams", settings.max_streams, streams),
-        "downloads": OpenAnswers("downloads", settings.max_downloads, downloads),
+        what: ConcurrencyLimit(
+            what, within_descriptors(most), per_owner if with_keys else None, f"too-many-{what}"
+        )
+        for what, (most, per_owner) in limits.items()
     }

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from benchmarks import results
 from slimgpt.events import Latency
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import CalibrationSpec, EvaluationSpec, InferenceSpec, PruneSpec
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

@@ -9,6 +9,7 @@ and say so in their model cards. A hub id is downloaded from the hub.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,9 @@ from slimgpt.errors import (
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path("~/.cache/slimgpt/models")
-HERE = {"model": ROOT / "examples/model", "stories260K": ROOT.parent / "shared/models/stories260K"}
+SHARED = Path(os.environ.get("BENCHMARK_SHARED", ROOT.parent / "shared"))
+"""Models and texts that are not part of the project."""
+HERE = {"model": ROOT / "examples/model", "stories260K": SHARED / "models/stories260K"}
 """Models that need no download: the one that ships, and one that may lie beside the checkout."""
 GGUF = "model.gguf"
 
@@ -59,8 +62,8 @@ def obtain(name: str, cache: Path = CACHE) -> Path:
         return packaged(model, cache.expanduser())
     if "/" not in name:
         raise ModelNotFoundError(f"no model is called {name!r}", hint=f"there are: {_names()}")
-    from slimgpt.origins.resolve import resolve_model
-    from slimgpt.origins.roots import Roots
+    from slimgpt.sources.resolve import resolve_model
+    from slimgpt.sources.roots import Roots
 
     return resolve_model(name, Roots(ROOT, ROOT), cache=None).folder
 

@@ -13,8 +13,19 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent / "results"
 
 
-def write(name: str, settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write `NAME.json` and `NAME.md`; returns the latter. All rows have the keys of the first."""
+def write(
+    name: str,
+    settings: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    shown: Sequence[Mapping[str, Any]] | None = None,
+    after: str = "",
+) -> Path:
+    """Write `NAME.json` and `NAME.md`; returns the latter.
+
+    Args:
+        shown: what the table shows in place of the rows; all have the keys of the first.
+        after: Markdown below the table.
+    """
     FOLDER.mkdir(exist_ok=True)
     day = datetime.now(UTC).date().isoformat()
     versions = {"python": platform.python_version()}
@@ -24,7 +35,7 @@ def write(name: str, settings: Mapping[str, Any], rows: Sequence[Mapping[str, An
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     said = ", ".join(f"{key} {value}" for key, value in {**versions, **settings}.items())
     path = path.with_suffix(".md")
-    text = f"# {name}, {day}\n\n{said}\n\n{table(rows)}"
+    text = f"# {name}, {day}\n\n{said}\n\n{table(rows if shown is None else shown)}{after}"
     path.write_text(text, encoding="utf-8")
     return path
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "jobs": ("cli.client.jobs", "List the jobs, newest first."),
     "watch": ("cli.client.watch", "Follow a job until it ends."),
     "download": ("cli.client.download", "Download all files of a job and check their sha256."),
-    "cancel": ("cli.client.lifecycle", "Cancel a job that waits or runs."),
+    "cancel": ("cli.client.lifecycle", "Cancel a queued or running job."),
     "retry": ("cli.client.lifecycle", "Queue a failed or cancelled job again, with new attempts."),
     "delete": ("cli.client.lifecycle", "Delete finished jobs with their reports and files."),
     "calibration": ("cli.client.calibration_sets", "Manage uploaded calibration texts."),
@@ -38,8 +38,8 @@ COMMANDS = {
 }
 
 
-class Imported(Mapping[str, Any]):
-    """The commands by their names; one is imported when it is taken."""
+class LazyCommands(Mapping[str, Any]):
+    """The commands by name; a command is imported on access."""
 
     def __getitem__(self, name: str) -> Any:
         module, _, attribute = COMMANDS[name][0].partition(":")
@@ -59,12 +59,12 @@ class Imported(Mapping[str, Any]):
         return len(COMMANDS)
 
 
-class Group(TyperGroup):
+class LazyGroup(TyperGroup):
     """All commands, listed without importing them."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = Imported()  # type: ignore[assignment]
+        self.commands = LazyCommands()  # type: ignore[assignment]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands for `--help`."""
@@ -74,7 +74,7 @@ class Group(TyperGroup):
 
 app = Commands(
     "slimgpt",
-    cls=Group,
+    cls=LazyGroup,
     help="Prune large language models, layer by layer, here or as a service.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

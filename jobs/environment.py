@@ -1,7 +1,7 @@
 """The engine's environment: an allowlist of variables, without secrets.
 
-The engine opens models that strangers name. It needs paths, devices, proxies and the hub's
-settings; database, broker and API secrets stay here.
+The engine opens untrusted models. It gets paths, devices, proxies and the hub's settings, but no
+secrets of the database, the broker or the API.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ PREFIXES = (
 )
 
 
-def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
+def engine_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The engine's environment, taken from this process's."""
     kept = {
         name: value
         for name, value in environment.items()
         if name.upper() in NAMES or name.startswith(PREFIXES)
     }
-    # Events must leave at once, and a file named `json.py` in the working folder must not load.
+    # Send events without buffering; do not import `json.py` from the working folder.
     return kept | {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}

@@ -1,4 +1,4 @@
-"""The generated pepper file below `home`, used where no operator sets one."""
+"""The generated pepper file below `home`, used if SLIMGPT_KEY_PEPPER is not set."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path
 NAME = "pepper"
 
 
-def kept_pepper(home: Path) -> str:
-    """The pepper in a home, empty if it has none that this process may read."""
+def read_pepper(home: Path) -> str:
+    """The pepper of a home; empty if there is none that this process can read."""
     with suppress(OSError, UnicodeError):
         return (home / NAME).read_text(encoding="ascii").strip()
     return ""
 
 
-def keep_pepper(home: Path) -> None:
-    """Give a home a pepper, readable for its owner only; the one that it has stays.
+def ensure_pepper(home: Path) -> None:
+    """Create a home's pepper, readable for its owner only, if it does not exist.
 
     Raises:
         OSError: it cannot be written.
     """
-    if kept_pepper(home):
+    if read_pepper(home):
         return
-    # Whole or not at all: another pepper would make every secret another.
+    # Atomic: a partial pepper would change every secret.
     aside = home / f".{NAME}.{secrets.token_hex(4)}"
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:

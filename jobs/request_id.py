@@ -1,8 +1,7 @@
 """The request id (`X-Request-ID`), carried from the API to worker and engine logs.
 
-It goes from the API to the worker through Redis, under the job's id: messages carry no more than
-hints, and a worker takes whichever job is due. It is a hint as well; without it a job is done all
-the same.
+The API stores it in Redis under the job's id, and the worker reads it there: a worker takes the
+oldest job, whichever the message names. It is optional; jobs run without it.
 """
 
 from __future__ import annotations
@@ -19,26 +18,23 @@ _TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def bind(wanted: str = "") -> str:
-    """Name what this context logs from now on; a name that isn't a plain token is replaced."""
+    """Bind the id to the log entries of this context; one that is not a plain token is replaced."""
     name = wanted if _TOKEN.fullmatch(wanted) else secrets.token_hex(8)
     structlog.contextvars.bind_contextvars(**{FIELD: name})
     return name
 
 
 def current() -> str | None:
-    """The name that this context logs under, if it has one."""
+    """The request id of this context, if any."""
     name = structlog.contextvars.get_contextvars().get(FIELD)
     return name if isinstance(name, str) else None
 
 
 def field(name: object) -> dict[str, str]:
-    """The field of log entries that names a request; none of what is no name.
-
-    What lies in Redis came over the network.
-    """
+    """The log field of a request id; empty if it is not valid (values from Redis are untrusted)."""
     return {FIELD: name} if isinstance(name, str) and _TOKEN.fullmatch(name) else {}
 
 
 def key(job_id: str) -> str:
-    """Where Redis keeps it."""
+    """The Redis key of a job's request id."""
     return f"slimgpt:job:{job_id}:request"

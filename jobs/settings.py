@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from jobs.pepper import kept_pepper
+from jobs.pepper import read_pepper
 from slimgpt.spec.sizes import Size
 
 PREFIX = "SLIMGPT_"
@@ -22,8 +22,8 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 def _below_home(home: Path) -> dict[str, Any]:
-    """What the settings that name a place are when they are not set."""
-    from sqlalchemy import URL  # which escapes what means something else in a URL
+    """Defaults of the settings that name a folder or database."""
+    from sqlalchemy import URL  # escapes special characters
 
     database = URL.create("sqlite", database=str(home / "slimgpt.db"))
     return {
@@ -47,38 +47,37 @@ class Settings(BaseSettings):
 
     home: Path = Field(
         default_factory=lambda: Path.home() / ".slimgpt",
-        description="Folder of everything that has no place of its own.",
+        description="Parent of all folders that are not set.",
     )
     database_url: SecretStr = Field(
         SecretStr(""),
-        description="SQLAlchemy URL of the store: `sqlite:///FILE` or "
+        description="SQLAlchemy URL of the database: `sqlite:///FILE` or "
         "`postgresql+psycopg://USER:PASSWORD@HOST/NAME`. Unset: `slimgpt.db` below `home`.",
     )
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="Redis (or Valkey) that carries job messages and progress.",
+        description="Redis or Valkey for job messages and progress.",
     )
     artifacts_url: str = Field(
         "",
-        description="Where published files go: a folder or an fsspec URL such as `s3://bucket/dir`."
-        " Unset: `artifacts` below `home`.",
+        description="Artifact store: a folder or an fsspec URL such as `s3://bucket/dir`. Unset: "
+        "`artifacts` below `home`.",
     )
     artifact_redirects: bool = Field(
         False,
-        description="Downloads are redirected to the object store by links that last five minutes, "
-        "in place of passing through the API; only with an `s3://` place of artifacts.",
+        description="Redirect downloads to the object store, by links that are valid for five "
+        "minutes; only if `artifacts_url` is `s3://`.",
     )
     artifact_public_endpoint: str = Field(
         "",
         pattern=r"^(https?://\S+)?$",
-        description="Address of the object store as clients reach it, for those links. Unset: that "
-        "of `AWS_ENDPOINT_URL`.",
+        description="Address of the object store for clients, used in those links. Unset: "
+        "`AWS_ENDPOINT_URL`.",
     )
     share_layers: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Whether finished layers are copied to the place of artifacts, so that another "
-        "machine can go on from them. `auto`: if it is an object store or another disk than that "
-        "of `work_root`.",
+        description="Copy finished layers to the artifact store, so that other machines can resume "
+        "from them. `auto`: if it is an object store, or not on the disk of `work_root`.",
     )
     models_root: Path = Field(
         Path(), description="Folder of `local:` models. Unset: `models` below `home`."
@@ -87,53 +86,55 @@ class Settings(BaseSettings):
         Path(), description="Folder of `local:` texts. Unset: `texts` below `home`."
     )
     work_root: Path = Field(
-        Path(), description="Scratch space of running attempts. Unset: `work` below `home`."
+        Path(), description="Working folder of running attempts. Unset: `work` below `home`."
     )
     uploads_root: Path = Field(
         Path(),
-        description="Scratch space of the API, for uploads while they are checked. Unset: "
-        "`uploads` below `home`.",
+        description="Temporary files of uploads while the API validates them. Unset: `uploads` "
+        "below `home`.",
     )
     auth: Literal["keys", "off"] = Field(
         "keys",
-        description="`keys`: every request needs an API key. `off`: none does; only together with "
+        description="`keys`: requests need an API key. `off`: they need none; requires "
         "`loopback_only`.",
     )
     loopback_only: bool = Field(
         False,
-        description="Refuse requests that do not come from this machine, or that name it otherwise "
-        "than by a loopback address.",
+        description="Refuse requests from other machines, and requests whose `Host` is not a "
+        "loopback address.",
     )
     key_pepper: SecretStr = Field(
         SecretStr(""),
-        description="Secret, at least 32 characters, under which API keys are hashed and webhooks "
-        "signed; another one makes every key invalid and every webhook's secret another. "
-        "`openssl rand -hex 32` makes one. Unset: the file `pepper` below `home`, if there is one.",
+        description="Secret of at least 32 characters that hashes API keys and derives the secrets "
+        "of webhooks; changing it invalidates all of them. `openssl rand -hex 32` generates one. "
+        "Unset: the file `pepper` below `home`, if it exists.",
     )
     requests_per_minute: int = Field(
         600,
         ge=1,
-        description="Requests that a key, or an address without one, may make; not counted with "
-        "`auth` off.",
+        description="Rate limit of a key, or of an IP address without a key; none if `auth` is "
+        "off.",
     )
     max_streams_per_owner: int = Field(
-        100, ge=1, description="Event streams of an owner in one API process; all with `auth` off."
+        100,
+        ge=1,
+        description="Event streams of an owner per API process; unlimited if `auth` is off.",
     )
     max_streams: int = Field(
-        500, ge=1, description="Event streams in one API process; fewer if descriptors are few."
+        500, ge=1, description="Event streams per API process; fewer if `ulimit -n` is low."
     )
     max_downloads_per_owner: int = Field(
-        20, ge=1, description="Downloads of an owner in one API process; all with `auth` off."
+        20, ge=1, description="Downloads of an owner per API process; unlimited if `auth` is off."
     )
-    max_downloads: int = Field(100, ge=1, description="Downloads in one API process.")
+    max_downloads: int = Field(100, ge=1, description="Downloads per API process.")
     max_active_jobs: int = Field(
-        100, ge=1, description="Unfinished jobs, waiting or running, that an owner may have."
+        100, ge=1, description="Queued and running jobs that an owner may have."
     )
     min_free_bytes: int = Field(
         1 << 30,
         ge=0,
-        description="No new job or upload is taken while a disk of artifacts, database, work or "
-        "uploads has less free.",
+        description="New jobs and uploads are refused while a disk of artifacts, database, work or "
+        "uploads has less free space.",
     )
     max_upload_bytes: int = Field(
         1 << 30, ge=1, description="Largest calibration text that can be uploaded."
@@ -147,59 +148,59 @@ class Settings(BaseSettings):
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        description="Device the engine computes on.",
+        description="Device of the engine.",
     )
     lease_seconds: float = Field(
         60.0,
         gt=0,
         le=3600,
-        description="A worker silent for so long has lost its job; it renews every third of it.",
+        description="A worker that does not renew its lease for this time loses the job; it renews "
+        "after every third of it.",
     )
     max_attempts: int = Field(
-        3, ge=1, le=100, description="Attempts before a job whose workers vanish is failed."
+        3, ge=1, le=100, description="Attempts before a job whose workers are lost fails."
     )
     engine_hang_seconds: float = Field(
-        3600.0, gt=0, description="An engine without an event for so long is stopped."
+        3600.0, gt=0, description="An engine that sends no event for this time is stopped."
     )
     engine_stop_seconds: float = Field(
-        5.0, ge=0, description="Grace between asking the engine to stop and killing it."
+        5.0, ge=0, description="Time between SIGTERM and SIGKILL when the engine is stopped."
     )
     job_time_limit_seconds: float | None = Field(
-        None, gt=0, description="Longest time one attempt may take. Unset: no limit."
+        None, gt=0, description="Time limit of one attempt. Unset: no limit."
     )
     reap_seconds: float = Field(
-        5.0, gt=0, description="Pause between two looks for expired leases and lost messages."
+        5.0, gt=0, description="Interval of the checks for expired leases and lost messages."
     )
     redispatch_seconds: float = Field(
         300.0,
         gt=0,
-        description="A job still queued so long after its message was sent is sent again.",
+        description="The message of a job that is still queued after this time can be sent again.",
     )
     artifact_days: float | None = Field(
         None,
         gt=0,
-        description="Files of a job are removed so many days after its end; report and record stay."
-        " Unset: never.",
+        description="Days after a job's end until its files are removed; report and record stay. "
+        "Unset: never.",
     )
     artifact_bytes: Size | None = Field(
         None,
-        description="Most that the files of all jobs may take together, such as `500GiB`; those of "
-        "the jobs that ended first go first. Unset: no limit.",
+        description="Limit for the files of all jobs together, such as `500GiB`; the files of the "
+        "jobs that ended first are removed first. Unset: no limit.",
     )
     layer_days: float = Field(
         3.0,
         ge=0,
-        description="Finished layers of a failed job are kept so many days, for a retry to go on "
-        "from; on a worker's disk only while it has `min_free_bytes` free.",
+        description="Days that the finished layers of a failed job are kept for a retry; on a "
+        "worker's disk only while it has `min_free_bytes` free.",
     )
     record_days: float | None = Field(
         None,
         gt=0,
-        description="Jobs are deleted, with all they left, so many days after their end. "
-        "Unset: never.",
+        description="Days after a job's end until it is deleted with its files. Unset: never.",
     )
     housekeeping_seconds: float = Field(
-        60.0, gt=0, description="Pause between two looks for files and records to remove."
+        60.0, gt=0, description="Interval of the checks for files and records to remove."
     )
     engine_command: tuple[str, ...] = Field(
         (sys.executable, "-m", "slimgpt"),
@@ -208,14 +209,14 @@ class Settings(BaseSettings):
     )
     metrics_token: SecretStr = Field(
         SecretStr(""),
-        description="Bearer token, at least 16 characters, that opens the metrics of every "
-        "process. Unset: those of the API are open to admin keys alone.",
+        description="Bearer token of at least 16 characters for the metrics of all processes. "
+        "Unset: the API's metrics need an admin key.",
     )
     metrics_port: int | None = Field(
         None,
         ge=1,
         le=65535,
-        description="Port on which a worker or reaper serves its metrics. Unset: it doesn't.",
+        description="Port on which a worker or reaper serves its metrics. Unset: none.",
     )
     metrics_host: str = Field(
         "127.0.0.1", description="Address on which a worker or reaper serves its metrics."
@@ -223,38 +224,38 @@ class Settings(BaseSettings):
     max_webhooks: int = Field(10, ge=1, description="Webhooks that an owner may have.")
     webhook_allow_private: bool = Field(
         False,
-        description="Webhooks may lead to this machine and to private networks, and may use http. "
-        "Only where whoever may post jobs may reach those as well.",
+        description="Allow webhooks to this machine and private networks, and http. Only if all "
+        "owners may access those networks.",
     )
     webhook_timeout_seconds: float = Field(
-        15.0, gt=0, le=30, description="Longest time that one attempt to tell a webhook may take."
+        15.0, gt=0, le=30, description="Time limit of one attempt to deliver to a webhook."
     )
     webhook_retry_seconds: tuple[Annotated[float, Field(ge=0)], ...] = Field(
         (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
         max_length=40,
-        description="Pauses before the second, third, … attempt, as a JSON list; when they are "
-        "used up, the delivery has failed.",
+        description="Pauses before the second, third, … attempt, as a JSON list; after the last "
+        "attempt the delivery fails.",
     )
     webhook_disable_days: float = Field(
-        5.0, gt=0, description="A webhook to which nothing got through for so long is disabled."
+        5.0, gt=0, description="Days without a successful delivery until a webhook is disabled."
     )
     webhook_log_days: float = Field(
-        30.0, gt=0, description="How long deliveries that are over stay in the log."
+        30.0, gt=0, description="Days that finished deliveries stay in the log."
     )
-    log_level: LogLevel = Field("info", description="Least severe log line that is written.")
-    log_json: bool = Field(True, description="Logs as one JSON object a line, else for people.")
+    log_level: LogLevel = Field("info", description="Minimum level of log entries.")
+    log_json: bool = Field(True, description="Logs as JSON lines; false: as text for people.")
 
     @model_validator(mode="before")
     @classmethod
     def _empty_is_unset(cls, data: Any) -> Any:
-        """Compose files pass `VARIABLE=` for what nobody set; an empty value means that."""
+        """An empty value means unset: Compose files pass `VARIABLE=` for unset variables."""
         return {k: v for k, v in data.items() if v != ""} if isinstance(data, dict) else data
 
     @field_validator("metrics_token")
     @classmethod
     def _hard_to_guess(cls, token: SecretStr) -> SecretStr:
         if 0 < len(token.get_secret_value()) < 16:
-            raise ValueError("a token has at least 16 characters")
+            raise ValueError("a token must have at least 16 characters")
         return token
 
     @model_validator(mode="after")
@@ -263,23 +264,23 @@ class Settings(BaseSettings):
             if name not in self.model_fields_set:
                 object.__setattr__(self, name, place)
         if "key_pepper" not in self.model_fields_set:
-            pepper = kept_pepper(self.home.expanduser().absolute())
+            pepper = read_pepper(self.home.expanduser().absolute())
             object.__setattr__(self, "key_pepper", SecretStr(pepper))
         return self
 
 
 class BadSettings(ValueError):  # noqa: N818 - says what is the case
-    """The environment can't be read as settings; one line a variable."""
+    """The settings are invalid; the message has one line per variable."""
 
 
 def load(**given: Any) -> Settings:
-    """The settings of this process, for programs that explain what is wrong with them.
+    """The settings of this process.
 
     Args:
-        given: settings that a command line decides, before the environment.
+        given: settings from the command line, which override the environment.
 
     Raises:
-        BadSettings: a variable can't be read; the message names each one.
+        BadSettings: a variable is invalid; the message names each one.
     """
     try:
         return Settings(**given)

@@ -2,10 +2,10 @@
 
     queued → running → succeeded | failed | cancelled
              running → cancelling → cancelled
-             running → queued          (the lease expired, or the worker shut down on purpose)
-             failed | cancelled → queued    (somebody asked for it)
+             running → queued          (the lease expired, or the worker shut down)
+             failed | cancelled → queued    (retry)
 
-The words may grow; clients treat one that they do not know as not terminal.
+Later versions may add states; clients must treat an unknown one as not terminal.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Status(StrEnum):
 
 
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
-"""A job in one of these changes its state only when somebody asks to try it again."""
+"""The job has finished; only a retry changes its state."""
 
 UNFINISHED = frozenset(Status) - TERMINAL
-"""A job in one of these waits for a worker, or has one."""
+"""The job waits for a worker, or has one."""
 
 HELD = frozenset({Status.RUNNING, Status.CANCELLING})
 """A worker holds the job's lease."""

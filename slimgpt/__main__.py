@@ -1,10 +1,10 @@
 """Engine subprocess: `python -m slimgpt run SPEC.json WORKDIR`, `python -m slimgpt plan SPEC.json`.
 
-Writes one JSON event a line to standard output and nothing else; the last line is `result` (exit
-status 0) or `failed` (exit status 1). Whatever libraries print goes to standard error.
+Writes one JSON event per line to standard output and nothing else; the last line is `result` (exit
+status 0) or `failed` (exit status 1). Output of libraries goes to standard error.
 
-`python -m slimgpt plan SPEC.json` writes the plan alone, one `plan` or `failed`: it reads headers
-and loads no torch. The specification may be `-`, standard input.
+`python -m slimgpt plan SPEC.json` writes only the plan, one `plan` or `failed` event: it reads
+headers and does not import torch. SPEC.json may be `-`, standard input.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     except SlimGPTError as error:
         _write(events, Failed(code=error.code, message=error.message, hint=error.hint))
         return 1
-    except Exception as error:  # the supervisor needs a last line whatever happens
+    except Exception as error:  # the supervisor always needs a last event
         traceback.print_exc()
         message = f"{type(error).__name__}: {error}"
-        hint = "this is a defect of the engine: report it with the log"
+        hint = "this is a bug in the engine: report it with the log"
         _write(events, Failed(code="internal-error", message=message, hint=hint))
         return 1
     return 0
@@ -47,29 +47,27 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m slimgpt", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    run = commands.add_parser("run", help="prune a model as a specification says")
+    run = commands.add_parser("run", help="run a pruning job")
     run.add_argument("spec", type=Path, help="a PruneSpec as JSON")
     run.add_argument("workdir", type=Path, help="working folder; the result is in checkpoint/")
-    run.add_argument("--models-root", type=Path, default=Path(), help="where local:NAME models are")
-    run.add_argument("--texts-root", type=Path, default=Path(), help="where local:FILE texts are")
-    run.add_argument("--uploads-root", type=Path, default=None, help="where upload:ID texts are")
+    run.add_argument("--texts-root", type=Path, default=Path(), help="folder of local:FILE texts")
+    run.add_argument("--uploads-root", type=Path, default=None, help="folder of upload:ID texts")
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
-    run.add_argument("--resume", action="store_true", help="go on from the last finished layer")
-    run.add_argument(
-        "--keep-layers", action="store_true", help="leave finished layers beside the result"
-    )
+    run.add_argument("--resume", action="store_true", help="continue after the last finished layer")
+    run.add_argument("--keep-layers", action="store_true", help="keep finished layers")
     run.set_defaults(work=_run)
-    plan = commands.add_parser("plan", help="say what pruning would leave and cost")
+    plan = commands.add_parser("plan", help="print the sizes and costs of a pruning job")
     plan.add_argument("spec", type=Path, help="a PruneSpec as JSON; -: standard input")
-    plan.add_argument(
-        "--models-root", type=Path, default=Path(), help="where local:NAME models are"
-    )
     plan.set_defaults(work=_plan)
+    for command in (run, plan):
+        command.add_argument(
+            "--models-root", type=Path, default=Path(), help="folder of local:NAME models"
+        )
     return parser
 
 
 def _claim_stdout() -> TextIO:
-    """Keep standard output for events; point everybody else's at standard error."""
+    """Reserve standard output for events; redirect all other output to standard error."""
     sys.stdout.flush()
     events = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
@@ -83,8 +81,8 @@ def _write(events: TextIO, event: Event) -> None:
 
 def _run(options: argparse.Namespace) -> Iterator[Event]:
     spec = _spec(options.spec)
-    from slimgpt.origins.roots import Roots
     from slimgpt.pipeline import run
+    from slimgpt.sources.roots import Roots
 
     roots = Roots(options.models_root, options.texts_root, uploads=options.uploads_root)
     flags = {"resume": options.resume, "keep_layers": options.keep_layers}
@@ -93,8 +91,8 @@ def _run(options: argparse.Namespace) -> Iterator[Event]:
 
 def _plan(options: argparse.Namespace) -> Iterator[Event]:
     spec = _spec(options.spec)
-    from slimgpt.origins.roots import Roots
     from slimgpt.planning.preview import plan_preview
+    from slimgpt.sources.roots import Roots
 
     yield plan_preview(spec, Roots(models=options.models_root, texts=options.models_root))
 
@@ -104,7 +102,9 @@ def _spec(path: Path) -> PruneSpec:
         text = decoded(sys.stdin.buffer.read()) if str(path) == "-" else read_small(path)
         return PruneSpec.model_validate_json(text)
     except OSError as error:
-        raise SpecError(f"{path}: {error.strerror}", hint="name a file that can be read") from error
+        raise SpecError(
+            f"{path}: {error.strerror}", hint="check the path and permissions"
+        ) from error
     except BadText as error:
         raise SpecError(f"{path.name}: {error}", hint="write JSON in UTF-8") from error
     except ValidationError as error:

@@ -1,15 +1,15 @@
 """The engine's exceptions: `SlimGPTError` with a code, a message and a hint.
 
-Every expected failure of the engine is a `SlimGPTError`: a stable `code` for
-programs, one sentence that says what is wrong and where, and a `hint` that says
-what to do next. Anything else that escapes the engine is a bug.
+Every expected failure of the engine is a `SlimGPTError`: a stable `code` for programs, a message
+that says what is wrong and where, and a `hint` that says what to do next. Any other exception of
+the engine is a bug.
 """
 
 from __future__ import annotations
 
 
 class SlimGPTError(Exception):
-    """An expected failure: bad input, a resource that is missing, numerics that gave out.
+    """An expected failure: invalid input, a missing resource, a numerical failure.
 
     Args:
         message: what is wrong and where, in one sentence.
@@ -34,19 +34,19 @@ class SpecError(SlimGPTError):
 
 
 class ModelNotFoundError(SlimGPTError):
-    """The model folder or hub repository does not exist or may not be read."""
+    """The model folder or hub repository does not exist or cannot be read."""
 
     code = "model-not-found"
 
 
 class UnsupportedModelError(SlimGPTError):
-    """The model is of a family, format or precision that cannot be pruned."""
+    """The model has a family, format or precision that is not supported."""
 
     code = "unsupported-model"
 
 
 class BrokenCheckpointError(SlimGPTError):
-    """The checkpoint folder is torn: files missing, truncated, or contradicting each other."""
+    """The checkpoint folder is incomplete: files are missing, truncated or inconsistent."""
 
     code = "broken-checkpoint"
 
@@ -58,7 +58,7 @@ class UnreachableTargetError(SlimGPTError):
 
 
 class CalibrationError(SlimGPTError):
-    """The calibration or evaluation text cannot be had or is too short."""
+    """The calibration or evaluation text cannot be read or is too short."""
 
     code = "calibration-error"
 
@@ -76,13 +76,13 @@ class StorageError(SlimGPTError):
 
 
 class ResumeError(SlimGPTError):
-    """The working folder belongs to another job or is not usable."""
+    """The working folder belongs to another job or cannot be used."""
 
     code = "resume-error"
 
 
 class VerificationError(SlimGPTError):
-    """The written checkpoint does not load, or computes something else than the model in memory."""
+    """The written checkpoint does not load, or differs from the model in memory."""
 
     code = "verification-failed"
 
@@ -94,6 +94,6 @@ class MemoryExhaustedError(SlimGPTError):
 
 
 class HubUnreachableError(SlimGPTError):
-    """The hub cannot be reached or does not answer; trying again later may help."""
+    """The hub cannot be reached or does not answer; a retry may succeed."""
 
     code = "hub-unreachable"

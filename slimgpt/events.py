@@ -1,6 +1,6 @@
 """The engine's typed events, serialised as one JSON object per line.
 
-The engine yields these; its caller decides what they become (a bar, a row, a message).
+The engine yields events; the caller turns them into a progress bar, a row or a message.
 `parse` is the inverse of `Event.line`. This module imports neither torch nor transformers.
 """
 
@@ -27,7 +27,7 @@ class Event(BaseModel):
 
 
 class PointEvent(Event):
-    """Base of what is said of one of a sweep's models: `point` counts its ratios from 0."""
+    """Base of events of one model of a sweep; `point` is the index of its ratio, from 0."""
 
     point: int = 0
 
@@ -44,7 +44,7 @@ class StageFinished(Event):
 
 
 class PlannedPoint(BaseModel):
-    """What will be left of one of a sweep's models."""
+    """Planned size of one model of a sweep."""
 
     ratio: float
     parameters_after: int
@@ -54,10 +54,10 @@ class PlannedPoint(BaseModel):
 
 
 class Planned(Event):
-    """The plan was made: what will be left of the model, and in how many layers.
+    """The plan: the model's size before and after pruning, and the number of layers to prune.
 
-    Of a sweep the numbers are those of its smallest model, `points` has those of all, and `layers`
-    counts the layers of all.
+    For a sweep the numbers are those of its smallest model, `points` has those of all models, and
+    `layers` counts the layers of all models.
     """
 
     type: Literal["planned"] = "planned"
@@ -70,7 +70,7 @@ class Planned(Event):
 
 
 class Progress(Event):
-    """How far a stage is that is not counted in layers, in units of its own."""
+    """Progress of a stage that is not counted in layers, in the stage's own units."""
 
     type: Literal["progress"] = "progress"
     stage: Stage
@@ -80,7 +80,7 @@ class Progress(Event):
 
 
 class FormatSupport(BaseModel):
-    """Whether what is left can be written in a format; if not, `reason` says why."""
+    """Whether the pruned model can be written in a format; if not, `reason` says why."""
 
     format: Format
     possible: bool
@@ -88,7 +88,7 @@ class FormatSupport(BaseModel):
 
 
 class PlannedLayer(BaseModel):
-    """What is left of one decoder layer."""
+    """Size of one decoder layer before and after pruning."""
 
     layer: int
     heads_before: int
@@ -104,8 +104,8 @@ class PlannedLayer(BaseModel):
 class LayerFinished(PointEvent, PlannedLayer):
     """One decoder layer is pruned and its tensors are on disk.
 
-    `layers_total`: of all the job's models, of which there are `points`. Errors are relative:
-    tr(ΔW H ΔWᵀ) / tr(W H Wᵀ) over the calibration tokens, without damping.
+    `layers_total`: layers of all models of the job; `points`: number of models. Errors are
+    relative: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ) over the calibration tokens, without damping.
     """
 
     type: Literal["layer_finished"] = "layer_finished"
@@ -120,7 +120,7 @@ class LayerFinished(PointEvent, PlannedLayer):
 
     @property
     def done(self) -> int:
-        """Layers of the job that are finished with this one."""
+        """Number of finished layers of the job, including this one."""
         return self.point * (self.layers_total // self.points) + self.layer + 1
 
 
@@ -139,16 +139,16 @@ class Loss(PointEvent):
     learning_rate: float | None = None
     train: float | None = None
     text: float | None = None
-    """On windows of the evaluation text."""
+    """Loss on windows of the evaluation text."""
     lessons: float | None = None
-    """On rows of the recovery's own source that training leaves out."""
+    """Loss on rows of the recovery's source that are held out from training."""
 
 
 class Perplexity(PointEvent):
     """Perplexity of the dense and the pruned model on one text, under one protocol.
 
-    `begins_with`: what every window begins with, as the tokenizer writes it; empty: nothing but
-    the text. `recovered`: of the pruned model after recovery; None where there was none.
+    `begins_with`: the tokens prepended to every window, as text; empty if there are none.
+    `recovered`: of the pruned model after recovery; None without recovery.
     """
 
     type: Literal["perplexity"] = "perplexity"
@@ -163,15 +163,16 @@ class Perplexity(PointEvent):
 
     @property
     def window(self) -> str:
-        """`128 tokens a window, each begins with <s>`: what a number must be read with."""
+        """The window as text: `128 tokens a window, each begins with <s>`."""
         begins = f", each begins with {self.begins_with}" if self.begins_with else ""
         return f"{self.sequence_length} tokens a window{begins}"
 
 
 class Latency(PointEvent):
-    """What generation costs one model at one batch size: medians over the rounds.
+    """Time and memory of generation for one model at one batch size: medians over the rounds.
 
-    A spread is the width of the range of nine in ten rounds; `interleaved`: models took turns.
+    A spread is the width of the 5th to 95th percentile range; `interleaved`: the models were
+    measured in alternation.
     """
 
     type: Literal["latency"] = "latency"
@@ -192,11 +193,10 @@ class Latency(PointEvent):
 
 
 class TaskScore(PointEvent):
-    """What the models score on one task, or on a group of tasks, by one metric of the harness.
+    """Scores of the models on one task or group of tasks, by one metric of the harness.
 
-    `group`: the group that the row stands in, which is its own name in the row of its mean.
-    Errors are standard errors; None where the harness knows none. `recovered`: None where there was
-    no recovery.
+    `group`: the group of the task; in the row of a group's mean, the group's own name. Errors are
+    standard errors; None if the harness gives none. `recovered`: None without recovery.
     """
 
     type: Literal["task_score"] = "task_score"
@@ -214,7 +214,7 @@ class TaskScore(PointEvent):
 
 
 class Verified(PointEvent):
-    """A fresh process loaded what was written, and computed nearly (`bound`) the same logits."""
+    """A fresh process loaded the written model; its logits differ by at most `bound`."""
 
     type: Literal["verified"] = "verified"
     format: str = "exact"
@@ -226,7 +226,7 @@ class Verified(PointEvent):
 
 
 class ResultPoint(BaseModel):
-    """One of a sweep's models; `folder` is below the job's."""
+    """One model of a sweep; `folder` is relative to the job's folder."""
 
     ratio: float
     folder: str
@@ -238,9 +238,9 @@ class ResultPoint(BaseModel):
 class Result(Event):
     """The job is done. `checkpoint` is the folder, relative to the working folder.
 
-    `layers` holds the fields of `LayerFinished` and the indices that were kept; `perplexity` those
-    of `Perplexity`; `verified` those of `Verified`. Of a sweep the counts are those of its smallest
-    model, the lists hold all models', and `points` says where each model lies.
+    `layers` has the fields of `LayerFinished` and the kept indices; `perplexity` those of
+    `Perplexity`; `verified` those of `Verified`. For a sweep the counts are those of its smallest
+    model, the lists have the entries of all models, and `points` has each model's folder.
     """
 
     type: Literal["result"] = "result"
@@ -258,7 +258,7 @@ class Result(Event):
 
 
 class Failed(Event):
-    """The job cannot be done. The last line that the engine writes before it exits with 1."""
+    """The job failed. This is the last line before the engine exits with status 1."""
 
     type: Literal["failed"] = "failed"
     code: str
@@ -286,7 +286,7 @@ _adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 
 
 def parse(line: str | bytes) -> AnyEvent:
-    """Read one line that the engine wrote.
+    """Parse one line of the engine's output.
 
     Raises:
         pydantic.ValidationError: the line is not an event.

@@ -32,10 +32,11 @@ from slimgpt.events import (
     StageStarted,
     Warned,
 )
-from slimgpt.machine import exhaustion, memory, precision
-from slimgpt.origins import network
-from slimgpt.origins.roots import Roots
+from slimgpt.machine import memory, precision
+from slimgpt.machine import resource_errors as exhaustion
 from slimgpt.planning.damage import Damage
+from slimgpt.sources import hub_check as network
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec, point_folder
 from slimgpt.stages import evaluate, formats, plan, prune, recover, resolve, result, tasks
 from slimgpt.stages.state import ModelState

@@ -3,7 +3,7 @@
 Starting a Python that loads a model takes ten times as long as loading a tiny one. So a server
 imports the libraries once for the session, none of the project's own modules, and
 
-    [*server.command("slimgpt.proof.processes.transformers_logits"), ...]
+    [*server.command("slimgpt.verification.processes.transformers_logits"), ...]
 
 is a command line that runs a module as `python -m` does, in a fork of its own: with the caller's
 arguments, environment, working folder and standard files. It ends when the command is killed. The
@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ("transformers.modeling_utils", "transformers.models.llama.modeling_llama")
-PROOFS = "slimgpt.proof.processes"
+PROOFS = "slimgpt.verification.processes"
 LENGTH = 4  # bytes of a request's length, and of the exit status that answers it
 STANDARD_FILES = (0, 1, 2)
 
@@ -73,14 +73,15 @@ class ForkServer:
         Args:
             put: sets an attribute.
         """
-        load, loaders = (sys.modules.get(f"slimgpt.proof.{name}") for name in ("load", "loaders"))
-        if load is not None:
-            put(load, "python_module", self._proof_command)
+        names = (f"slimgpt.verification.{name}" for name in ("reload", "loaders"))
+        reload, loaders = map(sys.modules.get, names)
+        if reload is not None:
+            put(reload, "python_module", self._proof_command)
         if loaders is not None:
             put(loaders, "command", self.command)
 
     def _proof_command(self, name: str) -> list[str]:
-        """As `slimgpt.proof.load.python_module`; llama.cpp has no use for what is imported here."""
+        """As `slimgpt.verification.reload.python_module`; llama.cpp does not need the libraries."""
         module = f"{PROOFS}.{name}"
         return [sys.executable, "-m", module] if "llama" in name else self.command(module)
 
@@ -158,9 +159,9 @@ def _run(path: Path, module: str, *arguments: str) -> None:
     sys.path[:1] = [os.getcwd(), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     if "HF_MODULES_CACHE" in os.environ:
         dynamic_module_utils.HF_MODULES_CACHE = os.environ["HF_MODULES_CACHE"]
-    child_process.die_with = lambda parent: None  # who attends sees to it
-    if not module.startswith("slimgpt.proof"):
-        importlib.import_module("slimgpt.proof.load")
+    child_process.exit_with_parent = lambda parent: None  # who attends sees to it
+    if not module.startswith("slimgpt.verification"):
+        importlib.import_module("slimgpt.verification.reload")
         ForkServer(path).take_proofs(setattr)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -181,8 +182,8 @@ def ask(path: str, words: list[str]) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1].isdigit():
-        from slimgpt.machine.child_process import die_with
+        from slimgpt.machine.child_process import exit_with_parent
 
-        die_with(int(sys.argv[2]))
+        exit_with_parent(int(sys.argv[2]))
         serve(socket.socket(fileno=int(sys.argv[1])))
     sys.exit(ask(sys.argv[1], sys.argv[2:]))

@@ -1,6 +1,6 @@
 """Entry point of a worker for one device: `python -m worker`, until TERM or INT.
 
-The first signal gives the running job back and ends the worker when that is done.
+The first signal queues the running job again and then ends the worker.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from jobs.settings import BadSettings
 
 
 def main() -> None:
-    """Start Celery as `jobs.messages.queue` sets it; explain settings that can't be read."""
-    # Our flag ends the running task within seconds, which a warm shutdown waits for. Remapped to
-    # QUIT, Celery would sleep through its whole soft shutdown although the task has ended.
+    """Start Celery as `jobs.messages.queue` configures it; invalid settings end the process."""
+    # The shutdown flag ends the running task within seconds, and a warm shutdown waits for that.
+    # With TERM remapped to QUIT, Celery would sleep for its whole soft shutdown timeout.
     os.environ.pop("REMAP_SIGTERM", None)
     try:
         from worker.app import app, settings
     except BadSettings as error:
         sys.exit(str(error))
-    structured.configure_for(settings)  # Celery has something to say before it asks for it
+    structured.configure_for(settings)  # Celery logs before its `setup_logging` signal
     name = f"slimgpt-{os.getpid()}@{socket.gethostname()}"
     chatter = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     app.worker_main(

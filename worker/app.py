@@ -1,7 +1,7 @@
 """The Celery application: one task, which runs one job.
 
-`python -m worker` runs it. The parent process only receives messages; the forked child builds
-its own connections when its first job comes, because none may be shared over a fork.
+`python -m worker` runs it. The parent process only receives messages. The forked child opens its
+own connections with its first job, because connections must not be shared over a fork.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutdown
 from celery.utils.log import get_multiprocessing_logger
 
-from jobs.files import places
+from jobs.files import storage_urls
 from jobs.files.artifacts import Artifacts
 from jobs.files.disks import DiskMetrics
 from jobs.logs import structured
@@ -31,10 +31,10 @@ from worker.job.supervisor import Supervisor
 from worker.shutdown import ShutdownFlag
 
 ANSWER_SECONDS = 10.0
-"""At least so long a worker waits for its database. One that hangs costs the lease in its time."""
+"""Shortest timeout of the database; a longer lease allows a longer one."""
 settings = load()
-places.require(settings)
-shutdown = ShutdownFlag()  # before the fork, as is the next
+storage_urls.require(settings)
+shutdown = ShutdownFlag()  # created before the fork, like the heartbeat
 heart = heartbeat.of(settings.work_root, os.getpid())
 app: Celery = make_app(settings.redis_url.get_secret_value())
 
@@ -56,17 +56,17 @@ def supervisor() -> Supervisor:
 
 
 def prune_job(job_id: str) -> str:
-    """Do the job, if it is still there to be done. Returns what became of it."""
+    """Handle a message: run the oldest queued job. Returns the outcome."""
     return str(supervisor().run(job_id))
 
 
 def _configure_logs(**_: Any) -> None:
     structured.configure_for(settings)
-    get_multiprocessing_logger().propagate = True  # it tells of children that were killed
+    get_multiprocessing_logger().propagate = True  # it reports killed children
 
 
 def _watch_signals(**_: Any) -> None:
-    # After Celery has installed its own handlers: ours raise the flag, then call them.
+    # After Celery has installed its handlers: these set the flag, then call Celery's.
     shutdown.raise_on_signals()
 
 
@@ -75,7 +75,7 @@ def _stop_heart(**_: Any) -> None:
 
 
 def _serve_metrics(**_: Any) -> None:
-    # In the child: it does what is counted. Another one in its place takes the port over.
+    # In the child, which does the counted work. A replacement child takes over the port.
     metrics.last_poll.set_function(lambda: heart.at() or 0.0)
     metrics.REGISTRY.register(DiskMetrics(lambda: {"work": settings.work_root}))
     serve(settings, metrics.REGISTRY)

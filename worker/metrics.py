@@ -1,7 +1,6 @@
 """Prometheus metrics of a worker, counted in Celery's child process.
 
-Labels come from bounded sets alone: no ids, no owners, no models, and of an engine's error codes
-only those that this project knows.
+All labels have a bounded set of values: no ids, owners or models, and only known error codes.
 """
 
 from __future__ import annotations
@@ -90,28 +89,28 @@ KNOWN_CODES = frozenset({*OWN_CODES, *_codes(errors.SlimGPTError)})
 
 
 def claimed(claim: Claim, lease_seconds: float) -> None:
-    """A job was claimed. When: its lease began then, and both times are the database's."""
+    """Record a claim; the lease began then, and both times are by the database's clock."""
     waited = (claim.lease_expires_at - claim.job.queued_at).total_seconds() - lease_seconds
     _claims.observe(max(0.0, waited))
 
 
 def duplicate() -> None:
-    """A message came for a job that was not there to be claimed."""
+    """Count a message without a job to claim."""
     _duplicates.inc()
 
 
 def ended(outcome: str) -> None:
-    """An attempt is over; `outcome` is a `worker.job.supervisor.Outcome`."""
+    """Count a finished attempt; `outcome` is a `worker.job.supervisor.Outcome`."""
     _attempts.labels(outcome).inc()
 
 
 def failed(code: str) -> None:
-    """A job failed; a code that the project does not know counts as `other`."""
+    """Count a failed job; an unknown code counts as `other`."""
     _failures.labels(code if code in KNOWN_CODES else "other").inc()
 
 
 def record_event(event: Event) -> None:
-    """The engine, or the worker itself, said something."""
+    """Record an event of the engine or the worker."""
     if isinstance(event, StageFinished):
         _stages.labels(event.stage).observe(event.seconds)
     elif isinstance(event, LayerFinished) and not event.resumed:

@@ -1,8 +1,8 @@
 """`ShutdownFlag`: signals a planned shutdown from Celery's parent to its forked child.
 
-Celery's parent process gets the signal; the child that runs the task never hears of it. The
-flag is a pipe made before the fork: the parent's signal handler writes a byte that nobody reads
-away, so every child sees it, at any time, without a lock.
+Celery's parent process receives the signal, but not the child that runs the task. The flag is a
+pipe created before the fork: the parent's signal handler writes a byte that is never read, so every
+child sees that the pipe is readable, at any time, without a lock.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ class ShutdownFlag:
         os.set_blocking(self._write, False)
 
     def set(self) -> None:
-        """Raise the flag; safe in a signal handler."""
-        with contextlib.suppress(BlockingIOError):  # full: raised long ago
+        """Set the flag; safe in a signal handler."""
+        with contextlib.suppress(BlockingIOError):  # full: set already
             os.write(self._write, b"!")
 
     def is_set(self) -> bool:
-        """Whether somebody raised it."""
+        """Whether the flag is set."""
         return bool(select.select([self._read], [], [], 0)[0])
 
     def raise_on_signals(self) -> None:
-        """Raise it on TERM, INT and QUIT, then do what the process did on them before."""
+        """Set the flag on TERM, INT and QUIT, then call the previous signal handlers."""
         for number in SIGNALS:
             self._chain(number, signal.getsignal(number))
 
@@ -47,6 +47,6 @@ class ShutdownFlag:
         signal.signal(number, handle)
 
     def close(self) -> None:
-        """Give the pipe back."""
+        """Close the pipe."""
         os.close(self._read)
         os.close(self._write)

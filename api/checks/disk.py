@@ -19,10 +19,10 @@ log = structlog.get_logger(__name__)
 
 
 def require_free_disk(services: ServicesDep) -> None:
-    """Refuse while a disk of the service has less free than `Settings.min_free_bytes`.
+    """Refuse while a disk of the service has less free space than `Settings.min_free_bytes`.
 
     Raises:
-        Problem: 503; the log names the folder, the answer only what it is for.
+        Problem: 503; the log names the folder, the response only its purpose.
     """
     least = services.settings.min_free_bytes
     for what, folder in folders(services).items():
@@ -32,13 +32,13 @@ def require_free_disk(services: ServicesDep) -> None:
             raise Problem(
                 "storage-low",
                 f"the disk of the {NAMES.get(what, what)} is almost full; "
-                "nothing new is taken until space is freed",
+                "new jobs and uploads are refused until space is freed",
                 headers={"Retry-After": str(RETRY_SECONDS)},
             )
 
 
 def folders(services: Services) -> dict[str, Path]:
-    """Folders on this machine that jobs fill, by what each is for."""
+    """Folders of this machine that jobs write to, by purpose."""
     found = {"work": services.settings.work_root, "uploads": services.settings.uploads_root}
     if isinstance(services.artifacts.fs, LocalFileSystem):
         found["artifacts"] = Path(services.artifacts.root)

@@ -1,7 +1,7 @@
 """Refuses sequences longer than the model's `max_position_embeddings` at `POST /jobs`.
 
-Only of models that lie on the API's machine: one small file is read. Where it cannot be had, or
-says nothing of positions, the engine's word is the only one.
+Only for `local:` models on the API's machine, whose `config.json` is read. Otherwise the engine
+checks.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from slimgpt.spec.prune import PruneSpec
 from slimgpt.texts.json_limits import JsonLimits, require_within
 
 MAX_CONFIG_BYTES = 4 << 20
-"""Of a `config.json`; a real one with sizes for each of a hundred layers has less than 64 KiB."""
+"""Largest `config.json`; one with sizes for each of a hundred layers has less than 64 KiB."""
 CONFIG = JsonLimits(values=50_000, keys=20_000, depth=64, string_bytes=MAX_CONFIG_BYTES)
-"""What is parsed while everybody else waits."""
+"""Bounds the time of parsing, which blocks other requests."""
 
 
 def too_long(spec: PruneSpec, models_root: Path) -> list[FieldError]:
-    """The sequence lengths that the specification's model has no positions for.
+    """Errors for sequence lengths above the model's number of positions.
 
     Args:
         models_root: folder of `local:NAME` models.
@@ -33,7 +33,7 @@ def too_long(spec: PruneSpec, models_root: Path) -> list[FieldError]:
         FieldError(
             pointer=place,
             message=f"{length:,} tokens are more than the model's {positions:,} positions "
-            f"(max_position_embeddings); choose at most {positions:,}",
+            f"(max_position_embeddings); use at most {positions:,}",
         )
         for place, length in spec.sequence_lengths.items()
         if length > positions
@@ -41,7 +41,7 @@ def too_long(spec: PruneSpec, models_root: Path) -> list[FieldError]:
 
 
 def _positions(model: str, models_root: Path) -> int | None:
-    """What the model's `config.json` says of its positions, if it can be had and says it."""
+    """The number of positions in the model's `config.json`, if known."""
     if not model.startswith(LOCAL):
         return None
     path = inside(models_root, f"{model.removeprefix(LOCAL)}/config.json")

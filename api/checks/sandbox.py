@@ -2,8 +2,9 @@
 
     python api/checks/sandbox.py BYTES SECONDS COMMAND …
 
-It bounds itself and becomes the command by exec: a `preexec_fn` would run Python in a forked copy
-of a process with threads, which may deadlock. Nothing here imports anything of ours.
+The process limits itself, then becomes the command by exec: a `preexec_fn` would run Python in a
+forked copy of a process with threads, which may deadlock. This module imports only the standard
+library.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from collections.abc import Sequence
 
 
 def command(argv: Sequence[str], *, memory: int, seconds: int) -> list[str]:
-    """The command line that runs `argv` within bounds.
+    """The command line that runs `argv` with limits.
 
     Args:
         argv: the program and its arguments.
-        memory: bytes of private memory (RLIMIT_DATA: libraries and files mapped do not count).
-        seconds: of processor time, after which the kernel ends it.
+        memory: bytes of private memory (RLIMIT_DATA, without mapped libraries and files).
+        seconds: CPU time, after which the kernel ends the process.
     """
     return [sys.executable, "-I", "-S", __file__, str(memory), str(seconds), *argv]
 
 
 def main(argv: Sequence[str]) -> None:
-    """Take the bounds that are named first, become the command named after them."""
+    """Set the limits in the first two arguments, then exec the rest."""
     for kind, most in (
         (resource.RLIMIT_DATA, int(argv[0])),
         (resource.RLIMIT_CPU, int(argv[1])),

@@ -1,8 +1,8 @@
 """Checks at `POST /jobs` that the named local models, texts and uploads exist.
 
-A job that cannot start should be refused at once, not fail in a queue. Only what is cheap is
-looked at: no network, no content. Hub names are resolved by the engine. Where the API's machine
-has no such root (the models live on the workers' machines), the engine's word is the only one.
+A job that cannot start should be refused at once instead of failing in the queue. The checks use no
+network and read no content; the engine resolves hub names. Without the root folder on the API's
+machine (models are on the workers' machines), only the engine checks.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ LOCAL = "local:"
 
 
 def inside(root: Path, name: str) -> Path | None:
-    """The path that `name` has below `root`, links resolved; None if it isn't there or not below.
+    """The path of `name` below `root`, links resolved; None if it does not exist or leaves `root`.
 
     Args:
-        root: a folder that exists.
-        name: a relative path, of no trust.
+        root: an existing folder.
+        name: an untrusted relative path.
     """
     try:
         real_root = root.resolve(strict=True)
@@ -32,7 +32,7 @@ def inside(root: Path, name: str) -> Path | None:
 
 
 def missing_sources(spec: PruneSpec, models_root: Path, texts_root: Path) -> list[FieldError]:
-    """What the specification names below the roots and is not there.
+    """Errors for local models, texts and folders that do not exist.
 
     Args:
         spec: the job's specification.
@@ -57,10 +57,10 @@ def missing_sources(spec: PruneSpec, models_root: Path, texts_root: Path) -> lis
 
 
 def missing_uploads(spec: PruneSpec, sets: CalibrationSets, owner: str | None) -> list[FieldError]:
-    """The uploads that the specification names and that are not there for this owner.
+    """Errors for uploads that do not exist for this owner.
 
     Args:
-        owner: whose they must be; None: anybody's.
+        owner: required owner; None: any.
     """
     named = named_in(spec)
     missing = sets.missing(named.values(), owner)
@@ -79,7 +79,7 @@ def _model_fault(root: Path, model: str) -> str:
     if path is None or not path.is_dir():
         return f"there is no model folder {name!r} below the models root"
     if not (path / "config.json").is_file():
-        return f"the folder {name!r} below the models root holds no config.json"
+        return f"the folder {name!r} below the models root has no config.json"
     return ""
 
 

@@ -11,10 +11,9 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def allowed(routes: Iterable[BaseRoute], scope: Scope) -> list[str]:
-    """The methods that the routes take at the address of a request.
+    """The methods that all routes together support at the path of a request.
 
-    A route refuses with its own methods alone, though another one may take more at the same
-    address.
+    Starlette's 405 lists only the methods of the first route with that path.
     """
     there = {"type": "http", "path": scope["path"], "root_path": scope.get("root_path", "")}
     asked = [{**there, "headers": scope["headers"], "method": method} for method in METHODS]

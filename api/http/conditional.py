@@ -4,12 +4,11 @@ from __future__ import annotations
 
 
 def not_modified(if_none_match: str | None, etag: str) -> bool:
-    """Whether the answer is 304.
+    """Whether the response is 304.
 
     Args:
-        if_none_match: what the client has: entity tags with commas between them, weak ones too,
-            or `*`, which is any at all; None: nothing.
-        etag: of what would be sent, in its quotes.
+        if_none_match: the header: entity tags, also weak ones, separated by commas, or `*`.
+        etag: of the current representation, with its quotes.
     """
     if if_none_match is None:
         return False

@@ -19,7 +19,7 @@ def _utc(value: datetime) -> datetime:
 
 
 def _written(value: object) -> object:
-    # pydantic would take a number for seconds since 1970, which the documentation knows nothing of.
+    # pydantic would read a number as seconds since 1970, which is not documented.
     if isinstance(value, str) and "-" not in value[1:]:
         raise ValueError("give a date and a time, such as 2026-11-22T09:00:00Z")
     return value
@@ -38,7 +38,7 @@ def _filter(
         Query(
             max_length=256,
             pattern=r"^[^\x00]+$",
-            description="Only jobs on this model, named as in the request.",
+            description="Only jobs for this model, named as in the request.",
             examples=["local:demo"],
         ),
     ] = None,

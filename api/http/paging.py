@@ -10,5 +10,5 @@ from jobs.store.store import MAX_PAGE
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 Cursor = Annotated[
-    str | None, Query(max_length=128, description="`next_cursor` of the page before.")
+    str | None, Query(max_length=128, description="`next_cursor` of the previous page.")
 ]

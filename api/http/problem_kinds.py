@@ -20,13 +20,13 @@ KINDS: dict[str, Kind] = {
     ),
     "not-local": Kind(
         403,
-        "The service answers its own machine only",
-        "Ask it on that machine, as localhost or 127.0.0.1.",
+        "The service accepts requests from its own machine only",
+        "Send requests from that machine, to localhost or 127.0.0.1.",
     ),
     "not-admin": Kind(
-        403, "This is for admins", "Use a key made with `slimgpt keys create --admin`."
+        403, "Only admins may do this", "Use a key created with `slimgpt keys create --admin`."
     ),
-    "not-found": Kind(404, "There is nothing at this address", "See /docs for the addresses."),
+    "not-found": Kind(404, "There is no such path", "See /docs for the paths of the API."),
     "job-not-found": Kind(404, "There is no such job", "List the jobs with GET /jobs."),
     "webhook-not-found": Kind(
         404, "There is no such webhook", "List the webhooks with GET /webhooks."
@@ -43,39 +43,39 @@ KINDS: dict[str, Kind] = {
         404, "There is no such calibration set", "List the sets with GET /calibration-sets."
     ),
     "method-not-allowed": Kind(
-        405, "This address does not take that method", "The Allow header names those it takes."
+        405, "The path does not support this method", "The header Allow lists the methods."
     ),
     "upload-stalled": Kind(
-        408, "The upload came too slowly", "Send it again, on a better connection."
+        408, "The upload was too slow", "Send it again over a faster connection."
     ),
     "job-not-finished": Kind(
         409, "The job has not finished", "Poll GET /jobs/{id}/status until it has succeeded."
     ),
-    "job-finished": Kind(409, "The job is over", "A job that is over cannot be changed."),
+    "job-finished": Kind(409, "The job has finished", "A finished job cannot be changed."),
     "job-without-result": Kind(
-        409, "The job ended without a result", "GET /jobs/{id} says why; submit a new job."
+        409, "The job ended without a result", "GET /jobs/{id} has the reason; submit a new job."
     ),
     "calibration-set-in-use": Kind(
-        409, "An unfinished job needs the calibration set", "Wait for its end, or cancel it."
+        409, "An unfinished job uses the calibration set", "Wait for the job to end, or cancel it."
     ),
     "uploads-full": Kind(
         409,
-        "The owner keeps as much as they may",
-        "Delete calibration sets that are not needed any more.",
+        "The owner's upload quota is used up",
+        "Delete calibration sets that are no longer needed.",
     ),
     "artifacts-expired": Kind(
         410,
-        "The job's files were kept long enough",
-        "GET /jobs/{id}/report is there still; post the job again for new files.",
+        "The job's files have expired",
+        "GET /jobs/{id}/report still works; post the job again for new files.",
     ),
     "webhook-disabled": Kind(
         409, "The webhook is disabled", 'Enable it: PATCH /webhooks/{id} with {"enabled": true}.'
     ),
     "webhook-changed": Kind(
-        409, "The webhook was changed by another request", "Look at it, and ask again if need be."
+        409, "Another request has changed the webhook", "Get the webhook, then try again."
     ),
     "too-many-webhooks": Kind(
-        409, "The owner has too many webhooks", "Delete one that is not needed any more."
+        409, "The owner has too many webhooks", "Delete one that is no longer needed."
     ),
     "body-too-large": Kind(413, "The request body is too large", "Send a smaller body."),
     "not-json": Kind(
@@ -83,8 +83,8 @@ KINDS: dict[str, Kind] = {
     ),
     "not-text": Kind(
         415,
-        "The body is not declared as text that can be read",
-        "Send Content-Type: application/x-ndjson or text/plain, in UTF-8, not packed.",
+        "The body's declared type is not supported",
+        "Send uncompressed UTF-8 with Content-Type: application/x-ndjson, text/csv or text/plain.",
     ),
     "range-not-satisfiable": Kind(
         416, "The range lies outside the file", "Ask for a range below the file's size."
@@ -93,15 +93,15 @@ KINDS: dict[str, Kind] = {
         422, "The request is not valid", "Correct the fields that `errors` points to."
     ),
     "invalid-calibration-set": Kind(
-        422, "The text cannot be used", "Correct the line that `detail` names; nothing was kept."
+        422, "The text is not valid", "Correct the line that `detail` names; nothing was stored."
     ),
     "plan-refused": Kind(
-        422, "The job cannot be planned", "`detail` says what to change; so would the job fail."
+        422, "The job cannot be planned", "Change what `detail` names; the job would fail, too."
     ),
     "model-not-cached": Kind(
         422,
         "The model is not on the API's machine",
-        "Post the job: its plan is made first, and refuses early what cannot be done.",
+        "Post the job: it is planned first and fails early if it cannot be done.",
     ),
     "idempotency-conflict": Kind(
         422,
@@ -109,41 +109,41 @@ KINDS: dict[str, Kind] = {
         "Use a new Idempotency-Key for a new request.",
     ),
     "too-many-requests": Kind(
-        429, "Too many requests", "Wait as many seconds as Retry-After says."
+        429, "Too many requests", "Wait for the seconds in the header Retry-After."
     ),
     "too-many-streams": Kind(
         429,
-        "The owner has too many streams of events open",
+        "The owner has too many open event streams",
         "Close one, or poll GET /jobs/{id}/status.",
     ),
     "too-many-downloads": Kind(
-        429, "The owner has too many downloads under way", "Wait until one is done."
+        429, "The owner has too many downloads in progress", "Wait until one has finished."
     ),
     "too-many-jobs": Kind(
-        429, "The owner has too many unfinished jobs", "Wait until one is over, or cancel one."
+        429, "The owner has too many unfinished jobs", "Wait until one has finished, or cancel one."
     ),
     "too-many-plans": Kind(
-        429, "The owner has too many plans under way", "Wait until one is made."
+        429, "The owner has too many plans in progress", "Wait until one has finished."
     ),
     "too-many-checks": Kind(
-        429, "The owner has too many addresses under way", "Wait until one is checked."
+        429, "The owner has too many URL checks in progress", "Wait until one has finished."
     ),
     "too-many-uploads": Kind(
-        429, "The owner has too many uploads under way", "Wait until one is done."
+        429, "The owner has too many uploads in progress", "Wait until one has finished."
     ),
     "headers-too-large": Kind(
-        431, "The request's headers are too large", "Send a shorter address and fewer headers."
+        431, "The request's headers are too large", "Send a shorter URL and fewer headers."
     ),
     "internal-error": Kind(
-        500, "The service failed", "The service's log holds the reason under the reference."
+        500, "The service failed", "The service's log has the reason, with the same `reference`."
     ),
     "storage-low": Kind(
-        503, "The service has no room for new jobs", "Try again when its operator has made room."
+        503, "The service has too little disk space", "Try again when its operator has freed space."
     ),
     "webhooks-unavailable": Kind(
-        503, "The service cannot sign webhooks", "Its operator sets SLIMGPT_KEY_PEPPER."
+        503, "The service cannot sign webhooks", "Its operator must set SLIMGPT_KEY_PEPPER."
     ),
     "unavailable": Kind(
-        503, "The service cannot answer now", "Try again later; GET /readyz names what is missing."
+        503, "The service is unavailable", "Try again later; GET /readyz names the failed part."
     ),
 }

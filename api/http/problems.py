@@ -1,9 +1,9 @@
 """RFC 9457 problem documents: errors as responses, and the exception handlers.
 
-Every error leaves as `application/problem+json`: raised here as `Problem`, or made from what
-Starlette, FastAPI and SQLAlchemy raise. A problem's `type` is a relative URI below `/problems/`
-where the API itself explains it. Details name what the client sent, never a path, a secret or a
-stack of the server.
+Every error is sent as `application/problem+json`: raised as `Problem`, or converted from an
+exception of Starlette, FastAPI or SQLAlchemy. A problem's `type` is a relative URI below
+`/problems/`, where the API explains it. Details quote the request, never a path, a secret or a
+stack trace of the server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from jobs.cursors import InvalidCursor
 
 MEDIA_TYPE = "application/problem+json"
 AWAY = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
-"""What a database raises that is away, too busy, or ends."""
+"""Exceptions of a database that is unavailable, overloaded or shutting down."""
 RETRY_SECONDS = "5"
 log = structlog.get_logger(__name__)
 KIND_OF_STATUS = {
@@ -42,13 +42,13 @@ KIND_OF_STATUS = {
 
 
 class Problem(HTTPException):
-    """An error of a known kind, to be raised anywhere below the application.
+    """An error of a known kind; can be raised anywhere in the application.
 
     Args:
         kind: a key of `KINDS`.
         detail: what is wrong with this request, in a sentence.
-        errors: the fields at fault.
-        headers: further response headers; 429 and 503 say when to come again in any case.
+        errors: the invalid fields.
+        headers: further response headers; 429 and 503 always have Retry-After.
         extensions: further members of the document.
     """
 
@@ -70,7 +70,7 @@ class Problem(HTTPException):
 
 
 def document(request_path: str, problem: Problem) -> JSONResponse:
-    """The response that carries a problem."""
+    """The response for a problem."""
     kind = KINDS[problem.kind]
     body: dict[str, Any] = {
         "type": f"/problems/{problem.kind}",
@@ -92,8 +92,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         return document(request.url.path, error)
     details = {
         400: "the body cannot be read as JSON in UTF-8",
-        404: f"nothing is served at {request.url.path}; see /docs",
-        405: f"{request.url.path} does not take {request.method}",
+        404: f"there is no path {request.url.path}; see /docs",
+        405: f"{request.url.path} does not support {request.method}",
     }
     headers = dict(error.headers or {})
     if "Allow" in headers:
@@ -122,10 +122,10 @@ async def _on_invalid_cursor(request: Request, error: Exception) -> JSONResponse
 
 
 def of_database(path: str, error: DBAPIError | PoolTimeoutError) -> Problem:
-    """What a request is told of an error of the database; the transaction has been rolled back.
+    """The problem for a database error; the transaction has been rolled back.
 
-    A database that is away or too busy is asked again. A value that it cannot hold should have been
-    refused before; the request is, since it would fail again. Anything else is a bug.
+    503 if the database is unavailable or overloaded, 422 for a value that it cannot store, which
+    validation should have refused. Anything else is a defect.
     """
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     if lost or isinstance(error, AWAY):
@@ -133,14 +133,14 @@ def of_database(path: str, error: DBAPIError | PoolTimeoutError) -> Problem:
         return Problem("unavailable", "the database does not answer; try again")
     if isinstance(error, DataError):
         log.error("the database refuses a value", path=path, error=repr(error.orig))
-        return Problem("invalid-request", "the database cannot hold a value of the request")
+        return Problem("invalid-request", "the database cannot store a value of the request")
     return _bug(path, error)
 
 
 def _bug(path: str, error: Exception) -> Problem:
     reference = secrets.token_hex(6)
     log.error("request failed", reference=reference, path=path, error=repr(error))
-    detail = f"the request failed inside the service; its log says why under {reference}"
+    detail = f"the request failed inside the service; its log has the reason under {reference}"
     return Problem("internal-error", detail, extensions={"reference": reference})
 
 
@@ -151,7 +151,7 @@ async def _on_database_error(request: Request, error: Exception) -> JSONResponse
 
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:
     answer = document(request.url.path, _bug(request.url.path, error))
-    # This answer is made outside of what puts these into all others.
+    # This response is made outside the middleware that adds these headers.
     answer.headers[request_id.HEADER] = request_id.current() or ""
     answer.headers["X-Content-Type-Options"] = "nosniff"
     return answer

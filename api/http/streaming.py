@@ -1,4 +1,4 @@
-"""Streamed files of the artifact store, read on the threads that wait for it alone."""
+"""Streamed files of the artifact store, read on the threads reserved for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHUNK_BYTES = 1 << 20
 
 
 async def chunks(file: IO[bytes], start: int, stop: int) -> AsyncIterator[bytes]:
-    """Bytes start to stop of the file, a chunk at a time; closes it."""
+    """Bytes `start` to `stop` (exclusive) of the file in chunks; closes the file."""
     with file:
         await in_storage_thread(file.seek, start)
         left = stop - start

@@ -1,7 +1,7 @@
-"""Threads of their own for what may hang: those who wait for one server hold up no others.
+"""Separate thread pools for calls that may hang: one slow server does not block the others.
 
-FastAPI runs what is not `async` on one set of threads. Here that set is the database's: whatever
-needs no database must not need it. The place of artifacts, the broker and metrics have their own.
+FastAPI runs functions that are not `async` on one shared pool, which here serves the database only.
+The artifact store, the broker and metrics have their own.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ T = TypeVar("T")
 Given = TypeVarTuple("Given")
 
 
-class Threads:
-    """So many threads of a process; who comes when all are busy waits, and holds none.
+class ThreadPool:
+    """A limited number of threads; calls wait, without a thread, while all are busy.
 
     Args:
-        name: what they wait for.
-        at_once: how many there are.
+        name: what the threads wait for.
+        at_once: number of threads.
     """
 
     def __init__(self, name: str, at_once: int) -> None:
@@ -30,7 +30,7 @@ class Threads:
         self._limiter: RunVar[CapacityLimiter] = RunVar(f"threads for {name}")
 
     async def __call__(self, function: Callable[[Unpack[Given]], T], *given: *Given) -> T:
-        """What the function answers."""
+        """Call the function on a thread of the pool."""
         return await run_sync(function, *given, limiter=self._of_this_loop())
 
     def _of_this_loop(self) -> CapacityLimiter:
@@ -41,7 +41,7 @@ class Threads:
             return self._limiter.get()
 
 
-in_storage_thread = Threads("the place of artifacts", 32)
-"""An object store that hangs is given up after minutes."""
-at_broker = Threads("the broker", 4)
-for_metrics = Threads("metrics", 4)
+in_storage_thread = ThreadPool("the artifact store", 32)
+"""Calls to a hanging object store time out after minutes."""
+in_broker_thread = ThreadPool("the broker", 4)
+in_metrics_thread = ThreadPool("metrics", 4)

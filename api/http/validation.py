@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 
 Location = Literal["body", "query", "path", "header", "cookie"]
 MAX_ERRORS = 20
-"""No more are told; nor is anything done for those that are not."""
+"""Further errors are not reported."""
 MAX_NAME = 128
-"""Characters of a name in a pointer: an unknown field may have any."""
+"""Longest name in a pointer: an unknown field may have any length."""
 _PLAINER = {
     "extra_forbidden": "unknown field",
     "missing": "this field is required",
@@ -20,9 +20,9 @@ _PLAINER = {
 
 
 class FieldError(BaseModel):
-    """One fault in the request."""
+    """One error in the request."""
 
-    location: Location = Field("body", description="Part of the request that is at fault.")
+    location: Location = Field("body", description="Part of the request that is invalid.")
     pointer: str = Field(
         description="JSON pointer (RFC 6901) into the body, or `/name` of a parameter.",
         examples=["/schedule/shape"],
@@ -38,7 +38,7 @@ def pointer(parts: Iterable[str | int]) -> str:
 
 
 def _parts_in(body: Any, location: Sequence[str | int], missing: bool) -> list[str | int]:
-    """The parts that exist in the body: pydantic's own names for union branches are left out."""
+    """The parts that exist in the body, without pydantic's names of union branches."""
     parts: list[str | int] = []
     node = body
     for part in location:
@@ -52,13 +52,13 @@ def _parts_in(body: Any, location: Sequence[str | int], missing: bool) -> list[s
 
 
 def field_errors(errors: Sequence[Mapping[str, Any]], body: Any) -> list[FieldError]:
-    """Faults from pydantic's errors, one a place, at most `MAX_ERRORS`; inputs are not echoed."""
+    """Pydantic's errors, one per field, at most `MAX_ERRORS`, without the input values."""
     found: dict[tuple[str, str], list[str]] = {}
     around = {error["loc"][:n] for error in errors for n in range(1, len(error["loc"]))}
     for error in errors:
         source, *location = error["loc"]
         if error["type"] == "too_short" and error["loc"] in around:
-            continue  # a list that was given up at the fault in one of its items
+            continue  # validation of the list stopped at an invalid item
         missing = error["type"] == "missing"
         parts = _parts_in(body, location, missing) if source == "body" else location
         message = _PLAINER.get(error["type"], str(error["msg"]).removeprefix("Value error, "))
@@ -77,7 +77,7 @@ def field_errors(errors: Sequence[Mapping[str, Any]], body: Any) -> list[FieldEr
 
 
 def summary(errors: Sequence[FieldError]) -> str:
-    """The faults in a sentence, for people who read only `detail`."""
+    """The first errors in one sentence, for `detail`."""
     said = [f"{error.pointer.lstrip('/') or error.location}: {error.message}" for error in errors]
     more = f"; and {len(said) - 3} more" if len(said) > 3 else ""
     return "; ".join(said[:3]) + more

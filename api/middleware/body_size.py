@@ -1,6 +1,6 @@
 """Request body size limit, declared or streamed (413).
 
-Starlette's own limit answers in plain text when Content-Length is too large, so it is not used.
+Starlette's limit is not used: its response to a large Content-Length is plain text.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from api.http.problems import Problem, document
 
 
 class BodySizeLimit:
-    """ASGI middleware that refuses bodies above a number of bytes with 413.
+    """ASGI middleware that refuses larger bodies with 413.
 
     Args:
-        max_bytes: the number.
-        larger: in its place, of single routes: method and path, which has no parameters.
+        max_bytes: limit of all other routes.
+        larger: limits of single routes, by method and path (without parameters).
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Lets responses sent before the end of a request body reach the client.
 
-A server that answers, and hangs up on what is still being sent, has the client's system throw the
-answer away: instead of "line 3 is not JSON" people read "connection reset". So the answer goes out
-at once, and what comes after it is read and dropped, up to a limit (RFC 9112, section 9.6).
+If a server responds and closes the connection while the client still sends, the client's TCP stack
+discards the response: users see "connection reset" instead of "line 3 is not JSON". So the response
+is sent at once, and the rest of the body is read and dropped, up to a limit (RFC 9112, 9.6).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LINGER_SECONDS = 2.0
-"""Without anything coming."""
+"""Longest wait for more of the body."""
 LINGER_BYTES = 64 << 20
 
 
 class EarlyResponse:
-    """ASGI middleware that reads on for a while after an early answer."""
+    """ASGI middleware that reads the rest of a body after an early response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -26,7 +26,7 @@ class EarlyResponse:
         if scope["type"] != "http" or not _has_body(Headers(scope=scope)):
             await self.app(scope, receive, send)
             return
-        # A client that waits for a word before it sends is told no, and sends nothing.
+        # A client with `Expect: 100-continue` sends nothing after a final response.
         over = "expect" in Headers(scope=scope)
         whole = False
 
@@ -44,7 +44,9 @@ class EarlyResponse:
             if over or not last or not whole:
                 await send(message)
                 return
-            await send({**message, "more_body": True})  # all of it: its length was said
+            await send(
+                {**message, "more_body": True}
+            )  # complete for the client: it knows the length
             await _drop(watched)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

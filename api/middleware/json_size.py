@@ -1,8 +1,7 @@
-"""What a JSON body holds is counted while it comes, before anything parses or validates it.
+"""Limits on the values in a JSON body, counted while it is received, before it is parsed.
 
-A body of a MiB can hold hundreds of thousands of values, and a fault in each: validating them, and
-telling of the faults, would keep everybody waiting for seconds. The largest body that any route
-takes holds a few thousand.
+A body of 1 MiB can have hundreds of thousands of invalid values, whose validation would block other
+requests for seconds. The largest valid body of any route has a few thousand values.
 """
 
 from __future__ import annotations
@@ -19,12 +18,10 @@ LIMITS = JsonLimits(values=16_384, keys=512, depth=16, string_bytes=32 << 10)
 
 
 class JsonSizeLimit:
-    """ASGI middleware that refuses a JSON body that holds too much, with 413 or 400.
-
-    Whatever might be taken for JSON is counted, by whichever route it is read.
+    """ASGI middleware that refuses a JSON body with too many values, with 413 or 400.
 
     Args:
-        apart: routes whose bodies are no JSON and are checked by themselves: method and path.
+        apart: exempt routes, by method and path; their bodies are not JSON.
     """
 
     def __init__(self, app: ASGIApp, apart: Collection[tuple[str, str]] = ()) -> None:
@@ -51,7 +48,7 @@ class JsonSizeLimit:
 
 
 def _count(count: JsonCount, content: bytes) -> None:
-    if b"\0" in content:  # in UTF-16 and UTF-32 as well, in which nothing here could be counted
+    if b"\0" in content:  # also UTF-16 and UTF-32, which cannot be counted here
         raise Problem("malformed-request", "the body cannot be read as JSON in UTF-8")
     try:
         count.feed(content)

@@ -1,7 +1,7 @@
 """Refuses requests with ambiguous message framing (request smuggling).
 
-The server reads such a body by its chunks; a proxy before it that goes by the length would take
-part of a body for a request of its own, or let a stranger's request ride along (RFC 9112, 6.3).
+The server reads such a body by its chunks. A proxy in front of it that uses Content-Length would
+see another end of the body, and part of it as another request (RFC 9112, section 6.3).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.http.problems import Problem, document
 
 
-class OneLength:
-    """ASGI middleware that answers 400 and hangs up where a request has two lengths."""
+class MessageFraming:
+    """ASGI middleware: 400 and a closed connection for a request with two lengths."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,6 +1,6 @@
 """HTTP metrics: request counts, status codes, durations.
 
-Counted by this process; labels come from bounded sets alone. A route is its template, never a path.
+Counted per process. All labels have a bounded set of values; a route is its template, not a path.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class HttpMetrics:
-    """Counters of one application.
+    """HTTP metrics of one application.
 
     Args:
-        registry: where they are shown.
+        registry: exports them.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -39,7 +39,7 @@ class HttpMetrics:
         )
 
     def count(self, method: str, route: str, status: int, seconds: float | None) -> None:
-        """A request is over; `seconds` is None for a stream."""
+        """Count a finished request; `seconds` is None for a stream."""
         known = method if method in METHODS else "other"
         self._requests.labels(known, route, str(status)).inc()
         if seconds is not None:

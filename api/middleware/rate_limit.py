@@ -1,7 +1,6 @@
 """Rate limit per API key or address, shared by all processes through Redis.
 
-While Redis does not answer every process counts for itself, so that a limit holds and nobody is
-locked out; the log says so once.
+While Redis does not answer, every process counts its own requests; the log has one entry about it.
 """
 
 from __future__ import annotations
@@ -20,24 +19,24 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as BrokenConnection
 
-from jobs.messages.breaker import Away, Breaker
+from jobs.messages.circuit_breaker import CircuitBreaker, ServerUnavailable
 from jobs.messages.progress import CONNECTIONS, LIMIT_SECONDS
 
 WINDOW_SECONDS = 60
 
 
 class RateStatus(NamedTuple):
-    """How a client stands with its limit."""
+    """A client's use of its rate limit."""
 
     allowed: bool
     most: int
     remaining: int
     seconds: int
-    """Until more requests are allowed than now; at least 1."""
+    """Until the limit resets; at least 1."""
 
     @property
     def headers(self) -> dict[str, str]:
-        """The fields of draft-ietf-httpapi-ratelimit-headers, and Retry-After after a refusal."""
+        """The headers of draft-ietf-httpapi-ratelimit-headers; Retry-After if refused."""
         told = {
             "RateLimit-Policy": f'"requests";q={self.most};w={WINDOW_SECONDS}',
             "RateLimit": f'"requests";r={self.remaining};t={self.seconds}',
@@ -45,16 +44,16 @@ class RateStatus(NamedTuple):
         return told if self.allowed else {**told, "Retry-After": str(self.seconds)}
 
 
-class RequestRate:
-    """The requests of each client in the last minute. Nothing is contacted until one comes.
+class RateLimiter:
+    """Counts the requests of each client in the last minute. Connects on first use.
 
     Args:
-        redis_url: where they are counted, for all processes that name it.
-        per_minute: how many a client may make.
-        guard: stands before Redis in this process.
+        redis_url: holds the counts of all processes.
+        per_minute: limit of a client.
+        guard: the circuit breaker of Redis in this process.
     """
 
-    def __init__(self, redis_url: str, per_minute: int, guard: Breaker) -> None:
+    def __init__(self, redis_url: str, per_minute: int, guard: CircuitBreaker) -> None:
         self._pool = BlockingConnectionPool.from_url(
             redis_url,
             max_connections=CONNECTIONS,
@@ -76,17 +75,17 @@ class RequestRate:
         self._guard = guard
 
     async def count(self, who: str) -> RateStatus:
-        """Count a request of this client, and say whether it is one too many."""
+        """Count a request of this client; the result says whether it is allowed."""
         try:
             with self._guard.asking():
                 async with asyncio.timeout(LIMIT_SECONDS):
                     return await self._count(self._shared, who)
-        except Away:
+        except ServerUnavailable:
             self._own = self._own or Limiter(MemoryStorage())
             return await self._count(self._own, who)
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._pool.disconnect()
 
     async def _count(self, limiter: Limiter, who: str) -> RateStatus:
@@ -97,7 +96,7 @@ class RequestRate:
 
 
 def of_address(peer: str) -> str:
-    """The client at an address: in IPv6 a whole /64, which is one customer's."""
+    """The key of a client without an API key; in IPv6 its /64, the network of one customer."""
     try:
         address = ip_address(peer)
     except ValueError:

@@ -1,8 +1,8 @@
 """Request ids, access log and timing of every request.
 
-Its name is the client's `X-Request-ID` if that is a plain token, else one made here. It is in the
-answer, in problem documents and in each line that is logged for it; the job's message carries it
-to the worker.
+The request id is the client's `X-Request-ID` if that is a plain token, else a generated one. It is
+in the response, in problem documents and in each log entry of the request; the worker gets it
+through Redis.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RequestLog:
         try:
             await self.app(scope, receive, answer.send)
         finally:
-            # Without an answer it broke, and becomes a 500 further out.
+            # Without a response, an exception becomes a 500 outside this middleware.
             metrics.running.dec()
             seconds = (answer.ended or time.monotonic()) - began
             route = _route(scope, answer.status)
@@ -51,7 +51,7 @@ class RequestLog:
 
 
 class _Answer:
-    """Passes an answer on, with the request's name in its headers, and notes how it began."""
+    """Sends a response with the request id in its headers, and records its status and end."""
 
     def __init__(self, name: str, send: Send) -> None:
         self._name, self._send = name, send
@@ -67,7 +67,7 @@ class _Answer:
             self.stream = headers.get("content-type", "").startswith("text/event-stream")
         await self._send(message)
         if message["type"] == "http.response.body" and not message.get("more_body"):
-            self.ended = time.monotonic()  # what is done afterwards nobody waits for
+            self.ended = time.monotonic()  # without background tasks
 
 
 def _metrics(scope: Scope) -> HttpMetrics:
@@ -76,7 +76,7 @@ def _metrics(scope: Scope) -> HttpMetrics:
 
 
 def _route(scope: Scope, status: int) -> str:
-    """The template of the route that answered, or why none did."""
+    """The template of the route, `refused` or `unmatched`."""
     template = getattr(scope.get("route"), "path", None)
     if isinstance(template, str):
         return template
@@ -84,7 +84,7 @@ def _route(scope: Scope, status: int) -> str:
 
 
 def _log(scope: Scope, route: str, status: int, seconds: float) -> None:
-    """The line of a request. Its query is left out: it may hold what a client should not send."""
+    """Log the request, without its query string, which may contain secrets."""
     caller: Any = scope.get("state", {}).get("caller")
     path = scope["path"]
     say = log.debug if path in QUIET and status < 400 else log.info

@@ -33,7 +33,7 @@ router = APIRouter(prefix="/jobs/{job_id}/artifacts", tags=["artifacts"])
 
 
 class RangeHeaders(BaseModel):
-    """What of a file is wanted, and unless what."""
+    """Headers of range and conditional requests."""
 
     range: str | None = Field(None, description="One byte range: `bytes=FIRST-LAST`.")
     if_range: str | None = None
@@ -44,7 +44,7 @@ def _links(
     services: ServicesDep,
     redirect: Annotated[
         bool,
-        Query(description="`false`: no redirect, for pages that may load from nowhere else."),
+        Query(description="`false`: no redirect, for pages that must not load from other hosts."),
     ] = True,
 ) -> Links | None:
     return services.links if redirect else None
@@ -64,7 +64,7 @@ def _prefix(job: Job) -> str:
 
 @router.get("", responses=problems(404, 409, 410, 503))
 async def list_artifacts(job: FoundJob, services: ServicesDep) -> ArtifactList:
-    """The files of a succeeded job, each with size in bytes and sha256."""
+    """List the files of a succeeded job, each with size in bytes and sha256."""
     return ArtifactList(items=await in_storage_thread(_list, services.artifacts, job))
 
 
@@ -82,10 +82,10 @@ def _list(artifacts: Artifacts, job: Job) -> list[Artifact]:
     "/{path:path}",
     response_class=Response,
     responses={
-        200: {"content": {"*/*": {}}, "description": "The file, of the type that its name says."},
-        206: {"content": {"*/*": {}}, "description": "A part of it."},
-        304: {"description": "The client has the file already."},
-        307: {"description": "It is at another address, for five minutes; send no key there."},
+        200: {"content": {"*/*": {}}, "description": "The file; the media type follows its name."},
+        206: {"content": {"*/*": {}}, "description": "A range of the file."},
+        304: {"description": "The client already has the file."},
+        307: {"description": "A link to the object store, valid for five minutes; send no key."},
         **problems(404, 409, 410, 416, 429, 503),
     },
     dependencies=[Depends(counted_download)],
@@ -98,9 +98,9 @@ async def get_artifact(
     request: Request,
     conditions: Annotated[RangeHeaders, Header()],
 ) -> Response:
-    """A file, whole or a range of it. Its ETag is its sha256.
+    """Download a file or a range of it. Its ETag is its sha256.
 
-    A service on an object store may redirect to there, where the ETag is the store's own.
+    The service may redirect to its object store, which sends its own ETag.
     """
     prefix = _prefix(job)
     artifact = await in_storage_thread(_find, services.artifacts, prefix, path)
@@ -129,20 +129,20 @@ async def get_artifact(
 def _redirect(links: Links, method: str, path: str, headers: dict[str, str]) -> Response:
     with _stored():
         address = links.sign(path, "HEAD" if method == "HEAD" else "GET", headers)
-    # Who keeps the answer would keep a right to read the file.
+    # A cached response would grant access to the file.
     return Response(status_code=307, headers={"Location": address, "Cache-Control": "no-store"})
 
 
 @contextmanager
 def _stored() -> Iterator[None]:
-    """A store that does not answer is a problem document, like every error."""
+    """Convert errors of the artifact store to a problem."""
     try:
         yield
     except FileNotFoundError:
         raise
     except OSError as error:
         log.warning("artifacts cannot be read", error=str(error))
-        detail = "the store of artifacts does not answer; try again"
+        detail = "the artifact store does not answer; try again"
         raise Problem("unavailable", detail, headers={"Retry-After": "5"}) from error
 
 

@@ -43,8 +43,8 @@ def _body(form: Format) -> dict[str, Any]:
 
 BODY = {
     "required": True,
-    "description": "The text itself, not a form. JSON lines, and tables of CSV or TSV, hold "
-    "rows of the forms that calibration knows. All are UTF-8.",
+    "description": "The text itself in UTF-8, not a form: JSON lines, CSV or TSV with the fields "
+    "that calibration supports, or plain text.",
     "content": {kind: _body(form) for kind, form in MEDIA_TYPES.items()},
 }
 router = APIRouter(prefix="/calibration-sets", tags=["calibration sets"])
@@ -52,7 +52,7 @@ log = structlog.get_logger(__name__)
 
 
 class SetLinks(BaseModel):
-    """Where the rest of the set is."""
+    """URLs of the set."""
 
     self: str
     content: str
@@ -65,11 +65,11 @@ class CalibrationSetView(BaseModel):
     owner: str = Field(description="Owner of the API key that uploaded it.", examples=["ada"])
     name: str = Field(examples=["support tickets"])
     source: str = Field(
-        description="What a job calls it, in `calibration.source` and `evaluation.texts`.",
+        description="Its name in a job's `calibration.source` and `evaluation.texts`.",
         examples=[f"upload:{SET_ID}"],
     )
     format: Format
-    documents: int = Field(description="Those that hold text.", examples=[1200])
+    documents: int = Field(description="Number of documents with text.", examples=[1200])
     size: int
     sha256: str
     created_at: datetime
@@ -86,7 +86,7 @@ class CalibrationSetView(BaseModel):
 
 
 class CalibrationSetPage(BaseModel):
-    """Some sets, newest first; go on with `cursor=next_cursor` while it is not null."""
+    """A page of sets, newest first; the next page has `cursor=next_cursor`, unless it is null."""
 
     items: list[CalibrationSetView]
     next_cursor: str | None
@@ -97,7 +97,7 @@ def _found(
     caller: Caller,
     set_id: Annotated[str, Path(description="The set's id.", examples=[SET_ID])],
 ) -> CalibrationSet:
-    # Another owner's set is not found, like one that never was.
+    # Another owner's set is not found, like an unknown one.
     well_formed = UPLOAD.fullmatch(f"upload:{set_id}") is not None
     found = services.calibration_sets.get(set_id, caller.scope) if well_formed else None
     if found is None:
@@ -118,7 +118,7 @@ def _not_found(set_id: str) -> Problem:
     dependencies=[Depends(require_free_disk)],
     openapi_extra={"requestBody": BODY},
     responses={
-        200: {"model": CalibrationSetView, "description": "The same text was there already."},
+        200: {"model": CalibrationSetView, "description": "The same text is already stored."},
         **problems(400, 408, 409, 413, 415, 422, 429, 503),
     },
 )
@@ -129,7 +129,7 @@ async def upload_calibration_set(
     caller: Caller,
     form: Declared,
     name: Annotated[
-        str, Query(max_length=128, pattern=NAME, description="To know it in a list.")
+        str, Query(max_length=128, pattern=NAME, description="Name shown in lists.")
     ] = "",
     text_field: Annotated[
         str | None,
@@ -137,14 +137,14 @@ async def upload_calibration_set(
             min_length=1,
             max_length=128,
             pattern=NAME,
-            description="Field that holds the text, if it is not one that is found by itself. "
-            "Jobs say it again, in `calibration.text_field`.",
+            description="Field that holds the text, if it is not detected automatically. Jobs need "
+            "it again, in `calibration.text_field`.",
         ),
     ] = None,
 ) -> CalibrationSetView:
     """Upload a text: `curl --data-binary @notes.jsonl -H 'Content-Type: application/x-ndjson'`.
 
-    It is checked line by line while it comes. The same text uploaded again is the same set.
+    It is validated line by line during the upload. The same text uploaded again is the same set.
     """
     kept, new = await receive(request, services, caller.owner, name, (form, text_field))
     if not new:
@@ -159,12 +159,14 @@ def list_calibration_sets(
     caller: Caller,
     owner: Annotated[
         str | None,
-        Query(pattern=OWNER, description="Only this owner's sets; others' show to admins alone."),
+        Query(
+            pattern=OWNER, description="Only this owner's sets; only admins see those of others."
+        ),
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> CalibrationSetPage:
-    """Calibration sets, newest first: the caller's own, and everybody's for an admin."""
+    """List calibration sets, newest first: the caller's own; for an admin, those of all owners."""
     if owner is not None and not caller.sees(owner):
         return CalibrationSetPage(items=[], next_cursor=None)
     page = services.calibration_sets.list(owner=owner or caller.scope, limit=limit, cursor=cursor)
@@ -174,7 +176,7 @@ def list_calibration_sets(
 
 @router.get("/{set_id}", responses=problems(404, 503))
 def get_calibration_set(found: FoundSet) -> CalibrationSetView:
-    """What a set is; its text is at `content`."""
+    """Get a calibration set; its text is at `content`."""
     return CalibrationSetView.of(found)
 
 
@@ -183,7 +185,7 @@ def get_calibration_set(found: FoundSet) -> CalibrationSetView:
     response_class=Response,
     responses={
         200: {"content": BODY["content"], "description": "The text, as it was uploaded."},
-        304: {"description": "The client has the text already."},
+        304: {"description": "The client already has the text."},
         **problems(404, 429, 503),
     },
     dependencies=[Depends(counted_download)],
@@ -195,7 +197,7 @@ async def get_calibration_text(
         str | None, Header(description="ETag of the text that the client has.")
     ] = None,
 ) -> Response:
-    """The text, byte by byte as it was uploaded. Its ETag is its sha256."""
+    """Download the text, unchanged. Its ETag is its sha256."""
     headers = {
         "Cache-Control": "private, no-cache",
         "Content-Disposition": f'attachment; filename="{found.file}"',
@@ -216,12 +218,12 @@ def _open(found: CalibrationSet, services: Services) -> IO[bytes]:
         raise Problem("calibration-set-not-found", detail) from error
     except OSError as error:
         log.warning("a text cannot be read", set=found.id, reason=str(error))
-        raise Problem("unavailable", "the text cannot be read now; ask again") from error
+        raise Problem("unavailable", "the text cannot be read now; try again") from error
 
 
 @router.delete("/{set_id}", status_code=204, responses=problems(404, 409, 503))
 async def delete_calibration_set(found: FoundSet, services: ServicesDep) -> None:
-    """Remove a set with its text, unless an unfinished job names it. Asked again: 404."""
+    """Delete a set and its text, unless an unfinished job uses it. A second request gets 404."""
     await in_storage_thread(_remove, found, services)
 
 
@@ -230,9 +232,9 @@ def _remove(found: CalibrationSet, services: Services) -> None:
     if not sets.withdraw(found.id):
         if sets.get(found.id) is None:
             raise _not_found(found.id)
-        detail = f"an unfinished job names upload:{found.id}"
+        detail = f"an unfinished job uses upload:{found.id}"
         raise Problem("calibration-set-in-use", detail)
     try:
         discard(found.id, sets, services.artifacts)
-    except OSError as error:  # nobody sees it any more, and the sweep will remove the file
+    except OSError as error:  # the set is hidden already, and the sweep removes the file later
         log.warning("a text is removed later", set=found.id, reason=str(error))

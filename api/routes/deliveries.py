@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
-from api.dependencies import ServicesDep
+from api.dependencies import ServicesDep, is_id
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
 from api.openapi import problems
@@ -26,9 +26,8 @@ def _delivery(
     services: ServicesDep,
     delivery_id: Annotated[str, Path(description="The delivery's id.", examples=[DELIVERY_ID])],
 ) -> Delivery:
-    well_formed = delivery_id.isascii() and delivery_id.replace("_", "").isalnum()
     found = None
-    if well_formed and len(delivery_id) <= 40:
+    if is_id(delivery_id):
         found = Deliveries(services.engine).get(delivery_id, webhook.id)
     if found is None:
         detail = f"webhook {webhook.id} has no delivery {delivery_id[:64]!r}"
@@ -41,7 +40,7 @@ FoundDelivery = Annotated[Delivery, Depends(_delivery)]
 
 @router.post("/{webhook_id}/test", status_code=202, responses=problems(404, 409, 503))
 def send_test(webhook: FoundWebhook, services: ServicesDep) -> DeliveryView:
-    """Send `webhook.test`, to see whether it arrives. The deliveries tell."""
+    """Send the event `webhook.test`. The list of deliveries shows whether it arrived."""
     signatures_of(services)
     now = datetime.now(UTC).isoformat()
     data = {"webhook_id": webhook.id, "owner": webhook.owner}
@@ -59,7 +58,7 @@ def list_deliveries(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> DeliveryPage:
-    """What was sent, newest first, with every attempt; also of jobs that have been removed."""
+    """List deliveries with their attempts, newest first, including those of deleted jobs."""
     page = Deliveries(services.engine).list(webhook.id, limit=limit, cursor=cursor)
     items = [DeliveryView.model_validate(delivery) for delivery in page.items]
     return DeliveryPage(items=items, next_cursor=page.next_cursor)
@@ -67,7 +66,7 @@ def list_deliveries(
 
 @router.get("/{webhook_id}/deliveries/{delivery_id}", responses=problems(404, 503))
 def get_delivery(delivery: FoundDelivery) -> DeliveryDetail:
-    """One delivery, with what it says."""
+    """Get a delivery with its payload."""
     shown = DeliveryView.model_validate(delivery).model_dump()
     return DeliveryDetail(**shown, payload=json.loads(delivery.body))
 
@@ -78,7 +77,7 @@ def get_delivery(delivery: FoundDelivery) -> DeliveryDetail:
     responses=problems(404, 409, 503),
 )
 def redeliver(delivery: FoundDelivery, services: ServicesDep) -> DeliveryView:
-    """Send a message again, now, under the same `webhook-id`; tried as often as a new one."""
+    """Send a message again now, with the same `webhook-id` and all retries of a new one."""
     signatures_of(services)
     again = Deliveries(services.engine).again(delivery)
     if again is None:

@@ -1,10 +1,10 @@
 """`GET /jobs/{id}/events`: a job's events as server-sent events.
 
-The engine's events come from the job's stream in Redis under the stream's own ids, so that a
-client which was cut off goes on with Last-Event-ID. Where the job stands comes from the store, as
-`state` events without an id, and one of the name `end` closes every stream: also that of a job
-whose events have expired, and while Redis is away. A stream holds its connection and a place in the
-job's feed (`api.streams.feeds`): no thread, no session of the database, no connection to Redis.
+The engine's events come from the job's stream in Redis and have the stream's ids, so that a client
+can resume with Last-Event-ID. The job's state comes from the store as `state` events without an id.
+Every stream ends with an event `end`, even if the events have expired or Redis is unavailable. A
+stream holds its connection and a place in the job's feed (`api.streams.feeds`): no thread, no
+database session, no connection to Redis.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from api.openapi import problems
 from api.schemas.job_status import status_now
 from api.schemas.jobs import StatusView
 from api.services import Services
-from api.streams import key_watch
+from api.streams import key_revocations
 from api.streams.feed import Feed, sent
 from jobs.states import TERMINAL
 
@@ -40,7 +40,7 @@ data: {"type": "layer_finished", "layer": 7, "layers_total": 32, "heads": 24, "s
 event: end
 data: {"id": "job_01…", "status": "succeeded", "stage": "publish", "percent": 100.0}
 """
-HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # nor a proxy's buffer
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # no buffering in nginx
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
@@ -50,9 +50,9 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
     dependencies=[Depends(counted_stream)],
     responses={
         200: {
-            "description": "`state`: the body of `/status`, at first and when it changed. The "
-            "engine's events under their own types, with ids. `end`: the body of `/status` of a "
-            "job that is over, always last. Comments keep the connection alive.",
+            "description": "`state`: the body of `/status`, first and after every change. The "
+            "engine's events with their own types and ids. `end`: the body of `/status` of the "
+            "finished job, always last. Comments keep the connection alive.",
             "content": {"text/event-stream": {"example": EXAMPLE}},
         },
         **problems(404, 422, 429, 503),
@@ -66,14 +66,14 @@ async def follow_job(
         str | None,
         Header(
             pattern=r"^\d{1,19}(-\d{1,19})?$",
-            description="The last id that the client has seen: only later events are sent.",
+            description="The last id that the client received; only later events are sent.",
         ),
     ] = None,
 ) -> Response:
-    """Follow a job to its end. Close the connection when `end` came.
+    """Follow a job to its end. Close the connection after the event `end`.
 
-    A stream whose key is revoked is closed within half a minute, without an `end`. So many may be
-    open of an owner (429) and in a process (503): poll `/status` then, or come again.
+    If the key is revoked, the stream closes within half a minute without an `end`. The number of
+    open streams is limited per owner (429) and process (503): then poll `/status`, or try again.
     """
     state = await status_now(job, services.reader)
     stream = _stream(services, state, last_event_id or "0", caller.key_id)
@@ -91,7 +91,7 @@ async def _stream(
         return
     with services.feeds.follow(state) as feed:
         told, last = b"", time.monotonic()
-        while not services.key_watch.revoked(key_id):
+        while not services.key_revocations.revoked(key_id):
             changed, events = feed.changed, b""
             if feed.end is None and feed.state != told:
                 yield (told := feed.state)
@@ -110,18 +110,18 @@ async def _stream(
 
 
 def _pause() -> float:
-    """Until a stream looks up though nothing is new: for a ping, and whether its key lives."""
-    return max(SHORTEST_WAIT_SECONDS, min(PING_SECONDS, key_watch.EVERY_SECONDS))
+    """Longest wait for an event, before a keep-alive comment and a check of the key."""
+    return max(SHORTEST_WAIT_SECONDS, min(PING_SECONDS, key_revocations.EVERY_SECONDS))
 
 
 async def _next(services: Services, feed: Feed, after: str) -> tuple[bytes, str]:
-    """The next events after one, none yet if empty; and the id of the last of them."""
+    """The events after an id (empty: none yet), and the id of the last one."""
     if (here := feed.after(after)) is not None:
         return here
-    # Far behind the feed: what came before is in Redis alone.
+    # Far behind the feed: older events are only in Redis.
     found = await services.reader.after({feed.job_id: after})
     if found is None:
         return b"", after
     if page := found.get(feed.job_id):
         return b"".join(map(sent, page)), page[-1].id
-    return feed.after(feed.since or after) or (b"", after)  # it has expired
+    return feed.after(feed.since or after) or (b"", after)  # the events have expired

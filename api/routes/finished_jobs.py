@@ -32,11 +32,11 @@ def retry_job(
     later: BackgroundTasks,
     body: RetryRequest | None = None,
 ) -> JobView:
-    """Queue a failed or cancelled job again, with fresh attempts; attempts count on.
+    """Queue a failed or cancelled job again, with new attempts.
 
-    A failed one goes on from its last finished layer, as long as those are kept
-    (`SLIMGPT_LAYER_DAYS`), unless the body says `{"anew": true}`; a cancelled one has none. A
-    succeeded job is not done again: post a new one.
+    A failed job resumes after its last finished layer, while layers are kept
+    (`SLIMGPT_LAYER_DAYS`), unless the body is `{"anew": true}`. A cancelled job starts again. A
+    succeeded job cannot be retried: post a new one.
     """
     anew, most = body is not None and body.anew, services.settings.max_active_jobs
     try:
@@ -49,7 +49,7 @@ def retry_job(
     if not queued:
         code = "job-finished" if now.status == Status.SUCCEEDED else "job-not-finished"
         raise Problem(
-            code, f"job {job.id} is {now.status}: only a failed or cancelled one is retried"
+            code, f"job {job.id} is {now.status}: only a failed or cancelled one can be retried"
         )
     later.add_task(dispatch, services, now)
     response.headers["Location"] = f"/jobs/{job.id}"
@@ -59,7 +59,7 @@ def retry_job(
 
 @router.delete("/{job_id}", status_code=204, responses=problems(404, 409, 503))
 async def delete_job(job: FoundJob, services: ServicesDep) -> None:
-    """Remove a job that is over, with its report and its files. Asked again: 404."""
+    """Delete a finished job with its report and files. A second request gets 404."""
     await in_storage_thread(_remove, job, services)
 
 
@@ -72,7 +72,7 @@ def _remove(job: Job, services: Services) -> None:
         raise
     except Exception as error:  # every object store has exceptions of its own
         log.exception("files not removed", job=job.id)
-        reason = "its files cannot be removed now; ask again"
+        reason = "its files cannot be removed now; try again"
         raise Problem("unavailable", f"job {job.id}: {reason}") from error
     if not removed and services.store.get(job.id) is not None:
-        raise Problem("job-not-finished", f"job {job.id} was tried again meanwhile")
+        raise Problem("job-not-finished", f"job {job.id} was retried meanwhile")

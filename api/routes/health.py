@@ -22,13 +22,13 @@ log = structlog.get_logger(__name__)
 
 
 class Health(BaseModel):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["ok"] = Field("ok", examples=["ok"])
 
 
 class Readiness(BaseModel):
-    """The service can do its work; `checks` names each part."""
+    """The service is ready; `checks` lists each part."""
 
     status: Literal["ready"] = "ready"
     checks: dict[str, Literal["ok"]] = Field(
@@ -37,7 +37,7 @@ class Readiness(BaseModel):
 
 
 class ProblemKind(BaseModel):
-    """What a problem's type means."""
+    """The meaning of a problem's type."""
 
     type: str = Field(examples=["/problems/job-not-found"])
     status: int = Field(examples=[404])
@@ -47,13 +47,13 @@ class ProblemKind(BaseModel):
 
 @router.get("/healthz", responses=problems())
 async def get_health() -> Health:
-    """The process is alive. Says nothing about what it depends on."""
+    """Liveness: the process answers. Does not check its dependencies."""
     return Health()
 
 
 @router.get("/readyz", responses=problems(503))
 async def get_readiness(services: ServicesDep) -> Readiness:
-    """Database, Redis and artifacts answer. What does not within a second is not ready."""
+    """Readiness: the database, Redis and the artifact store answer within a second."""
     asked = {name: probe.start() for name, probe in services.probes.items()}
     with anyio.move_on_after(READY_SECONDS):
         while not all(answer.done() for answer in asked.values()):
@@ -78,7 +78,7 @@ def _state(part: str, answer: Future[None]) -> str:
 
 @router.get("/problems/{kind}", responses=problems(404))
 async def get_problem(kind: Annotated[str, Path(examples=["job-not-found"])]) -> ProblemKind:
-    """What a problem's type means and what to do about it."""
+    """The meaning of a problem's type, and what to do about it."""
     if kind not in KINDS:
         raise Problem("not-found", f"there is no kind of problem {kind[:64]!r}")
     status, title, remedy = KINDS[kind]

@@ -18,7 +18,7 @@ from api.http.conditional import not_modified
 from api.http.job_filters import Filtered
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
-from api.http.threads import at_broker
+from api.http.threads import in_broker_thread
 from api.http.validation import summary
 from api.openapi import problems
 from api.schemas.examples import REPORT, answers
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 def declared_json(request: Request) -> None:
-    """A body that isn't declared as JSON is refused: browsers can't post it across origins."""
+    """Refuse a body that is not declared as JSON: browsers can send others across origins."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         said = f"is {media_type!r}" if media_type else "is missing"
@@ -62,20 +62,20 @@ def post_job(
         str | None,
         Header(
             pattern=r"^[!-~]{1,255}$",
-            description="Any unique text. Posting the same job again with it gives the same job.",
+            description="Any unique text. Posting the same job again with it returns the same job.",
         ),
     ] = None,
 ) -> JobView:
     """Queue a pruning job.
 
-    The job is stored when this answers, and will be done even if the queue is down just now.
+    The job is stored before the response, and will run even if the queue is unavailable now.
     """
     spec = body.spec()
     settings = services.settings
     faults = missing_sources(spec, settings.models_root, settings.texts_root)
     faults += too_long(spec, settings.models_root)
     faults += missing_uploads(spec, services.calibration_sets, caller.scope)
-    # A job that is there already is answered with it, though its model may have gone since.
+    # An existing job is returned even if its model has been removed since.
     if faults and not (idempotency_key and services.store.knows_key(caller.owner, idempotency_key)):
         raise Problem("invalid-request", summary(faults), errors=faults)
     try:
@@ -98,14 +98,14 @@ def post_job(
 
 
 def too_many_jobs(error: QuotaReached) -> Problem:
-    """That the owner must wait until a job of theirs is over."""
+    """The problem for an owner with too many unfinished jobs."""
     return Problem("too-many-jobs", str(error), headers={"Retry-After": str(QUOTA_SECONDS)})
 
 
 async def dispatch(services: Services, job: Job) -> None:
-    """Tell the workers. If that fails, the reaper will: the row is the outbox."""
+    """Send the job's message. If that fails, the reaper sends it: the row is the outbox."""
     services.progress.keep_request(job.id)
-    await at_broker(_publish, services, job)
+    await in_broker_thread(_publish, services, job)
 
 
 def _publish(services: Services, job: Job) -> None:
@@ -122,19 +122,21 @@ def list_jobs(
     caller: Caller,
     owner: Annotated[
         str | None,
-        Query(pattern=OWNER, description="Only this owner's jobs; others' show to admins alone."),
+        Query(
+            pattern=OWNER, description="Only this owner's jobs; only admins see those of others."
+        ),
     ] = None,
     status: Annotated[
-        list[Status] | None, Query(description="Only jobs of this status; may be repeated.")
+        list[Status] | None, Query(description="Only jobs with this status; may be repeated.")
     ] = None,
     *,
     where: Filtered,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> JobPage:
-    """Jobs, newest first: the caller's own, and everybody's for an admin.
+    """List jobs, newest first: the caller's own; for an admin, those of all owners.
 
-    Of each only what a table shows: all of its specification, warnings and result are in the job.
+    Items are summaries; the job itself has the whole specification, warnings and result.
     """
     if owner is not None and not caller.sees(owner):
         return JobPage(items=[], next_cursor=None)
@@ -151,7 +153,7 @@ def list_jobs(
 
 @router.get("/{job_id}", responses=problems(404, 503))
 def get_job(job: FoundJob) -> JobView:
-    """All about a job but its layers, its report and its files."""
+    """Get a job, without its layers, report and files."""
     return JobView.of(job)
 
 
@@ -159,16 +161,16 @@ def get_job(job: FoundJob) -> JobView:
     "/{job_id}/status",
     response_model=StatusView,
     response_model_exclude_none=False,
-    responses={304: {"description": "Nothing changed since the given ETag."}, **problems(404, 503)},
+    responses={304: {"description": "Unchanged since the given ETag."}, **problems(404, 503)},
 )
 async def get_status(
     job: FoundStatus,
     services: ServicesDep,
     if_none_match: Annotated[
-        str | None, Header(description="ETag of the answer that the client has.")
+        str | None, Header(description="ETag of the response that the client has.")
     ] = None,
 ) -> Response:
-    """How far a job is: small, and cheap to poll."""
+    """Get a job's status and progress: small, and cheap to poll."""
     body = (await status_now(job, services.reader)).model_dump_json()
     etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
@@ -181,13 +183,13 @@ async def get_status(
 
 @router.get("/{job_id}/layers", responses=problems(404, 503))
 def get_layers(job: FoundJob, services: ServicesDep) -> LayerList:
-    """What was kept of each layer that is done, with its error."""
+    """List the finished layers: what was kept, and the errors."""
     return LayerList(items=services.store.layers(job.id))
 
 
 @router.get("/{job_id}/report", responses={**answers(REPORT), **problems(404, 409, 503)})
 def get_report(job: FoundJob, services: ServicesDep) -> dict[str, Any]:
-    """The report of a succeeded job: sizes, layers, perplexity, provenance."""
+    """Get the report of a succeeded job: sizes, layers, perplexity, provenance."""
     report = services.store.report(job.id)
     if report is None:
         raise no_result(job)
@@ -196,17 +198,17 @@ def get_report(job: FoundJob, services: ServicesDep) -> dict[str, Any]:
 
 @router.post("/{job_id}/cancel", status_code=202, responses=problems(404, 409, 503))
 def cancel_job(job: FoundJob, services: ServicesDep) -> JobView:
-    """Stop a job. A running one is `cancelling` until its worker has stopped the engine."""
+    """Cancel a job. A running one is `cancelling` until its worker has stopped the engine."""
     now = services.store.request_cancel(job.id)
     if now is None:
         raise Problem("job-not-found", f"there is no job {job.id!r}")
     if now.terminal and now.status != Status.CANCELLED:
-        raise Problem("job-finished", f"job {job.id} is over: it is {now.status}")
+        raise Problem("job-finished", f"job {job.id} has finished: it is {now.status}")
     return JobView.of(now)
 
 
 def no_result(job: Job) -> Problem:
-    """Why a job has no report and no files."""
+    """The problem for a job without report and files."""
     if job.terminal:
         return Problem("job-without-result", f"job {job.id} {_ending(job)}")
     headers = {"Retry-After": str(POLL_SECONDS)}

@@ -10,7 +10,7 @@ from api.auth import Caller
 from api.checks.disk import folders
 from api.dependencies import ServicesDep
 from api.http.problems import Problem
-from api.http.threads import for_metrics
+from api.http.threads import in_metrics_thread
 from api.openapi import problems
 from api.schemas.examples import METRICS
 from api.services import Services
@@ -26,7 +26,7 @@ router = APIRouter(tags=["service"])
     response_class=Response,
     responses={
         200: {
-            "description": "Metrics in Prometheus's text format, or OpenMetrics where `Accept` asks"
+            "description": "Metrics in Prometheus's text format, or in OpenMetrics if `Accept` asks"
             " for it.",
             "content": {"text/plain": {"example": METRICS}, "application/openmetrics-text": {}},
         },
@@ -38,14 +38,14 @@ async def get_metrics(
     caller: Caller,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
-    """Numbers for Prometheus. For admins, and those who have the token of metrics."""
+    """Metrics for Prometheus; needs an admin key or the metrics token."""
     if not caller.admin:
-        raise Problem("not-admin", "metrics are of all owners' jobs")
-    body, media_type = await for_metrics(render, services.metrics, accept)
+        raise Problem("not-admin", "metrics cover the jobs of all owners")
+    body, media_type = await in_metrics_thread(render, services.metrics, accept)
     return Response(body, headers={"Content-Type": media_type})
 
 
 def install(services: Services) -> None:
-    """Add what is known of all jobs, and of this machine's disks, to the application's metrics."""
+    """Add metrics of all jobs and of this machine's disks to the application's metrics."""
     services.metrics.register(JobMetrics(services.engine, services.progress.redis))
     services.metrics.register(DiskMetrics(lambda: folders(services)))

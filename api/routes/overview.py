@@ -14,18 +14,18 @@ router = APIRouter(tags=["service"])
 
 
 class Overview(BaseModel):
-    """The caller, and the jobs that they see."""
+    """The caller, and the number of jobs that they see."""
 
-    owner: str = Field(description="Owner of the key; `local` where none is asked for.")
-    admin: bool = Field(description="Whether everybody's jobs show.")
+    owner: str = Field(description="Owner of the key; `local` if no key is required.")
+    admin: bool = Field(description="Whether the caller sees the jobs of all owners.")
     jobs: dict[str, int] = Field(
-        description="How many jobs are in each status.",
+        description="Number of jobs by status.",
         examples=[{"queued": 2, "running": 1, "succeeded": 40, "failed": 3, "cancelled": 0}],
     )
 
 
 @router.get("/overview", responses=problems(503))
 def get_overview(services: ServicesDep, caller: Caller) -> Overview:
-    """Whose key this is, and how many jobs are in each status."""
+    """Get the owner of the key, and the number of jobs by status."""
     counted = count_jobs(services.engine, caller.scope)
     return Overview(owner=caller.owner, admin=caller.admin, jobs=counted)

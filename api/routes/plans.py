@@ -1,7 +1,7 @@
 """`POST /plans`: the plan of a job, without a GPU, a queue or a row.
 
-The engine makes the plan, in a process of its own that reads the headers of a stranger's files:
-without secrets, without the hub, with little memory, for a limited time, and never many at once.
+The engine plans in a subprocess, because it reads untrusted file headers: without secrets, without
+the hub, with limits on memory, time and concurrency.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from api.auth import Caller
 from api.checks import sandbox
 from api.checks.sources import missing_sources, missing_uploads
 from api.dependencies import ServicesDep
-from api.http.owner_shares import RETRY, OwnerShares
+from api.http.concurrency_limit import ConcurrencyLimit
 from api.http.problems import Problem
 from api.http.validation import summary
 from api.openapi import problems
 from api.routes.jobs import declared_json
 from api.schemas.examples import PLAN, answers
 from api.schemas.jobs import JobRequest
-from jobs.environment import scrubbed
+from jobs.environment import engine_environment
 from jobs.logs.redaction import for_clients
 from jobs.settings import Settings
 from slimgpt.errors import HubUnreachableError
@@ -35,13 +35,13 @@ from slimgpt.spec.prune import PruneSpec
 PLAN_SECONDS = 30.0
 PROCESSOR_SECONDS = 30
 PLAN_BYTES = 384 << 20
-"""A plan takes less than 96 MiB, the headers of a real model megabytes. All plans at once and the
-API together stay below the GiB that its container has: beyond it the kernel would end them all."""
+"""A plan takes less than 96 MiB; the headers of a real model are megabytes. The API and all
+concurrent plans together stay below the 1 GiB of its container."""
 AT_ONCE = 2
 ANSWER: TypeAdapter[PlanPreview | Failed] = TypeAdapter(PlanPreview | Failed)
 router = APIRouter(tags=["plans"])
 log = structlog.get_logger(__name__)
-_places = OwnerShares("plans", AT_ONCE, AT_ONCE - 1, "too-many-plans")
+_limit = ConcurrencyLimit("plans", AT_ONCE, AT_ONCE - 1, "too-many-plans")
 
 
 @router.post(
@@ -52,14 +52,14 @@ _places = OwnerShares("plans", AT_ONCE, AT_ONCE - 1, "too-many-plans")
 def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> PlanPreview:
     """Plan a job, given as for `POST /jobs`, without running it.
 
-    The model must lie on the API's machine: below its folder of models, or in its hub cache.
+    The model must be on the API's machine: below its models root, or in its hub cache.
     """
     spec, settings = body.spec(), services.settings
     faults = missing_sources(spec, settings.models_root, settings.texts_root)
     faults = [fault for fault in faults if fault.pointer == "/model"]
     if faults := faults + missing_uploads(spec, services.calibration_sets, caller.scope):
         raise Problem("invalid-request", summary(faults), errors=faults)
-    with _places.held(caller.owner, alone=services.keys is None):
+    with _limit.held(caller.owner, alone=services.keys is None):
         answer = _ask_engine(spec, settings)
     if isinstance(answer, Failed):
         raise _refusal(answer, spec)
@@ -80,13 +80,13 @@ def _ask_engine(spec: PruneSpec, settings: Settings) -> PlanPreview | Failed:
         )
     except subprocess.TimeoutExpired as error:
         reason = f"the plan took more than {PLAN_SECONDS:g} seconds"
-        raise Problem("unavailable", reason, headers=RETRY) from error
+        raise Problem("unavailable", reason) from error
     try:
         answer = ANSWER.validate_json(done.stdout)
     except ValidationError as error:
         tail = done.stderr[-2000:].decode(errors="replace")
         log.error("the engine made no plan", returncode=done.returncode, stderr=tail)
-        # A library that gets no memory may abort instead of raising.
+        # A library without memory may abort instead of raising an exception.
         if done.returncode < 0 or MemoryError.__name__ in tail:
             raise _too_large(spec) from error
         raise RuntimeError(f"the engine ended with {done.returncode} and made no plan") from error
@@ -99,14 +99,16 @@ def _too_large(spec: PruneSpec) -> Problem:
     detail = (
         f"planning {spec.model!r} takes more than {PLAN_BYTES >> 20} MiB of memory or "
         f"{PROCESSOR_SECONDS} s of processor time; "
-        "its config or its headers are not those of a model"
+        "check its config.json and the headers of its safetensors files"
     )
     return Problem("plan-refused", detail, extensions={"code": "plan-too-large"})
 
 
 def _environment() -> dict[str, str]:
-    """The engine's, without the hub: a web request must not start a download, nor use a token."""
-    kept = {name: value for name, value in scrubbed(os.environ).items() if "TOKEN" not in name}
+    """The engine's environment, offline and without tokens: a web request must not download."""
+    kept = {
+        name: value for name, value in engine_environment(os.environ).items() if "TOKEN" not in name
+    }
     return kept | {"HF_HUB_OFFLINE": "1"}
 
 

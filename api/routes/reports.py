@@ -1,7 +1,7 @@
 """`GET /jobs/{id}/report.html`: the report page, served in a sandbox.
 
-Whatever is in it came from a worker that had a stranger's model in its hands. So the page is locked
-up: an origin of its own, no scripts, nothing to load, no forms, no frames around it.
+The page contains text of untrusted models. So its policy gives it an opaque origin and forbids
+scripts, loading, forms and framing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ HEADERS = {
     "Content-Security-Policy": POLICY,
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
 }
 router = APIRouter(prefix="/jobs/{job_id}", tags=["artifacts"])
 
@@ -54,10 +53,10 @@ async def get_report_page(
         str | None, Header(description="ETag of the page that the client has.")
     ] = None,
 ) -> Response:
-    """The report of a succeeded job as a page: self-contained, for screen and print."""
+    """The report of a succeeded job as a self-contained HTML page, for screen and print."""
     asked = RangeHeaders(if_none_match=if_none_match)
     answer = await get_artifact(job, FILE, services, None, request, asked)
     answer.headers.update(HEADERS)
-    if "Accept-Ranges" in answer.headers:  # whole or not at all
+    if "Accept-Ranges" in answer.headers:  # ranges are not supported here
         del answer.headers["Accept-Ranges"]
     return answer

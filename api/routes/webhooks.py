@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Response
 
 from api.auth import Caller
-from api.dependencies import ServicesDep
-from api.http.owner_shares import OwnerShares
+from api.dependencies import ServicesDep, is_id
+from api.http.concurrency_limit import ConcurrencyLimit
 from api.http.paging import Cursor, Limit
 from api.http.problems import Problem
 from api.http.validation import FieldError, summary
@@ -23,15 +23,15 @@ from api.schemas.webhooks import (
     WebhookWithSecret,
 )
 from api.services import Services
-from jobs.messages.webhook_targets import BadTarget, Targets
+from jobs.messages.webhook_urls import InvalidWebhookUrl, WebhookUrls
 from jobs.store.keys import BadKeyRequest
 from jobs.store.webhooks.endpoints import TooManyWebhooks, Webhooks
 from jobs.store.webhooks.records import Webhook
 from jobs.store.webhooks.signatures import Signatures
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
-_CHECKS = OwnerShares("checks of addresses", 8, 2, "too-many-checks")
-"""Name servers that hang must not take every thread of the API."""
+_limit = ConcurrencyLimit("checks of addresses", 8, 2, "too-many-checks")
+"""Hanging name servers must not block all threads of the API."""
 
 
 def _webhook(
@@ -39,10 +39,8 @@ def _webhook(
     caller: Caller,
     webhook_id: Annotated[str, Path(description="The webhook's id.", examples=[WEBHOOK_ID])],
 ) -> Webhook:
-    # As for jobs: another's is not found, and what no id can be never reaches the database.
-    well_formed = webhook_id.isascii() and webhook_id.replace("_", "").isalnum()
-    found = None
-    if well_formed and len(webhook_id) <= 40:
+    found = None  # another owner's webhook is not found, like an unknown one
+    if is_id(webhook_id):
         found = Webhooks(services.engine).get(webhook_id, caller.scope)
     if found is None:
         raise not_found(webhook_id)
@@ -53,12 +51,12 @@ FoundWebhook = Annotated[Webhook, Depends(_webhook)]
 
 
 def not_found(webhook_id: str) -> Problem:
-    """That there is no such webhook, for this caller."""
+    """The problem for a webhook that does not exist for this caller."""
     return Problem("webhook-not-found", f"there is no webhook {webhook_id[:64]!r}")
 
 
 def signatures_of(services: Services) -> Signatures:
-    """What signs messages.
+    """The signer of webhook messages.
 
     Raises:
         Problem: 503, the service has no pepper.
@@ -66,7 +64,7 @@ def signatures_of(services: Services) -> Signatures:
     try:
         return Signatures(services.settings.key_pepper.get_secret_value())
     except BadKeyRequest as error:
-        detail = "this service has no secret to sign with: its operator sets SLIMGPT_KEY_PEPPER"
+        detail = "this service has no secret to sign with; its operator must set SLIMGPT_KEY_PEPPER"
         raise Problem("webhooks-unavailable", detail, headers={"Retry-After": "3600"}) from error
 
 
@@ -79,12 +77,12 @@ def signatures_of(services: Services) -> Signatures:
 def create_webhook(
     body: WebhookRequest, services: ServicesDep, caller: Caller, response: Response
 ) -> WebhookWithSecret:
-    """Have an address told when your jobs end. The answer holds the secret, this once."""
+    """Register a URL that is notified when your jobs end. Only this response has the secret."""
     signatures = signatures_of(services)
     settings = services.settings
     try:
-        with _CHECKS.held(caller.owner, alone=services.keys is None):
-            url = Targets(private=settings.webhook_allow_private).check(body.url)
+        with _limit.held(caller.owner, alone=services.keys is None):
+            url = WebhookUrls(private=settings.webhook_allow_private).check(body.url)
         webhook = Webhooks(services.engine).create(
             url,
             signatures,
@@ -93,7 +91,7 @@ def create_webhook(
             description=body.description,
             most=settings.max_webhooks,
         )
-    except BadTarget as error:
+    except InvalidWebhookUrl as error:
         fault = FieldError(location="body", pointer="/url", message=str(error))
         raise Problem("invalid-request", summary([fault]), errors=[fault]) from error
     except TooManyWebhooks as error:
@@ -117,7 +115,7 @@ def list_webhooks(
 
 @router.get("/{webhook_id}", responses=problems(404, 503))
 def get_webhook(webhook: FoundWebhook) -> WebhookView:
-    """A webhook as it is now."""
+    """Get a webhook."""
     return WebhookView.model_validate(webhook)
 
 
@@ -129,7 +127,7 @@ def get_webhook(webhook: FoundWebhook) -> WebhookView:
 def change_webhook(
     body: WebhookChange, webhook: FoundWebhook, services: ServicesDep
 ) -> WebhookView:
-    """Change what is told, or whether. For another address make another webhook."""
+    """Change the events or the description, enable or disable. The URL cannot be changed."""
     changed = Webhooks(services.engine).change(webhook.id, **body.model_dump(exclude_unset=True))
     if changed is None:
         raise not_found(webhook.id)
@@ -138,17 +136,17 @@ def change_webhook(
 
 @router.delete("/{webhook_id}", status_code=204, responses=problems(404, 503))
 def delete_webhook(webhook: FoundWebhook, services: ServicesDep) -> None:
-    """Remove a webhook with its log. Asked again: 404."""
+    """Delete a webhook and its log. A second request gets 404."""
     Webhooks(services.engine).remove(webhook.id)
 
 
 @router.post("/{webhook_id}/rotate", responses=problems(404, 409, 503))
 def rotate_secret(webhook: FoundWebhook, services: ServicesDep) -> WebhookWithSecret:
-    """Give a webhook a new secret. For 24 hours messages are signed with the one before as well."""
+    """Replace the secret. For 24 hours messages are also signed with the previous one."""
     signatures = signatures_of(services)
     rotated = Webhooks(services.engine).rotate(webhook, signatures)
     if rotated is None:
-        detail = f"the secret of {webhook.id} was changed by another request just now"
+        detail = f"another request has just changed the secret of {webhook.id}"
         raise Problem("webhook-changed", detail)
     return _with_secret(rotated, signatures)
 

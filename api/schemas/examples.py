@@ -69,11 +69,11 @@ PLAN: dict[str, JsonValue] = {
     "points": [],
     "formats": [
         {"format": "exact", "possible": True, "reason": ""},
-        {"format": "uniform", "possible": False, "reason": "its layers are of different sizes"},
+        {"format": "uniform", "possible": False, "reason": "its layers differ in size"},
         {"format": "gguf", "possible": True, "reason": ""},
         {"format": "padded", "possible": True, "reason": ""},
     ],
-    "loaders": {"32-blocks": "Q8_0, Q4_0: every row is a multiple of 32"},
+    "loaders": {"32-blocks": "Q8_0, Q4_0: possible, all row lengths are multiples of 32"},
     "warnings": [],
 }
 ARTIFACT: dict[str, JsonValue] = {
@@ -98,5 +98,5 @@ METRICS = '# TYPE slimgpt_jobs gauge\nslimgpt_jobs{status="queued"} 2.0\n'
 
 
 def answers(example: Any) -> dict[int | str, Any]:
-    """For a route's `responses`: what its 200 looks like."""
+    """The example of a 200, for a route's `responses`."""
     return {200: {"content": {"application/json": {"example": example}}}}

@@ -10,9 +10,9 @@ from jobs.store.records import Job, StatusRow
 
 
 async def status_now(job: Job | StatusRow, reader: ProgressReader) -> StatusView:
-    """The status of a job, with what workers have left in Redis.
+    """The status of a job, with its progress from Redis.
 
-    Redis is asked only about a job that a worker holds; without it the row alone answers.
+    Redis is read only for a job that a worker holds; without it the status is that of the row.
     """
     return job_status(job, await reader.read(job.id) if job.status in HELD else None)
 
@@ -21,8 +21,8 @@ def job_status(job: Job | StatusRow, snapshot: Snapshot | None) -> StatusView:
     """The status of a job.
 
     Args:
-        job: as the store has it now.
-        snapshot: what is known in Redis, if a worker holds the job.
+        job: the current row.
+        snapshot: the progress in Redis, if a worker holds the job.
     """
     layers_total = job.layers_total or (snapshot.layers_total if snapshot else None)
     return StatusView.model_validate(
@@ -46,6 +46,6 @@ def _percent(job: Job | StatusRow, snapshot: Snapshot | None) -> float:
     if snapshot is not None:
         return round(min(99.9, max(0.0, snapshot.percent)), 1)
     if job.layers_total:
-        # Pruning is most of the work; what comes before and after is not in the row.
+        # Pruning is most of the work; the row has no progress of the other stages.
         return round(90.0 * job.layers_done / job.layers_total, 1)
     return 0.0

@@ -26,7 +26,7 @@ from api.http.validation import FieldError
 from api.schemas import examples
 from jobs.files.artifacts import Artifact
 from jobs.store.lists.summaries import JobSummary
-from jobs.store.records import ForeignSpec, Job, Layer
+from jobs.store.records import IncompatibleSpec, Job, Layer
 from slimgpt.spec.prune import PruneSpec
 
 MetadataKey = Annotated[
@@ -34,20 +34,20 @@ MetadataKey = Annotated[
 ]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 MAX_METADATA_BYTES = 8192
-"""Of all labels of a job: a list shows them for each of its jobs."""
+"""Limit for all labels of a job, because lists contain them."""
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-"""U+0000 in JSON, not a backslash before `u0000`."""
+"""U+0000 in JSON, but not an escaped backslash before `u0000`."""
 
 
 class JobRequest(PruneSpec):
-    """A pruning job to be done."""
+    """A pruning job."""
 
     model_config = ConfigDict(json_schema_extra={"examples": examples.JOBS})
 
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=32)] = Field(
         default_factory=dict,
-        description="Labels of the client's own, kept with the job and returned with it; together "
-        "at most 8 KiB of JSON.",
+        description="Labels of the client, stored and returned with the job; at most 8 KiB of JSON "
+        "together.",
     )
 
     @field_validator("metadata")
@@ -56,34 +56,34 @@ class JobRequest(PruneSpec):
         size = len(json.dumps(value, ensure_ascii=False).encode())
         if size > MAX_METADATA_BYTES:
             raise ValueError(
-                f"the labels are {size:,} bytes of JSON together; at most {MAX_METADATA_BYTES:,}"
+                f"the labels have {size:,} bytes of JSON, more than {MAX_METADATA_BYTES:,}"
             )
         return value
 
     @model_validator(mode="after")
     def _storable(self) -> JobRequest:
-        # PostgreSQL keeps no NUL in JSON; every store refuses it, so that none is special.
+        # PostgreSQL cannot store NUL in JSON; it is refused on every database.
         text = self.model_dump_json()
         if "\\u0000" in text and NUL.search(text):
-            raise ValueError("text must not hold the character U+0000")
+            raise ValueError("text must not contain the character U+0000")
         return self
 
     def spec(self) -> PruneSpec:
-        """The specification alone, as the engine takes it."""
-        # All of it has been validated, and there may be much of it.
+        """The specification without `metadata`, for the engine."""
+        # It is validated already, which takes time if it is large.
         return PruneSpec.model_construct(
             **{name: getattr(self, name) for name in PruneSpec.model_fields}
         )
 
 
 class RetryRequest(BaseModel):
-    """How a job is tried again."""
+    """How a job is retried."""
 
     model_config = ConfigDict(extra="forbid")
 
     anew: bool = Field(
         False,
-        description="Start at the first layer, whatever earlier attempts have finished.",
+        description="Start at the first layer, not after the last finished one.",
         examples=[True],
     )
 
@@ -92,16 +92,16 @@ class ErrorView(BaseModel):
     """Why a job failed."""
 
     code: str = Field(description="Stable, for programs.", examples=["calibration-error"])
-    message: str = Field(description="What is wrong and where.")
+    message: str = Field(description="What is wrong, and where.")
     hint: str = Field("", description="What to do about it.")
 
 
 class StatusView(BaseModel):
-    """How far a job is. Treat a status that you do not know as not terminal."""
+    """A job's status and progress. Treat an unknown status as not terminal."""
 
     id: str = Field(examples=[examples.JOB_ID])
     status: str = Field(
-        description="queued, running, cancelling; at the end succeeded, failed or cancelled.",
+        description="queued, running, cancelling; finally succeeded, failed or cancelled.",
         examples=["running"],
     )
     stage: str | None = Field(
@@ -112,14 +112,14 @@ class StatusView(BaseModel):
     layers_total: int | None = Field(description="Known once the plan is made.", examples=[32])
     percent: float = Field(ge=0, le=100, examples=[31.5])
     eta_seconds: float | None = Field(
-        description="Estimated time left in seconds, as far as it can be told.", examples=[812.0]
+        description="Estimated time left in seconds, if known.", examples=[812.0]
     )
-    attempt: int = Field(description="How often a worker has started on the job.", examples=[1])
+    attempt: int = Field(description="Number of attempts so far.", examples=[1])
     error: ErrorView | None = None
 
 
 class Links(BaseModel):
-    """Where the rest of the job is."""
+    """URLs of the job."""
 
     self: str
     status: str
@@ -130,7 +130,7 @@ class Links(BaseModel):
 
     @classmethod
     def of(cls, job_id: str) -> Links:
-        """The addresses of a job."""
+        """The URLs of a job."""
         here = f"/jobs/{job_id}"
         return cls(
             self=here, **{name: f"{here}/{name}" for name in cls.model_fields if name != "self"}
@@ -138,17 +138,17 @@ class Links(BaseModel):
 
 
 class JobView(BaseModel):
-    """A job: what was asked and what became of it. Times are in UTC."""
+    """A job: its request, state and result. Times are in UTC."""
 
     id: str = Field(examples=[examples.JOB_ID])
     owner: str = Field(description="Owner of the API key that posted it.", examples=["ada"])
     status: str = Field(examples=["succeeded"])
     stage: str | None
     spec: PruneSpec | dict[str, JsonValue] = Field(
-        description="As it was posted; any object where another version of the service wrote it."
+        description="As posted; any JSON object if another version of the service wrote it."
     )
     spec_understood: bool = Field(
-        True, description="False: this version of the service does not know all of `spec`."
+        True, description="False: this version of the service does not support all of `spec`."
     )
     metadata: dict[str, str]
     attempt: int
@@ -158,9 +158,9 @@ class JobView(BaseModel):
     result: dict[str, Any] | None = Field(description="Sizes, time, perplexity, once succeeded.")
     error: ErrorView | None
     warnings: list[dict[str, Any]]
-    artifacts_bytes: int | None = Field(None, description="Size of all files together.")
+    artifacts_bytes: int | None = Field(None, description="Total size of the files.")
     artifacts_removed_at: datetime | None = Field(
-        None, description="When the files went, after a time or to make room; the report stays."
+        None, description="When the files expired, by age or to free space; the report stays."
     )
     created_at: datetime
     started_at: datetime | None
@@ -173,8 +173,8 @@ class JobView(BaseModel):
         made_here = {"links", "spec", "spec_understood"}
         given = {name: getattr(job, name) for name in cls.model_fields if name not in made_here}
         given["spec_understood"] = isinstance(job.spec, PruneSpec)
-        given["spec"] = job.spec.values if isinstance(job.spec, ForeignSpec) else job.spec
-        if job.result is not None:  # its layers are at /layers: a list of jobs stays small
+        given["spec"] = job.spec.values if isinstance(job.spec, IncompatibleSpec) else job.spec
+        if job.result is not None:  # the layers are at /layers
             given["result"] = {k: v for k, v in job.result.items() if k != "layers"}
         return cls.model_validate({**given, "links": Links.of(job.id)})
 
@@ -186,7 +186,7 @@ class ScheduleSummary(BaseModel):
 
 
 class SpecSummary(BaseModel):
-    """What of a specification a list shows, as it is stored; of another version any JSON."""
+    """A summary of a specification, as stored; any JSON if another version wrote it."""
 
     model: JsonValue = Field(examples=["local:demo"])
     ratio: JsonValue = Field(examples=[0.25])
@@ -199,13 +199,13 @@ class SpecSummary(BaseModel):
 
 
 class JobSummaryView(BaseModel):
-    """A job in a list: what was asked and what became of it, in few words. Times are in UTC."""
+    """A summary of a job, for lists. Times are in UTC."""
 
     id: str = Field(examples=[examples.JOB_ID])
     owner: str = Field(description="Owner of the API key that posted it.", examples=["ada"])
     status: str = Field(examples=["succeeded"])
     stage: str | None
-    spec: SpecSummary = Field(description="Part of what was posted; all of it is at `links.self`.")
+    spec: SpecSummary = Field(description="Summary; the whole specification is at `links.self`.")
     metadata: dict[str, str]
     attempt: int
     layers_done: int
@@ -214,10 +214,10 @@ class JobSummaryView(BaseModel):
     result: dict[str, Any] | None = Field(
         description="Sizes, time and perplexity on the first text, once succeeded."
     )
-    error: ErrorView | None = Field(description="Its words cut at 500 characters.")
-    artifacts_bytes: int | None = Field(description="Size of all files together.")
+    error: ErrorView | None = Field(description="Texts are cut at 500 characters.")
+    artifacts_bytes: int | None = Field(description="Total size of the files.")
     artifacts_removed_at: datetime | None = Field(
-        description="When the files went, after a time or to make room; the report stays."
+        description="When the files expired, by age or to free space; the report stays."
     )
     created_at: datetime
     started_at: datetime | None
@@ -234,7 +234,7 @@ class JobSummaryView(BaseModel):
 
 
 class JobPage(BaseModel):
-    """Some jobs, newest first; go on with `cursor=next_cursor` while it is not null."""
+    """A page of jobs, newest first; the next page has `cursor=next_cursor`, unless it is null."""
 
     items: list[JobSummaryView]
     next_cursor: str | None
@@ -258,7 +258,7 @@ class ProblemView(BaseModel):
     """A problem document (RFC 9457)."""
 
     type: str = Field(
-        description="URI reference of the kind of problem; GET it for what to do.",
+        description="URI reference of the kind of problem; GET it for the remedy.",
         examples=["/problems/invalid-request"],
     )
     title: str = Field(examples=["The request is not valid"])
@@ -266,6 +266,6 @@ class ProblemView(BaseModel):
     detail: str = Field("", examples=["ratio: Input should be less than 1"])
     instance: str = Field("", examples=["/jobs"])
     request_id: str = Field(
-        "", description="As in the header X-Request-ID; the service's logs name it."
+        "", description="As in the header X-Request-ID and in the service's log."
     )
     errors: list[FieldError] = []

@@ -1,1 +1,1 @@
-"""Answers that go on for long: a job's events as they come, and how many may be open."""
+"""Event streams: feeds of followed jobs, and checks of their keys."""

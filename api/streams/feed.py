@@ -1,4 +1,4 @@
-"""`Feed`: what is new of one job, once for all who follow it."""
+"""`Feed`: the state and newest events of one job, shared by all its followers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from jobs.messages.progress import Entry
 
 RECENT = 200
 RECENT_BYTES = 1 << 20
-"""Of events that are kept here; who is further behind reads Redis for itself."""
+"""Size of the events kept here; a follower that is further behind reads from Redis."""
 
 
 class Feed:
-    """The state of a job and its newest events, as bytes of a stream.
+    """The state of a job and its newest events, encoded as server-sent events.
 
-    Those who follow keep their own place in it and wait for `changed`: a slow one costs no memory.
+    Each follower keeps its own position and waits for `changed`; a slow one costs no memory.
 
     Args:
         job_id: the job.
@@ -31,16 +31,15 @@ class Feed:
         self.job_id = job_id
         self.followers = 0
         self.quiet = 0
-        """Looks since the store was asked."""
+        """Polls since the last query of the store."""
         self.state = b""
         """The newest `state` event."""
         self.source: object = None
         """What it was made of, if that is known: of the same nothing new can be made."""
         self.end: bytes | None = None
-        """The last event of all, when the job is over."""
+        """The last event, when the job has finished."""
         self.since: str | None = None
-        """The events after this one are here, but for those that are still to come. None: nobody
-        has looked yet."""
+        """All events after this id are kept here. None: not polled yet."""
         self.position = "0-0"
         self.changed = asyncio.Event()
         self._recent: deque[tuple[tuple[int, int], str, bytes]] = deque()
@@ -48,12 +47,12 @@ class Feed:
         self._news = False
 
     def begin(self, last_id: str) -> None:
-        """Events are kept from the one after `last_id` on."""
+        """Keep the events after `last_id`."""
         self.since = self.position = last_id
         self._news = True
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Keep events that came after all others."""
+        """Append new events."""
         for entry in entries:
             event = sent(entry)
             self._recent.append((order(entry.id), entry.id, event))
@@ -64,25 +63,25 @@ class Feed:
             self._bytes -= len(oldest)
 
     def tell(self, state: StatusView, source: object = None) -> None:
-        """What the job's status is now, and what it was made of."""
+        """Set the job's current status, and what it was made of."""
         self.source = source
         told = format_sse_event(event="state", data_str=state.model_dump_json())
         if told != self.state:
             self.state, self._news = told, True
 
     def finish(self, data: str) -> None:
-        """The job is over: `data` is what the last event says."""
+        """End the feed with an event `end` that has this data."""
         self.end, self._news = format_sse_event(event="end", data_str=data), True
 
     def wake(self) -> None:
-        """Have those who wait look, if there is anything new."""
+        """Wake the followers if there is anything new."""
         if self._news:
             self._news = False
             waited, self.changed = self.changed, asyncio.Event()
             waited.set()
 
     def after(self, last_id: str) -> tuple[bytes, str] | None:
-        """The events after one, and the id of the last of them; None if they are not all here."""
+        """The events after an id, and the id of the last one; None if some are no longer here."""
         if self.since is None:
             return b"", last_id
         place = order(last_id)
@@ -96,11 +95,11 @@ class Feed:
 
 
 def sent(entry: Entry) -> bytes:
-    """An event of the engine as it is sent."""
+    """An engine event encoded as a server-sent event."""
     return format_sse_event(id=entry.id, event=json.loads(entry.data)["type"], data_str=entry.data)
 
 
 def order(entry_id: str) -> tuple[int, int]:
-    """Sorts ids of a Redis stream: milliseconds, and a number within them."""
+    """Sort key of Redis stream ids: milliseconds, then a sequence number."""
     moment, _, number = entry_id.partition("-")
     return int(moment), int(number or 0)

@@ -1,10 +1,10 @@
-"""`Feeds`: looks after all jobs that somebody follows, one question for all of them together.
+"""`Feeds`: polls all followed jobs together.
 
-Twice a second Redis is asked for the events that came, and the database for the state of those jobs
-that have any, or had none for a while. What that costs depends neither on the number of streams nor
-on that of jobs: two commands, one statement, one thread. Those who follow wait for their `Feed`.
+Twice a second, Redis is read for new events, and the database for the state of jobs that have new
+events or had none for a while. The cost is two Redis commands, one statement and one thread,
+whatever the number of jobs and streams. Followers wait for their `Feed`.
 
-A Redis that hangs delays no state (`jobs.messages.progress`); a database that hangs, no event.
+A hanging Redis does not delay states (`jobs.messages.progress`); a hanging database, no events.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from jobs.states import HELD, TERMINAL
 from jobs.store.store import Store
 
 LOOK_SECONDS = 0.5
-ASK_STORE_EVERY = 4  # looks without news
+ASK_STORE_EVERY = 4  # polls without new events
 STORE_SECONDS = 1.0
-"""Longest that events wait for the state that goes before them."""
+"""Longest time that events wait for the state that precedes them."""
 log = structlog.get_logger(__name__)
 
 
 class Feeds:
-    """The jobs that are followed in this process; of its event loop alone.
+    """The jobs followed in this process; used on its event loop only.
 
     Args:
-        store: where their states are.
-        reader: where their events are.
+        store: source of states.
+        reader: source of events.
     """
 
     def __init__(self, store: Store, reader: ProgressReader) -> None:
@@ -50,16 +50,16 @@ class Feeds:
 
     @contextmanager
     def follow(self, state: StatusView) -> Iterator[Feed]:
-        """The feed of an unfinished job, for as long as this lasts.
+        """The feed of an unfinished job, while the context lasts.
 
         Args:
-            state: the job's, just read.
+            state: the job's current state.
         """
         feed = self._feeds.setdefault(state.id, Feed(state.id))
         feed.followers += 1
         feed.tell(state)
         if self._looking is None or self._looking.done():
-            # With a context of its own: it serves others than who came first.
+            # With an empty context: the task serves all followers, not only this request.
             self._looking = asyncio.create_task(self._look_on(), context=contextvars.Context())
         try:
             yield feed
@@ -69,7 +69,7 @@ class Feeds:
                 self._drop(feed)
 
     async def close(self) -> None:
-        """End the looks."""
+        """Stop polling."""
         for task in (self._looking, self._asking):
             if task is not None:
                 task.cancel()
@@ -83,7 +83,7 @@ class Feeds:
         while self._feeds:
             try:
                 await self._look([*self._feeds.values()])
-            except Exception:  # streams that stand still for ever would be worse
+            except Exception:  # otherwise all streams would stop
                 log.exception("those who follow jobs were not told")
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -134,8 +134,8 @@ class Feeds:
                 feed.tell(state, source)
 
     async def _rest(self, feed: Feed) -> None:
-        """The job is over: what is in its stream now is all there will be. The last of it may have
-        come between the look at the stream and that at the store."""
+        """Read the last events of a finished job, which may have arrived between the reads of
+        Redis and the store."""
         while feed.since is not None:
             found = await self._reader.after({feed.job_id: feed.position}) or {}
             if feed.job_id not in found:
@@ -144,4 +144,4 @@ class Feeds:
 
     def _finish(self, feed: Feed, data: str) -> None:
         feed.finish(data)
-        self._drop(feed)  # it may be tried again: whoever comes then follows it anew
+        self._drop(feed)  # if the job is retried, new followers get a new feed

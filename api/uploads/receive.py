@@ -15,14 +15,13 @@ from typing import Annotated
 
 import anyio
 import structlog
-from anyio.lowlevel import RunVar
 from anyio.to_thread import run_sync
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
 from api.checks.disk import require_free_disk
 from api.http.problems import Problem
-from api.http.threads import in_storage_thread
+from api.http.threads import ThreadPool, in_storage_thread
 from api.services import Services
 from api.uploads.spool import Spool, sweep
 from jobs.files.calibration_sets import (
@@ -34,7 +33,7 @@ from jobs.files.calibration_sets import (
     discard,
     prefix_of,
 )
-from slimgpt.texts.checks import BadText
+from slimgpt.texts.upload_checks import BadText
 
 MEDIA_TYPES: dict[str, Format] = {
     "application/x-ndjson": "jsonl",
@@ -45,30 +44,30 @@ MEDIA_TYPES: dict[str, Format] = {
     "text/plain": "text",
 }
 IDLE_SECONDS = 30.0
-"""Between two pieces of a body."""
+"""Longest pause between two parts of a body."""
 WHOLE_SECONDS = 3600.0
-"""For all of a body."""
+"""Longest time for a whole body."""
 AT_ONCE = 4
-"""Uploads of an owner under way, in one process."""
+"""Concurrent uploads of an owner in one process."""
 CHECKS_AT_ONCE = 2
-"""Of all owners, in one process, and one of each owner: a line that is parsed takes memory."""
+"""Concurrent checks in one process, at most one per owner: parsing a line takes memory."""
 PIECE_BYTES = 256 << 10
 LOOK_BYTES = 16 << 20
-"""Between two looks at the free disk."""
+"""Bytes received between two checks of the free disk space."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 RETRY = {"Retry-After": "30"}
 CLOSE = {"Connection": "close"}
 log = structlog.get_logger(__name__)
-_checks: RunVar[anyio.CapacityLimiter] = RunVar("calibration checks")
+_in_check_thread = ThreadPool("calibration checks", CHECKS_AT_ONCE)
 
 
 @dataclass
 class _Uploader:
-    """An owner with uploads under way.
+    """An owner with uploads in progress.
 
     Attributes:
         uploads: how many.
-        turn: held while one of them is checked, so that others' wait for one piece of theirs.
+        turn: held while a part is checked, so that each owner has one check at a time.
     """
 
     uploads: int = 0
@@ -79,10 +78,10 @@ _under_way: defaultdict[str, _Uploader] = defaultdict(_Uploader)
 
 
 def declared_format(request: Request) -> Format:
-    """What the headers say that the body is.
+    """The format that the headers declare.
 
     Raises:
-        Problem: 415, it is not one of `MEDIA_TYPES` in UTF-8, or is packed.
+        Problem: 415, it is not one of `MEDIA_TYPES` in UTF-8, or the body is compressed.
     """
     content_type, *parameters = request.headers.get("content-type", "").lower().split(";")
     kind = content_type.strip()
@@ -95,7 +94,8 @@ def declared_format(request: Request) -> Format:
         raise Problem("not-text", f"the charset is {charsets[0][:64]!r}; send UTF-8")
     packed = request.headers.get("content-encoding", "identity").strip().lower()
     if packed != "identity":
-        raise Problem("not-text", f"the body is packed ({packed[:64]!r}); send it as it is")
+        detail = f"the body is compressed (Content-Encoding {packed[:64]!r}); send it uncompressed"
+        raise Problem("not-text", detail)
     return MEDIA_TYPES[kind]
 
 
@@ -105,20 +105,20 @@ Declared = Annotated[Format, Depends(declared_format)]
 async def receive(
     request: Request, services: Services, owner: str, name: str, text: tuple[Format, str | None]
 ) -> tuple[CalibrationSet, bool]:
-    """Take a text in, check it and keep it.
+    """Receive, validate and store a text.
 
     Args:
-        name: what the client calls it.
-        text: what it is declared to be, and the field that holds the text.
+        name: the client's name for it.
+        text: the declared format, and the field that holds the text.
 
     Returns:
-        The set, and whether it is new: False if the owner has that text already.
+        The set, and whether it is new: False if the owner already has that text.
 
     Raises:
-        Problem: it is not a text, too much, too slow, or cannot be kept. Nothing is left then.
+        Problem: the upload is invalid, too large, too slow or cannot be stored; nothing is kept.
     """
     root = services.settings.uploads_root
-    with _one_of_few(owner) as turn, _told():
+    with _one_of_few(owner) as turn, _as_problems():
         await run_sync(sweep, root)
         with await run_sync(Spool, root, *text) as spool:
             content = await _take(request, services, spool, turn)
@@ -127,10 +127,10 @@ async def receive(
 
 @contextmanager
 def _one_of_few(owner: str) -> Iterator[anyio.Lock]:
-    """Count an upload of the owner; what is held while a piece of it is checked."""
+    """Count an upload of the owner; yields the lock to hold while a part is checked."""
     uploader = _under_way[owner]
     if uploader.uploads >= AT_ONCE:
-        detail = f"{AT_ONCE} uploads of {owner} are under way already"
+        detail = f"{owner} already has {AT_ONCE} uploads in progress"
         raise Problem("too-many-uploads", detail, headers={**RETRY, **CLOSE})
     uploader.uploads += 1
     try:
@@ -142,8 +142,8 @@ def _one_of_few(owner: str) -> Iterator[anyio.Lock]:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What goes wrong, as a problem."""
+def _as_problems() -> Iterator[None]:
+    """Convert errors to problems."""
     try:
         yield
     except BadText as error:
@@ -152,13 +152,13 @@ def _told() -> Iterator[None]:
             "invalid-calibration-set", str(error), headers=CLOSE, extensions=line
         ) from error
     except ClientDisconnect as error:  # nobody is there to read it
-        raise Problem("malformed-request", "the upload broke off") from error
+        raise Problem("malformed-request", "the upload ended before its last byte") from error
     except OSError as error:
         log.error("an upload cannot be taken in", reason=str(error))
         if error.errno in NO_ROOM:
-            detail = "there is no room for the upload"
+            detail = "the disk has no space for the upload"
             raise Problem("storage-low", detail, headers={**RETRY, **CLOSE}) from error
-        detail = "the upload cannot be taken in now"
+        detail = "the upload cannot be stored now; try again later"
         raise Problem("unavailable", detail, headers={**RETRY, **CLOSE}) from error
 
 
@@ -170,18 +170,18 @@ async def _take(request: Request, services: Services, spool: Spool, turn: anyio.
         if len(held) < PIECE_BYTES:
             continue
         async with turn:
-            await run_sync(spool.feed, bytes(held), limiter=_checkers())
+            await _in_check_thread(spool.feed, bytes(held))
         held.clear()
         if spool.size - looked_at >= LOOK_BYTES:
             looked_at = spool.size
             await run_sync(require_free_disk, services)
     async with turn:
-        await run_sync(spool.feed, bytes(held), limiter=_checkers())
-        return await run_sync(spool.finish, limiter=_checkers())
+        await _in_check_thread(spool.feed, bytes(held))
+        return await _in_check_thread(spool.finish)
 
 
 async def _steadily(request: Request) -> AsyncIterator[bytes]:
-    """The body, as long as it keeps coming."""
+    """The body's chunks; 408 if it stalls or takes too long."""
     stream = aiter(request.stream())
     end = monotonic() + WHOLE_SECONDS
     while True:
@@ -192,27 +192,18 @@ async def _steadily(request: Request) -> AsyncIterator[bytes]:
             return
         except TimeoutError as error:
             detail = (
-                f"nothing came for {IDLE_SECONDS:g} seconds"
+                f"no data was received for {IDLE_SECONDS:g} seconds"
                 if monotonic() < end
-                else f"it took more than {WHOLE_SECONDS:g} seconds"
+                else f"the upload took more than {WHOLE_SECONDS:g} seconds"
             )
             raise Problem("upload-stalled", detail, headers=CLOSE) from error
         yield chunk
 
 
-def _checkers() -> anyio.CapacityLimiter:
-    """The threads of this event loop that may check at the same time."""
-    try:
-        return _checks.get()
-    except LookupError:
-        _checks.set(anyio.CapacityLimiter(CHECKS_AT_ONCE))
-        return _checks.get()
-
-
 def _keep(
     services: Services, spool: Spool, owner: str, name: str, content: Content
 ) -> tuple[CalibrationSet, bool]:
-    """Store the file, then show the set. See `jobs.files.calibration_sets` for the order."""
+    """Store the file, then publish the set (the order: `jobs.files.calibration_sets`)."""
     sets, settings = services.calibration_sets, services.settings
     require_free_disk(services)
     most = Quota(settings.max_uploads_per_owner, settings.max_uploaded_bytes_per_owner)
@@ -230,13 +221,14 @@ def _keep(
         if kept is None or kept.id != spool.id:
             _discard(services, spool.id)
     if kept is None:
-        raise Problem("unavailable", "the upload took too long to store", headers=RETRY)
+        detail = "storing the upload took too long; try again later"
+        raise Problem("unavailable", detail, headers=RETRY)
     return kept, kept.id == spool.id
 
 
 def _discard(services: Services, set_id: str) -> None:
-    """Remove what was stored; what can't be removed now, the sweep will."""
+    """Remove the stored file; the sweep removes it later if this fails."""
     try:
         discard(set_id, services.calibration_sets, services.artifacts)
-    except Exception as error:  # it must not hide why
+    except Exception as error:  # must not hide the original error
         log.warning("a text is removed later", set=set_id, reason=str(error))

@@ -2,8 +2,8 @@
 
     UPLOADS_ROOT/SET_ID/SET_ID.jsonl
 
-Nobody else can read it, and it is gone when the request is over, however that ends. A process
-that was killed leaves it behind, but not its lock: the next upload on this machine removes it.
+Only this user can read it, and it is removed at the end of the request. A killed process leaves the
+file, but not its lock: the next upload on this machine removes it.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import time
 from pathlib import Path
 
 from jobs.files.calibration_sets import Content, Format, file_of, new_set_id
-from slimgpt.texts.checks import check_of
+from slimgpt.texts.upload_checks import check_of
 
 ABANDONED_SECONDS = 600.0
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Spool:
-    """One upload; a context manager that leaves nothing.
+    """One upload; a context manager that removes its folder.
 
     Args:
-        root: below which uploads are gathered; made if absent.
-        form: what the text is declared to be.
-        text_field: field of its rows that holds the text; None finds it.
+        root: parent folder; created if missing.
+        form: declared format.
+        text_field: field that holds the text; None: detected.
 
     Raises:
-        OSError: no file can be made there.
+        OSError: the file cannot be created.
     """
 
     def __init__(self, root: Path, form: Format, text_field: str | None) -> None:
@@ -58,10 +58,10 @@ class Spool:
         os.close(self._file)  # the lock goes last
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes.
+        """Validate and write the next bytes.
 
         Raises:
-            slimgpt.texts.checks.BadText: they cannot be part of such a text.
+            slimgpt.texts.upload_checks.BadText: they are not valid in this format.
             OSError: they cannot be written.
         """
         self._check.feed(chunk)
@@ -72,21 +72,21 @@ class Spool:
             rest = rest[os.write(self._file, rest) :]
 
     def finish(self) -> Content:
-        """All has come: what it is.
+        """Finish the validation; returns what was uploaded.
 
         Raises:
-            slimgpt.texts.checks.BadText: it ended too early, or holds no text.
+            slimgpt.texts.upload_checks.BadText: the text is incomplete or empty.
         """
         return Content(self._form, self._check.finish(), self.size, self._digest.hexdigest())
 
 
 def sweep(root: Path) -> list[str]:
-    """Remove what killed processes of this machine have left. Returns the names."""
+    """Remove the files of killed processes of this machine. Returns their names."""
     removed = []
     old = time.time() - ABANDONED_SECONDS
     for folder in root.glob("cal_*"):
         try:
-            # One that is just being made has no lock yet.
+            # A new file may have no lock yet.
             if folder.stat().st_mtime > old or _in_use(folder):
                 continue
         except OSError:  # gone meanwhile
@@ -97,7 +97,7 @@ def sweep(root: Path) -> list[str]:
 
 
 def _in_use(folder: Path) -> bool:
-    """Whether a living process holds a file of it."""
+    """Whether a process holds the lock of a file in the folder."""
     for path in folder.iterdir():
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:

@@ -1,4 +1,4 @@
-"""`slimgpt calibration`: texts of one's own, kept by the service for jobs to name."""
+"""`slimgpt calibration`: the user's own texts, uploaded to the service for use in jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cli.options.groups import Commands
 from cli.options.shared import Json
 from cli.terminal.table import show_table
 from slimgpt.spec.sizes import counted
-from slimgpt.texts.checks import Format
+from slimgpt.texts.upload_checks import Format
 
 SetId = Annotated[str, typer.Argument(metavar="ID", help="The set's id.")]
 COLUMNS = ("source", "documents", "bytes", "created", "name")
@@ -46,9 +46,9 @@ def upload(
     connection: Connection,
     as_json: Json = False,
 ) -> None:
-    """Upload a text file and print what a job calls it: upload:ID.
+    """Upload a text file and print its name for jobs: upload:ID.
 
-    The file is checked first. The same text uploaded again is the same set.
+    The file is validated first. The same text uploaded again is the same set.
     """
     with connection.open() as service:
         made = send(service, file, name=name, text_field=text_field, form=form)
@@ -90,7 +90,7 @@ def delete(
     connection: Connection,
     as_json: Json = False,
 ) -> None:
-    """Delete calibration sets that no unfinished job needs; in a terminal, ask first."""
+    """Delete calibration sets that no unfinished job uses; in a terminal, ask first."""
     if not yes:
         confirm(set_ids, "calibration sets")
     with connection.open() as service:

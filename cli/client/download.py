@@ -33,9 +33,9 @@ def download(
     The files are collected in DIR.partial, which becomes DIR when all are complete; the same
     command continues where an earlier one was interrupted.
     """
-    directory = Path(os.path.abspath(directory))  # `.` has no name that a neighbour could have
+    directory = Path(os.path.abspath(directory))  # `.` has no name to add `.partial` to
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        fail(f"{directory} exists and is not an empty folder; name another")
+        fail(f"{directory} exists and is not an empty folder; give another DIR")
     with connection.open() as service:
         items = service.get(f"/jobs/{job_id}/artifacts")["items"]
         try:
@@ -50,13 +50,13 @@ def download(
 
 
 def fetch(service: Service, job_id: str, items: list[dict[str, Any]], directory: Path) -> None:
-    """Bring files of a job into a new folder, which appears when all are there and right.
+    """Download files of a job into a new folder, renamed when all are complete and verified.
 
     Args:
-        items: as the service lists the job's files.
+        items: the service's list of the job's files.
 
     Raises:
-        ServiceError: a file cannot be had, or is not what the list says.
+        ServiceError: a file cannot be downloaded, or does not match the list.
         OSError: a file cannot be written.
     """
     partial = directory.with_name(directory.name + ".partial")
@@ -75,7 +75,7 @@ def fetch(service: Service, job_id: str, items: list[dict[str, Any]], directory:
 
 
 def _safe(path: str) -> PurePosixPath:
-    """A path that stays below the folder, whatever the service says."""
+    """The path, if it stays below the folder."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or any(part == ".." for part in parts) or "\\" in path:
         raise ServiceError(f"the service names a file outside the folder: {path!r}")
@@ -85,10 +85,10 @@ def _safe(path: str) -> PurePosixPath:
 def _fetch(
     service: Service, address: str, item: dict[str, Any], target: Path, advance: Advance
 ) -> None:
-    """Bring one file, from where an earlier try ended; its digest decides whether it is right.
+    """Download one file, resuming an earlier try, and verify its SHA-256.
 
     Raises:
-        ServiceError: what came is not what the service's list promised; it is removed.
+        ServiceError: the file does not match the service's list; it is removed.
     """
     digest = hashlib.sha256()
     have = _digest_existing(target, item["size"], digest)
@@ -113,7 +113,7 @@ def _fetch(
 
 
 def _digest_existing(target: Path, size: int, digest: Any) -> int:
-    """Bytes of an earlier try that can be kept, taken into the digest."""
+    """Add the bytes of an earlier try to the digest; returns their number."""
     if not target.is_file():
         return 0
     if target.stat().st_size > size:

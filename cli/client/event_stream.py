@@ -10,9 +10,9 @@ from cli.client.http import Service, ServiceError
 
 
 def states(service: Service, job_id: str) -> Iterator[dict[str, Any]]:
-    """What `/status` would say, at first and whenever it changes; ends when the job is over.
+    """The job's status, first and after every change; ends when the job has finished.
 
-    Ends early when the service closes the stream: ask again.
+    Ends early if the service closes the stream; then call it again.
 
     Raises:
         ServiceError, UnreachableError: as `Service`.
@@ -27,7 +27,7 @@ def states(service: Service, job_id: str) -> Iterator[dict[str, Any]]:
 
 
 def _messages(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Name and data of each event, as the standard reads a stream; comments are passed over."""
+    """Name and data of each event, parsed as the HTML standard defines; comments are skipped."""
     name = "message"
     data: list[str] = []
     for line in lines:

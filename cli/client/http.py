@@ -12,12 +12,12 @@ from cli.options.groups import option
 from cli.terminal.exit_status import fail
 
 if TYPE_CHECKING:
-    import httpx  # takes as long as all the rest of the command line: imported where it is used
+    import httpx  # slow to import: imported where it is used
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT_SECONDS = 30.0
 STORE_SECONDS = 600.0
-"""For what is sent in one piece: the answer comes when all of it is stored."""
+"""Timeout of uploads: the response comes when the whole text is stored."""
 
 
 class ServiceError(Exception):
@@ -25,14 +25,14 @@ class ServiceError(Exception):
 
 
 class UnreachableError(ServiceError):
-    """Nothing answered; the same request may do better later."""
+    """The service did not answer; the request can be repeated later."""
 
 
 class Service:
     """Requests to one service.
 
     Raises (all methods):
-        UnreachableError: nothing answers, or the service asks to try again later.
+        UnreachableError: the service does not answer, or asks to try again later.
         ServiceError: the service answered with a problem document.
     """
 
@@ -83,10 +83,10 @@ class Service:
 
     @contextmanager
     def file(self, path: str, start: int, etag: str) -> Iterator[httpx.Response]:
-        """The answer to GET `path` from byte `start` on, from the service or where it redirects to.
+        """The response to GET `path` from byte `start` on, following a redirect to an object store.
 
         Args:
-            start: 0 for the whole file; what comes is all of it, too, if the service says so (200).
+            start: 0 for the whole file; a response with status 200 has the whole file, too.
             etag: of the file at the service.
         """
         headers = {"Accept-Encoding": "identity"}  # ranges count the file's own bytes
@@ -104,7 +104,7 @@ class Service:
 
 @contextmanager
 def _elsewhere(address: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
-    """The answer of an object store: a stranger, who gets no key, and whose links are secrets."""
+    """The response of an object store; the API key is not sent there, and links are not shown."""
     import httpx
 
     host = httpx.URL(address).netloc.decode()
@@ -116,13 +116,11 @@ def _elsewhere(address: str, headers: dict[str, str]) -> Iterator[httpx.Response
         ):
             if not response.is_success:
                 said = f"{response.status_code} {response.reason_phrase}"
-                raise ServiceError(f"the store of files at {host} answered {said}")
+                raise ServiceError(f"the object store at {host} answered {said}")
             yield response
     except (httpx.TransportError, httpx.UnsupportedProtocol) as error:
         reason = str(error) or type(error).__name__
-        raise UnreachableError(
-            f"the store of files at {host} cannot be reached: {reason}"
-        ) from error
+        raise UnreachableError(f"the object store at {host} cannot be reached: {reason}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +147,7 @@ class Connection:
 
         headers = _credentials(self.api_key)
         try:
-            # Proxies of the environment are for the world outside, not for this machine.
+            # Proxies of the environment are not used for this machine.
             transport = httpx.HTTPTransport(retries=1) if _is_loopback(self.url) else None
             with httpx.Client(
                 base_url=self.url, headers=headers, timeout=TIMEOUT_SECONDS, transport=transport
@@ -165,7 +163,7 @@ def _credentials(api_key: str | None) -> dict[str, str]:
     if not api_key:
         return {}
     if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
-        fail("the API key contains characters that no key has; keys look like slim_…")
+        fail("the API key has invalid characters; keys look like slim_…")
     return {"Authorization": f"Bearer {api_key}"}
 
 
@@ -188,11 +186,11 @@ def _reachable(url: str) -> Iterator[None]:
     except httpx.UnsupportedProtocol as error:
         raise ServiceError(f"{url!r} is not an http address: {error}") from error
     except httpx.ConnectError as error:
-        hint = "start one with `slimgpt up`, or name another with --url"
+        hint = "start one with `slimgpt up`, or give its address with --url"
         raise UnreachableError(f"no service answers at {url} ({error}); {hint}") from error
     except httpx.TransportError as error:
         reason = str(error) or type(error).__name__
-        raise UnreachableError(f"the connection to {url} broke: {reason}") from error
+        raise UnreachableError(f"the connection to {url} failed: {reason}") from error
 
 
 def _json(response: httpx.Response) -> Any:
@@ -205,7 +203,7 @@ def _json(response: httpx.Response) -> Any:
 
 
 def _refuse_problem(response: httpx.Response) -> None:
-    """Raise what an error response says, as one line."""
+    """Raise an error response as an exception with a one-line message."""
     if not response.is_error:
         return
     try:
@@ -214,6 +212,6 @@ def _refuse_problem(response: httpx.Response) -> None:
     except (ValueError, AttributeError, KeyError, TypeError):
         said = f"{response.request.url} answered {response.status_code} {response.reason_phrase}"
     if response.status_code == 401:
-        said += "; name a key with --api-key or SLIMGPT_API_KEY"
+        said += "; give a key with --api-key or SLIMGPT_API_KEY"
     error = UnreachableError if response.status_code in (429, 502, 503, 504) else ServiceError
     raise error(" ".join(said.split()))

@@ -61,9 +61,9 @@ def _show(items: list[dict[str, Any]]) -> None:
 
 
 def job_table(items: list[dict[str, Any]], width: int) -> Table:
-    """One row a job, at most `width` characters wide: the model's name gives way, no id does.
+    """One row per job, at most `width` characters wide; only the model's name is cut.
 
-    Owners are shown where there are several, which only admins see.
+    Owners are shown if there are several, which only admins see.
     """
     owners = {job["owner"] for job in items}
     columns = COLUMNS | ({"owner": max(map(len, owners))} if len(owners) > 1 else {})
@@ -87,7 +87,7 @@ def job_table(items: list[dict[str, Any]], width: int) -> Table:
 
 
 def _target(spec: dict[str, Any]) -> str:
-    """What was asked for; another version of the service may know other targets."""
+    """The target size; `?` for targets of another version of the service."""
     if spec.get("parameters") is not None:
         return short_count(spec["parameters"])
     if spec.get("memory") is not None:
@@ -96,7 +96,7 @@ def _target(spec: dict[str, Any]) -> str:
 
 
 def _age(created: str) -> str:
-    """How long ago, in the largest unit that is not less than one."""
+    """The age, in the largest unit in which it is at least one."""
     seconds = (datetime.now(UTC) - datetime.fromisoformat(created)).total_seconds()
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:

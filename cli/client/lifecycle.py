@@ -1,4 +1,4 @@
-"""`slimgpt cancel`, `retry`, `delete`: end a job, queue it again, delete what it left."""
+"""`slimgpt cancel`, `retry`, `delete`: cancel a job, queue it again, delete it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def cancel(job_id: JobId, connection: Connection, as_json: Json = False) -> None:
-    """Cancel a job that waits or runs.
+    """Cancel a queued or running job.
 
-    A running one is cancelled when its worker has stopped.
+    A running job is cancelled when its worker has stopped the engine.
     """
     with connection.open() as service:
         job = service.post(f"/jobs/{job_id}/cancel", None)
@@ -66,7 +66,7 @@ def delete(
 
 
 def confirm(ids: Sequence[str], plural: str, lost: str = "") -> None:
-    """Ask in a terminal whether to delete them; a pipe is not asked.
+    """Ask for confirmation, if stdin is a terminal.
 
     Raises:
         typer.Abort: the answer is no.
@@ -77,6 +77,6 @@ def confirm(ids: Sequence[str], plural: str, lost: str = "") -> None:
 
 
 def remove(service: Service, path: str, one: str, *, as_json: bool) -> None:
-    """Delete what has this id below a path of the API, and print that."""
+    """Delete the item with this id below a path of the API, and print a line."""
     service.delete(f"{path}/{one}")
     typer.echo(json.dumps({"id": one, "deleted": True}) if as_json else f"{one} deleted")

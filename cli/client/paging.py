@@ -1,4 +1,4 @@
-"""Lists of the service, which come in pages."""
+"""Pages of the service's lists."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def show_page(
     """Print a page, and how to get the next one.
 
     Args:
-        page: as the service answers.
-        command: what continues the list, without `--cursor`.
-        none: what to say of an empty list.
+        page: the service's response.
+        command: the command that continues the list, without `--cursor`.
+        none: message for an empty list.
     """
     if as_json:
         typer.echo(json.dumps(page))

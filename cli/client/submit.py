@@ -12,6 +12,7 @@ import typer
 from cli.client.http import Connection, Service
 from cli.client.upload import upload, upload_questions
 from cli.client.watch import follow
+from cli.options.evaluation import OF_SERVICE
 from cli.options.groups import Fields
 from cli.options.job import Job
 from cli.options.shared import Json, Watch
@@ -19,8 +20,6 @@ from cli.options.specification import is_named
 from cli.terminal.exit_status import fail
 from slimgpt.spec.sizes import counted
 from slimgpt.texts.files.encoding import BadText, read_small
-
-OF_SERVICE = ("local:", "upload:")
 
 
 def submit(
@@ -50,7 +49,7 @@ def submit(
     more = named | ({"metadata": _pairs(metadata)} if metadata else {})
     body = merged(file, job.fields(base=file) | more)
     if not body.get("model"):
-        fail("no model is named: give --model, or --spec with a file that has `model`", status=2)
+        fail("no model is given: use --model, or --spec with a file that has `model`", status=2)
     with connection.open() as service:
         names = _uploaded(service, job, body)
         body = merged(file, job.fields(names, file) | more)
@@ -61,11 +60,9 @@ def submit(
 
 
 def merged(base: Any, changes: Fields) -> Fields:
-    """What a file says with changes in its place; None takes away what it says."""
-    if not (base is None or isinstance(base, dict)):  # nothing of it may vanish unsaid
-        fail(
-            f"{base!r} in the file of --spec is not a JSON object: it cannot be overridden in part"
-        )
+    """The fields of a file with changes applied; None removes a field."""
+    if not (base is None or isinstance(base, dict)):
+        fail(f"{base!r} in the file of --spec is not a JSON object: options cannot override parts")
     body = dict(base or {})
     for name, change in changes.items():
         if change is None:
@@ -76,19 +73,19 @@ def merged(base: Any, changes: Fields) -> Fields:
 
 
 def _uploaded(service: Service, job: Job, body: Fields) -> dict[str, str]:
-    """Upload the options' texts that are files of this machine; what the service calls each."""
+    """Upload the texts that are files of this machine; returns their names at the service."""
     for folder in job.evaluation.tasks.folders:
         if not folder.startswith(OF_SERVICE):
             fail(
                 f"--task-source {folder} is a folder of this machine, which the service cannot "
-                "read: name local:FOLDER below its folder of texts, or the file of one task"
+                "read: use local:FOLDER below its texts root, or the file of one task"
             )
     parts = {job.recovery.source: "recovery", job.calibration.source: "calibration"}
     names = {}
     for text in dict.fromkeys([*job.texts, *job.evaluation.tasks.files]):
         path = Path(text).expanduser()
         if is_named(text) or text.startswith(OF_SERVICE) or not path.is_file():
-            continue  # what is neither a name nor a file, the service explains
+            continue  # the service reports what is neither a name nor a file
         if text in job.texts:
             field = body[parts[text]].get("text_field") if text in parts else None
             made, unit = upload(service, path, text_field=field), "document"

@@ -19,8 +19,8 @@ from rich.progress import (
 
 from cli.client.http import Service
 from cli.terminal.exit_status import fail
-from slimgpt.texts.checks import BadText, Format, check_of
-from slimgpt.texts.files.form import GZIP, HEAD, Form, form_of
+from slimgpt.texts.files.detection import GZIP, HEAD, Form, detect_format
+from slimgpt.texts.upload_checks import BadText, Format, check_of
 
 MEDIA_TYPES: dict[Format, str] = {
     "jsonl": "application/x-ndjson",
@@ -40,14 +40,14 @@ def upload(
     text_field: str | None = None,
     form: Format | None = None,
 ) -> dict[str, Any]:
-    """Check a file as the service will, send it, and return the calibration set.
+    """Validate a file like the service, upload it, and return the calibration set.
 
-    Ends the command with one line if the file cannot be read or used.
+    Ends the command with a one-line error if the file is invalid.
 
     Args:
-        name: by which it is known in lists; the file's own if not given.
-        text_field: field of its rows that holds the text; None finds it.
-        form: what it is; told from its name or its first line if not given.
+        name: shown in lists; None: the file's name.
+        text_field: field that holds the text; None: detected.
+        form: format of the file; None: detected.
 
     Raises:
         ServiceError: the service refused it, or cannot be reached.
@@ -63,10 +63,10 @@ def upload(
 
 
 def upload_questions(service: Service, path: Path) -> dict[str, Any]:
-    """Check and send the questions of a task, and return the set.
+    """Validate and upload the questions of a task, and return the set.
 
-    Rows of tasks have no field that is known to hold text: the first that holds words stands for
-    it. The engine reads all of them.
+    Their rows have no standard text field: the first field with text is used. The engine reads all
+    fields.
 
     Raises:
         ServiceError: as `upload`.
@@ -82,16 +82,16 @@ def upload_questions(service: Service, path: Path) -> dict[str, Any]:
 
 
 def _format_of(path: Path, text_field: str | None) -> Format:
-    """What the file is sent as; refuses what is not taken, with a way out.
+    """The format of the file; unsupported ones are refused with a remedy.
 
     Raises:
-        BadText: it is of no form that is read.
+        BadText: the format is unknown.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)
     if head.startswith(GZIP):
         fail(f"{path} is compressed; decompress it first")
-    form = form_of(head, path.name.lower(), text_field)
+    form = detect_format(head, path.name.lower(), text_field)
     if form == "array":
         fail(f"{path} is a JSON array; write one row per line: jq -c '.[]' {path} > rows.jsonl")
     if form == "parquet":
@@ -100,10 +100,10 @@ def _format_of(path: Path, text_field: str | None) -> Format:
 
 
 def _check(path: Path, form: Format, text_field: str | None) -> None:
-    """Refuse here what the service would, before hours of sending.
+    """Validate the file before the upload, which can take hours.
 
     Raises:
-        BadText: the file cannot be used.
+        BadText: the file is invalid.
     """
     check = check_of(form, text_field)
     with path.open("rb") as file:

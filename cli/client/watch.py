@@ -17,8 +17,8 @@ from cli.client.outcome import show_outcome
 from cli.options.shared import JobId, Json
 from cli.terminal.exit_status import fail
 
-TERMINAL = ("succeeded", "failed", "cancelled")  # any other word means: not over yet
-PAUSE_SECONDS = 1.0  # before the stream is asked for again
+TERMINAL = ("succeeded", "failed", "cancelled")  # any other status is not terminal
+PAUSE_SECONDS = 1.0  # before the stream is opened again
 PATIENCE_SECONDS = 120.0
 
 
@@ -71,7 +71,7 @@ def _changes(service: Service, job_id: str) -> Iterator[dict[str, Any]]:
                     last = state
                     yield state
         except UnreachableError:
-            # A service that restarts keeps its jobs, so a watcher waits for it.
+            # The service may be restarting; its jobs are kept.
             silent_since = silent_since or time.monotonic()
             if not last or time.monotonic() - silent_since > PATIENCE_SECONDS:
                 raise

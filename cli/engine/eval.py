@@ -15,9 +15,9 @@ from rich.console import Console
 from cli.options.evaluation import Begin, Tasks
 from cli.options.groups import option, option_names
 from cli.options.shared import Device, Json, Model
-from cli.options.specification import Place, device_name, make_spec, model_place, text_places
-from cli.terminal.display import display_on
-from cli.terminal.exit_status import ending
+from cli.options.specification import Location, device_name, locate_model, locate_texts, make_spec
+from cli.terminal.event_output import event_output
+from cli.terminal.exit_status import report_failure
 from cli.terminal.summary import asked, score, show_facts, size
 from slimgpt.events import Event, Progress, StageFinished, StageStarted
 from slimgpt.spec.prune import EvaluationSpec
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slimgpt.checkpoints.checkpoint import Checkpoint
-    from slimgpt.origins.roots import Roots
-    from slimgpt.tasks.harness_task import HarnessTask
+    from slimgpt.harness.harness_task import HarnessTask
+    from slimgpt.sources.roots import Roots
     from slimgpt.texts.tokenization.tokenizer import Tokenizer
     from slimgpt.texts.tokenization.windows import Beginning
 
@@ -62,26 +62,26 @@ def evaluate(
 ) -> None:
     """Measure a model's perplexity and its scores on tasks."""
     console = Console()
-    with display_on(console, as_json=as_json) as display, ending(display):
+    with event_output(console, as_json=as_json) as output, report_failure(output):
         device_name(device)
-        harness_run = _harness_run(model, measurement)
+        run = _evaluation_run(model, measurement)
         result: Score | None = None
-        with display:
-            for event in harness_run.begin(device):
+        with output:
+            for event in run.measure(device):
                 if isinstance(event, Score):
                     result = event
                 else:
-                    display.show(event)
+                    output.show(event)
         if result is None:
             raise AssertionError("a run ends with its score")
         if as_json:
-            display.show(result)
+            output.show(result)
         else:
             _print(console, result)
 
 
-def _harness_run(model: str, measurement: Measurement) -> HarnessRun:
-    """The run that a command asks for.
+def _evaluation_run(model: str, measurement: Measurement) -> EvaluationRun:
+    """The run for a command's options.
 
     Raises:
         SlimGPTError, typer.BadParameter: a model, a text or an option cannot be used.
@@ -89,7 +89,7 @@ def _harness_run(model: str, measurement: Measurement) -> HarnessRun:
     tasks = measurement.tasks
     text = measurement.texts or ("" if tasks.name else DEFAULT_TEXT)
     texts = [text] if text else []
-    names, root = text_places([*texts, *tasks.files], tasks.folders)
+    names, root = locate_texts([*texts, *tasks.files], tasks.folders)
     begin = {} if measurement.bos is None else {"bos": measurement.bos}
     read = [names.get(text, text) for text in texts]
     evaluation = {"texts": read, **begin, **tasks.fields(names)}
@@ -98,7 +98,7 @@ def _harness_run(model: str, measurement: Measurement) -> HarnessRun:
         option_names(Measurement, "evaluation"),
     ).evaluation
     length, most = measurement.sequence_lengths, measurement.max_tokens
-    return HarnessRun(model_place(model), wanted, root, length, most)
+    return EvaluationRun(locate_model(model), wanted, root, length, most)
 
 
 class TaskResult(BaseModel):
@@ -134,47 +134,47 @@ class Score(Event):
 
 
 @dataclass(frozen=True)
-class HarnessRun:
-    """A model before a text, and before tasks.
+class EvaluationRun:
+    """Measures a model's perplexity on a text, and its scores on tasks.
 
     Attributes:
-        wanted: one text or none, and tasks, below `texts_root` where they are files.
+        wanted: one text or none, and tasks; files are below `texts_root`.
         length: tokens in a window.
         max_tokens: use only so many tokens from the start of the text.
     """
 
-    model: Place
+    model: Location
     wanted: EvaluationSpec
     texts_root: Path
     length: int
     max_tokens: int | None
 
-    def begin(self, device: str) -> Iterator[Event]:
+    def measure(self, device: str) -> Iterator[Event]:
         """Measure; the last event is the `Score`.
 
         Raises:
-            SlimGPTError: model, text, tasks or device cannot be had, or the likelihood is not
-                finite.
+            SlimGPTError: the model, a text, a task or the device is not available, or the
+                likelihood is not finite.
         """
-        from slimgpt.origins import network
+        from slimgpt.sources import hub_check
 
         for text in self.wanted.texts:
-            if not text.startswith(network.HERE):
-                network.reach(f"text {text!r}", "`--text FILE`")
-        from slimgpt.machine import exhaustion
+            if not text.startswith(hub_check.HERE):
+                hub_check.reach(f"text {text!r}", "`--text FILE`")
+        from slimgpt.machine import resource_errors
 
-        with exhaustion.expected(self.texts_root):
+        with resource_errors.expected(self.texts_root):
             yield from self._measure(device)
 
     def _measure(self, device: str) -> Iterator[Event]:
-        from slimgpt.checkpoints import companions
+        from slimgpt.checkpoints import tokenizer_checks
         from slimgpt.checkpoints.checkpoint import Checkpoint
+        from slimgpt.harness.harness_task import prepare
         from slimgpt.machine import memory
         from slimgpt.machine.precision import device_for
-        from slimgpt.origins.resolve import resolve_model
-        from slimgpt.origins.roots import Roots
-        from slimgpt.tasks.harness_task import prepare
-        from slimgpt.texts.tokenization import process
+        from slimgpt.sources.resolve import resolve_model
+        from slimgpt.sources.roots import Roots
+        from slimgpt.texts.tokenization import sandbox
 
         began = time.monotonic()
         chosen = device_for(device)
@@ -182,8 +182,8 @@ class HarnessRun:
         roots = Roots(self.model.root, self.texts_root, confined=False)
         model = resolve_model(self.model.name, roots, None)
         checkpoint = Checkpoint.open(model.folder)
-        companions.check(checkpoint.location)
-        with process.opened(model.folder) as tokenizer:
+        tokenizer_checks.check(checkpoint.location)
+        with sandbox.opened(model.folder) as tokenizer:
             windows = self._windows(tokenizer, roots)
             begin = None if windows is None else self._beginning(tokenizer)
         harness_tasks = prepare(self.wanted, roots)
@@ -204,7 +204,7 @@ class HarnessRun:
         )
 
     def _try(self, checkpoint: Checkpoint, device: torch.device, cut: Tensor | None) -> None:
-        """See that the model computes numbers, so that none is scored that does not."""
+        """Check that the model computes finite numbers before it is scored."""
         import torch
 
         from slimgpt.layers import sanity
@@ -251,7 +251,7 @@ class HarnessRun:
 def _scores(
     harness_tasks: Sequence[HarnessTask], checkpoint: Checkpoint, device: torch.device
 ) -> Generator[Event, None, list[TaskResult]]:
-    """The tasks' rows of a model, which is loaded whole for them."""
+    """A model's scores on tasks; the whole model is loaded for them."""
     from slimgpt.checkpoints.output import whole_model
     from slimgpt.stages.tasks import Candidate, ask
 
@@ -264,7 +264,7 @@ def _scores(
 
 
 def _watched(measured: Generator[int, None, float], layers: int) -> Generator[Event, None, float]:
-    """A measurement with its layers told as progress."""
+    """Report the layers of a measurement as progress."""
     while True:
         try:
             done = next(measured)

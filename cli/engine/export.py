@@ -12,8 +12,8 @@ from rich.text import Text
 from cli.options.job import GgufPrecision
 from cli.options.shared import Device, Json, Out
 from cli.options.specification import device_name
-from cli.terminal.display import display_on
-from cli.terminal.exit_status import ending
+from cli.terminal.event_output import event_output
+from cli.terminal.exit_status import report_failure
 from cli.terminal.summary import size
 from slimgpt.events import Verified
 
@@ -37,13 +37,13 @@ def export(
     One format is written to OUT itself, several to folders of their names in OUT.
     """
     console = Console()
-    with display_on(console, as_json=as_json) as display, ending(display):
+    with event_output(console, as_json=as_json) as output, report_failure(output):
         from slimgpt.stages.export import export as write
 
         proofs = []
         for event in write(model, out, formats, gguf_type, device_name(device)):
             if as_json:
-                display.show(event)
+                output.show(event)
             elif isinstance(event, Verified):
                 proofs.append(event)
         if not as_json:

@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 from rich.console import Console
 from rich.text import Text
 
-from cli.options.groups import option_names
-from cli.options.job import Outline
+from cli.options.groups import option, option_names
+from cli.options.job import PlanOptions
 from cli.options.shared import Json, Model
-from cli.options.specification import make_spec, model_place
-from cli.terminal.display import display_on
-from cli.terminal.exit_status import ending
+from cli.options.specification import locate_model, make_spec
+from cli.terminal.event_output import event_output
+from cli.terminal.exit_status import report_failure
 from cli.terminal.layer_row import PLAN_HEADER, aligned, sizes
 from cli.terminal.summary import show_facts, size
 from slimgpt.events import FormatSupport
 from slimgpt.planning.document import PlanPreview
 
+Curves = Annotated[
+    Path | None,
+    option(
+        "--curves",
+        "damage.json that a job with schedule measured has published: plans any target as such a "
+        "job would, without measuring again.",
+    ),
+]
 
-def plan(model: Model, *, outline: Outline, as_json: Json = False) -> None:
+
+def plan(
+    model: Model, *, options: PlanOptions, curves: Curves = None, as_json: Json = False
+) -> None:
     """Show what pruning would leave of each layer, and its cost.
 
     MODEL's configuration and headers are read, its weights are not.
     """
     console = Console()
-    with display_on(console, as_json=as_json) as display, ending(display):
-        place = model_place(model)
-        spec = make_spec({"model": place.name, **outline.fields()}, option_names(Outline))
+    with event_output(console, as_json=as_json) as output, report_failure(output):
+        place = locate_model(model)
+        fields = {"recipe": "measured"} if curves else {}
+        fields |= {"model": place.name, **options.fields()}
+        spec = make_spec(fields, option_names(PlanOptions))
         from slimgpt.layers import sanity
-        from slimgpt.origins.roots import Roots
+        from slimgpt.planning.damage import Damage
         from slimgpt.planning.preview import plan_preview
+        from slimgpt.sources.roots import Roots
 
         roots = Roots(place.root, place.root, confined=False)
-        preview = plan_preview(spec, roots, sanity.build)
+        damage = Damage.read(curves) if curves else None
+        preview = plan_preview(spec, roots, sanity.build, damage)
         if as_json:
-            display.show(preview)
+            output.show(preview)
         else:
             _print(console, preview)
 

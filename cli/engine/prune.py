@@ -9,9 +9,9 @@ from cli.engine.workdir import Workdir
 from cli.options.groups import option_names
 from cli.options.job import Job
 from cli.options.shared import Device, Json, Model, Out, Resume
-from cli.options.specification import device_name, make_spec, model_place, text_places
-from cli.terminal.display import display_on
-from cli.terminal.exit_status import ending
+from cli.options.specification import device_name, locate_model, locate_texts, make_spec
+from cli.terminal.event_output import event_output
+from cli.terminal.exit_status import report_failure
 
 
 def prune(
@@ -25,10 +25,10 @@ def prune(
 ) -> None:
     """Prune MODEL and write a smaller checkpoint to OUT."""
     console = Console()
-    with display_on(console, as_json=as_json) as display, ending(display):
+    with event_output(console, as_json=as_json) as output, report_failure(output):
         tasks = job.evaluation.tasks
-        names, texts_root = text_places([*job.texts, *tasks.files], tasks.folders)
-        place = model_place(model)
+        names, texts_root = locate_texts([*job.texts, *tasks.files], tasks.folders)
+        place = locate_model(model)
         spec = make_spec({"model": place.name, **job.fields(names)}, option_names(Job))
         run = Run(spec, place.root, texts_root, device_name(device))
-        run.into(Workdir(out, resume=resume), display, None if as_json else console)
+        run.into(Workdir(out, resume=resume), output, None if as_json else console)

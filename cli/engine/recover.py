@@ -23,9 +23,9 @@ from cli.options.recovery import (
     Recovery,
 )
 from cli.options.shared import Device, Json, Model, Out, Resume
-from cli.options.specification import device_name, make_spec, model_places, text_places
-from cli.terminal.display import display_on
-from cli.terminal.exit_status import ending
+from cli.options.specification import device_name, locate_models, locate_texts, make_spec
+from cli.terminal.event_output import event_output
+from cli.terminal.exit_status import report_failure
 from slimgpt.spec.prune import HELD_OUT
 from slimgpt.spec.recovery import Method, Weights
 
@@ -72,14 +72,14 @@ def recover(
     is the recovered model.
     """
     console = Console()
-    with display_on(console, as_json=as_json) as display, ending(display):
+    with event_output(console, as_json=as_json) as output, report_failure(output):
         if HELD_OUT in evaluation.measured:
             what = "held-out text is what calibration leaves out, and nothing is calibrated here"
             raise typer.BadParameter(f"{what}; name a text", param_hint="--eval-text")
         tasks, teacher = evaluation.tasks, training.teacher
         texts = [training.source, *evaluation.measured, *tasks.files]
-        names, texts_root = text_places(texts, tasks.folders)
-        models, models_root = model_places(*filter(None, (model, teacher)))
+        names, texts_root = locate_texts(texts, tasks.folders)
+        models, models_root = locate_models(*filter(None, (model, teacher)))
         learning = training.fields(names) | ({"teacher": models[teacher]} if teacher else {})
         probe = {name: learning[name] for name in ("source", "text_field") if name in learning}
         spec = make_spec(
@@ -93,4 +93,4 @@ def recover(
             OPTIONS,
         )
         run = Run(spec, models_root, texts_root, device_name(device))
-        run.into(Workdir(out, resume=resume), display, None if as_json else console)
+        run.into(Workdir(out, resume=resume), output, None if as_json else console)

@@ -1,4 +1,4 @@
-"""`slimgpt report` and `slimgpt compare`: what jobs came to, in a terminal or as a page."""
+"""`slimgpt report` and `slimgpt compare`: reports of jobs, in the terminal or as an HTML page."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def report(
 ) -> None:
     """Show the report of a pruned model; --html writes a page."""
     with expected():
-        found = found_at(place, connection)
+        found = load_report(place, connection)
         if html is not None:
             _write(html, _page(found))
         if as_json:
@@ -73,7 +73,7 @@ def compare(
     from slimgpt.report import comparison
 
     with expected():
-        found = [(place, found_at(place, connection)) for place in places]
+        found = [(place, load_report(place, connection)) for place in places]
         entries = [entry for place, told in found for entry in _entries(told, place)]
         compared = comparison.rows(entries)
         if html is not None:
@@ -84,7 +84,7 @@ def compare(
             wide_console().print(_beside(comparison.table(compared)))
 
 
-def found_at(place: str, connection: Connection) -> Document | Sweep:
+def load_report(place: str, connection: Connection) -> Document | Sweep:
     """The report of a folder, a file or a job.
 
     Raises:
@@ -96,10 +96,19 @@ def found_at(place: str, connection: Connection) -> Document | Sweep:
         with connection.open() as service:
             content, name = service.get(f"/jobs/{place}/report"), f"the report of {place}"
         return sweep.of(content, name) if sweep.is_one(content) else document.of(content, name)
-    content = document.content(Path(place))
-    if sweep.is_one(content):
-        return sweep.of(content, place)
-    return document.read(Path(place))
+    return read_report(Path(place))
+
+
+def read_report(path: Path) -> Document | Sweep:
+    """The report of a folder or a file.
+
+    Raises:
+        SlimGPTError: there is none, or it cannot be read.
+    """
+    from slimgpt.report import document, sweep
+
+    content = document.content(path)
+    return sweep.of(content, str(path)) if sweep.is_one(content) else document.read(path)
 
 
 def _entries(found: Document | Sweep, name: str) -> list[Entry]:
@@ -111,11 +120,11 @@ def _entries(found: Document | Sweep, name: str) -> list[Entry]:
 
 
 def _page(found: Document | Sweep) -> str:
-    from slimgpt.report import comparison, page, sweep
+    from slimgpt.report import comparison, html_page, sweep
 
     if isinstance(found, sweep.Sweep):
         return comparison.page(comparison.rows(found.entries()), found.verdict)
-    return page.render(found)
+    return html_page.render(found)
 
 
 def _show(found: Document | Sweep) -> None:
@@ -139,7 +148,7 @@ def _write(file: Path, page: str) -> None:
 
 
 def _print(document: Document) -> None:
-    from slimgpt.report.facts import facts
+    from slimgpt.report.key_facts import facts
     from slimgpt.report.tables.cells import printable
     from slimgpt.report.tables.tables import tables
 
@@ -157,7 +166,7 @@ def _print(document: Document) -> None:
 
 
 def _beside(table: Table) -> Grid:
-    """Reports side by side, a row for each of their numbers: there are many in a narrow place."""
+    """A table with one column per report and one row per number, because there are many numbers."""
     grid = Grid(box=None, pad_edge=False, show_header=False)
     grid.add_column(style="dim", overflow="fold")
     for _ in table.rows:
@@ -169,7 +178,7 @@ def _beside(table: Table) -> Grid:
 
 
 def _grid(table: Table) -> Grid:
-    """A table of ours in a terminal: numbers to the right, names folded before numbers are."""
+    """A report's table in the terminal: numbers right-aligned and never wrapped."""
     headed = any(table.header)
     grid = Grid(box=None, header_style="dim", pad_edge=False, show_header=headed)
     for name, cell in zip(table.header, table.rows[0], strict=True):

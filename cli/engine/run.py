@@ -1,4 +1,4 @@
-"""`Run`: the engine in this process, with a display and a result folder."""
+"""`Run`: the engine in this process, with a output and a result folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cli.engine.workdir import Workdir
 from cli.terminal.ctrl_c import CtrlC
-from cli.terminal.display import Display
+from cli.terminal.event_output import EventOutput
 from cli.terminal.summary import Measured, show_summary
 from slimgpt.errors import SlimGPTError, StorageError
 from slimgpt.events import Event, LayerFinished, Result
@@ -19,15 +19,15 @@ from slimgpt.spec.prune import PruneSpec
 
 @dataclass(frozen=True)
 class Run:
-    """A specification with all that the engine needs to know of this machine."""
+    """A specification with the roots and the device of this machine."""
 
     spec: PruneSpec
     models_root: Path
     texts_root: Path
     device: str
 
-    def into(self, workdir: Workdir, display: Display, console: Console | None) -> None:
-        """Run the engine, show its events, publish, and show what it came to.
+    def into(self, workdir: Workdir, output: EventOutput, console: Console | None) -> None:
+        """Run the engine, show its events, publish the result, and show a summary.
 
         Args:
             console: where the summary goes; None: the result's event is shown instead.
@@ -36,13 +36,13 @@ class Run:
             SlimGPTError: the job cannot be done; says whether it can be resumed.
             KeyboardInterrupt: as before, with what to do next shown.
         """
-        result, measured = self._run(workdir, display)
+        result, measured = self._run(workdir, output)
         if console is None:
-            display.show(result)
+            output.show(result)
         else:
             show_summary(console, result, measured)
 
-    def _run(self, workdir: Workdir, display: Display) -> tuple[Result, list[Measured]]:
+    def _run(self, workdir: Workdir, output: EventOutput) -> tuple[Result, list[Measured]]:
         """The result, which names the published folder, and what was measured.
 
         Raises:
@@ -52,9 +52,9 @@ class Run:
         measured: list[Measured] = []
         result: Result | None = None
         try:
-            with CtrlC() as ctrl_c, display:
+            with CtrlC() as ctrl_c, output:
                 for event in self._events(workdir):
-                    ctrl_c.heed()
+                    ctrl_c.raise_if_pressed()
                     if isinstance(event, Result):
                         result = event
                         continue
@@ -62,7 +62,7 @@ class Run:
                         workdir.keep()
                     elif isinstance(event, Measured):
                         measured.append(event)
-                    display.show(event)
+                    output.show(event)
             if result is None:
                 raise StorageError("the engine ended without a result", hint="this is a defect")
             workdir.publish(result.checkpoint)
@@ -76,10 +76,10 @@ class Run:
         return result.model_copy(update={"checkpoint": str(workdir.out)}), measured
 
     def _events(self, workdir: Workdir) -> Iterator[Event]:
-        from slimgpt.origins import network
-        from slimgpt.origins.roots import Roots
+        from slimgpt.sources import hub_check
+        from slimgpt.sources.roots import Roots
 
-        network.require(self.spec)  # before torch is loaded, which takes longer
+        hub_check.require(self.spec)  # before torch is loaded, which takes longer
         from slimgpt.pipeline import run
 
         roots = Roots(models=self.models_root, texts=self.texts_root, confined=False)

@@ -13,8 +13,8 @@ class Workdir:
     """`OUT.work`, on the same disk as OUT, so that publishing is one rename.
 
     Args:
-        out: where the checkpoint will lie.
-        resume: go on with what an earlier run left.
+        out: folder of the checkpoint to write.
+        resume: continue the work of an earlier run.
 
     Raises:
         StorageError: OUT exists, or the folder cannot be made.
@@ -42,11 +42,11 @@ class Workdir:
             ) from error
 
     def keep(self) -> None:
-        """A layer is finished: from now on a failure leaves the folder."""
+        """Keep the folder if the run fails from now on: a layer is finished."""
         self._kept = True
 
     def publish(self, checkpoint: str) -> None:
-        """Move the finished checkpoint to OUT in one step; the rest may go.
+        """Rename the finished checkpoint to OUT; the rest of the folder can be removed.
 
         Raises:
             StorageError: OUT appeared meanwhile.
@@ -62,12 +62,12 @@ class Workdir:
         self._kept = False
 
     def left_behind(self) -> str:
-        """What a user can do with what an unfinished run leaves."""
+        """How the user can continue an unfinished run; empty if nothing is kept."""
         if not self._kept or self._complete:  # nothing is left to go on with
             return ""
         return f"finished layers are kept in {self.path}: the same command with --resume continues"
 
     def discard_unless_kept(self) -> None:
-        """Leave no folder behind that nothing can be resumed from."""
+        """Remove the folder if no run can resume from it."""
         if not self._kept:
             shutil.rmtree(self.path, ignore_errors=True)

@@ -127,7 +127,7 @@ class Calibration(Sequences):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outline:
+class PlanOptions:
     """What decides the sizes of the pruned model, and the memory that pruning takes."""
 
     ratios: Annotated[
@@ -225,7 +225,7 @@ class Outline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job(Outline):
+class Job(PlanOptions):
     """All that a pruning job is told."""
 
     head_score: Annotated[

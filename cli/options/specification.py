@@ -36,14 +36,14 @@ FIELD = re.compile(r"`(\w+)`")
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where something lies: its name in the engine's vocabulary and the root of that name."""
 
     name: str
     root: Path
 
 
-def model_place(model: str) -> Place:
+def locate_model(model: str) -> Location:
     """What the user calls a model: a folder, or a hub id where no such folder exists.
 
     Raises:
@@ -53,7 +53,7 @@ def model_place(model: str) -> Place:
     if model and path.is_dir():
         return _local(path)
     if HUB_ID.fullmatch(model) and not path.exists():
-        return Place(model, Path.cwd())
+        return Location(model, Path.cwd())
     what = "is a file, not a folder" if path.is_file() else "does not exist"
     raise ModelNotFoundError(
         f"model {model} {what}",
@@ -61,13 +61,13 @@ def model_place(model: str) -> Place:
     )
 
 
-def model_places(*models: str) -> tuple[dict[str, str], Path]:
+def locate_models(*models: str) -> tuple[dict[str, str], Path]:
     """Names of models in the engine's vocabulary, and the one root that their folders share.
 
     Raises:
-        ModelNotFoundError: as `model_place`.
+        ModelNotFoundError: as `locate_model`.
     """
-    places = {model: model_place(model) for model in models}
+    places = {model: locate_model(model) for model in models}
     local = {model: place for model, place in places.items() if place.name.startswith(LOCAL)}
     root = Path.cwd()
     if local:
@@ -79,7 +79,7 @@ def model_places(*models: str) -> tuple[dict[str, str], Path]:
     return names, root
 
 
-def text_places(texts: Sequence[str], folders: Sequence[str] = ()) -> tuple[dict[str, str], Path]:
+def locate_texts(texts: Sequence[str], folders: Sequence[str] = ()) -> tuple[dict[str, str], Path]:
     """Names of files and folders in the engine's vocabulary, and the root that they share.
 
     Raises:
@@ -130,10 +130,10 @@ def device_name(value: str) -> str:
     return value
 
 
-def _local(path: Path) -> Place:
+def _local(path: Path) -> Location:
     # Not resolved: a folder of links, as the hub's cache makes them, keeps the name it was given.
     absolute = Path(os.path.abspath(path))
-    return Place(f"local:{absolute.name}", absolute.parent)
+    return Location(f"local:{absolute.name}", absolute.parent)
 
 
 def is_named(text: str) -> bool:

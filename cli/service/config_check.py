@@ -25,7 +25,7 @@ ALIKE = 0.85
 config = Commands("config", help="Check the service's settings.")
 
 
-class Fault(Exception):  # noqa: N818 - says what is the case
+class CheckFailed(Exception):  # noqa: N818 - says what is the case
     """Something is not as the service needs it; the message is one line for people."""
 
 
@@ -74,7 +74,7 @@ def _findings(home: Path | None) -> Iterator[Finding]:
     for part, look in CHECKS.items():
         try:
             yield Finding(part, True, look(settings))
-        except Fault as fault:
+        except CheckFailed as fault:
             yield Finding(part, False, str(fault))
         except Exception as error:  # whatever a driver or file system raises is a fault
             yield Finding(part, False, _reason(error))
@@ -122,7 +122,7 @@ def _database(settings: Settings) -> str:
 
     url = make_url(settings.database_url.get_secret_value())
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
-        raise Fault(f"there is no file {url.database}; `slimgpt database upgrade` creates it")
+        raise CheckFailed(f"there is no file {url.database}; `slimgpt database upgrade` creates it")
     engine = make_engine(settings.database_url.get_secret_value(), answer_seconds=CONNECT_SECONDS)
     try:
         with engine.connect() as connection:
@@ -130,7 +130,7 @@ def _database(settings: Settings) -> str:
         current, newest = revisions(engine)
     except OperationalError as error:
         reason = " ".join(str(error.orig).split())
-        raise Fault(
+        raise CheckFailed(
             f"{url.render_as_string()} does not answer: {reason}; "
             "check that it runs, and SLIMGPT_DATABASE_URL"
         ) from error
@@ -138,7 +138,7 @@ def _database(settings: Settings) -> str:
         engine.dispose()
     if current != newest:
         at = f"at schema {current}" if current else "empty"
-        raise Fault(
+        raise CheckFailed(
             f"{url.render_as_string()} is {at}, not {newest}: run the migration step, "
             "`slimgpt database upgrade`"
         )
@@ -162,7 +162,7 @@ def _redis(settings: Settings) -> str:
         try:
             client.ping()
         except redis.RedisError as error:
-            raise Fault(
+            raise CheckFailed(
                 f"{where}: {_reason(error)}; check that it runs, and SLIMGPT_REDIS_URL"
             ) from error
     return f"answers at {where}"
@@ -170,7 +170,7 @@ def _redis(settings: Settings) -> str:
 
 def _artifacts(settings: Settings) -> str:
     from jobs.files.artifacts import Artifacts
-    from jobs.files.places import require
+    from jobs.files.storage_urls import require
 
     require(settings)
     try:
@@ -182,15 +182,15 @@ def _artifacts(settings: Settings) -> str:
     except Exception as error:  # each kind of store raises its own
         store = settings.artifacts_url.startswith("s3://")
         more = ", AWS_ENDPOINT_URL and the AWS credentials" if store else ""
-        raise Fault(f"{_reason(error)}; check SLIMGPT_ARTIFACTS_URL{more}") from error
+        raise CheckFailed(f"{_reason(error)}; check SLIMGPT_ARTIFACTS_URL{more}") from error
     return f"{settings.artifacts_url} can be written"
 
 
 def _readable(folder: Path, variable: str) -> str:
     if not folder.is_dir():
-        raise Fault(f"{folder} is not a folder; create it, or name another by {variable}")
+        raise CheckFailed(f"{folder} is not a folder; create it, or name another by {variable}")
     if not os.access(folder, os.R_OK | os.X_OK):
-        raise Fault(f"{folder} cannot be read by this user ({variable})")
+        raise CheckFailed(f"{folder} cannot be read by this user ({variable})")
     return f"{folder} can be read"
 
 
@@ -198,10 +198,10 @@ def _work(settings: Settings) -> str:
     folder = settings.work_root
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise Fault(f"{folder} cannot be written by this user (SLIMGPT_WORK_ROOT)")
+        raise CheckFailed(f"{folder} cannot be written by this user (SLIMGPT_WORK_ROOT)")
     free = shutil.disk_usage(there).free
     if free < settings.min_free_bytes:
-        raise Fault(
+        raise CheckFailed(
             f"the disk of {folder} has {free:,} bytes free, less than SLIMGPT_MIN_FREE_BYTES "
             f"({settings.min_free_bytes:,})"
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from jobs.pepper import keep_pepper
+from jobs.pepper import ensure_pepper
 
 
 class HomeError(Exception):
@@ -69,14 +69,14 @@ class Home:
         except OSError as error:
             raise HomeError(f"{error.filename} cannot be created: {error.strerror}") from error
 
-    def keep_pepper(self) -> None:
+    def ensure_pepper(self) -> None:
         """Have a secret to sign webhooks with, unless the settings name another. Hold the lock.
 
         Raises:
             HomeError: it cannot be written.
         """
         try:
-            keep_pepper(self.root)
+            ensure_pepper(self.root)
         except OSError as error:
             raise HomeError(f"no secret can be kept in {self.root}: {error.strerror}") from error
 

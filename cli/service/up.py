@@ -61,7 +61,7 @@ def up(
     try:
         place.prepare()
         with place.locked(), _listening(port) as listener:
-            place.keep_pepper()
+            place.ensure_pepper()
             _run(place, listener)
     except (HomeError, StackError, RedisNotStartedError) as error:
         fail(str(error))

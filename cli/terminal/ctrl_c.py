@@ -1,7 +1,7 @@
 """`CtrlC`: handling of Ctrl-C that libraries cannot swallow.
 
-Python raises KeyboardInterrupt wherever it is. Where that is within a library's own code, it may
-come out as another exception, or not at all: torch makes a ValueError of it as it reads a tensor.
+Python raises KeyboardInterrupt at any point. A library may convert it to another exception or
+suppress it: torch raises ValueError when it is interrupted while reading a tensor.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from types import FrameType
 
 
 class CtrlC:
-    """Remembers that Ctrl-C was pressed; a context manager of the main thread.
+    """Records that Ctrl-C was pressed; a context manager for the main thread.
 
-    Whatever exception leaves the context after it was pressed leaves as KeyboardInterrupt.
+    Any exception that leaves the context afterwards becomes KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
@@ -26,9 +26,9 @@ class CtrlC:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         signal.signal(signal.SIGINT, self._before)
         if isinstance(error, Exception):
-            self.heed()
+            self.raise_if_pressed()
 
-    def heed(self) -> None:
+    def raise_if_pressed(self) -> None:
         """Raise KeyboardInterrupt if it was pressed."""
         if self._pressed:
             raise KeyboardInterrupt

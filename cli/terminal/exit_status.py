@@ -12,45 +12,45 @@ import typer
 from slimgpt.errors import SlimGPTError, SpecError
 
 if TYPE_CHECKING:
-    from cli.terminal.display import Display
+    from cli.terminal.event_output import EventOutput
 
-INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
+INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
 @contextmanager
-def ending(display: Display) -> Iterator[None]:
-    """Show what ended the work as a `failed` event, and leave with the status that it has.
+def report_failure(output: EventOutput) -> Iterator[None]:
+    """Show an exception as a `failed` event, and exit with its status.
 
     Raises:
-        typer.Exit: the work did not reach its end.
+        typer.Exit: there was an exception.
     """
     from slimgpt.events import Failed  # pydantic, which client commands do without
 
     try:
         yield
     except typer.BadParameter as error:
-        display.show(Failed(code=SpecError.code, message=error.format_message()))
+        output.show(Failed(code=SpecError.code, message=error.format_message()))
         raise typer.Exit(2) from None
     except SlimGPTError as error:
-        display.show(Failed(code=error.code, message=error.message, hint=error.hint))
+        output.show(Failed(code=error.code, message=error.message, hint=error.hint))
         raise typer.Exit(1) from None
     except KeyboardInterrupt as error:
         hint = "; ".join(map(str, error.args))
-        display.show(Failed(code="interrupted", message="interrupted", hint=hint))
+        output.show(Failed(code="interrupted", message="interrupted", hint=hint))
         raise typer.Exit(INTERRUPTED) from None
-    except (typer.Exit, typer.Abort, BrokenPipeError):  # whoever reads has gone: nobody to tell
+    except (typer.Exit, typer.Abort, BrokenPipeError):  # nothing to show, or nobody reads it
         raise
-    except Exception as error:  # programs are promised a last line whatever happens
+    except Exception as error:  # programs always get a last line
         traceback.print_exc()
         message = f"{type(error).__name__}: {error}"
         hint = "this is a defect: report it with the lines above"
-        display.show(Failed(code="internal-error", message=message, hint=hint))
+        output.show(Failed(code="internal-error", message=message, hint=hint))
         raise typer.Exit(1) from None
 
 
 @contextmanager
 def expected() -> Iterator[None]:
-    """Expected failures are one line on stderr, and exit status 1."""
+    """Show a SlimGPTError as one line on stderr, and exit with status 1."""
     try:
         yield
     except SlimGPTError as error:

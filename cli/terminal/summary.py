@@ -15,7 +15,7 @@ Measured = Perplexity | TaskScore | Verified
 
 
 def show_summary(console: Console, result: Result, measured: Sequence[Measured]) -> None:
-    """Print the counts, the perplexities, the proof, where the checkpoint lies, how to load it."""
+    """Print sizes, perplexity, proof of load, the checkpoint's folder and how to load it."""
     rows: list[tuple[str, str]] = []
     made_here: Sequence[ResultPoint | Result] = result.points or [result]
     for number, made in enumerate(made_here):
@@ -75,7 +75,7 @@ def score(value: float, error: float | None) -> str:
 
 
 def asked(samples: int, shots: int) -> str:
-    """How many questions, and how."""
+    """The number of questions and shots."""
     return f"{samples:,} questions" + (f", {shots} shots" if shots else "")
 
 

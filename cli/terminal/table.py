@@ -12,7 +12,7 @@ PIPE_WIDTH = 400
 
 
 def wide_console() -> Console:
-    """Standard output; a pipe has no width, so nothing is cut there."""
+    """Standard output; in a pipe, wide enough that nothing is cut."""
     console = Console()
     return console if console.is_terminal else Console(width=PIPE_WIDTH)
 

@@ -1,9 +1,8 @@
 """`Artifacts`: the artifact store, through fsspec: a local folder or an object store.
 
-Published files live under a prefix of their own for every attempt. The manifest is written last:
-a prefix without one is not published, whatever else it holds. A local folder is filled aside and
-renamed. Beside them single files come and go (`send`, `write`, `read`, `fetch`), for whoever
-keeps a manifest of their own.
+Every attempt publishes its files under its own prefix. The manifest is written last: a prefix
+without a manifest is not published. A local folder is filled under a temporary name and renamed.
+Single files (`send`, `write`, `read`, `fetch`) are for callers with their own manifest.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import IO, TypeVar, cast
 from tenacity import Retrying, retry_if_not_exception_type, stop_after_attempt, wait_exponential
 
 from jobs.files import multipart, transfer
-from jobs.files.places import S3, answering, is_local, open_place, protocol_of
+from jobs.files.storage_urls import S3, is_local, open_storage, protocol_of, storage_errors
 from jobs.files.transfer import Interrupted, Stop, never, plain
 
 MANIFEST = "manifest.json"
@@ -38,11 +37,11 @@ class Artifact:
 
 
 class ArtifactNotFound(FileNotFoundError):  # noqa: N818 - says what is the case
-    """No such file is published under the prefix, or the prefix is not published at all."""
+    """The file, or the prefix, is not published."""
 
 
-class TornFile(OSError):  # noqa: N818 - says what is the case
-    """A file in the store is not what its hash says."""
+class HashMismatch(OSError):  # noqa: N818 - says what is the case
+    """A file in the store does not have the expected SHA-256."""
 
 
 class Artifacts:
@@ -52,22 +51,22 @@ class Artifacts:
         url: a folder, or an fsspec URL such as `s3://bucket/folder`.
 
     Raises:
-        jobs.files.places.BadPlace: files can't be kept at such a URL.
+        jobs.files.storage_urls.BadStorageUrl: files can't be kept at such a URL.
     """
 
     def __init__(self, url: str) -> None:
-        self.fs, self.root = open_place(url)
+        self.fs, self.root = open_storage(url)
         self.local = is_local(self.fs)
         """Whether the files are in a folder of this machine."""
         self._s3 = protocol_of(url) in S3
 
     def probe(self) -> None:
-        """Ask whether the place is there; a local folder is made.
+        """Check that the store exists; a local folder is created.
 
         Raises:
-            OSError: it is not, or does not let us in.
+            OSError: it does not exist, or refuses access.
         """
-        with answering():
+        with storage_errors():
             if self.local:
                 self.fs.makedirs(self.root, exist_ok=True)
             elif self._s3:
@@ -84,13 +83,12 @@ class Artifacts:
         """Publish a folder's files under `prefix`, in place of what was there.
 
         Args:
-            stop: asked between files and inside large ones.
+            stop: checked between files and inside large ones.
 
         Raises:
-            ValueError: the prefix is not a plain relative path, or the folder holds something
-                that is neither a file nor a folder (a link, for one).
-            OSError: a file can't be read or written; nothing is published.
-            Interrupted: `stop` said so; nothing is published, and nothing is left.
+            ValueError: the prefix is not a plain relative path, or the folder has links.
+            OSError: a file cannot be read or written; nothing is published.
+            Interrupted: `stop` returned True; nothing is published or left.
         """
         target = self._at(prefix)
         files = [path for path in transfer.files_of(folder) if path != MANIFEST]
@@ -103,7 +101,7 @@ class Artifacts:
                 raise Interrupted
             self.write(prefix, MANIFEST, _manifest(artifacts))
         except BaseException:
-            with suppress(Exception):  # the first reason counts
+            with suppress(Exception):  # raise the original error
                 self.delete(prefix)
             raise
         return artifacts
@@ -140,36 +138,36 @@ class Artifacts:
             ArtifactNotFound: the manifest doesn't list it; so nothing else can be reached.
             OSError: the store does not answer.
         """
-        target = f"{self._at(prefix)}/{plain(self.stat(prefix, path).path)}"
-        with answering():
+        target = self.at(prefix, self.stat(prefix, path).path)
+        with storage_errors():
             return cast("IO[bytes]", self.fs.open(target, "rb"))
 
     def delete(self, prefix: str) -> None:
-        """Remove everything under the prefix; nothing there is no error.
+        """Remove everything under the prefix, if anything is there.
 
         Raises:
-            OSError: the store does not answer, or keeps something.
+            OSError: the store does not answer, or does not remove a file.
         """
         target = self._at(prefix)
-        with answering():
+        with storage_errors():
             if self.local:
                 shutil.rmtree(_aside(Path(target)), ignore_errors=True)
             if self._s3:
                 multipart.abort(self.fs, target)
             if not self.fs.exists(target):
                 return
-            # The manifest first: what is half deleted must not look published.
+            # The manifest first: a partly deleted prefix must not look published.
             with suppress(FileNotFoundError):
                 self.fs.rm_file(f"{target}/{MANIFEST}")
             if self.local:
                 while self.fs.exists(target):
-                    # Of two that remove it at once, each stumbles over what the other has removed.
+                    # Another process may be removing the same files.
                     with suppress(FileNotFoundError):
                         self.fs.rm(target, recursive=True)
                 return
             with suppress(FileNotFoundError):
                 self.fs.rm(target, recursive=True)
-            # Refused one by one, unsaid. Stores that have folders keep an empty one for a while.
+            # Stores may refuse single files without an error, and keep empty folders for a while.
             found = self.fs.find(target, detail=True).values()
             if kept := [entry for entry in found if entry["type"] == "file"]:
                 raise PermissionError(f"{len(kept)} files under {prefix!r} cannot be removed")
@@ -181,7 +179,7 @@ class Artifacts:
             OSError: the store does not answer.
         """
         target = self._at(prefix)
-        with answering():
+        with storage_errors():
             unfinished = multipart.names(self.fs, target) if self._s3 else set[str]()
             try:
                 found = self.fs.ls(target, detail=False)
@@ -199,12 +197,12 @@ class Artifacts:
         return self._upload(source, self._at(prefix), plain(path), stop)
 
     def write(self, prefix: str, path: str, content: bytes) -> None:
-        """Put a small file under a prefix, at once and whole.
+        """Write a small file under a prefix, atomically.
 
         Raises:
             OSError: it can't be written.
         """
-        target = f"{self._at(prefix)}/{plain(path)}"
+        target = self.at(prefix, path)
         if self.local:
             _patiently(lambda: transfer.replace(Path(target), content))
         else:
@@ -217,29 +215,29 @@ class Artifacts:
             FileNotFoundError: there is none.
             OSError: the store does not answer.
         """
-        with answering():
-            return cast(bytes, self.fs.cat_file(f"{self._at(prefix)}/{plain(path)}"))
+        with storage_errors():
+            return cast(bytes, self.fs.cat_file(self.at(prefix, path)))
 
     def fetch(self, prefix: str, artifact: Artifact, target: Path, stop: Stop = never) -> None:
-        """Bring one file to a local place, and compare its hash.
+        """Download one file and verify its SHA-256.
 
         Raises:
-            TornFile: it is not what `artifact` says; there is no `target` then.
+            HashMismatch: it differs from `artifact`; `target` is removed.
             OSError: it can't be read or written.
-            Interrupted: `stop` said so; there is no `target` then.
+            Interrupted: `stop` returned True; `target` is removed.
         """
-        source = f"{self._at(prefix)}/{plain(artifact.path)}"
+        source = self.at(prefix, artifact.path)
         try:
-            with answering(), self.fs.open(source, "rb") as reading, target.open("wb") as writing:
-                size, sha256 = transfer.copy(reading, writing.write, stop)
+            with storage_errors(), self.fs.open(source, "rb") as reading, target.open("wb") as sink:
+                size, sha256 = transfer.copy(reading, sink.write, stop)
             if (size, sha256) != (artifact.size, artifact.sha256):
-                raise TornFile(f"{source} is not what was stored there")
+                raise HashMismatch(f"{source} is not what was stored there")
         except BaseException:
             target.unlink(missing_ok=True)
             raise
 
     def at(self, prefix: str, path: str) -> str:
-        """Where a file lies in the file system: bucket and key, or a local path.
+        """The path of a file in the file system: bucket and key, or a local path.
 
         Raises:
             ValueError: one of them is not a plain relative path.
@@ -265,14 +263,14 @@ class Artifacts:
 
 
 def _patiently(step: Callable[[], T]) -> T:
-    """Try a transfer a few times; a file that is at fault stays so."""
+    """Repeat a failed transfer, except for invalid files."""
     retrying = Retrying(
         retry=retry_if_not_exception_type((ValueError, Interrupted)),
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(0.5),
         reraise=True,
     )
-    with answering():
+    with storage_errors():
         return retrying(step)
 
 
@@ -291,7 +289,7 @@ def _put_aside(target: Path, folder: Path, files: list[str], stop: Stop) -> list
 
 
 def _aside(target: Path) -> Path:
-    """Where a local folder is filled before it gets its name."""
+    """The temporary name of a local folder."""
     return target.with_name(f"{target.name}.partial")
 
 

@@ -1,40 +1,46 @@
 """Creates the artifact bucket if it does not exist: `python -m jobs.files.bucket`.
 
-One of the steps before a service starts; for those who own their object store. Where the bucket
-is there, nothing is changed and no right to make buckets is needed.
+A step before the first start, for operators of their own object store. If the bucket exists,
+nothing is changed and no right to create buckets is needed.
 """
 
 from __future__ import annotations
 
 import sys
 
-from jobs.files.places import BadPlace, answering, is_local, open_place, protocol_of
+from jobs.files.storage_urls import (
+    BadStorageUrl,
+    is_local,
+    open_storage,
+    protocol_of,
+    storage_errors,
+)
 from jobs.settings import BadSettings, load
 
 
 def ensure(url: str) -> str:
-    """Make what files at this URL lie in: a bucket, or a folder. Returns what was found, in words.
+    """Create the bucket or folder of this URL if it does not exist. Returns a message.
 
     Raises:
-        jobs.files.places.BadPlace: no files can be kept at such a URL.
-        OSError: the store does not answer, or does not let us.
+        jobs.files.storage_urls.BadStorageUrl: the URL cannot be used as a file store.
+        OSError: the store does not answer, or refuses.
     """
-    fs, root = open_place(url)
+    fs, root = open_storage(url)
     place = root if is_local(fs) else root.split("/")[0]
     name = place if is_local(fs) else f"{protocol_of(url)}://{place}"
-    with answering():
+    with storage_errors():
         if fs.exists(place):
-            return f"{name} is there"
+            return f"{name} exists"
         fs.makedirs(place, exist_ok=True)
-    return f"{name} was made"
+    return f"{name} was created"
 
 
 def main() -> None:
-    """Make it, say it in a line, exit."""
+    """Create the bucket and print one line."""
     try:
         said = ensure(load().artifacts_url)
-    except (BadSettings, BadPlace, OSError) as error:
-        sys.exit(f"the place of artifacts cannot be used: {' '.join(str(error).split())}")
+    except (BadSettings, BadStorageUrl, OSError) as error:
+        sys.exit(f"the artifact store cannot be used: {' '.join(str(error).split())}")
     sys.stdout.write(f"{said}\n")
 
 

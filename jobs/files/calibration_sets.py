@@ -1,10 +1,9 @@
 """`CalibrationSets`: uploaded texts; metadata in SQL, bytes in the artifact store under
 `calibration-sets/ID/`.
 
-A set is reserved, its file is stored, and only then is it there for anybody (`publish`); it stops
-being there before its file goes (`withdraw`). So what a crash leaves is a row that nobody sees,
-and `unfinished` finds it: no listing of the store is needed, and no file is left without a row.
-An owner's quota counts rows from `reserve` on, and is exact.
+A set is reserved, its file is stored, and then the set becomes visible (`publish`). It is hidden
+(`withdraw`) before its file is removed. So a crash leaves a hidden row, which `unfinished` finds,
+and never a file without a row. An owner's quota includes reserved sets.
 """
 
 from __future__ import annotations
@@ -46,17 +45,17 @@ KIND = "cal"
 SETS = CALIBRATION_SETS.c
 SHOWN = tuple(column for column in SETS if column.name != "stored")
 RESERVED_SECONDS = 1800.0
-"""A file takes no longer to store, or it is given up: well before it counts as a crash's."""
+"""Longest time to store a file; shorter than the age at which a set counts as unfinished."""
 ACTIVE = tuple(status for status in Status if status not in TERMINAL)
 
 
 class UploadQuotaReached(Exception):  # noqa: N818 - says what is the case
-    """The owner may not keep another set, or not so large a one."""
+    """The owner's quota of sets or bytes does not allow another set."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSet:
-    """A text that is there to be named as `upload:ID`. `size` in bytes, `created_at` in UTC."""
+    """A stored text, named `upload:ID` in jobs. `size` in bytes, `created_at` in UTC."""
 
     id: str
     owner: str
@@ -293,8 +292,9 @@ def _require_within(connection: Connection, owner: str, size: int, most: Quota) 
     kept = select(func.count(), func.coalesce(func.sum(SETS.size), 0)).where(SETS.owner == owner)
     count, total = connection.execute(kept).one()
     if count >= most.sets:
-        raise UploadQuotaReached(f"{owner} keeps {count} calibration sets, and may not keep more")
+        raise UploadQuotaReached(f"{owner} has {count} calibration sets, which is the limit")
     if total + size > most.size:
-        kept_bytes = f"{int(total):,} bytes of calibration sets"
-        what = f"may keep {most.size:,}: {size:,} more are too many"
-        raise UploadQuotaReached(f"{owner} keeps {kept_bytes} and {what}")
+        raise UploadQuotaReached(
+            f"{owner} has {int(total):,} bytes of calibration sets; {size:,} more exceed the limit "
+            f"of {most.size:,}"
+        )

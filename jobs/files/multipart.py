@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from jobs.files import transfer
-from jobs.files.places import PART_BYTES
+from jobs.files.storage_urls import PART_BYTES
 from jobs.files.transfer import Stop
 
 log = structlog.get_logger(__name__)

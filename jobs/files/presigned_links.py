@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from jobs.files.places import answering, open_place
+from jobs.files.storage_urls import open_storage, storage_errors
 from jobs.files.transfer import plain
 from jobs.settings import Settings
 
@@ -26,7 +26,7 @@ class Links:
     """
 
     def __init__(self, url: str, endpoint: str = "") -> None:
-        self._fs, self._root = open_place(url, endpoint=endpoint or None)
+        self._fs, self._root = open_storage(url, endpoint=endpoint or None)
 
     @classmethod
     def wanted(cls, settings: Settings) -> Links | None:
@@ -46,7 +46,7 @@ class Links:
         Raises:
             OSError: there are no credentials to sign with.
         """
-        with answering():
+        with storage_errors():
             url = self._fs.url(
                 f"{self._root}/{plain(path)}",
                 expires=LINK_SECONDS,

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from jobs.files.places import BadPlace, local_folder
+from jobs.files.storage_urls import BadStorageUrl, local_folder
 from jobs.settings import Settings
 
 HIDDEN = "…"
@@ -88,7 +88,7 @@ def paths_of(settings: Settings) -> Paths:
     roots = [settings.home, settings.work_root, settings.uploads_root]
     roots += [Path.home(), Path(tempfile.gettempdir()), Path(sys.prefix), Path(__file__).parents[2]]
     roots += [Path(os.environ[name]) for name in ("HF_HOME", "XDG_CACHE_HOME") if os.getenv(name)]
-    with suppress(BadPlace):  # refused elsewhere, in words
+    with suppress(BadStorageUrl):  # refused elsewhere, in words
         if (artifacts := local_folder(settings.artifacts_url)) is not None:
             roots.append(artifacts)
     return Paths(roots, named=[settings.models_root, settings.texts_root])

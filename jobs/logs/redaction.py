@@ -114,7 +114,7 @@ _known = Redaction()
 _paths = Paths()
 
 
-def learn(settings: Settings) -> None:
+def configure_redaction(settings: Settings) -> None:
     """Recognise this process's secrets and folders by value from now on."""
     global _known, _paths  # noqa: PLW0603 - one set of each a process, as there is one log
     _known = Redaction(secrets_of(settings, os.environ))

@@ -3,7 +3,7 @@
 Whatever a client, an engine or a library put into an entry, it stays one entry: JSON escapes what
 is not ASCII, and in the form for people every character that is not printable is escaped and the
 lines of a traceback are marked. Secrets are taken out of the finished line (`jobs.logs.redaction`).
-Warnings that are repeated are counted (`jobs.logs.repeats`).
+Warnings that are repeated are counted (`jobs.logs.rate_limit`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor
 
-from jobs.logs.redaction import learn, redact
-from jobs.logs.repeats import RepeatHandler
+from jobs.logs.rate_limit import RateLimitHandler
+from jobs.logs.redaction import configure_redaction, redact
 from jobs.settings import Settings
 
 SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
@@ -26,7 +26,7 @@ MARGIN = "    | "
 
 def configure_for(settings: Settings) -> None:
     """Log as the settings say, and keep their secrets out of it."""
-    learn(settings)
+    configure_redaction(settings)
     configure(settings.log_level, as_json=settings.log_json)
 
 
@@ -53,7 +53,7 @@ def configure(level: str = "info", *, as_json: bool = True) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = RepeatHandler(sys.stderr)
+    handler = RateLimitHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

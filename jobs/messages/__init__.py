@@ -1,1 +1,1 @@
-"""Outside the database: the Celery queue, progress in Redis, checks of webhook targets."""
+"""The Celery queue, progress in Redis, and checks of webhook URLs."""

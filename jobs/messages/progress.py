@@ -1,9 +1,9 @@
 """`Progress`, `ProgressReader`: a job's progress and event stream in Redis.
 
-A hash holds the latest state, a stream every event; both expire. All of it is a hint that may
-vanish at any time: the truth is in `jobs.store.store`. A Redis that is lost, hangs or is slow fails
-no job and delays nobody: workers write on a thread of its own (`jobs.messages.hints`), the API
-reads on its event loop within half a second, and neither asks again for a while after a failure.
+A hash holds the latest state, a stream every event; both expire and may be lost at any time.
+`jobs.store.store` is authoritative. A Redis that is lost, hangs or is slow fails no job and delays
+nothing: workers write on a separate thread (`jobs.messages.redis_thread`), the API reads on its
+event loop with a short timeout, and both use a circuit breaker.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from jobs import request_id
-from jobs.messages.breaker import Away, Breaker
-from jobs.messages.hints import Hints
+from jobs.messages.circuit_breaker import CircuitBreaker, ServerUnavailable
+from jobs.messages.redis_thread import RedisThread
 from jobs.messages.snapshot import Snapshot, advance, fields, of_json
 from jobs.states import Status
 from slimgpt.events import Event, Result
@@ -32,10 +32,10 @@ from slimgpt.events import Event, Result
 KEPT_EVENTS = 5_000
 KEPT_SECONDS = 7 * 24 * 3600
 LIMIT_SECONDS = 0.6
-"""For one answer of Redis, whatever it takes: a connection, a name, several commands."""
+"""Timeout of one call to Redis, including connection, name resolution and pipelines."""
 CONNECTIONS = 8
-"""Of a process that reads."""
-# A connection that broke is replaced and asked once more; what was silent is not.
+"""Connections of a process that reads."""
+# A broken connection is replaced and the command repeated once; a timeout is not repeated.
 OPTIONS: dict[str, Any] = {
     "decode_responses": True,
     "protocol": 2,
@@ -53,45 +53,45 @@ class Entry:
     data: str
 
 
-def breaker(lost: str = "progress is lost") -> Breaker:
-    """What stands before Redis in a process. One for all who ask it: each request waits once."""
-    return Breaker("Redis", lost, (RedisError, OSError))
+def breaker(lost: str = "progress is lost") -> CircuitBreaker:
+    """The circuit breaker of Redis, shared by all clients in a process."""
+    return CircuitBreaker("Redis", lost, (RedisError, OSError))
 
 
 class Progress:
-    """Writes what is known of running jobs. One writer a job: its worker. No method waits, but for
-    `settle`, `request_of` and `forget`, and these a moment.
+    """Writes the progress of running jobs; each job has one writer, its worker. Only `settle`,
+    `request_of` and `forget` wait, for a short time.
 
     Args:
-        redis: a client that answers with text (`decode_responses=True`), as `connect` makes.
-        guard: stands before Redis in this process.
+        redis: a client with `decode_responses=True`, as `connect` creates.
+        guard: the circuit breaker of Redis in this process.
     """
 
-    def __init__(self, redis: Redis, guard: Breaker) -> None:
+    def __init__(self, redis: Redis, guard: CircuitBreaker) -> None:
         self.redis = redis
-        self._hints = Hints(redis, guard)
+        self._thread = RedisThread(redis, guard)
         self._latest: tuple[str, Snapshot] | None = None
-        """Of the job that is worked on, known to the thread of hints alone."""
+        """Of the running job; used on the Redis thread only."""
 
     @classmethod
-    def connect(cls, redis_url: str, guard: Breaker | None = None) -> Progress:
-        """A client that gives up soon; nothing is sent yet."""
+    def connect(cls, redis_url: str, guard: CircuitBreaker | None = None) -> Progress:
+        """With a client that has short timeouts; connects on first use."""
         retry = Retry(NoBackoff(), 1, (BrokenConnection,))
         redis = Redis.from_url(redis_url, retry=retry, health_check_interval=30, **OPTIONS)
         return cls(redis, guard or breaker())
 
     def start(self, job_id: str) -> None:
-        """A new attempt begins: forget how far the last one was, keep its events."""
+        """Reset the progress for a new attempt; events are kept."""
 
         def forget(redis: Redis) -> None:
             self._latest = job_id, Snapshot()
             redis.delete(_hash(job_id))
 
-        self._hints.tell(forget)
+        self._thread.tell(forget)
 
     def record(self, job_id: str, event: Event) -> None:
         """Add an event of the engine."""
-        # Of a result's layers those who watch were told one by one, as they came.
+        # The layers of a result have been sent one by one.
         line = event.model_dump_json(exclude={"layers"} if isinstance(event, Result) else None)
         now = datetime.now(UTC)
 
@@ -100,42 +100,42 @@ class Progress:
             self._latest = job_id, after
             _write(redis, job_id, line, after)
 
-        self._hints.tell(write)
+        self._thread.tell(write)
 
     def record_status(self, job_id: str, status: Status) -> None:
         """Add `{"type": "status", "status": …}` to the stream: the job has changed its state."""
         line = json.dumps({"type": "status", "status": str(status)})
-        self._hints.tell(lambda redis: _write(redis, job_id, line, None))
+        self._thread.tell(lambda redis: _write(redis, job_id, line, None))
 
     def keep_request(self, job_id: str) -> None:
-        """Remember which request posted a job, or had it tried again: this context's."""
+        """Store the id of the current request, which posted or retried the job."""
         if (name := request_id.current()) is not None:
             key, kept = request_id.key(job_id), request_id.KEPT_SECONDS
-            self._hints.tell(lambda redis: redis.set(key, name, ex=kept))
+            self._thread.tell(lambda redis: redis.set(key, name, ex=kept))
 
     def request_of(self, job_id: str) -> dict[str, str]:
-        """The field of a job's log entries that names its request; none if that is not known."""
-        name = self._hints.ask(lambda redis: redis.get(request_id.key(job_id)))
+        """The log field with the id of the request that posted the job; empty if unknown."""
+        name = self._thread.ask(lambda redis: redis.get(request_id.key(job_id)))
         return request_id.field(name)
 
     def forget(self, job_id: str) -> None:
-        """Remove what is known of a job."""
+        """Remove a job's progress and events."""
         keys = _hash(job_id), _stream(job_id), request_id.key(job_id)
-        self._hints.tell(lambda redis: redis.delete(*keys))
+        self._thread.tell(lambda redis: redis.delete(*keys))
         self.settle()
 
     @property
     def away(self) -> bool:
-        """Whether Redis did not answer a moment ago."""
-        return self._hints.away
+        """Whether Redis is unavailable."""
+        return self._thread.away
 
     def settle(self) -> None:
-        """Wait a moment for what was recorded so far; not while Redis is away."""
-        self._hints.settle()
+        """Wait shortly for what was recorded so far; not while Redis is unavailable."""
+        self._thread.settle()
 
     def close(self) -> None:
         """Settle, and close the connections."""
-        self._hints.close()
+        self._thread.close()
 
     def _before(self, redis: Redis, job_id: str) -> Snapshot:
         if self._latest is not None and self._latest[0] == job_id:
@@ -145,16 +145,14 @@ class Progress:
 
 
 class ProgressReader:
-    """Reads what is known of jobs, on the event loop that it is first used on.
-
-    What Redis does not tell in time is not known: None, or nothing.
+    """Reads the progress of jobs on an event loop. Results are empty if Redis does not answer.
 
     Args:
-        redis_url: where workers write it.
-        guard: stands before Redis in this process.
+        redis_url: the Redis that workers write to.
+        guard: the circuit breaker of Redis in this process.
     """
 
-    def __init__(self, redis_url: str, guard: Breaker) -> None:
+    def __init__(self, redis_url: str, guard: CircuitBreaker) -> None:
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             redis_url,
             max_connections=CONNECTIONS,
@@ -170,7 +168,7 @@ class ProgressReader:
         return (await self.read_all([job_id])).get(job_id)
 
     async def read_all(self, job_ids: Iterable[str]) -> dict[str, Snapshot]:
-        """The latest snapshots of those jobs of which one is known."""
+        """The latest snapshots of the jobs that have one."""
         asked = list(job_ids)
 
         async def texts() -> list[str | None]:
@@ -186,14 +184,14 @@ class ProgressReader:
     async def after(
         self, positions: Mapping[str, str], most: int = 500
     ) -> dict[str, list[Entry]] | None:
-        """The next events of jobs, without waiting for any.
+        """The next events of jobs, without waiting for new ones.
 
         Args:
-            positions: of each job the id of the event to go on after ("0": from the first).
-            most: events of a job.
+            positions: by job, the id of the event to continue after ("0": from the first).
+            most: limit per job.
 
         Returns:
-            Those of the jobs of which there are any; None: Redis does not tell.
+            The events of jobs that have any; None if Redis does not answer.
         """
         streams = {_stream(job_id): job_id for job_id in positions}
         asked = {stream: positions[job_id] for stream, job_id in streams.items()}
@@ -210,7 +208,7 @@ class ProgressReader:
         }
 
     async def last(self, job_ids: Sequence[str]) -> dict[str, str] | None:
-        """The id of the newest event of those jobs that have any; None: Redis does not tell."""
+        """The id of the newest event of each job that has one; None if Redis does not answer."""
 
         async def look() -> list[Any]:
             async with self._redis.pipeline(transaction=False) as pipe:
@@ -235,7 +233,7 @@ class ProgressReader:
             with self._breaker.asking():
                 async with asyncio.timeout(LIMIT_SECONDS):
                     return await question()
-        except Away:
+        except ServerUnavailable:
             return None
 
 

@@ -1,11 +1,10 @@
 """`Queue`: sends job ids to the Celery workers. A message is a hint; the row is authoritative.
 
-Who gets a message takes the job that was queued first, whichever the message names.
+A worker that receives a message takes the oldest queued job, whichever the message names.
 
-Messages are acknowledged when they arrive. On Redis, Celery delivers a message again that
-stayed unacknowledged for the visibility timeout while its task still runs, and a job runs for
-hours; so nothing here waits for the end of a task. What gets lost is repaired by the store's
-leases and its outbox (`jobs.store.store`).
+Messages are acknowledged on receipt. On Redis, Celery redelivers a message that is unacknowledged
+after the visibility timeout, even if its task still runs, and a job runs for hours. Leases and the
+outbox of the store (`jobs.store.store`) repair lost messages.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ QUEUE = "slimgpt"
 CONNECT_SECONDS = 2.0
 SOFT_SHUTDOWN_SECONDS = 20.0
 UNACKED_SECONDS = 60
-"""A worker acknowledges a message within a moment, or is dead."""
+"""Visibility timeout: a live worker acknowledges at once."""
 
 
 class QueueUnavailable(Exception):  # noqa: N818 - says what is the case
-    """The broker can't be reached. The job stays queued and is sent when it is back."""
+    """The broker cannot be reached. The job stays queued; its message is sent later."""
 
 
 def make_app(redis_url: str) -> Celery:
-    """The Celery application, the same for those who send and those who work."""
+    """The Celery application, with the same configuration for senders and workers."""
     app = Celery("slimgpt", broker=redis_url, set_as_current=False)
     app.conf.update(
         # One long task at a time: take a message only when free to work on it.
@@ -52,8 +51,8 @@ def make_app(redis_url: str) -> Celery:
             "socket_connect_timeout": CONNECT_SECONDS,
             "socket_keepalive": True,
             "health_check_interval": 25,
-            # Messages of a worker that died between taking and acknowledging come back. Until then
-            # they count as there. One that comes too early is one too many, and does no harm.
+            # Messages of a worker that died before it acknowledged are restored. Until then they
+            # count as waiting. One that is restored too early is a harmless duplicate.
             "visibility_timeout": UNACKED_SECONDS,
             "unacked_restore_interval": 2,
             "unacked_restore_throttle": 1,
@@ -63,7 +62,7 @@ def make_app(redis_url: str) -> Celery:
 
 
 class Queue:
-    """Where job ids wait for a worker.
+    """Sends messages to the broker, and counts those that wait.
 
     Args:
         redis_url: the broker, `redis://…` or `rediss://…`.
@@ -71,7 +70,7 @@ class Queue:
 
     def __init__(self, redis_url: str) -> None:
         self.app = make_app(redis_url)
-        # Whoever sends must hear of an outage in seconds, not wait for its end.
+        # Sending must fail within seconds during an outage.
         self.app.conf.broker_transport_options |= {
             "socket_timeout": CONNECT_SECONDS,
             "max_retries": 0,
@@ -79,7 +78,7 @@ class Queue:
         }
 
     def publish(self, job_id: str) -> None:
-        """Send the job's message; at least one worker will come for a job.
+        """Send the job's message.
 
         Raises:
             QueueUnavailable: the broker did not take it within a few seconds.
@@ -88,11 +87,11 @@ class Queue:
             self.app.send_task(TASK, args=[job_id], queue=QUEUE, ignore_result=True, retry=False)
         except (OperationalError, RedisError, OSError) as error:
             raise QueueUnavailable(
-                f"job {job_id} is stored, but its message was not taken by the broker: {error}"
+                f"job {job_id} is stored, but the broker did not accept its message: {error}"
             ) from error
 
     def waiting(self) -> int:
-        """Messages that no worker has taken yet, or that one took and has not acknowledged.
+        """Number of messages that no worker has acknowledged yet.
 
         Raises:
             QueueUnavailable: the broker did not answer within a few seconds.

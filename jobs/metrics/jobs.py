@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from jobs.messages.queue import QUEUE
 from jobs.metrics.cached_probe import WAIT_SECONDS, CachedProbe
-from jobs.store.lists.census import Census, take
+from jobs.store.lists.statistics import JobStatistics, take
 
 
 class JobMetrics(Collector):
@@ -28,47 +28,47 @@ class JobMetrics(Collector):
     """
 
     def __init__(self, engine: Engine, redis: Redis) -> None:
-        self._census = CachedProbe("database", lambda: take(engine))
+        self._statistics = CachedProbe("database", lambda: take(engine))
         self._messages = CachedProbe("redis", lambda: redis.llen(QUEUE))
 
     def collect(self) -> Iterator[Metric]:
         """Ask both at once, and say what there is within a second."""
         over = time.monotonic() + WAIT_SECONDS
         self._messages.start()
-        census = self._census.take()
+        statistics = self._statistics.take()
         messages = self._messages.take(over - time.monotonic())
         up = GaugeMetricFamily(
             "slimgpt_up", "Whether a part of the service answers.", labels=["part"]
         )
-        up.add_metric(["database"], float(census is not None))
+        up.add_metric(["database"], float(statistics is not None))
         up.add_metric(["redis"], float(messages is not None))
         yield up
-        if census is not None:
-            yield from _of_census(census)
+        if statistics is not None:
+            yield from _job_metrics(statistics)
         if messages is not None:
             yield GaugeMetricFamily(
                 "slimgpt_queue_messages", "Messages that wait in the broker.", value=messages
             )
 
 
-def _of_census(census: Census) -> Iterator[Metric]:
+def _job_metrics(statistics: JobStatistics) -> Iterator[Metric]:
     jobs = GaugeMetricFamily("slimgpt_jobs", "Jobs in the database.", labels=["status"])
-    for status, number in sorted(census.by_status.items()):
+    for status, number in sorted(statistics.by_status.items()):
         jobs.add_metric([status], number)
     yield jobs
     yield GaugeMetricFamily(
         "slimgpt_queue_oldest_seconds",
         "How long the job that is queued longest has waited; 0 if none is.",
-        value=census.oldest_queued_seconds,
+        value=statistics.oldest_queued_seconds,
     )
     yield GaugeMetricFamily(
         "slimgpt_expired_leases",
         "Jobs of silent workers that no reaper has taken back yet.",
-        value=census.expired_leases,
+        value=statistics.expired_leases,
     )
     deliveries = GaugeMetricFamily(
         "slimgpt_webhook_log", "Deliveries in the log of webhooks.", labels=["status"]
     )
-    for status, number in sorted(census.deliveries.items()):
+    for status, number in sorted(statistics.deliveries.items()):
         deliveries.add_metric([status], number)
     yield deliveries

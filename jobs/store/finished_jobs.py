@@ -1,4 +1,4 @@
-"""`Finished`: retry and removal of finished jobs.
+"""`FinishedJobs`: retry and removal of finished jobs.
 
 Both are one guarded statement, so of a retry and a removal that race exactly one matches the row.
 """
@@ -13,12 +13,12 @@ from jobs.store.leases import FREED, Leases, touch
 from jobs.store.lists.quotas import require_within
 from jobs.store.records import Job
 from jobs.store.tables import JOBS
-from jobs.store.webhooks.announcements import announce
+from jobs.store.webhooks.outbox import announce
 
 RETRIABLE = frozenset({Status.FAILED, Status.CANCELLED})
 
 
-class Finished(Leases):
+class FinishedJobs(Leases):
     """The transitions of a job that is over."""
 
     def retry(self, job_id: str, *, anew: bool = False, max_active: int | None = None) -> bool:

@@ -27,7 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from jobs.states import HELD, Status
 from jobs.store.clock import from_now
 from jobs.store.database import READ_ONLY
-from jobs.store.records import Claim, ForeignSpec, Job, Renewal
+from jobs.store.records import Claim, IncompatibleSpec, Job, Renewal
 from jobs.store.tables import JOB_COLUMNS, JOBS, LAYERS, job_of
 from slimgpt.events import Event, LayerFinished, Planned, Warned
 
@@ -129,7 +129,7 @@ class Leases:
 
     def _understood(self, job: Job) -> Claim | None:
         """The claim of a job just taken; one that this version can't read is failed instead."""
-        if isinstance(job.spec, ForeignSpec):
+        if isinstance(job.spec, IncompatibleSpec):
             self.fail(job.id, job.lease_epoch, _not_understood(job.spec))
             return None
         assert job.lease_expires_at is not None
@@ -279,11 +279,11 @@ def _oldest(*, wait: bool) -> ScalarSelect[str]:
     )
 
 
-def _not_understood(spec: ForeignSpec) -> dict[str, str]:
+def _not_understood(spec: IncompatibleSpec) -> dict[str, str]:
     return {
         "code": "spec-not-understood",
         "message": f"a worker of another version took the job and cannot read it: {spec.reason}",
-        "hint": "retry it when all workers run the version that it was posted to, or post it anew",
+        "hint": "retry the job when all workers run the API's version, or post it again",
     }
 
 

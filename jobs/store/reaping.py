@@ -24,7 +24,7 @@ MAX_RESENT = 500
 WORKER_LOST = {
     "code": "worker-lost",
     "message": "the worker fell silent in every attempt that the job had",
-    "hint": "look at the workers' logs (out of memory? machine restarted?), then submit it again",
+    "hint": "check the workers' logs (out of memory, restarted machine), then retry the job",
 }
 
 

@@ -31,7 +31,7 @@ def new_job_id() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignSpec:
+class IncompatibleSpec:
     """A specification in the words of another version of this service, as it is stored."""
 
     values: dict[str, Any]
@@ -49,14 +49,14 @@ class ForeignSpec:
         return UNKNOWN_TARGET
 
 
-def spec_of(values: dict[str, Any]) -> PruneSpec | ForeignSpec:
+def spec_of(values: dict[str, Any]) -> PruneSpec | IncompatibleSpec:
     """The specification in a row, which an older or a newer version may have written."""
     try:
         return PruneSpec.model_validate(values)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)
         said = [f"{'.'.join(map(str, fault['loc'])) or 'spec'}: {fault['msg']}" for fault in faults]
-        return ForeignSpec(values, "; ".join(said[:MAX_FAULTS]))
+        return IncompatibleSpec(values, "; ".join(said[:MAX_FAULTS]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Job:
     id: str
     owner: str
     idempotency_key: str | None
-    spec: PruneSpec | ForeignSpec
+    spec: PruneSpec | IncompatibleSpec
     metadata: dict[str, str]
     status: Status
     stage: str | None

@@ -15,7 +15,7 @@ from sqlalchemy import Select, func, select, update
 
 from jobs.states import TERMINAL, Status
 from jobs.store.clock import from_now, moment
-from jobs.store.finished_jobs import Finished
+from jobs.store.finished_jobs import FinishedJobs
 from jobs.store.leases import touch
 from jobs.store.records import Job, StaleFiles
 from jobs.store.tables import JOB_COLUMNS, JOBS, PUBLISHED, UNSWEPT, job_of
@@ -32,7 +32,7 @@ WHAT_IS_LEFT = (
 )
 
 
-class Retention(Finished):
+class Retention(FinishedJobs):
     """What becomes of the files and records of jobs that are over."""
 
     def expire_older(self, days: float) -> list[str]:
@@ -74,7 +74,7 @@ class Retention(Finished):
         with self.engine.begin() as connection:
             return list(connection.scalars(statement))
 
-    def unswept(self, after: str = "", most: int = BATCH) -> list[StaleFiles]:
+    def unswept(self, after: str = "") -> list[StaleFiles]:
         """Some jobs, by id, that are over and whose unreferenced files are still to be removed.
 
         Args:

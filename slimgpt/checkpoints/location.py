@@ -13,8 +13,8 @@ class Location:
     """A model folder, and the root that its links may not leave (a hub cache links to its blobs).
 
     Attributes:
-        folder: with all links resolved.
-        root: None where links may lead anywhere.
+        folder: the folder, links resolved.
+        root: the root, links resolved; None if links may lead anywhere.
     """
 
     folder: Path
@@ -30,25 +30,25 @@ class Location:
         root = within.resolve() if within else None
         try:
             real = folder.resolve(strict=True)
-        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
             raise _absent(folder) from error
         if not real.is_dir():
             raise _absent(folder)
         if root and not real.is_relative_to(root):
             raise ModelNotFoundError(
                 f"{folder.name} leads out of the folder that models are read from",
-                hint="copy the model there, or read from where it lies",
+                hint="copy the model there, or set the models folder to its location",
             )
         return cls(real, root)
 
     def has(self, name: str) -> bool:
-        """Whether there is anything of that name."""
+        """Whether the folder has an entry of that name, including dangling links."""
         return (self.folder / name).exists() or (self.folder / name).is_symlink()
 
     def file(self, name: str) -> Path:
-        """The regular file `name` under that name; where its links lead is checked.
+        """The path of the regular file `name`; links are checked but not resolved.
 
-        What a link leads to says nothing: in a hub's cache it is called by a hash.
+        The target's name is not used: in a hub's cache it is a hash.
 
         Raises:
             BrokenCheckpointError: it is missing, a dangling link, or not a regular file.
@@ -57,7 +57,7 @@ class Location:
         if Path(name).name != name:
             raise BrokenCheckpointError(
                 f"{name!r} is not the name of a file in the model folder",
-                hint="the index may only name files beside it",
+                hint="an index can only refer to files in its own folder",
             )
         try:
             real = (self.folder / name).resolve(strict=True)
@@ -68,11 +68,11 @@ class Location:
         if self.root and not real.is_relative_to(self.root):
             raise ModelNotFoundError(
                 f"{name} is a link that leads out of the folder that models are read from",
-                hint="put the file itself into the model folder",
+                hint="copy the file into the model folder",
             )
         if not real.is_file():
             raise BrokenCheckpointError(
-                f"{name} is not a regular file", hint="put the file itself into the model folder"
+                f"{name} is not a regular file", hint="copy the file into the model folder"
             )
         return self.folder / name
 

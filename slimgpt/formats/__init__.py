@@ -1,1 +1,1 @@
-"""Output formats beside `exact`: `uniform`, `padded` and `gguf`."""
+"""Output formats in addition to `exact`: `uniform`, `padded` and `gguf`."""

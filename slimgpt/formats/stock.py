@@ -1,7 +1,7 @@
 """Export to `uniform` and `padded`: stock transformers classes, no remote code.
 
-Stock classes have one number of heads and one width for all layers. A uniform plan has that by
-itself; anything else is padded with zeros, which compute nothing and take up the room again.
+Stock classes have the same number of heads and the same FFN width in all layers. `uniform` needs a
+plan with layers of one size; `padded` fills other layers with zeros, which saves no memory or time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def config(checkpoint: Checkpoint, size: LayerSize) -> dict[str, Any]:
     """The content of `config.json` for layers of one size, without remote code.
 
     Raises:
-        SpecError: no stock class has such layers.
+        SpecError: no stock class supports such layers.
     """
     architecture = checkpoint.architecture
     family = architecture.family
@@ -48,23 +48,23 @@ def config(checkpoint: Checkpoint, size: LayerSize) -> dict[str, Any]:
 
 
 def write_uniform(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a checkpoint whose layers are all of one size: the same tensors, another config.
+    """Write a checkpoint whose layers have one size: the same tensors, another config.
 
     Args:
-        folder: is there, and empty.
+        folder: an existing, empty folder.
 
     Raises:
-        SpecError: its layers differ, or no stock class has them.
+        SpecError: layers differ, or no stock class supports them.
         StorageError: the disk is full.
     """
     size = uniform_size(checkpoint.architecture.sizes)
     if size is None:
         raise SpecError(
-            "format `uniform` wants layers of one size, and this model's differ",
-            hint="choose format `padded`, which fills them up, or `gguf`",
+            "format `uniform` needs layers of one size, and this model's layers differ",
+            hint="choose format `padded`, which pads them, or `gguf`",
         )
     made = config(checkpoint, size)
-    if checkpoint.renamed:  # the files themselves have other names for the tensors
+    if checkpoint.renamed:  # the files use other tensor names
         _write_layers(checkpoint, folder, size)
     else:
         for file in sorted({info.file for info in checkpoint.tensors.values()}):
@@ -76,13 +76,13 @@ def write_uniform(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def write_padded(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a checkpoint with every layer padded by zeros to the largest; holds one layer at once.
+    """Write a checkpoint with all layers padded with zeros to one size, a layer at a time.
 
     Args:
-        folder: is there, and empty.
+        folder: an existing, empty folder.
 
     Raises:
-        SpecError: no stock class has such layers.
+        SpecError: no stock class supports such layers.
         StorageError: the disk is full.
     """
     size = padded_size(checkpoint.architecture)
@@ -97,17 +97,17 @@ def write_padded(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def _write_layers(checkpoint: Checkpoint, folder: Path, size: LayerSize) -> None:
-    """Write a shard for each layer, padded to the size, one for the rest, and their index."""
-    from slimgpt.checkpoints import header, tensorfile
+    """Write a shard for each padded layer, one for the outer tensors, and their index."""
+    from slimgpt.checkpoints import safetensors_file, safetensors_header
 
     architecture = checkpoint.architecture
     total = architecture.layers + 1
-    stored: dict[str, header.TensorInfo] = {}
+    stored: dict[str, safetensors_header.TensorInfo] = {}
 
     def save(number: int, tensors: dict[str, Tensor]) -> None:
         shard = folder / f"model-{number:05d}-of-{total:05d}.safetensors"
-        tensorfile.save(shard, tensors)
-        stored.update(header.read(shard))
+        safetensors_file.save(shard, tensors)
+        stored.update(safetensors_header.read(shard))
 
     for index, own in enumerate(architecture.sizes):
         prefix = architecture.family.layer_prefix(index)
@@ -120,13 +120,13 @@ def _write_layers(checkpoint: Checkpoint, folder: Path, size: LayerSize) -> None
 def padded(
     checkpoint: Checkpoint, layer: Mapping[str, Tensor], own: LayerSize, size: LayerSize
 ) -> dict[str, Tensor]:
-    """One layer's tensors with zeros where it has no heads and channels.
+    """One layer's tensors, padded with zeros for missing heads and channels.
 
-    A query head reads the KV head of its group by its place, so that heads keep theirs.
+    Query heads are placed so that each keeps the KV head of its group.
 
     Args:
-        layer: by names within the layer, of size `own`.
-        size: at least as large in everything.
+        layer: tensors by name within the layer, of size `own`.
+        size: the padded size, at least `own` in all fields.
     """
     family, width = checkpoint.architecture.family, checkpoint.architecture.head_dim
     mine, theirs = own.heads // own.kv_heads, size.heads // size.kv_heads

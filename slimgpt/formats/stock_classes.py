@@ -15,11 +15,11 @@ from slimgpt.errors import SpecError
 
 @dataclass(frozen=True)
 class Stock:
-    """The stock class that has a size's layers.
+    """The stock class for layers of a size.
 
     Attributes:
-        model_type, causal: of transformers.
-        extra: keys of the config beyond the parent's.
+        model_type, causal: model type and class name in transformers.
+        extra: config keys in addition to the parent's.
     """
 
     model_type: str
@@ -28,14 +28,14 @@ class Stock:
 
 
 def uniform_size(sizes: Sequence[LayerSize]) -> LayerSize | None:
-    """The one size that all layers have; None if they differ."""
+    """The size of all layers; None if they differ."""
     return sizes[0] if len(set(sizes)) == 1 else None
 
 
 def padded_size(architecture: Architecture) -> LayerSize:
-    """The smallest size that has room for every layer's KV groups, heads in a group, channels.
+    """The smallest size with room for every layer's KV groups, heads per group and channels.
 
-    Where heads span the hidden size it is as many as do.
+    In families where heads × width is the hidden size, the number of heads is the dense one.
     """
     sizes, family = architecture.sizes, architecture.family
     channels = max(size.channels for size in sizes)
@@ -48,33 +48,34 @@ def padded_size(architecture: Architecture) -> LayerSize:
 
 
 def obstacle(architecture: Architecture, config: Mapping[str, Any], size: LayerSize) -> str:
-    """Why no stock class has layers of this size; empty if one does."""
+    """Why no stock class supports layers of this size; empty if one does."""
     family, hidden = architecture.family, architecture.hidden
     if family.spanning and size.heads * architecture.head_dim != hidden:
         return (
-            f"heads of {family.prefix}{family.causal_suffix} span the hidden size: {size.heads} "
-            f"would be {hidden // size.heads} wide, and these are {architecture.head_dim}"
+            f"{family.prefix}{family.causal_suffix} requires heads × width to be the hidden size: "
+            f"{size.heads} heads would be {hidden // size.heads} wide, these are "
+            f"{architecture.head_dim}"
         )
     biases = [name for name in family.biases(config) if name not in family.biased]
     if family.model_type == "llama" and hidden % size.heads and biases:
         return (
-            f"{size.heads} heads do not divide the hidden size {hidden}, which LlamaConfig wants, "
-            f"and Mistral, which does without, has no biases ({biases[0]})"
+            f"{size.heads} heads do not divide the hidden size {hidden}, as LlamaConfig requires, "
+            f"and Mistral, which does not require it, has no biases ({biases[0]})"
         )
     return ""
 
 
 def padding_obstacle(architecture: Architecture, config: Mapping[str, Any]) -> str:
-    """Why zeros cannot fill layers up to the largest; empty if they can."""
+    """Why layers cannot be padded with zeros; empty if they can."""
     family = architecture.family
     if architecture.experts:
-        return "zeros are not written into experts, which are one tensor"
+        return "padding of experts is not supported"
     if family.fused or family.wide_parts > 1:
-        return "zeros are not written into fused projections"
+        return "padding of fused projections is not supported"
     if family.span_norms:
-        return "its norms over all heads count the zeros, which changes what is kept"
+        return "padding would change its norms over all heads"
     if family.numbered_norms and family.has_head_norms(config):
-        return "it has a norm for every head, and none for those that are filled up"
+        return "it has a norm for every head, and padded heads have none"
     return obstacle(architecture, config, padded_size(architecture))
 
 
@@ -82,12 +83,10 @@ def stock_of(architecture: Architecture, config: Mapping[str, Any], size: LayerS
     """The stock class for layers of one size.
 
     Raises:
-        SpecError: there is none (see `obstacle`).
+        SpecError: no stock class supports it, see `obstacle`.
     """
     if reason := obstacle(architecture, config, size):
-        raise SpecError(
-            f"no stock class holds the model: {reason}", hint="use format `exact`, which does"
-        )
+        raise SpecError(f"no stock class supports the model: {reason}", hint="use format `exact`")
     family = architecture.family
     if family.model_type == "llama" and architecture.hidden % size.heads:
         return Stock("mistral", "MistralForCausalLM", {"sliding_window": None})

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slimgpt.layers.sequence import DenseVariances
+from slimgpt.layers.layer_pruning import DenseVariances
 from slimgpt.layers.stack import Stack
 from slimgpt.layers.surgery import matrix
 from slimgpt.methods.baselines import fluctuation

@@ -85,7 +85,7 @@ class OuterModules:
         Weights that are not named stay uninitialised, and take no memory: nothing touches them.
         """
         config = copy.deepcopy(self._config)
-        stock: Any = getattr(self._modeling, self._family.prefix + self._family.causal_suffix)
+        stock: Any = getattr(self._modeling.stock, self._family.prefix + self._family.causal_suffix)
         with no_init_weights(), self._modeling.without_layers(config):
             model = stock(config).eval()
         config.num_hidden_layers = 0 if index is None else 1
@@ -119,6 +119,6 @@ class OuterModules:
 
     def _named(self, args: tuple[Any, ...]) -> Call:
         """Positional arguments after the stream by their names."""
-        layer = getattr(self._modeling, self._family.prefix + self._family.layer_suffix)
+        layer = getattr(self._modeling.stock, self._family.prefix + self._family.layer_suffix)
         names = list(inspect.signature(layer.forward).parameters)[2:]
         return dict(zip(names, args, strict=False))

@@ -139,7 +139,7 @@ class Stack:
         Other ways to run them round otherwise.
         """
         family = self.architecture.family
-        stock = getattr(self._modeling, family.prefix + family.causal_suffix)
+        stock = getattr(self._modeling.stock, family.prefix + family.causal_suffix)
         with no_init_weights(), torch.device("meta"), self._modeling.without_layers(self._config):
             stock(self._config)
 

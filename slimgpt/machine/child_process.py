@@ -10,13 +10,16 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def die_with(parent: int) -> None:
-    """Ask the kernel (Linux) to kill this process when its parent dies; leave if it has already.
+def exit_with_parent(parent: int) -> None:
+    """Ask the kernel (Linux) to kill this process when its parent ends.
 
     Args:
-        parent: process id of the one that started this process.
+        parent: process id of the parent.
+
+    Raises:
+        SystemExit: the parent has ended already.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
-        raise SystemExit(f"process {parent}, which started this one, is gone")
+        raise SystemExit(f"the parent process {parent} has ended")

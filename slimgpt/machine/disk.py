@@ -17,36 +17,36 @@ from safetensors import SafetensorError
 from slimgpt.errors import StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-SLACK = 2**16  # headers and the record beside the tensors
+SLACK = 2**16  # bytes for headers and the layer's record
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a text file, UTF-8; replaces an older one.
+    """Write a text file in UTF-8; an existing file is replaced.
 
     Raises:
         StorageError: the disk is full or cannot be written.
     """
     data = text.encode()
-    write_aside(file, len(data), lambda aside: aside.write_bytes(data))
+    write_atomically(file, len(data), lambda aside: aside.write_bytes(data))
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file's content; replaces an older one.
+    """Copy a file's content; an existing file is replaced.
 
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    write_aside(target, source.stat().st_size, lambda aside: shutil.copyfile(source, aside))
+    write_atomically(target, source.stat().st_size, lambda aside: shutil.copyfile(source, aside))
 
 
-def write_aside(file: Path, needed: int, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file aside, then give it its name.
+def write_atomically(file: Path, needed: int, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file, then rename it to `file`.
 
     Args:
-        needed: bytes that the file will take, for the message where the disk is full.
+        needed: size of the file in bytes, for the error message.
 
     Raises:
-        StorageError: the disk is full or cannot be written; nothing is left of the file aside.
+        StorageError: the disk is full or cannot be written; the temporary file is removed.
     """
     aside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -54,7 +54,7 @@ def write_aside(file: Path, needed: int, write: Callable[[Path], object]) -> Non
             aside.touch()
             mode = aside.stat().st_mode
             write(aside)
-            aside.chmod(mode)  # safetensors makes files that only their owner reads
+            aside.chmod(mode)  # safetensors creates files that only their owner can read
             sync(aside)
             aside.replace(file)
             sync(file.parent)
@@ -64,13 +64,13 @@ def write_aside(file: Path, needed: int, write: Callable[[Path], object]) -> Non
 
 @contextmanager
 def storage_errors(path: Path, needed: int) -> Iterator[None]:
-    """Say what a full or failing disk means for the job.
+    """Turn errors of a full or failing disk into `StorageError`.
 
-    Room is looked for before, so that a job does not fill the disk to its last byte first.
+    Free space is checked first, so that a job does not fill the disk before it fails.
 
     Args:
-        path: what is written.
-        needed: bytes.
+        path: the file or folder to write.
+        needed: its size in bytes.
 
     Raises:
         StorageError: the disk is full or cannot be written.
@@ -86,15 +86,16 @@ def storage_errors(path: Path, needed: int) -> Iterator[None]:
             raise StorageError(
                 f"the disk is full: {path.name} needs {needed / 1e6:.1f} MB in {path.parent}, "
                 f"{free / 1e6:.1f} MB are free",
-                hint="make room there and resume the job",
+                hint=f"free space in {path.parent} and resume the job",
             ) from error
         raise StorageError(
-            f"{path} cannot be written: {error}", hint="check the disk and its permissions"
+            f"{path} cannot be written: {error}",
+            hint="check the disk and the folder's permissions",
         ) from error
 
 
 def sync(path: Path) -> None:
-    """Have a file or folder on the disk before going on."""
+    """Flush a file or folder to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -103,6 +104,6 @@ def sync(path: Path) -> None:
 
 
 def _free(path: Path) -> int:
-    """Bytes free where `path` is or will be."""
+    """Free bytes on the file system of `path`, which need not exist."""
     there = next(folder for folder in path.absolute().parents if folder.exists())
     return shutil.disk_usage(there).free

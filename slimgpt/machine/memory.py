@@ -14,7 +14,7 @@ CLEAR = Path("/proc/self/clear_refs")
 
 
 def forget_peak(device: torch.device) -> None:
-    """Let the peak begin anew, where the system can."""
+    """Reset the peak, where the system supports it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with contextlib.suppress(OSError):
@@ -22,10 +22,10 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Most memory in use so far: allocated on the GPU, or resident in this process on a CPU."""
+    """Peak memory so far in bytes: allocated on the GPU, or resident in this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if STATUS.exists():  # ru_maxrss would count what the parent held before exec
+    if STATUS.exists():  # ru_maxrss would include the parent's memory before exec
         for line in STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from slimgpt.checkpoints.families.architecture import LayerSize
+from slimgpt.errors import SpecError
 from slimgpt.machine import disk
 from slimgpt.planning import knapsack
 from slimgpt.planning.costs import Costs, LayerCosts
@@ -43,15 +44,14 @@ class FfnLevel(_Document):
 class LayerDamage(_Document):
     """The curves of one layer; the first level of each is the dense one and costs nothing."""
 
-    attention: list[AttentionLevel]
-    ffn: list[FfnLevel]
+    attention: list[AttentionLevel] = Field(min_length=1)
+    ffn: list[FfnLevel] = Field(min_length=1)
 
 
 class Damage(_Document):
     """The curves of all modules.
 
-    `measured_tokens`: on how many the output was compared; `error_scale` says how errors became
-    losses.
+    `measured_tokens`: on how many tokens the output was compared with the dense one.
     """
 
     schema_version: Literal[1] = 1
@@ -66,6 +66,37 @@ class Damage(_Document):
             StorageError: the disk is full or cannot be written.
         """
         disk.write_text(folder / FILE, self.model_dump_json() + "\n")
+
+    @classmethod
+    def read(cls, file: Path) -> Damage:
+        """The curves of an earlier job.
+
+        Raises:
+            SpecError: the file cannot be read, or is no `damage.json`.
+        """
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise SpecError(
+                f"{file} holds no damage curves: {str(error).splitlines()[0]}",
+                hint=f"use the {FILE} that a job with schedule `measured` has published",
+            ) from error
+
+    def check(self, costs: Costs) -> None:
+        """Refuse the curves of another model.
+
+        Raises:
+            SpecError: the model has other layers.
+        """
+        sizes = [
+            LayerSize(one.attention[0].heads, one.attention[0].kv_heads, one.ffn[0].channels)
+            for one in self.layers
+        ]
+        if sizes != [layer.size for layer in costs.layers]:
+            raise SpecError(
+                "the damage curves were measured on a model of other sizes",
+                hint="measure this model: run a job with schedule `measured`",
+            )
 
     @classmethod
     def load(cls, folder: Path) -> Damage | None:

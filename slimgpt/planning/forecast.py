@@ -8,6 +8,7 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError
 from slimgpt.planning import costs, plan
 from slimgpt.planning.costs import Costs
+from slimgpt.planning.damage import Damage
 from slimgpt.planning.plan import Plan
 from slimgpt.spec.prune import PruneSpec
 
@@ -64,13 +65,17 @@ def _check_routed(spec: PruneSpec) -> None:
         )
 
 
-def make(checkpoint: Checkpoint, spec: PruneSpec) -> Forecast:
+def make(checkpoint: Checkpoint, spec: PruneSpec, damage: Damage | None = None) -> Forecast:
     """Plan a job on a checkpoint; reads headers only.
 
+    Args:
+        damage: the model's curves, from which schedule `measured` is planned as it will be.
+
     Raises:
-        UnreachableTargetError, SpecError: as `plan.make`.
+        UnreachableTargetError, SpecError: as `plan.make` and `plan.measured`.
     """
-    made = plan.make(spec, costs_of(checkpoint, spec))
+    costs = costs_of(checkpoint, spec)
+    made = plan.make(spec, costs) if damage is None else plan.measured(damage, spec, costs)
     layers = layer_parameters(checkpoint, made, spec)
     width = checkpoint.bytes / checkpoint.parameters
     largest = max(before for before, _ in layers)
@@ -85,7 +90,7 @@ def make(checkpoint: Checkpoint, spec: PruneSpec) -> Forecast:
         bytes_after=round(made.parameters_after * width),
         peak_memory_bytes=round(max(pruning, _evaluating(checkpoint, spec, width))),
         activation_bytes=round(streams * tokens * hidden * width),
-        provisional=spec.schedule.shape in ("global", "measured"),
+        provisional=damage is None and spec.schedule.shape in ("global", "measured"),
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import SpecError, UnreachableTargetError
-from slimgpt.planning import schedule, uniform
+from slimgpt.planning import rounding, schedule, uniform
 from slimgpt.planning.costs import Costs
 from slimgpt.planning.damage import Damage, allocation
 from slimgpt.spec.prune import PruneSpec
@@ -101,7 +101,9 @@ def measured(damage: Damage, spec: PruneSpec, costs: Costs) -> Plan:
 
     Raises:
         UnreachableTargetError: no plan meets the target; says what is reachable.
+        SpecError: the curves are another model's.
     """
+    damage.check(costs)
     target = target_of(spec, costs)
     nearest: Plan | None = None
     for multiple in _multiples(spec, costs):
@@ -202,7 +204,7 @@ def _rounded(
         return _plan([0] * len(costs.layers), [x.size.channels for x in costs.layers], 1, costs)
     x = _bisect(lambda x: _continuous(allocate(x), multiple, costs) - remove)
     wanted = allocate(x)
-    heads = _round_heads(wanted.heads, costs)
+    heads = rounding.heads(wanted.heads, costs)
     left = remove - sum(n * layer.unit for n, layer in zip(heads, costs.layers, strict=True))
 
     def cut(scale: float) -> list[float]:
@@ -215,7 +217,7 @@ def _rounded(
         return sum(c * layer.channel for c, layer in zip(cut(scale), costs.layers, strict=True))
 
     scale = _bisect(lambda s: removed(s) - left, high=1e3)
-    widths = _round_widths(cut(scale), left, multiple, costs)
+    widths = rounding.ffn_widths(cut(scale), left, multiple, costs)
     return _plan(heads, widths, multiple, costs)
 
 
@@ -238,59 +240,6 @@ def _bisect(excess: Callable[[float], float], high: float = 1.0) -> float:
         else:
             high = middle
     return high
-
-
-def _round_heads(wanted: Sequence[float], costs: Costs) -> list[int]:
-    """Whole units to remove: rounded down, then up where the fraction is largest."""
-    capped = [min(w, layer.units - 1) for w, layer in zip(wanted, costs.layers, strict=True)]
-    whole = [int(w) for w in capped]
-    missing = round(sum(capped)) - sum(whole)
-    by_fraction = sorted(range(len(whole)), key=lambda i: (whole[i] - capped[i], -i))
-    for index in by_fraction[:missing]:
-        whole[index] += 1
-    return [min(n, layer.units - 1) for n, layer in zip(whole, costs.layers, strict=True)]
-
-
-def _round_widths(cut: Sequence[float], left: float, multiple: int, costs: Costs) -> list[int]:
-    """Legal FFN widths near the wanted ones that together remove `left` parameters, or nearly.
-
-    All start at the legal width above the wanted one; layers step down in the order of how far
-    above they are, while that brings the total nearer; then single steps take up the rest.
-    """
-    wanted = [layer.size.channels - c for c, layer in zip(cut, costs.layers, strict=True)]
-    widths = [layer.width_above(w, multiple) for w, layer in zip(wanted, costs.layers, strict=True)]
-    order = sorted(range(len(widths)), key=lambda i: (wanted[i] - widths[i], -i))
-    for index in order:
-        _step(widths, [(index, -1)], left, multiple, costs)
-    moves = [(index, direction) for direction in (-1, 1) for index in reversed(range(len(widths)))]
-    while _step(widths, moves, left, multiple, costs):
-        pass
-    return widths
-
-
-def _step(
-    widths: list[int],
-    moves: Sequence[tuple[int, int]],
-    left: float,
-    multiple: int,
-    costs: Costs,
-) -> bool:
-    """Make the one move that brings the removed parameters nearest to `left`, if any does."""
-    removed = sum(
-        (layer.size.channels - w) * layer.channel
-        for w, layer in zip(widths, costs.layers, strict=True)
-    )
-    best, gap = None, abs(removed - left)
-    for index, direction in moves:
-        layer = costs.layers[index]
-        width = layer.next_width(widths[index], direction, multiple)
-        moved = abs(removed + (widths[index] - width) * layer.channel - left)
-        if moved < gap:
-            best, gap = (index, width), moved
-    if best is None:
-        return False
-    widths[best[0]] = best[1]
-    return True
 
 
 def _plan(heads: Sequence[int], widths: Sequence[int], multiple: int, costs: Costs) -> Plan:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from slimgpt.checkpoints import outline
+from slimgpt.checkpoints import config_only as outline
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import UnsupportedModelError
-from slimgpt.events import FormatSupport
+from slimgpt.events import FormatSupport, PlannedLayer
 from slimgpt.formats import support
-from slimgpt.origins.resolve import resolve_model
-from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
+from slimgpt.planning.damage import Damage
 from slimgpt.planning.document import PlanPreview, planned_layer, planned_point
+from slimgpt.planning.forecast import Forecast
+from slimgpt.sources.resolve import resolve_model
+from slimgpt.sources.roots import PREFIX, Roots
 from slimgpt.spec.prune import PruneSpec
 
 UNPADDED = frozenset({"falcon", "gpt2", "gpt_neox"})
@@ -26,7 +28,10 @@ NO_WEIGHTS = (
 
 
 def plan_preview(
-    spec: PruneSpec, roots: Roots, check: Callable[[Checkpoint], None] | None = None
+    spec: PruneSpec,
+    roots: Roots,
+    check: Callable[[Checkpoint], None] | None = None,
+    damage: Damage | None = None,
 ) -> PlanPreview:
     """Plan a job; reads headers only.
 
@@ -35,6 +40,7 @@ def plan_preview(
     Args:
         check: a further check of the model, such as `layers.sanity.build`, which imports torch;
             nothing here does.
+        damage: curves that a job with schedule `measured` has published, to plan with.
 
     Raises:
         SlimGPTError: the model cannot be had or pruned, or not so far.
@@ -43,8 +49,8 @@ def plan_preview(
     _check_padding(checkpoint)
     if check is not None:
         check(checkpoint)
-    positions = checkpoint.architecture.family.keys.positions
-    points = [(point.ratio, forecast.make(checkpoint, point)) for point in spec.points]
+    positions = checkpoint.config.get(checkpoint.architecture.family.keys.positions)
+    points = [(point.ratio, forecast.make(checkpoint, point, damage)) for point in spec.points]
     made = min((one for _, one in points), key=lambda one: one.plan.parameters_after)
     models = [support.sized(checkpoint.architecture, one.plan.after) for _, one in points]
     formats = support.all_of(models, checkpoint.config)
@@ -58,10 +64,7 @@ def plan_preview(
         peak_memory_bytes=made.peak_memory_bytes,
         activation_bytes=made.activation_bytes,
         provisional=made.provisional,
-        layers=[
-            planned_layer(made.plan, index, parameters)
-            for index, parameters in enumerate(made.layer_parameters)
-        ],
+        layers=_layers(made),
         points=[
             planned_point(ratio, one.plan, one.bytes_after)
             for ratio, one in points
@@ -69,12 +72,15 @@ def plan_preview(
         ],
         formats=formats,
         loaders=support.loaders(support.sized(checkpoint.architecture, made.plan.after)),
-        warnings=[
-            *warnings,
-            *_too_long(spec, checkpoint.config.get(positions)),
-            *_unsupported_formats(spec, formats),
-        ],
+        warnings=warnings + _too_long(spec, positions) + _unsupported_formats(spec, formats),
     )
+
+
+def _layers(made: Forecast) -> list[PlannedLayer]:
+    return [
+        planned_layer(made.plan, index, parameters)
+        for index, parameters in enumerate(made.layer_parameters)
+    ]
 
 
 def _opened(model: str, roots: Roots) -> tuple[Checkpoint, list[str]]:

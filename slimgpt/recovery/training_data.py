@@ -10,10 +10,10 @@ from random import Random
 import numpy as np
 
 from slimgpt.errors import CalibrationError
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import RecoverySpec
 from slimgpt.texts import sources
-from slimgpt.texts.instructions import LeftOut, Reason, Tokens, tokens_of
+from slimgpt.texts.label_masking import LeftOut, Reason, Tokens, tokens_of
 from slimgpt.texts.overlap import Seen
 from slimgpt.texts.seeded_order import shuffled
 from slimgpt.texts.tokenization.tokenizer import Tokenizer

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from slimgpt.report.document import NAMES, Document, Name, Speed
-from slimgpt.report.page import fill
+from slimgpt.events import ModelName
+from slimgpt.report.document import NAMES, Document, InferenceTiming
+from slimgpt.report.html_page import fill
 from slimgpt.report.plots.canvas import canvas, legend
 from slimgpt.report.plots.plots import Plot
 from slimgpt.report.plots.svg import COLOURS, drawing, inline, label
@@ -20,26 +21,26 @@ if TYPE_CHECKING:
 STYLES = ("-", "--", ":", "-.")
 Row = dict[str, Any]
 Key = tuple[str, int, str]
-"""Text, tokens in a window, what it begins with: perplexities compare where all three agree."""
+"""Text, tokens per window, prepended tokens: perplexities are comparable if all three agree."""
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A report under the name by which it was asked for."""
+    """A report with the name that the user gave."""
 
     name: str
     document: Document
 
 
 def rows(entries: Sequence[Entry]) -> list[Row]:
-    """What is compared, one row a report, the least pruned first; None: not measured."""
+    """One row for each report, the least pruned model first; None: not measured."""
     made = [_row(entry) for entry in entries]
     return sorted(made, key=lambda row: (row["ratio"], row["model"], row["method"]))
 
 
 def table(compared: Sequence[Row]) -> Table:
-    """The rows as people read them. Pointers lead into the list of rows."""
+    """The rows as a table. JSON pointers refer to the list of rows."""
     keys = _keys(compared)
     tasks = any(row["tasks"] for row in compared)
     decode = any(row["decode_ms_per_token"] for row in compared)
@@ -52,18 +53,18 @@ def table(compared: Sequence[Row]) -> Table:
     header += ["Time", "Peak memory"]
     cells = [_cells(index, row, compared, keys) for index, row in enumerate(compared)]
     note = (
-        "Perplexities compare in windows of one length that begin alike; lower is better. Tasks "
-        "are the mean of each task's first metric: it compares where the tasks are the same; "
-        "higher is better. ms/token at the smallest batch. Time is the sum of the stages."
+        "Perplexities are comparable if window length and prepended tokens are the same; lower is "
+        "better. Tasks: mean of each task's first metric, comparable if the tasks are the same; "
+        "higher is better. ms/token: at the smallest batch. Time: sum of the stages."
     )
     return Table("comparison", "Comparison", [printable(name) for name in header], cells, note)
 
 
 def page(compared: Sequence[Row], verdict: str = "") -> str:
-    """The comparison as a page that needs nothing else.
+    """The comparison as a self-contained HTML page.
 
     Args:
-        verdict: said first.
+        verdict: summary at the top of the page.
     """
     content = {"table": table(compared), "plots": plots(compared), "rows": compared}
     return fill("comparison.html.j2", verdict=verdict, **content)
@@ -71,17 +72,17 @@ def page(compared: Sequence[Row], verdict: str = "") -> str:
 
 def plots(compared: Sequence[Row]) -> list[Plot]:
     """Perplexity over ratio for every text and length, and the mean of the tasks."""
-    measures: list[tuple[str, str, Callable[[Row, Name], float | None]]] = []
+    measures: list[tuple[str, str, Callable[[Row, ModelName], float | None]]] = []
     for place, of_models in enumerate(dict.fromkeys(key for key, _ in _keys(compared))):
         title = f"Perplexity on {label(_measured(of_models, ' tokens'), 48)}"
 
-        def measured(row: Row, name: Name, key: Key = of_models) -> float | None:
+        def measured(row: Row, name: ModelName, key: Key = of_models) -> float | None:
             return _perplexity(row, key, name)
 
         measures.append((f"perplexity-{place}", title, measured))
     if any(row["tasks"] for row in compared):
         measures.append(("tasks", "Mean of the tasks", lambda row, name: row["tasks"].get(name)))
-    behind = "The numbers stand in the table of this page."
+    behind = "The numbers are in the table of this page."
     with drawing():
         return [
             Plot(name, "comparison", title, inline(_over_ratio(compared, of), name, title, behind))
@@ -121,8 +122,8 @@ def _row(entry: Entry) -> Row:
     }
 
 
-def _comparable(document: Document) -> list[Speed]:
-    """The times by transformers, which every machine has; other loaders are told in the report."""
+def _comparable(document: Document) -> list[InferenceTiming]:
+    """The times measured with transformers; those of other loaders are in each report."""
     return [one for one in document.inference if not one.loader.startswith("vllm")]
 
 
@@ -135,9 +136,9 @@ def _measured(key: Key, unit: str = "") -> str:
     return f"{text}, {length}{unit}" + (f" from {begins_with}" if begins_with else "")
 
 
-def _keys(compared: Sequence[Row]) -> list[tuple[Key, Name]]:
-    """What every perplexity that some row has was measured on, and the model."""
-    found: dict[Key, set[Name]] = {}
+def _keys(compared: Sequence[Row]) -> list[tuple[Key, ModelName]]:
+    """The key and model of every perplexity that at least one row has."""
+    found: dict[Key, set[ModelName]] = {}
     for row in compared:
         for one in row["perplexity"]:
             key = _key(one)
@@ -149,7 +150,7 @@ def _any(compared: Sequence[Row], field: str, name: str) -> bool:
     return any(name in row[field] for row in compared)
 
 
-def _perplexity(row: Row, key: Key, name: Name) -> float | None:
+def _perplexity(row: Row, key: Key, name: ModelName) -> float | None:
     for one in row["perplexity"]:
         if _key(one) == key:
             value: float | None = one[name]
@@ -158,7 +159,7 @@ def _perplexity(row: Row, key: Key, name: Name) -> float | None:
 
 
 def _cells(
-    index: int, row: Row, compared: Sequence[Row], keys: Sequence[tuple[Key, Name]]
+    index: int, row: Row, compared: Sequence[Row], keys: Sequence[tuple[Key, ModelName]]
 ) -> list[Cell]:
     cells = [
         words(row["name"]),
@@ -181,7 +182,7 @@ def _cells(
     return cells
 
 
-def _over_ratio(compared: Sequence[Row], of: Callable[[Row, Name], float | None]) -> Figure:
+def _over_ratio(compared: Sequence[Row], of: Callable[[Row, ModelName], float | None]) -> Figure:
     figure, (axes,) = canvas(3.0)
     several = len({row["model"] for row in compared}) > 1
     dense: list[Point] = []

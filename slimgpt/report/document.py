@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from slimgpt.errors import SlimGPTError
-from slimgpt.events import LayerFinished, Loss, Perplexity, Verified
+from slimgpt.events import LayerFinished, Loss, ModelName, Perplexity, Verified
 from slimgpt.report.schema import SCHEMA_VERSION, CalibrationReport, ModelReport
 
 REPORT = "report.json"
 PROVENANCE = "provenance.json"
 PLACES = (REPORT, f"checkpoint/{REPORT}")
 LARGEST = 64 << 20  # bytes; a report of 128 layers with all kept indices has about 20 MB
-Name = Literal["dense", "pruned", "recovered"]
 SWEEP = "sweep"
-"""`kind` of the report of several models."""
-NAMES: tuple[Name, ...] = ("dense", "pruned", "recovered")
+"""`kind` of the report of a sweep."""
+NAMES: tuple[ModelName, ...] = ("dense", "pruned", "recovered")
 
 
-R = TypeVar("R", bound="Read")
+R = TypeVar("R", bound="LenientModel")
 
 
 class ReportError(SlimGPTError):
-    """There is no report where one was looked for, or it cannot be read."""
+    """The report does not exist or cannot be read."""
 
     code = "report-unreadable"
 
 
-class Read(BaseModel):
-    """Base of what is read leniently: fields of later versions are passed over."""
+class LenientModel(BaseModel):
+    """Base of models read from reports of any version: unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Score(Read):
+class Score(LenientModel):
     """A task's score, as shares; errors are standard errors; None: not measured."""
 
     task: str
@@ -53,8 +52,8 @@ class Score(Read):
     recovered_error: float | None = None
 
 
-class Speed(Read):
-    """What one model's inference costs at one batch size; times in ms, memory in bytes."""
+class InferenceTiming(LenientModel):
+    """Inference time (ms) and memory (bytes) of one model at one batch size."""
 
     model: str
     loader: str = ""
@@ -70,8 +69,8 @@ class Speed(Read):
     weights_bytes: int | None = None
 
 
-class LayerDrift(Read):
-    """How far a model's activations are from the dense one's after a layer: relative, squared."""
+class LayerDrift(LenientModel):
+    """Relative squared error of a model's activations after a layer, against the dense model."""
 
     model: str = "pruned"
     layer: int
@@ -79,6 +78,7 @@ class LayerDrift(Read):
     ffn: float
 
 
+<<<<<<< HEAD
 class Tried(Read):
     """A learning rate, and the held-out loss after a few steps with it."""
 
@@ -88,6 +88,10 @@ class Tried(Read):
 
 class Recovery(Read):
     """What a recovery learned from, and how."""
+=======
+class Recovery(LenientModel):
+    """Training data and loss curves of a recovery."""
+>>>>>>> main
 
     source: str
     sequences: int
@@ -104,12 +108,12 @@ class Recovery(Read):
     seconds: float = 0.0
 
 
-class Document(Read):
-    """A report; parts that its version did not have, or that were not asked for, are empty.
+class Document(LenientModel):
+    """A report; parts that its version did not have or that were not requested are empty.
 
     Attributes:
         raw: the JSON object that it was read from.
-        provenance: of `provenance.json` beside it; empty where there is none.
+        provenance: content of `provenance.json` in the same folder; empty if there is none.
     """
 
     verdict: str = ""
@@ -122,7 +126,7 @@ class Document(Read):
     recovery: Recovery | None = None
     perplexity: list[Perplexity] = []
     tasks: list[Score] = []
-    inference: list[Speed] = []
+    inference: list[InferenceTiming] = []
     drift: list[LayerDrift] = []
     verified: list[Verified] = []
     seconds: dict[str, float] = {}
@@ -134,23 +138,23 @@ class Document(Read):
     provenance: dict[str, Any] = Field({}, exclude=True)
 
     @property
-    def published(self) -> Name:
-        """Which model lies in the checkpoint's folder."""
+    def published(self) -> ModelName:
+        """The model that was published."""
         return "recovered" if self.recovery and self.recovery.published else "pruned"
 
     @property
-    def models(self) -> tuple[Name, ...]:
-        """The models that there are scores of, the dense one first."""
+    def models(self) -> tuple[ModelName, ...]:
+        """The models that have scores, the dense one first."""
         return NAMES if self.recovery else NAMES[:2]
 
     @property
     def newer(self) -> bool:
-        """Whether a later version of the engine wrote it, which may say more than is read here."""
+        """Whether a later version of the engine wrote it; it may have fields that are ignored."""
         return self.schema_version > SCHEMA_VERSION
 
 
 def find(place: Path) -> Path:
-    """The `report.json` that a path means: itself, or of a checkpoint's or a working folder.
+    """The `report.json` of a path: the file itself, or the one in a checkpoint or working folder.
 
     Raises:
         ReportError: there is none.
@@ -161,8 +165,8 @@ def find(place: Path) -> Path:
         if (place / name).is_file():
             return place / name
     raise ReportError(
-        f"{place} holds no {REPORT}",
-        hint="name a published checkpoint, the working folder of a finished job, or the file",
+        f"{place} contains no {REPORT}",
+        hint="name a published checkpoint, the working folder of a finished job, or a report.json",
     )
 
 
@@ -170,7 +174,7 @@ def read(place: Path) -> Document:
     """Read a report from a file, a checkpoint's folder or a working folder.
 
     Raises:
-        ReportError: there is none, or it is not one.
+        ReportError: there is none, or it is not valid.
     """
     file = find(place)
     provenance = file.with_name(PROVENANCE)
@@ -182,23 +186,23 @@ def of(content: Any, name: str, provenance: dict[str, Any] | None = None) -> Doc
     """A report from its JSON.
 
     Args:
-        name: what to call it where it is not one.
+        name: name for error messages.
 
     Raises:
-        ReportError: it is not one.
+        ReportError: the JSON is not a report of one model.
     """
     if isinstance(content, dict) and content.get("kind") == SWEEP:
         folders = [str(point.get("folder")) for point in content.get("points", [])[:3]]
         raise ReportError(
-            f"{name} is the report of several models",
-            hint=f"name the folder of one of them ({', '.join(folders)}), or compare them",
+            f"{name} is the report of a sweep with several models",
+            hint=f"name the folder of one model ({', '.join(folders)}), or use `slimgpt compare`",
         )
     document = validated(Document, content, name)
     return document.model_copy(update={"raw": content, "provenance": provenance or {}})
 
 
 def content(place: Path) -> dict[str, Any]:
-    """The JSON object of a report, in a file or a folder, whatever kind of report it is.
+    """The JSON object of a report of either kind, from a file or a folder.
 
     Raises:
         ReportError: there is none.
@@ -207,10 +211,13 @@ def content(place: Path) -> dict[str, Any]:
 
 
 def validated(model: type[R], content: Any, name: str) -> R:
-    """JSON as what it should be.
+    """JSON validated as a model.
+
+    Args:
+        name: name for error messages.
 
     Raises:
-        ReportError: it is not.
+        ReportError: the JSON is not valid.
     """
     try:
         return model.model_validate(content)
@@ -219,7 +226,7 @@ def validated(model: type[R], content: Any, name: str) -> R:
         where = ".".join(map(str, first["loc"])) or "the document"
         raise ReportError(
             f"{name} is not a report: {where}: {first['msg']}",
-            hint="reports are written by this engine, as report.json in a checkpoint's folder",
+            hint="name a report.json that the engine has written",
         ) from error
 
 
@@ -233,7 +240,7 @@ def _json(file: Path) -> dict[str, Any]:
             f"{file}: {error.strerror}", hint="name a checkpoint's folder or a report.json"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise ReportError(f"{file} is not JSON: {error}", hint="fetch it again") from error
+        raise ReportError(f"{file} is not JSON: {error}", hint="copy the file again") from error
     if not isinstance(content, dict):
-        raise ReportError(f"{file} is not a JSON object", hint="fetch it again")
+        raise ReportError(f"{file} is not a JSON object", hint="copy the file again")
     return content

@@ -5,28 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from slimgpt.machine import disk
-from slimgpt.report import card, comparison, document, page, sweep
+from slimgpt.report import comparison, document, html_page, model_card, sweep
 
 PAGE = "report.html"
 
 
 def write(folder: Path) -> None:
-    """Write both into a checkpoint's folder, from the report that lies there.
+    """Write both into a checkpoint's folder, from the report in that folder.
 
     Raises:
-        ReportError: there is no report in it.
+        ReportError: the folder has no report.
         StorageError: the disk is full or cannot be written.
     """
     report = document.read(folder / document.REPORT)
-    disk.write_text(folder / PAGE, page.render(report))
-    disk.write_text(folder / card.CARD, card.render(report, folder))
+    disk.write_text(folder / PAGE, html_page.render(report))
+    disk.write_text(folder / model_card.CARD, model_card.render(report, folder))
 
 
 def write_sweep(folder: Path) -> None:
-    """Write the comparison into a sweep's folder, from the report that lies there.
+    """Write the comparison into a sweep's folder, from the report in that folder.
 
     Raises:
-        ReportError: there is no report of a sweep in it.
+        ReportError: the folder has no report of a sweep.
         StorageError: the disk is full or cannot be written.
     """
     report = sweep.read(folder / document.REPORT)

@@ -23,10 +23,10 @@ KNOWN = {
 
 
 def front_matter(licence: str | None) -> dict[str, str]:
-    """The fields of a card's front matter that name a licence; none where it is not known.
+    """The licence fields of a card's front matter; empty if the licence is unknown.
 
     Args:
-        licence: as the parent says it: an identifier, several, or the first line of a file.
+        licence: as the base model states it: one or several identifiers, or a file's first line.
     """
     if not licence:
         return {}

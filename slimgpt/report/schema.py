@@ -1,7 +1,7 @@
 """Pydantic schema of `report.json`; `python -m slimgpt.report.schema` prints it as JSON schema.
 
-Version 1 had neither `verdict` nor `recovery`. Fields are added within a version; a field that
-changes its meaning or goes makes a new one.
+Version 1 had neither `verdict` nor `recovery`. Fields may be added within a version; removing a
+field or changing its meaning needs a new version.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ITEMS: dict[str, type[BaseModel]] = {
     "tasks": events.TaskScore,
     "verified": events.Verified,
 }
-"""Lists of the report whose items are events: the report keeps them as they were said."""
+"""Lists of the report whose items are events, stored unchanged."""
 
 
 class ModelReport(BaseModel):
@@ -43,8 +43,7 @@ class ModelReport(BaseModel):
 class CalibrationReport(BaseModel):
     """The text that calibration used. `sha256` is over the token ids.
 
-    `begins_with`: what every sequence begins with, as the tokenizer writes it; empty: nothing but
-    the text.
+    `begins_with`: the tokens prepended to every sequence, as text; empty if there are none.
     """
 
     source: str
@@ -57,9 +56,10 @@ class CalibrationReport(BaseModel):
 
 
 class RecoveryReport(BaseModel):
-    """What recovery learned from, and how. `curves` holds what `Loss` says.
+    """Training data and losses of a recovery. `curves` has the fields of `Loss`.
 
     Attributes:
+<<<<<<< HEAD
         tokens: that are learned, of all sequences; the rest of them is read only.
         left_out: which rows were, in words.
         sha256: over ids and labels.
@@ -68,6 +68,12 @@ class RecoveryReport(BaseModel):
         probe: rates that were tried for it, with the held-out loss after a few steps; empty: given.
         seconds: of the attempt that finished, from loading the text to the last step.
         teacher_bytes: of what the teacher said, while it was needed.
+=======
+        tokens: number of tokens with a label, in all sequences.
+        left_out: the rows that were not used, as text.
+        sha256: over token ids and labels.
+        published: whether the recovered model was published.
+>>>>>>> main
     """
 
     source: str
@@ -88,21 +94,20 @@ class RecoveryReport(BaseModel):
 
 
 class Report(BaseModel):
-    """Everything a job says of its result.
+    """The results of a job.
 
     Attributes:
-        verdict: what came of it, in a sentence or two.
-        layers: of every layer what `LayerFinished` says.
-        recovery: None where there was none.
-        perplexity: what `Perplexity` says of each model, for every text and length.
-        tasks: what `TaskScore` says, for every task, group and metric.
-        inference: what `Latency` says, for every model and batch size.
-        verified: what `Verified` says, for every loader.
-        drift: how far the activations of `model` are from the dense one's after each layer:
-            `stream` and `ffn`, see `slimgpt.layers.drift`.
-        seconds: duration of the stages before `verify`, which the report is part of, in the attempt
-            that finished.
-        stage_memory_bytes: the peak of each of these stages.
+        verdict: summary in one or two sentences.
+        layers: the fields of `LayerFinished`, for every layer.
+        recovery: None without recovery.
+        perplexity: the fields of `Perplexity`, for every text and length.
+        tasks: the fields of `TaskScore`, for every task, group and metric.
+        inference: the fields of `Latency`, for every model and batch size.
+        verified: the fields of `Verified`, for every loader.
+        drift: relative squared error of the activations of `model` after each layer, `stream` and
+            `ffn`, see `slimgpt.layers.drift`.
+        seconds: duration of each stage before `verify`, in the attempt that finished.
+        stage_memory_bytes: peak memory of each of these stages.
         peak_memory_bytes: GPU memory allocated, or resident memory of the engine on a CPU.
     """
 
@@ -129,11 +134,11 @@ class Report(BaseModel):
 
 
 class SweepPoint(BaseModel):
-    """One of a sweep's models.
+    """One model of a sweep.
 
     Attributes:
-        folder: where it lies, below the sweep's folder.
-        report: its own `report.json` (a `Report`), without the indices that were kept.
+        folder: relative to the sweep's folder.
+        report: the model's `report.json` (a `Report`), without the kept indices.
     """
 
     ratio: float
@@ -142,11 +147,11 @@ class SweepPoint(BaseModel):
 
 
 class SweepReport(BaseModel):
-    """Everything that a job says that made several models.
+    """The results of a job with several models.
 
     Attributes:
-        verdict: what came of it, in a sentence or two.
-        points: in the order in which they were asked for.
+        verdict: summary in one or two sentences.
+        points: in the order of the requested ratios.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -165,7 +170,7 @@ def schema() -> dict[str, Any]:
     made = models_json_schema([(one, "serialization") for one in models])[1]
     definitions = made["$defs"]
     report = definitions["Report"]
-    report["description"] = "What a job did and measured; readers pass over unknown fields."
+    report["description"] = "The results of a job; readers ignore unknown fields."
     for name, model in ITEMS.items():
         report["properties"][name]["items"] = {"$ref": f"#/$defs/{model.__name__}"}
     definitions["SweepPoint"]["properties"]["report"] = {"$ref": "#/$defs/Report"}
@@ -178,7 +183,7 @@ def schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as its file holds it."""
+    """The content of `docs/report-schema.json`."""
     return json.dumps(schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -9,22 +9,22 @@ from pydantic import Field
 
 from slimgpt.report import document
 from slimgpt.report.comparison import Entry
-from slimgpt.report.document import SWEEP, Document, Read, ReportError, validated
+from slimgpt.report.document import SWEEP, Document, LenientModel, ReportError, validated
 
 
-class Point(Read):
-    """One of the models: where it lies, and its report."""
+class Point(LenientModel):
+    """One model of a sweep: ratio, folder and report."""
 
     ratio: float
     folder: str
     report: Document
 
 
-class Sweep(Read):
-    """The report.
+class Sweep(LenientModel):
+    """The report of a sweep.
 
     Attributes:
-        verdict: what came of it.
+        verdict: summary, one or two sentences.
         raw: the JSON object that it was read from.
     """
 
@@ -33,7 +33,7 @@ class Sweep(Read):
     raw: dict[str, Any] = Field({}, exclude=True)
 
     def entries(self, name: str = "") -> list[Entry]:
-        """The models for a comparison, by their folders below `name`."""
+        """The models for a comparison, named by their folders below `name`."""
         return [
             Entry("/".join(filter(None, (name, point.folder))), point.report)
             for point in self.points
@@ -49,7 +49,7 @@ def of(content: Any, name: str) -> Sweep:
     """A sweep's report from its JSON.
 
     Raises:
-        ReportError: it is not one.
+        ReportError: the JSON is not a sweep's report.
     """
     return validated(Sweep, content, name).model_copy(update={"raw": content})
 
@@ -58,9 +58,11 @@ def read(place: Path) -> Sweep:
     """A sweep's report from a file or a folder.
 
     Raises:
-        ReportError: there is none, or it is not one.
+        ReportError: there is none, or it is the report of one model.
     """
     content = document.content(place)
     if not is_one(content):
-        raise ReportError(f"{place} is the report of one model", hint="read it as such")
+        raise ReportError(
+            f"{place} is the report of one model, not of a sweep", hint="use `slimgpt report`"
+        )
     return of(content, str(place))

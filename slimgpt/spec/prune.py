@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from slimgpt.spec.calibration import CalibrationSpec
 from slimgpt.spec.evaluation import (
     MAX_TASKS,
     MAX_TEXTS,
@@ -33,8 +34,8 @@ from slimgpt.spec.names import (
     Spec,
     model_name,
     repeated,
-    text_source,
 )
+from slimgpt.spec.recipe import DEFAULT_SHAPES, RECIPES, HeadScore, HeadUnit, Method, Recipe
 from slimgpt.spec.recovery import RecoverySpec
 from slimgpt.spec.schedule import Ratio, ScheduleShape, ScheduleSpec
 from slimgpt.spec.sizes import Count, Size, short_count, short_size
@@ -67,35 +68,8 @@ __all__ = [
     "TaskSpec",
 ]
 
-Method = Literal["slimgpt", "magnitude", "wanda-sp", "flap"]
-HeadScore = Literal["diagonal", "grouped_cholesky", "exact"]
-HeadUnit = Literal["kv_group", "query_head", "mixed"]
-Recipe = Literal["paper", "measured"]
 MAX_POINTS = 16
 POINT = "ratio-"
-
-DEFAULT_SHAPES: dict[str, ScheduleShape] = {
-    "slimgpt": "log",
-    "magnitude": "uniform",
-    "wanda-sp": "uniform",
-    "flap": "global",
-}
-
-RECIPES: dict[str, dict[str, Any]] = {
-    "paper": {
-        "schedule": {"shape": "log"},
-        "head_score": "grouped_cholesky",
-        "head_unit": "kv_group",
-        "residual_target": 0.0,
-    },
-    "measured": {
-        "schedule": {"shape": "measured"},
-        "head_score": "exact",
-        "head_unit": "mixed",
-        "residual_target": 0.5,
-    },
-}
-"""What a recipe sets of a specification; what the specification sets itself goes before it."""
 
 
 def point_folder(ratio: float) -> str:
@@ -117,23 +91,6 @@ def target_in_words(
     if ratios is not None:
         return f"ratios {', '.join(f'{one:g}' for one in ratios)}"
     return f"ratio {ratio:g}"
-
-
-class CalibrationSpec(Spec):
-    """Where calibration text comes from and how much of it (ALGORITHM section 7)."""
-
-    source: str = Field("c4", max_length=256, examples=["c4", "local:notes.jsonl", "hf:org/set"])
-    samples: int = Field(256, ge=1, le=65536, description="Number of sequences.")
-    sequence_length: int = Field(2048, ge=8, le=131072, description="Tokens in a sequence.")
-    seed: int = Field(0, ge=0, lt=2**32)
-    bos: Bos = Field("tokenizer", description=BOS)
-    config: str | None = Field(None, max_length=128, description="Configuration of a hub data set.")
-    split: str = Field("train", max_length=64, description="Split of a hub data set.")
-    text_field: str | None = Field(
-        None, max_length=128, description="Field that holds the text; found by itself if unset."
-    )
-
-    _source = field_validator("source")(text_source)
 
 
 class PruneSpec(Spec):
@@ -322,15 +279,15 @@ class PruneSpec(Spec):
         return self
 
     @model_validator(mode="after")
-    def _global_needs_scores(self) -> PruneSpec:
+    def _schedules_need_methods(self) -> PruneSpec:
         if self.schedule.shape == "global" and self.method != "flap":
             raise ValueError("schedule shape `global` is FLAP's: choose it with method `flap`")
+        if self.recipe is not None and self.method != "slimgpt":
+            raise ValueError(f"recipe `{self.recipe}` goes with method `slimgpt`, and only with it")
         if self.schedule.shape == "measured" and self.method != "slimgpt":
             raise ValueError(
                 "schedule shape `measured` is SlimGPT's: choose it with method `slimgpt`"
             )
-        if self.recipe is not None and self.method != "slimgpt":
-            raise ValueError(f"recipe `{self.recipe}` goes with method `slimgpt`, and only with it")
         if self.residual_target and self.method != "slimgpt":
             raise ValueError("`residual_target` goes with method `slimgpt`, and only with it")
         if self.head_unit == "mixed" and self.schedule.shape != "measured":

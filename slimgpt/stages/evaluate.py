@@ -11,11 +11,11 @@ from pathlib import Path
 from slimgpt.checkpoints.output import whole_model
 from slimgpt.events import Event, ModelName, Warned
 from slimgpt.layers import drift
-from slimgpt.proof import timing
-from slimgpt.proof.loaders import Model
-from slimgpt.report import verdict
+from slimgpt.report import summary as verdict
 from slimgpt.stages import perplexity, tasks
 from slimgpt.stages.state import ModelState
+from slimgpt.verification import timing
+from slimgpt.verification.loaders import Model
 
 WHOLE = "whole"
 

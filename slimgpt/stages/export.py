@@ -7,19 +7,20 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slimgpt.checkpoints import companions
+from slimgpt.checkpoints import tokenizer_checks as companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError, StorageError
 from slimgpt.events import Event, Progress
 from slimgpt.formats import support
-from slimgpt.formats.gguf import file
-from slimgpt.machine import disk, exhaustion, precision
-from slimgpt.origins import tokenizer_files
-from slimgpt.proof import formats as proof
-from slimgpt.proof import vllm
-from slimgpt.proof.tokenizer import prove as prove_tokenizer
+from slimgpt.formats.gguf import writer as file
+from slimgpt.machine import disk, precision
+from slimgpt.machine import resource_errors as exhaustion
+from slimgpt.sources import tokenizer_files
 from slimgpt.spec.prune import Format, GgufType
-from slimgpt.texts.tokenization import process
+from slimgpt.texts.tokenization import sandbox as process
+from slimgpt.verification import formats as proof
+from slimgpt.verification import vllm
+from slimgpt.verification.tokenizer import prove as prove_tokenizer
 
 
 def export(

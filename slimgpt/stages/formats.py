@@ -9,10 +9,10 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.events import Verified, Warned
 from slimgpt.formats import support
-from slimgpt.formats.gguf import file
+from slimgpt.formats.gguf import writer as file
 from slimgpt.machine import disk
-from slimgpt.proof import formats, vllm
 from slimgpt.spec.prune import Format, PruneSpec
+from slimgpt.verification import formats, vllm
 
 
 def wanted(spec: PruneSpec) -> list[Format]:

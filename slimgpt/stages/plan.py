@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slimgpt.events import Event, Progress
 from slimgpt.layers import damage_pass, dense_pass, sanity
-from slimgpt.layers.sequence import DenseVariances
+from slimgpt.layers.layer_pruning import DenseVariances
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
 from slimgpt.methods.problem import Settings

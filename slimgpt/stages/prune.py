@@ -11,8 +11,9 @@ import torch
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Event, LayerFinished, Warned
+from slimgpt.layers.layer_pruning import PrunedLayer
 from slimgpt.layers.residual_target import DenseStream
-from slimgpt.layers.sequence import PrunedLayer, prune_layer
+from slimgpt.layers.sequence import prune_layer
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
 from slimgpt.planning.document import planned_layer

@@ -39,7 +39,7 @@ from slimgpt.recovery.teacher import TeacherCache
 from slimgpt.recovery.training_data import TrainingData
 from slimgpt.spec.prune import PruneSpec, RecoverySpec
 from slimgpt.stages.resolve import JobInputs
-from slimgpt.texts.instructions import IGNORED, Tokens
+from slimgpt.texts.label_masking import IGNORED, Tokens
 
 PREFIX = "recovery-"
 TEACHER = f"{PREFIX}teacher-"

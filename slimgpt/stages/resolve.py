@@ -11,23 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from slimgpt.checkpoints import companions
+from slimgpt.checkpoints import tokenizer_checks as companions
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError
 from slimgpt.events import Event, Progress, Warned
+from slimgpt.harness.harness_run import require_prefix
+from slimgpt.harness.harness_task import HarnessTask, prepare
 from slimgpt.layers import sanity
-from slimgpt.origins.resolve import ResolvedModel, resolve_model
-from slimgpt.origins.roots import PREFIX, Roots
 from slimgpt.planning import forecast
 from slimgpt.recovery.training_data import TrainingData, gather
+from slimgpt.sources.resolve import ResolvedModel, resolve_model
+from slimgpt.sources.roots import PREFIX, Roots
 from slimgpt.spec.prune import HELD_OUT, EvaluationSpec, PruneSpec
-from slimgpt.tasks.harness_run import require_prefix
-from slimgpt.tasks.harness_task import HarnessTask, prepare
 from slimgpt.texts import calibration
 from slimgpt.texts import sources as texts
 from slimgpt.texts.calibration import Calibration
 from slimgpt.texts.overlap import RUN, Seen
-from slimgpt.texts.tokenization import process, windows
+from slimgpt.texts.tokenization import sandbox as process
+from slimgpt.texts.tokenization import windows
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from slimgpt.texts.tokenization.windows import Beginning
 

@@ -12,7 +12,7 @@ from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Latency, ModelName, Perplexity, TaskScore, Verified
 from slimgpt.layers.stack import Stack
 from slimgpt.planning.plan import Plan
-from slimgpt.report.verdict import Verdict
+from slimgpt.report.summary import Summary as Verdict
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.plan import PruningPlan
 from slimgpt.stages.prune import pruned_stack

@@ -18,11 +18,11 @@ import torch
 
 from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.events import Event, ModelName, Progress, TaskScore, Warned
+from slimgpt.harness import scores
+from slimgpt.harness.harness_run import Answers, HarnessRun
+from slimgpt.harness.harness_task import HarnessTask, Leaf
+from slimgpt.harness.scores import Score
 from slimgpt.machine import disk
-from slimgpt.tasks import scores
-from slimgpt.tasks.harness_run import Answers, HarnessRun
-from slimgpt.tasks.harness_task import HarnessTask, Leaf
-from slimgpt.tasks.scores import Score
 
 FOLDER = "tasks"
 

@@ -15,17 +15,17 @@ from slimgpt.checkpoints.output.provenance import Origin
 from slimgpt.events import Event, PointEvent, Progress, Verified, Warned
 from slimgpt.layers.stack import Stack
 from slimgpt.machine import disk, memory
-from slimgpt.proof import tokenizer
-from slimgpt.proof.formats import Probe
-from slimgpt.proof.load import verify
 from slimgpt.recovery.peft_model import ADAPTERS, BASE
 from slimgpt.report import folder as pages
 from slimgpt.report.schema import CalibrationReport, ModelReport, RecoveryReport, Report
-from slimgpt.report.verdict import Verdict
+from slimgpt.report.summary import Summary as Verdict
 from slimgpt.spec.names import published_name
 from slimgpt.stages import formats
 from slimgpt.stages.recover import Recovery
 from slimgpt.stages.state import ModelState
+from slimgpt.verification import tokenizer
+from slimgpt.verification.formats import Probe
+from slimgpt.verification.reload import verify
 
 PROBE_SEQUENCES = 4
 PROBE_TOKENS = 128

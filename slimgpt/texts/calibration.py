@@ -1,14 +1,15 @@
 """Calibration sequences: seeded, lazy, identical on every machine (ALGORITHM section 7).
 
-1. Documents come in a seeded order and are tokenised one by one, only as many as are needed.
-   Each has the special tokens that the tokenizer itself gives it, and nothing else.
-2. Documents are joined until a sequence fits; the sequence is cut at a random offset, and what is
-   left of them is put aside: every sequence has documents of its own. It begins with what the
-   tokenizer puts before a text (`slimgpt.texts.tokenization.windows`), unless `bos` is `none`.
-3. Where the text is too short for that, it is all joined and cut into sequences end to end, and
-   the generator chooses among them. A single long document serves many sequences that way.
-4. Held-out sequences come from what calibration did not touch: the documents after the last one
-   used, cut end to end, then what was put aside. Asking for them never changes the calibration.
+1. Documents are read in a seeded order and tokenised one by one, only as many as needed, with the
+   tokenizer's own special tokens.
+2. Documents are joined until a sequence fits; the sequence is cut at a random offset, and the
+   remaining tokens are set aside, so that sequences share no documents. A sequence begins with the
+   tokens that the tokenizer prepends (`slimgpt.texts.tokenization.windows`), unless `bos` is
+   `none`.
+3. If the text is too short for that, all of it is joined and cut into consecutive sequences, and
+   the generator chooses among them. A single long document can fill many sequences this way.
+4. Held-out sequences come from unused text: the documents after the last one used, cut into
+   consecutive sequences, then the tokens set aside. They never change the calibration sequences.
 """
 
 from __future__ import annotations
@@ -39,16 +40,16 @@ from slimgpt.texts.tokenization.windows import (
 
 @dataclass(frozen=True)
 class Calibration:
-    """Sequences for calibration, and sequences that calibration never saw.
+    """Calibration sequences, and held-out sequences of other text.
 
     Attributes:
         input_ids: (samples, sequence_length) int64.
-        held_out: (at most the number asked for, sequence_length) int64.
+        held_out: (at most the requested number, sequence_length) int64.
         sha256: of `input_ids` as little-endian int64, row by row.
         tokens_found: tokens of the documents that were read for `input_ids`.
-        documents_used: how many documents those were.
-        source: what the documents are.
-        begins_with: what each sequence begins with, as the tokenizer writes it; empty: nothing.
+        documents_used: number of these documents.
+        source: description of the documents.
+        begins_with: the tokens prepended to every sequence, as text; empty if there are none.
     """
 
     input_ids: Tensor
@@ -61,7 +62,7 @@ class Calibration:
 
 
 class _Stream:
-    """Token ids of documents in the seeded order, remembered for a second attempt."""
+    """Token ids of documents in the seeded order; kept in `seen` for a second pass."""
 
     def __init__(self, documents: Documents[str], encoder: Encoder, generator: Random) -> None:
         self.seen: list[Ids] = []
@@ -97,13 +98,13 @@ def sample(
     """Cut calibration sequences, and held-out ones, from documents.
 
     Args:
-        documents: where the text comes from.
-        tokenizer: the model's own.
+        documents: the source text.
+        tokenizer: the model's tokenizer.
         samples: number of calibration sequences.
-        sequence_length: tokens in each, calibration and held-out.
-        seed: of the order of the documents and of the offsets.
-        held_out: number of sequences wanted from unused text; fewer where there is not so much.
-        bos: what each sequence begins with; `none`: as the text comes.
+        sequence_length: tokens in each calibration and held-out sequence.
+        seed: of the order of documents and of the offsets.
+        held_out: number of held-out sequences; fewer are returned if the text is too short.
+        bos: whether tokens are prepended to each sequence; `none`: no.
 
     Raises:
         CalibrationError: the text is too short, or the sequences too long for the model.
@@ -144,7 +145,7 @@ def digest(ids: Tensor) -> str:
 def _one_each(
     stream: _Stream, samples: int, length: int, generator: Random, first: Ids
 ) -> tuple[list[Ids], list[Ids]]:
-    """Sequences with documents of their own, as many as there are, and what was put aside."""
+    """Sequences that share no documents, and the tokens set aside."""
     chosen: list[Ids] = []
     aside: list[Ids] = []
     body = length - len(first)
@@ -166,9 +167,9 @@ def _one_each(
 def _too_little(
     documents: Documents[str], stream: _Stream, samples: int, length: int, fits: int
 ) -> CalibrationError:
-    remedy = f"ask for at most {fits} samples, or " if fits else ""
+    remedy = f"set at most {fits} samples, or " if fits else ""
     return CalibrationError(
         f"{documents.description}: found {stream.tokens:,} tokens in {len(stream.seen):,} "
-        f"documents, but {samples} samples of {length} tokens ask for {samples * length:,}",
-        hint=f"{remedy}give more text",
+        f"documents, but {samples} samples of {length} tokens need {samples * length:,}",
+        hint=f"{remedy}provide more text",
     )

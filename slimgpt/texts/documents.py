@@ -9,12 +9,12 @@ T = TypeVar("T")
 
 
 class Documents(Generic[T]):
-    """Texts, or lessons, with a length and random access; each is read only when it is asked for.
+    """Documents (texts or training rows) with a length and random access, read on access.
 
     Args:
-        count: how many there are.
-        read: gives the one with an index in [0, count).
-        description: what they are, for the report, in a few words and without paths.
+        count: number of documents.
+        read: returns the document of an index in [0, count).
+        description: short description for the report, without paths.
     """
 
     def __init__(self, count: int, read: Callable[[int], T], description: str) -> None:
@@ -24,7 +24,7 @@ class Documents(Generic[T]):
 
     @classmethod
     def of(cls, texts: Sequence[T], description: str) -> Documents[T]:
-        """Documents that are in memory already."""
+        """Documents that are already in memory."""
         return cls(len(texts), texts.__getitem__, description)
 
     def __len__(self) -> int:

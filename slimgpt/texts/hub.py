@@ -1,8 +1,8 @@
 """Documents of a hub data set: Parquet, JSON or CSV files, read through `datasets`.
 
-The hub is asked which files belong to the configuration and split; only the first of them are
-downloaded, because calibration needs megabytes and some sets have terabytes. Code in a
-repository is never run: files of any other kind are refused.
+Only the first files of a configuration and split are downloaded, because calibration needs
+megabytes and some data sets have terabytes. Code in a repository is never run; other file formats
+are refused.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.hf_api import RepoFile
 
 from slimgpt.errors import CalibrationError
-from slimgpt.origins.hub import Wanted, asking
-from slimgpt.origins.resolve import ANSWER_SECONDS, check_room
+from slimgpt.sources.hub_errors import HubRequest, mapped_errors
+from slimgpt.sources.resolve import ANSWER_SECONDS, check_room
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.rows import field_of, text_of
 
 T = TypeVar("T")
-ENOUGH = 1 << 30  # bytes; files of a split are taken from the first on until they add up to this
+ENOUGH = 1 << 30  # bytes; files of a split are downloaded in order up to this total
 FORMATS = {
     "parquet": "parquet",
     **dict.fromkeys(("json", "jsonl", "ndjson"), "json"),
@@ -33,13 +33,13 @@ PACKED = (".gz", ".zst", ".xz", ".bz2")
 
 @dataclass(frozen=True)
 class HubText:
-    """Which part of which data set.
+    """A part of a data set on the hub.
 
     Attributes:
         name: `org/name` on the hub.
-        config: the configuration; None is the set's default.
-        splits: splits that would do; the first that exists is taken.
-        files: paths in the repository, where they are known; None asks the hub.
+        config: the configuration; None is the data set's default.
+        splits: acceptable splits; the first that exists is used.
+        files: paths in the repository; None looks them up on the hub.
     """
 
     name: str
@@ -56,27 +56,27 @@ def read(text: HubText, source: str, text_field: str | None) -> Documents[str]:
 def parsed(
     text: HubText, source: str, text_field: str | None, parse: Callable[[object, str | None], T]
 ) -> Documents[T]:
-    """The rows of a data set through `parse`, each read when it is asked for.
+    """The rows of a data set, parsed by `parse` on access.
 
     Args:
-        text: which part of which set.
-        source: what the user called it, for messages and the report.
-        text_field: field of the rows that holds the text; None finds it.
-        parse: a row and the field asked for → what the row says.
+        text: the part of the data set.
+        source: the user's name for it, for messages and the report.
+        text_field: field of the rows that contains the text; None detects it.
+        parse: function of a row and the requested field.
 
     Raises:
-        CalibrationError: no such set, configuration, split or field; or files of another kind.
+        CalibrationError: no such data set, configuration, split or field; or another file format.
         HubUnreachableError: the hub does not answer.
-        StorageError: there is no room for the files.
+        StorageError: the disk has too little space for the files.
     """
-    if "/" not in text.name:  # `datasets` takes bare names for formats or folders of this machine
+    if "/" not in text.name:  # `datasets` treats bare names as formats or local folders
         raise CalibrationError(
             f"{source}: {text.name!r} has no owner",
-            hint="write hf:OWNER/NAME, as on the hub's page",
+            hint="use hf:OWNER/NAME, as on the hub",
         )
-    with asking(Wanted(f"data set {text.name!r} ({source})", CalibrationError)):
+    with mapped_errors(HubRequest(f"data set {text.name!r} ({source})", CalibrationError)):
         info = HfApi().dataset_info(text.name, expand=["sha", "gated"], timeout=ANSWER_SECONDS)
-        if info.gated:  # its files may be listed by all, and are read by few: ask before any work
+        if info.gated:  # files of gated data sets can be listed by all: check access first
             HfApi().auth_check(info.id, repo_type="dataset")
         name, commit = info.id, str(info.sha)
         split, files = _files(text, name, commit, source)
@@ -113,7 +113,7 @@ def _parsed_row(
 
 
 def _files(text: HubText, name: str, commit: str, source: str) -> tuple[str, Sequence[str]]:
-    """The split that is there and its files, as paths in the repository."""
+    """The first existing split and its files, as paths in the repository."""
     if text.files is not None:
         return text.splits[0], text.files
     by_split = _builder_files(text, name, commit, source)
@@ -131,7 +131,7 @@ def _builder_files(text: HubText, name: str, commit: str, source: str) -> dict[s
     import datasets
 
     try:
-        # `hf://` keeps `datasets` from preferring a folder of that name on this machine.
+        # `hf://` prevents `datasets` from using a local folder of that name.
         builder = datasets.load_dataset_builder(
             f"hf://datasets/{name}", name=text.config, revision=commit
         )
@@ -145,14 +145,14 @@ def _builder_files(text: HubText, name: str, commit: str, source: str) -> dict[s
         raise CalibrationError(
             f"{source}: {lines[0]}",
             hint=" ".join(lines[1:2])
-            or "choose a set of Parquet, JSON or CSV files, and its config",
+            or "choose a data set of Parquet, JSON or CSV files, and its `config`",
         ) from error
     found = builder.config.data_files or {}
     return {str(split): [str(path) for path in paths] for split, paths in found.items()}
 
 
 def _first(files: Sequence[str], name: str, commit: str) -> list[str]:
-    """The first files, until there is enough; at least one; none that would not fit the disk."""
+    """The first files, at least one, up to `ENOUGH` bytes; checks that they fit the disk."""
     head = list(files[:64])
     infos = HfApi().get_paths_info(name, head, repo_type="dataset", revision=commit)
     sizes = {info.path: info.size for info in infos if isinstance(info, RepoFile)}
@@ -161,7 +161,7 @@ def _first(files: Sequence[str], name: str, commit: str) -> list[str]:
         if part and sum(part.values()) + sizes.get(path, 0) > ENOUGH:
             break
         part[path] = sizes.get(path, 0)
-    # Twice: `datasets` keeps a copy of its own.
+    # Twice the size, because `datasets` keeps a second copy.
     twice = {path: 2 * size for path, size in part.items()}
     check_room(twice, Path(constants.HF_HUB_CACHE), f"data set {name!r}")
     return list(part)
@@ -174,8 +174,9 @@ def _format(path: str, source: str) -> str:
     suffix = PurePosixPath(plain).suffix.removeprefix(".")
     if suffix not in FORMATS:
         raise CalibrationError(
-            f"{source}: the data set's files are .{suffix}, and Parquet, JSON and CSV are read",
-            hint="choose another set or configuration, or give its text as a local file",
+            f"{source}: the data set's files are .{suffix}; only Parquet, JSON and CSV are "
+            "supported",
+            hint="choose another data set or configuration, or use a local file",
         )
     return FORMATS[suffix]
 
@@ -183,7 +184,7 @@ def _format(path: str, source: str) -> str:
 def _rows(paths: list[str], form: str, *, tabs: bool) -> Any:
     import datasets
 
-    # The engine speaks through events: what the library draws would only disturb them.
+    # The engine reports progress by events, so the library's progress bars are disabled.
     drawing = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
@@ -195,7 +196,7 @@ def _rows(paths: list[str], form: str, *, tabs: bool) -> Any:
         reason = type(error.__cause__ or error).__name__
         raise CalibrationError(
             f"the data set's {form} files cannot be read ({reason})",
-            hint="the files on the hub are damaged or their rows differ in their fields",
+            hint="the files on the hub are damaged, or their rows have different fields",
         ) from error
     finally:
         if drawing:

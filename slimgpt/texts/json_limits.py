@@ -1,8 +1,8 @@
-"""How much a stranger's JSON holds, counted before it is parsed.
+"""Checks untrusted JSON against limits before it is parsed.
 
-Parsing and validating take time and memory for every value and every key, in C code that lets no
-other thread run meanwhile. So both are for JSON of bounded size only, and the count is taken from
-the bytes: a few passes over each piece, a few milliseconds for a MiB, whatever the bytes are.
+Parsing and validation take time and memory for every value and key, in C code that blocks other
+threads. The limits are checked on the bytes, in a few passes over each piece: a few milliseconds
+per MiB for any input.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 PIECE_BYTES = 128 << 10
-"""Counted at a time: other threads run in between."""
+"""Bytes checked at a time; other threads can run between pieces."""
 _BLANKS = b" \t\r\n"
 _BRACKETS = b"[]{}"
 _NO_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
@@ -20,14 +20,14 @@ _WORDS = bytes.maketrans(b",:" + _BRACKETS, b" " * 6)
 
 @dataclass(frozen=True, slots=True)
 class JsonLimits:
-    """What one JSON text may hold.
+    """Limits of one JSON text.
 
     Attributes:
-        values: members of all lists and objects together; an empty one counts as a member.
-        keys: of all objects together.
-        depth: of lists and objects in each other.
-        string_bytes: of one string as it is written, keys included.
-        number_bytes: of one number as it is written.
+        values: members of all lists and objects; an empty list or object counts as one.
+        keys: keys of all objects.
+        depth: nesting of lists and objects.
+        string_bytes: bytes of one string or key, with escapes.
+        number_bytes: characters of one number.
     """
 
     values: int
@@ -38,10 +38,10 @@ class JsonLimits:
 
 
 class TooMuchJson(ValueError):  # noqa: N818 - says what is the case
-    """The JSON holds more than it may; the message is a predicate: "holds more than 512 keys".
+    """The JSON exceeds a limit; the message is a predicate: "has more than 512 keys".
 
     Attributes:
-        odd: whether no program writes such JSON, however much it has to say.
+        odd: whether no ordinary program writes such JSON.
     """
 
     def __init__(self, predicate: str, *, odd: bool = False) -> None:
@@ -50,12 +50,12 @@ class TooMuchJson(ValueError):  # noqa: N818 - says what is the case
 
 
 class JsonCount:
-    """Takes the bytes of one JSON text in order.
+    """Checks the bytes of one JSON text in order.
 
-    Of what is not JSON it counts what a parser reads of it before it finds out.
+    For invalid JSON it counts at least what a parser reads before it fails.
 
     Args:
-        limits: what the text may hold.
+        limits: the limits of the text.
     """
 
     def __init__(self, limits: JsonLimits) -> None:
@@ -69,13 +69,13 @@ class JsonCount:
         """Count the next bytes.
 
         Raises:
-            TooMuchJson: with them it is too much.
+            TooMuchJson: a limit is exceeded.
         """
         for start in range(0, len(content), PIECE_BYTES):
             self._take(content[start : start + PIECE_BYTES])
 
     def _take(self, piece: bytes) -> None:
-        # With escaped backslashes and quotes out of the way, every quote begins or ends a string.
+        # Without escaped backslashes and quotes, every quote begins or ends a string.
         plain = (self._escape + piece).replace(rb"\\", b"--").replace(rb"\"", b"--")
         self._escape = b"\\" if plain.endswith(b"\\") else b""
         if plain.count(b'"') > 2 * (self._limits.values + self._limits.keys + 1):
@@ -92,7 +92,7 @@ class JsonCount:
             sizes[0] += self._string
         self._string = sizes[-1] if self._in_string else 0
         if max(sizes, default=0) > self._limits.string_bytes:
-            raise TooMuchJson(f"holds a string of more than {self._limits.string_bytes:,} bytes")
+            raise TooMuchJson(f"has a string of more than {self._limits.string_bytes:,} bytes")
 
     def _take_structure(self, bare: bytes) -> None:
         limits = self._limits
@@ -106,11 +106,11 @@ class JsonCount:
             raise self._too_many("values")
         longest = max(map(len, bare.translate(_WORDS).split()), default=0)
         if longest > limits.number_bytes:
-            said = f"is not JSON, or holds a number of more than {limits.number_bytes:,} characters"
+            said = f"is not JSON, or has a number of more than {limits.number_bytes:,} characters"
             raise TooMuchJson(said, odd=True)
 
     def _too_many(self, what: Literal["values", "keys"]) -> TooMuchJson:
-        return TooMuchJson(f"holds more than {getattr(self._limits, what):,} {what}")
+        return TooMuchJson(f"has more than {getattr(self._limits, what):,} {what}")
 
     def _take_brackets(self, brackets: bytes) -> None:
         most = self._limits.depth
@@ -124,9 +124,9 @@ class JsonCount:
 
 
 def require_within(content: bytes, limits: JsonLimits) -> None:
-    """Count a whole JSON text.
+    """Check a whole JSON text.
 
     Raises:
-        TooMuchJson: it holds more than it may.
+        TooMuchJson: a limit is exceeded.
     """
     JsonCount(limits).feed(content)

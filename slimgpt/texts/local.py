@@ -1,8 +1,8 @@
 """Documents of a local text file: JSON lines or array, CSV, TSV, Parquet, plain text, or .gz.
 
-What a file is, its content says (`slimgpt.texts.files.form`). Every line is checked once when the
-file is opened, so that a bad one is an error before any work; what stays in memory is where each
-document lies, not the documents.
+The format is detected by content (`slimgpt.texts.files.detection`). Every line is checked once when
+the file is opened, so that an invalid one is an error before any work. Only the positions of
+documents stay in memory.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slimgpt.errors import CalibrationError
-from slimgpt.texts.checks import SEPARATOR
 from slimgpt.texts.documents import Documents
 from slimgpt.texts.files import parquet
-from slimgpt.texts.files.delimited import Table
+from slimgpt.texts.files.delimited import TableParser
+from slimgpt.texts.files.detection import HEAD, PARQUET, Form, detect_format
 from slimgpt.texts.files.encoding import BadText
-from slimgpt.texts.files.form import HEAD, PARQUET, Form, form_of
-from slimgpt.texts.files.opened import head_of, no_text, opened
+from slimgpt.texts.files.reading import head_of, no_text, opened
 from slimgpt.texts.rows import loaded, text_of
+from slimgpt.texts.upload_checks import SEPARATOR
 
 T = TypeVar("T")
 Parse = Callable[[object, str | None], T]
-"""A row and the field asked for → what the row says, false where it says nothing."""
+"""Function of a row and the requested field; a false result is an empty document."""
 
 ARRAY_LIMIT = 1 << 30  # bytes; a JSON array is parsed as a whole
 _BLANK_LINES = re.compile(rb"\n[ \t\r]*\n")
@@ -36,23 +36,23 @@ _SEPARATORS = re.compile(re.escape(SEPARATOR))
 
 
 def read(path: Path, source: str, text_field: str | None) -> Documents[str]:
-    """The documents of a file; empty ones are left out.
+    """The non-empty documents of a file.
 
     Args:
         path: the file.
-        source: what to call it in errors and in the report.
-        text_field: field of the rows that holds the text; None finds it.
+        source: name of the file for errors and the report.
+        text_field: field of the rows that contains the text; None detects it.
 
     Raises:
-        CalibrationError: the file is empty, of no form that is read, not UTF-8, or a row of it is
-            bad; the message names file and line.
-        StorageError: there is no room to unpack it.
+        CalibrationError: the file is empty, has an unsupported format, is not UTF-8, or a row is
+            invalid; the message names file and line.
+        StorageError: the disk has too little space to decompress it.
     """
     return parsed(path, source, text_field, _text)
 
 
 def parsed(path: Path, source: str, text_field: str | None, parse: Parse[T]) -> Documents[T]:
-    """The rows of a file through `parse`, which takes a paragraph of plain text as a row as well.
+    """The rows of a file, or documents of plain text, parsed by `parse`.
 
     Raises:
         CalibrationError, StorageError: as `read`.
@@ -67,7 +67,9 @@ def parsed(path: Path, source: str, text_field: str | None, parse: Parse[T]) -> 
         else:
             documents = _READERS[form](content, source, text_field, parse)
     if not len(documents):
-        raise CalibrationError(f"{source}: the file holds no text", hint="give a file with text")
+        raise CalibrationError(
+            f"{source}: the file contains no text", hint="provide a file with text"
+        )
     return documents
 
 
@@ -77,7 +79,7 @@ def _text(row: object, text_field: str | None) -> str:
 
 
 def whole(path: Path, source: str, text_field: str | None) -> str:
-    """The file as one text: plain text as it is, documents of other forms joined by blank lines.
+    """The file as one text: plain text unchanged, documents of other formats joined by blank lines.
 
     Raises:
         CalibrationError, StorageError: as `read`.
@@ -93,7 +95,7 @@ def whole(path: Path, source: str, text_field: str | None) -> str:
 def _form(content: mmap.mmap, path: Path, source: str, text_field: str | None) -> Form:
     name = path.name.lower().removesuffix(".gz")
     try:
-        return form_of(content[:HEAD], name, text_field)
+        return detect_format(content[:HEAD], name, text_field)
     except BadText as error:
         raise no_text(source, error) from error
 
@@ -129,7 +131,7 @@ def _parsed_line(
     except json.JSONDecodeError as error:
         raise CalibrationError(
             f"{source}: line {number} is not JSON ({error.msg} at column {error.colno})",
-            hint="JSON lines hold one complete JSON object a line",
+            hint="write one complete JSON object per line",
         ) from error
     except ValueError as error:
         raise CalibrationError(f"{source}: line {number}: {error}", hint=_FIELD_HINT) from error
@@ -144,7 +146,7 @@ def _array(
     if len(content) > ARRAY_LIMIT:
         raise CalibrationError(
             f"{source}: the JSON array is larger than {ARRAY_LIMIT >> 30} GiB",
-            hint="convert it to JSON lines, or give a part of it",
+            hint="convert it to JSON lines, or use a part of it",
         )
     try:
         _skip_mark(content)
@@ -152,10 +154,10 @@ def _array(
     except json.JSONDecodeError as error:
         raise CalibrationError(
             f"{source}: line {error.lineno} is not JSON ({error.msg} at column {error.colno})",
-            hint="give a JSON array of objects, or JSON lines",
+            hint="provide a JSON array of objects, or JSON lines",
         ) from error
     except ValueError as error:
-        raise CalibrationError(f"{source}: {error}", hint="give JSON lines") from error
+        raise CalibrationError(f"{source}: {error}", hint="provide JSON lines") from error
     found = []
     for number, row in enumerate(rows, start=1):
         try:
@@ -169,9 +171,9 @@ def _array(
 def _table(
     content: mmap.mmap, source: str, text_field: str | None, parse: Parse[T]
 ) -> Documents[T]:
-    """Rows of CSV or TSV; a record may go over several lines."""
+    """Rows of CSV or TSV; a record may span several lines."""
     content.seek(0)
-    table, starts, ends, at, began = Table(), array("Q"), array("Q"), 0, 0
+    table, starts, ends, at, began = TableParser(), array("Q"), array("Q"), 0, 0
     try:
         for line in iter(content.readline, b""):
             row = table.take(line.removesuffix(b"\n"))
@@ -183,7 +185,7 @@ def _table(
         table.end()
     except BadText as error:
         raise CalibrationError(
-            f"{source}: {error}", hint="write it again with its fields in quotes, or as JSON lines"
+            f"{source}: {error}", hint="quote all fields of the table, or convert it to JSON lines"
         ) from error
 
     def read_row(index: int) -> T:
@@ -202,7 +204,7 @@ def _parsed_record(
 
 
 def _plain(content: mmap.mmap, source: str, parse: Parse[T]) -> Documents[T]:
-    """Documents between `<|endoftext|>`, or between blank lines where there is none."""
+    """Documents separated by `<|endoftext|>`, or by blank lines if there is none."""
     _skip_mark(content)
     marked = content.find(SEPARATOR) >= 0
     starts, ends, at = array("Q"), array("Q"), content.tell()

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 RUN = 64
-"""Tokens in a row that two texts don't share by chance; stock phrases are shorter."""
+"""Length of a run of tokens that two texts do not share by chance; stock phrases are shorter."""
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Seen:
-    """Every run of `run` tokens of some sequences, by its hash.
+    """Hashes of all n-grams of some sequences.
 
     Args:
         sequences: token ids.
-        run: tokens in a row that count as overlap.
+        run: n, the number of consecutive tokens that count as overlap.
     """
 
     def __init__(self, sequences: Iterable[Sequence[int]], run: int = RUN) -> None:
@@ -27,11 +27,11 @@ class Seen:
         self._known = np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]))
 
     def shares(self, sequence: Sequence[int]) -> bool:
-        """Whether a run of this sequence is among them."""
+        """Whether a sequence has an n-gram in common with them."""
         return bool(self._among(self._hashes(sequence)).any())
 
     def covers(self, sequence: Sequence[int]) -> NDArray[np.bool_]:
-        """Which tokens of a sequence lie within a run that is among them, (n,)."""
+        """For each token of a sequence, whether it is part of a common n-gram, (tokens,)."""
         starts = np.flatnonzero(self._among(self._hashes(sequence)))
         edges = np.zeros(len(sequence) + 1, dtype=np.int64)
         edges[starts] += 1
@@ -40,7 +40,7 @@ class Seen:
         return covered
 
     def _among(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        # Not `np.isin`, which would sort all that is known again for each sequence.
+        # Not `np.isin`, which would sort all known hashes again for each sequence.
         if not len(self._known):
             return np.zeros(len(hashes), dtype=np.bool_)
         places = np.searchsorted(self._known, hashes).clip(max=len(self._known) - 1)

@@ -1,4 +1,4 @@
-"""What a data set row can say: plain text, a prompt with its answer, a conversation."""
+"""Types of data set rows: plain text, a prompt with its answer, a conversation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ASSISTANT = "assistant"
 
 @dataclass(frozen=True)
 class Prose:
-    """Text that stands for itself."""
+    """Plain text."""
 
     text: str
 
@@ -19,7 +19,7 @@ class Prose:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A prompt and the answer to it, which follows it as it is."""
+    """A prompt and its answer, which follows without a separator."""
 
     prompt: str
     answer: str
@@ -29,7 +29,7 @@ class Exchange:
 
     @property
     def text(self) -> str:
-        """Both, as a model reads them."""
+        """Prompt and answer, joined."""
         return self.prompt + self.answer
 
 
@@ -44,13 +44,13 @@ class Conversation:
 
     @property
     def text(self) -> str:
-        """Plain turns: no chat template, which would tie the text to one model."""
+        """The messages as plain text, without a chat template, which differs between models."""
         return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in self.messages)
 
 
 @dataclass(frozen=True)
 class Unwanted:
-    """An answer that the row itself marks as a bad one: nothing to learn from."""
+    """An answer that the row marks as rejected; it is not used for training."""
 
     text: str
 
@@ -59,4 +59,4 @@ class Unwanted:
 
 
 Lesson = Prose | Exchange | Conversation | Unwanted
-"""What a row says; false where there is nothing in it to learn: an answer that is empty."""
+"""A row; false if it has nothing to train on, for example an empty answer."""

@@ -1,8 +1,8 @@
-"""Extracts what a data set row says: a text, a prompt with its answer, or a conversation.
+"""Converts a data set row to a text, a prompt with its answer, or a conversation.
 
-The forms are those of public data sets, by the names of their fields (`docs/calibration.md`).
-Instruction rows become the prompt of Stanford Alpaca with its answer, word for word, so that a
-local copy of Alpaca gives the same text as the hub's `text` field.
+The type of a row follows from its field names, as in public data sets (`docs/calibration.md`).
+Instruction rows use the prompt of Stanford Alpaca word for word, so that a local copy of Alpaca
+gives the same text as the hub's `text` field.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ANSWERED = (
     ("question", ("answer", "response", "chosen")),
     ("query", ("response", "answer", "chosen")),
 )
-"""Fields that ask, each with those that may answer; the first that is there is taken."""
+"""Fields of prompts, each with possible fields of the answer; the first that exists is used."""
 CHOSEN = "chosen"
 CONTEXTS = ("input", "context")
 SYSTEMS = ("system", "system_prompt")
@@ -37,12 +37,12 @@ KNOWN = frozenset(
     {*TEXT_FIELDS, *CHAT_FIELDS, CHOSEN, *(name for name, _ in ANSWERED)}
     | {name for _, names in ANSWERED for name in names}
 )
-"""Names of fields that say what a row is."""
+"""Field names that determine the type of a row."""
 ROLES = {
     **dict.fromkeys(("human", "prompter"), "user"),
     **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "model", "bot"), ASSISTANT),
 }
-"""What public data sets call the two who talk; other names stay as they are."""
+"""Role names of public data sets; other names are kept."""
 _LIST_OF_OBJECTS = re.compile(r"\s*\[\s*\{\s*['\"](role|from|content|value)['\"]\s*:")
 _HUMAN = re.compile(r"\n\n(Human|Assistant): ?")
 
@@ -58,11 +58,11 @@ WITHOUT_INPUT = (
 
 
 def loaded(content: bytes) -> Any:
-    """JSON of a stranger.
+    """Parse untrusted JSON.
 
     Raises:
         json.JSONDecodeError: it is not JSON.
-        ValueError: it is JSON that nobody would write; the message says why.
+        ValueError: Python cannot parse it; the message says why.
     """
     try:
         return json.loads(content)
@@ -70,18 +70,19 @@ def loaded(content: bytes) -> Any:
         raise ValueError("the JSON is nested too deeply") from error
     except json.JSONDecodeError:
         raise
-    except ValueError as error:  # Python reads no integer of more than a few thousand digits
+    except ValueError as error:  # Python limits the digits of an integer
         raise ValueError("a number in the JSON has too many digits") from error
 
 
 def field_of(fields: Collection[str], asked: str | None, *, answers: bool = False) -> str:
-    """Which field of a row says what form it has.
+    """The field that determines the type of a row.
 
     Args:
-        answers: whether forms with answers go before plain text, as for a recovery.
+        asked: the requested field; None detects it.
+        answers: whether types with answers take precedence over plain text, as for a recovery.
 
     Raises:
-        ValueError: the field asked for is not there, or none is that could be text.
+        ValueError: the requested field is missing, or no field is known to contain text.
     """
     there = ", ".join(fields) or "none"
     if asked is not None:
@@ -97,32 +98,32 @@ def field_of(fields: Collection[str], asked: str | None, *, answers: bool = Fals
     for name, told in ANSWERED:
         if answers and name in fields:
             raise ValueError(f"the {name} has no answer: the field {told[0]!r} is missing")
-    raise ValueError(f"no field is known to hold text; the fields are: {there}")
+    raise ValueError(f"no field is known to contain text; the fields are: {there}")
 
 
 def text_of(row: object, asked: str | None) -> str:
-    """The text of a row: a string, or a mapping of a form that is known.
+    """The text of a row.
 
     Args:
-        row: one row, as JSON or `datasets` gives it.
-        asked: the field that holds the text; None finds it.
+        row: a string, or a mapping from JSON or `datasets`.
+        asked: the field that contains the text; None detects it.
 
     Raises:
-        ValueError: the row holds no text; the message says why, without saying which row.
+        ValueError: the row has no text; the message says why, without the row's number.
     """
     return lesson_of(row, asked, answers=False).text
 
 
 def lesson_of(row: object, asked: str | None, *, answers: bool = True) -> Lesson:
-    """What a row says.
+    """Convert a row.
 
     Args:
-        row: a string, or a mapping as JSON or `datasets` gives it.
-        asked: the field that holds text or messages; None finds it.
-        answers: whether forms with answers go before plain text.
+        row: a string, or a mapping from JSON or `datasets`.
+        asked: the field that contains text or messages; None detects it.
+        answers: whether types with answers take precedence over plain text.
 
     Raises:
-        ValueError: the row holds nothing to learn from; the message says why.
+        ValueError: the row cannot be used; the message says why, without the row's number.
     """
     if isinstance(row, str):
         lesson: Lesson = Prose(row)
@@ -132,8 +133,8 @@ def lesson_of(row: object, asked: str | None, *, answers: bool = True) -> Lesson
         raise ValueError(f"a {type(row).__name__}, not an object with a text field")
     try:
         lesson.text.encode()
-    except UnicodeEncodeError as error:  # JSON can say "\\ud83d" without its other half
-        raise ValueError("the text holds half of a character (a lone surrogate)") from error
+    except UnicodeEncodeError as error:  # JSON may contain "\\ud83d" without its second half
+        raise ValueError("the text contains a lone surrogate (half of a character)") from error
     return lesson
 
 
@@ -141,7 +142,7 @@ def _said(row: Mapping[str, Any], name: str, asked: str | None, answers: bool) -
     forms = dict(ANSWERED)
     if asked is None and name in forms:
         told = _answered(row, name, next(one for one in forms[name] if one in row))
-        # A row of unpaired preferences says whether its completion is one to learn.
+        # Rows of unpaired preferences have a label: whether the completion is a good one.
         return Unwanted(told.text) if row.get("label") is False else told
     value = row[name]
     turns = _turns_in(value, name) if name in CHAT_FIELDS else value
@@ -161,14 +162,14 @@ def _words(value: object, name: str) -> str:
 
 
 def _turns_in(value: object, name: str) -> object:
-    """Messages that a table without lists has written as JSON, else the value itself."""
+    """Messages that are stored as a JSON string, as in CSV; other values unchanged."""
     if not (isinstance(value, str) and value.lstrip().startswith("[")):
         return value
     try:
         found = loaded(value.encode(errors="surrogatepass"))
     except ValueError as error:
-        if _LIST_OF_OBJECTS.match(value):  # as Python writes it, and nothing else reads it
-            raise ValueError(f"field {name!r} holds a list that is not JSON") from error
+        if _LIST_OF_OBJECTS.match(value):  # a Python literal, not JSON
+            raise ValueError(f"field {name!r} contains a list that is not JSON") from error
         return value
     return found if _is_turns(found) else value
 
@@ -178,7 +179,7 @@ def _is_turns(value: object) -> bool:
 
 
 def _answered(row: Mapping[str, Any], asking: str, answering: str) -> Lesson:
-    """A prompt with its answer; of preferences the chosen one."""
+    """A prompt with its answer; in preference data the chosen answer."""
     prompt, answer = _turns_in(row[asking], asking), _turns_in(row[answering], answering)
     if _is_turns(answer) or _is_turns(prompt):
         turns = _joined(prompt, answer, asking)
@@ -188,19 +189,19 @@ def _answered(row: Mapping[str, Any], asking: str, answering: str) -> Lesson:
     system = next((_words(row[name], name) for name in SYSTEMS if name in row), "")
     said = "\n\n".join(part for part in (system, _words(prompt, asking)) if part)
     answer = _words(answer, answering)
-    # Who wrote prompts to be continued has put the space; a question has none.
+    # Prompts for completion end with a space; questions do not.
     joint = "" if said[-1:].isspace() or answer[:1].isspace() or not said else "\n"
     return Exchange(f"{said}{joint}", answer)
 
 
 def _joined(prompt: object, answer: object, name: str) -> list[Any]:
-    """Messages of a prompt and of an answer, either of which may be words instead."""
+    """Messages of a prompt and an answer, each of which may also be a string."""
     asked = (
         prompt if isinstance(prompt, list) else [{"role": "user", "content": _words(prompt, name)}]
     )
     told = answer if isinstance(answer, list) else [{"role": ASSISTANT, "content": answer}]
     whole = told and isinstance(told[0], Mapping) and _role(told[0]) != ASSISTANT
-    return told if whole else [*asked, *told]  # many sets repeat the prompt in the answer
+    return told if whole else [*asked, *told]  # many data sets repeat the prompt in the answer
 
 
 def _instruction(row: Mapping[str, Any], answering: str) -> Exchange:
@@ -229,7 +230,7 @@ def _conversation(
     if system.strip() and turns and turns[0]["role"] != "system":
         turns.insert(0, {"role": "system", "content": system})
     if must_answer and not any(turn["role"] == ASSISTANT for turn in turns):
-        raise ValueError(f"field {field!r}: nobody answers: no message has the role 'assistant'")
+        raise ValueError(f"field {field!r}: no message has the role 'assistant'")
     return Conversation(tuple(turns))
 
 
@@ -243,7 +244,7 @@ def _role(message: Mapping[str, Any]) -> str:
 
 
 def _marked_turns(text: str) -> Prose | Conversation:
-    """A conversation whose turns are marked in its text, as Anthropic's preferences have them."""
+    """A conversation with `Human:` and `Assistant:` marks, as in Anthropic's preference data."""
     first, *parts = _HUMAN.split(text)
     if first.strip() or not parts:
         return Prose(text)
@@ -253,16 +254,16 @@ def _marked_turns(text: str) -> Prose | Conversation:
 
 
 def content_of(content: object, field: str) -> str:
-    """The text of a message: its `content`, of whose parts only text is kept.
+    """The text of a message's `content`; of a list of parts only text parts are kept.
 
     Raises:
-        ValueError: it is neither a string nor a list of parts.
+        ValueError: the content is neither a string nor a list.
     """
     if content is None:
         return ""
     if isinstance(content, str):
         return content
-    if isinstance(content, list):  # parts: text beside images, of which the text is kept
+    if isinstance(content, list):  # parts: text and images
         parts = [part.get("text") for part in content if isinstance(part, Mapping)]
         return "\n".join(part for part in parts if isinstance(part, str))
     raise ValueError(

@@ -1,8 +1,7 @@
 """Seeded shuffle that is identical on every machine and Python version.
 
-Only `random.Random(seed).random()` is used: Python promises that the Mersenne Twister's floats
-stay the same for the same seed. `shuffle`, `randrange`, NumPy's `Generator` and torch's
-`randperm` promise nothing of the kind, and may draw otherwise in a later version.
+Uses only `random.Random(seed).random()`, whose values Python guarantees for a seed. `shuffle`,
+`randrange`, NumPy's `Generator` and torch's `randperm` have no such guarantee.
 """
 
 from __future__ import annotations
@@ -12,15 +11,15 @@ from random import Random
 
 
 def below(count: int, generator: Random) -> int:
-    """A number in [0, count), one draw."""
+    """A random number in [0, count), from one draw."""
     return int(generator.random() * count)
 
 
 def shuffled(count: int, generator: Random) -> Iterator[int]:
-    """The numbers 0 … count − 1 in a shuffled order, one draw for each that is taken.
+    """The numbers 0 … count − 1 in a shuffled order, one draw per number.
 
-    Fisher and Yates' shuffle from the front, which notes only what has moved: taking the first
-    thousand of a million costs a thousand steps.
+    A lazy Fisher-Yates shuffle from the front, which stores only moved numbers: the first thousand
+    of a million cost a thousand steps.
     """
     moved: dict[int, int] = {}
     for place in range(count):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from slimgpt.errors import CalibrationError
-from slimgpt.origins.roots import PREFIX, UPLOAD_PREFIX, Roots
+from slimgpt.sources.roots import PREFIX, UPLOAD_PREFIX, Roots
 from slimgpt.texts import hub as hub_texts
 from slimgpt.texts import local as local_texts
 from slimgpt.texts.documents import Documents
@@ -18,7 +18,7 @@ from slimgpt.texts.row_types import Lesson
 from slimgpt.texts.rows import lesson_of
 
 HUB = "hf:"
-# The first training shard is what SparseGPT, Wanda and SlimGPT calibrate on.
+# SparseGPT, Wanda and SlimGPT calibrate on the first training shard.
 CALIBRATION = {
     "c4": HubText("allenai/c4", "en", files=("en/c4-train.00000-of-01024.json.gz",)),
     "alpaca": HubText("tatsu-lab/alpaca"),
@@ -44,25 +44,25 @@ def documents(
     text_field: str | None = None,
     roots: Roots,
 ) -> Documents[str]:
-    """The documents of a calibration source, each read when it is asked for.
+    """The documents of a calibration source, read on access.
 
     Args:
         source: `c4`, `alpaca`, `gpt4-alpaca`, `wikitext2`, `hf:OWNER/NAME`, `local:FILE` or
             `upload:ID`.
         config: configuration of a hub data set; None is its default.
         split: split of a hub data set.
-        text_field: field of the rows that holds the text; None finds it.
-        roots: where `local:` and `upload:` files lie.
+        text_field: field of the rows that contains the text; None detects it.
+        roots: folders of `local:` and `upload:` files.
 
     Raises:
-        CalibrationError: there is no such source, or it holds no text.
+        CalibrationError: there is no such source, or it contains no text.
         HubUnreachableError: the hub does not answer.
-        StorageError: there is no room to download or unpack it.
+        StorageError: the disk has too little space for it.
     """
     if source.startswith(UPLOAD_PREFIX):
         path = roots.upload(source)
         rows = local_texts.read(path, source, text_field)
-        # An id says nothing once the upload is deleted; the report outlives it.
+        # The report outlives the upload, so it needs more than the upload's id.
         return Documents(len(rows), rows.__getitem__, f"{rows.description}, sha256 {_digest(path)}")
     if source.startswith(PREFIX):
         return local_texts.read(roots.text(source), source, text_field)
@@ -84,19 +84,18 @@ def lessons(
     text_field: str | None = None,
     roots: Roots,
 ) -> Documents[Lesson]:
-    """The rows of a source as what a recovery learns from, those with empty answers included.
+    """The rows of a source for a recovery, including those with empty answers.
 
     Args:
         source, config, split, text_field, roots: as in `documents`.
 
     Raises:
-        CalibrationError: there is no such source, or a row holds nothing to learn from; the message
-            names the row.
+        CalibrationError: there is no such source, or a row is invalid; the message names the row.
         HubUnreachableError, StorageError: as `documents`.
     """
 
     def parse(row: object, asked: str | None) -> tuple[Lesson]:
-        return (lesson_of(row, asked),)  # never false, so that no row is left out unsaid
+        return (lesson_of(row, asked),)  # a tuple is never false, so that no row is omitted
 
     if source.startswith((PREFIX, UPLOAD_PREFIX)):
         uploaded = source.startswith(UPLOAD_PREFIX)
@@ -121,18 +120,18 @@ def evaluation_text(
     split: str | None = None,
     text_field: str | None = None,
 ) -> str:
-    """One text to measure perplexity on, put together as public papers do.
+    """One text for perplexity, assembled as in public papers.
 
-    WikiText-2: the test split, its rows joined by two newlines. C4: the first 1,100 documents of
-    the first validation shard, joined by spaces. A local plain text: as it is. All else:
-    documents joined by two newlines.
+    WikiText-2: the rows of the test split, joined by two newlines. C4: the first 1,100 documents of
+    the first validation shard, joined by spaces. A local plain text: unchanged. Others: documents
+    joined by two newlines.
 
     Args:
         source: as in `documents`.
-        roots: where `local:` and `upload:` files lie.
+        roots: folders of `local:` and `upload:` files.
         config: configuration of a hub data set; None is its default.
-        split: split of a hub data set; None takes `test`, else `validation`, else `train`.
-        text_field: field of the rows that holds the text; None finds it.
+        split: split of a hub data set; None uses `test`, else `validation`, else `train`.
+        text_field: field of the rows that contains the text; None detects it.
 
     Raises:
         CalibrationError, HubUnreachableError, StorageError: as `documents`.
@@ -166,7 +165,7 @@ def _named(source: str, known: dict[str, HubText]) -> HubText:
 
 
 def _articles(rows: Documents[str]) -> Iterator[str]:
-    """WikiText's rows are lines; an article goes from one ` = Title = ` to the next."""
+    """Articles of WikiText, whose rows are lines; ` = Title = ` starts an article."""
     article: list[str] = []
     for row in rows:
         if _TITLE.fullmatch(row) and any(line.strip() for line in article):

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.auth import is_open
-from api.streams import feeds, key_watch
+from api.streams import feeds, key_revocations
 from jobs.settings import BadSettings, Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import Keys, list_keys, revoke_key
@@ -313,7 +313,7 @@ def test_a_stream_ends_when_its_key_is_revoked(
     keys: Keys, engine: Engine, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stops with what was told before; the next request is refused."""
-    monkeypatch.setattr(key_watch, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(key_revocations, "EVERY_SECONDS", 0.0)
     ada = client("ada")
     job_id = ada.post("/jobs", json=BODY).json()["id"]
     monkeypatch.setattr(feeds, "LOOK_SECONDS", 0.02)

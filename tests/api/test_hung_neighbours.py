@@ -25,7 +25,7 @@ from jobs.store.store import Store
 from tests.api.conftest import BODY
 from tests.api.routes.test_events import events
 from tests.api.routes.test_jobs import run_two_of_four_layers
-from tests.api.streams.test_open_answers import published
+from tests.api.streams.test_open_responses import published
 from tests.proxy import Proxy
 from tests.servers import (
     ObjectStore,

@@ -17,7 +17,7 @@ from jobs.files.artifacts import Artifact
 from jobs.settings import Settings
 from jobs.store.records import Layer
 from slimgpt.planning.document import PlanPreview
-from slimgpt.texts.checks import check_of
+from slimgpt.texts.upload_checks import check_of
 
 
 @pytest.fixture

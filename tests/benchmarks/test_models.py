@@ -19,8 +19,8 @@ from benchmarks.models import HERE, obtain, packaged
 from benchmarks.packaged_models import PACKAGED, PackagedModel, Wheel
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import BrokenCheckpointError, HubUnreachableError, ModelNotFoundError
-from slimgpt.formats.gguf.file import write
-from slimgpt.origins import licence
+from slimgpt.formats.gguf.writer import write
+from slimgpt.sources import licence
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from tests.slimgpt.tiny import Tiny
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cli.main import COMMANDS, Imported
+from cli.main import COMMANDS, LazyCommands
 from slimgpt import __version__
 from tests.cli.conftest import Slimgpt
 
@@ -25,7 +25,7 @@ def test_help_names_every_command(slimgpt: Slimgpt) -> None:
 
 
 def test_the_list_says_what_each_command_says_of_itself() -> None:
-    for name, command in Imported().items():
+    for name, command in LazyCommands().items():
         assert command.name == name
         assert command.help.splitlines()[0] == COMMANDS[name][1]
 
@@ -41,7 +41,7 @@ def test_a_command_has_help(slimgpt: Slimgpt, name: str) -> None:
     ("probe", "unwanted"),
     [
         ("from cli.main import app; app(['--help'], standalone_mode=False)", (*HEAVY, "pydantic")),
-        ("from cli.main import Imported; dict(Imported())", HEAVY),
+        ("from cli.main import LazyCommands; dict(LazyCommands())", HEAVY),
     ],
 )
 def test_help_loads_nothing_heavy(probe: str, unwanted: tuple[str, ...]) -> None:

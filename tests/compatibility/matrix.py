@@ -25,14 +25,13 @@ from rich.console import Console
 from torch import Tensor
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.families.table import FAMILIES
 from slimgpt.formats import stock, support
 from slimgpt.formats.gguf import architectures
-from slimgpt.formats.gguf import file as gguf_file
+from slimgpt.formats.gguf import writer as gguf_file
 from slimgpt.layers.stack import Stack
-from slimgpt.proof import formats
 from slimgpt.spec.prune import Format
+from slimgpt.verification import formats
 from tests.compatibility import page
 from tests.compatibility.old_transformers import (
     DEFAULT,
@@ -44,9 +43,9 @@ from tests.compatibility.old_transformers import (
     reload_all,
 )
 from tests.compatibility.page import BAICHUAN, LLAMA_CPP, NEW, OLD, Cells, Column, Measured
-from tests.slimgpt.checkpoints.test_foreign import baichuan
+from tests.slimgpt.checkpoints.test_name_mapping import baichuan
 from tests.slimgpt.formats.test_formats import VOCABULARY, give_tokenizer
-from tests.slimgpt.pruned import Kept, lots, publish
+from tests.slimgpt.pruned import alike, lots, publish
 from tests.slimgpt.tiny import Tiny, tokens
 
 OWN: dict[str, dict[str, Any]] = {
@@ -78,7 +77,7 @@ class Sample:
 
     def _one_size(self, form: Format) -> bool:
         """Whether llama.cpp has the family in layers of one size alone."""
-        build = architectures.BUILDS.get(self.different.architecture.family.model_type)
+        build = architectures.ARCHITECTURES.get(self.different.architecture.family.model_type)
         return form == "gguf" and build is not None and build.one_size
 
     def expected(self, form: Format) -> Tensor:
@@ -131,21 +130,6 @@ def sample(home: Path, family: str) -> Sample:
     return Sample(
         family, Checkpoint.open(different), Checkpoint.open(even), tokens(model, length=60)
     )
-
-
-def alike(architecture: Architecture) -> list[Kept]:
-    """Half of every layer: other pieces, but as many."""
-    size = architecture.sizes[0]
-    groups, channels = size.kv_heads // 2, size.channels // 2
-    starts = [index % groups for index in range(architecture.layers)]
-    return [
-        Kept(
-            tuple(range(start, start + groups)),
-            tuple(range(8 * start, 8 * start + channels)),
-            size.heads // size.kv_heads,
-        )
-        for start in starts
-    ]
 
 
 def measured(form: Format, samples: list[Sample], pythons: Mapping[str, Path], home: Path) -> Cells:

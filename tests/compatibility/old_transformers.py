@@ -32,7 +32,7 @@ from tests.slimgpt.pruned import lots, publish
 from tests.slimgpt.tiny import FALCON_7B, FALCON_OLD, FAMILIES, ROUTED, Tiny, tokens
 
 DEFAULT = "4.57.*"
-RELOAD = Path(slimgpt.__file__).parent / "proof/processes/transformers_logits.py"
+RELOAD = Path(slimgpt.__file__).parent / "verification/processes/transformers_logits.py"
 CPU = torch.device("cpu")
 DRIVER = """
 import importlib.util, sys, transformers
@@ -122,7 +122,7 @@ def bound(name: str) -> float:
 def reload_all(
     folders: Published, python: Path, home: Path, form: str = "exact"
 ) -> tuple[str, dict[str, float]]:
-    """Run `slimgpt.proof.processes.transformers_logits` on every folder in one process.
+    """Run `slimgpt.verification.processes.transformers_logits` on every folder in one process.
 
     Args:
         form: of the folders; `exact` is loaded with trust in its code, the others without.

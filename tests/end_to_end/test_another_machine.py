@@ -149,8 +149,8 @@ def write_sources(settings: Settings) -> PruneSpec:
 
 def undisturbed(spec: PruneSpec, settings: Settings) -> dict[str, str]:
     """Hashes of what one run from first to last makes."""
-    from slimgpt.origins.roots import Roots
     from slimgpt.pipeline import run
+    from slimgpt.sources.roots import Roots
 
     roots = Roots(models=settings.models_root, texts=settings.texts_root)
     for _ in run(spec, settings.home / "whole", roots, "cpu"):

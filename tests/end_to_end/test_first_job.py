@@ -115,7 +115,7 @@ def test_its_checkpoint_loads_in_plain_transformers(
         target = tmp_path / "checkpoint" / item["path"]
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    # Away from the project, so that only what was downloaded can be imported.
+    # ServerUnavailable from the project, so that only what was downloaded can be imported.
     loaded = subprocess.run(
         [sys.executable, "-I", "-c", LOAD, str(tmp_path / "checkpoint")],
         check=False,

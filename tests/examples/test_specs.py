@@ -12,9 +12,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from api.schemas.jobs import JobRequest
-from slimgpt.origins.roots import Roots
 from slimgpt.planning.document import PlanPreview
 from slimgpt.planning.preview import plan_preview
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.spec.sizes import short_count
 

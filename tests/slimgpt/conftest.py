@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 from tests.hub import Hub, serve
 from tests.slimgpt.tiny import Tiny
 

@@ -63,6 +63,21 @@ def lots(architecture: Architecture, seed: int = 0) -> list[Kept]:
     return kept
 
 
+def alike(architecture: Architecture) -> list[Kept]:
+    """Half of every layer: other pieces, but as many."""
+    size = architecture.sizes[0]
+    groups, channels = size.kv_heads // 2, size.channels // 2
+    starts = [index % groups for index in range(architecture.layers)]
+    return [
+        Kept(
+            tuple(range(start, start + groups)),
+            tuple(range(8 * start, 8 * start + channels)),
+            size.heads // size.kv_heads,
+        )
+        for start in starts
+    ]
+
+
 def publish(checkpoint: Checkpoint, kept: list[Kept], folder: Path) -> Path:
     """Cut the pieces out and write the folder as a job does."""
     work = PartialCheckpoint(

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from slimgpt.checkpoints import companions
+from slimgpt.checkpoints import tokenizer_checks
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, SlimGPTError
 from slimgpt.events import Result
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.test_pipeline import SETTINGS, TEXT
 from tests.slimgpt.tiny import Tiny
@@ -220,7 +220,7 @@ def test_a_tokenizer_that_leads_elsewhere_or_has_no_end_is_not_read(
     attack, error, words = TOKENIZERS[how]
     attack(folder)
     with pytest.raises(error, match=words):
-        companions.check(Location.of(folder, models))
+        tokenizer_checks.check(Location.of(folder, models))
     roots = Roots(models=models, texts=tmp_path)
     with pytest.raises(error, match=words):
         list(run(PruneSpec.model_validate(SETTINGS), tmp_path / "work", roots, "cpu"))

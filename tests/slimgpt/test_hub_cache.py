@@ -18,13 +18,13 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output import whole_model
 from slimgpt.errors import BrokenCheckpointError
 from slimgpt.events import Latency, Loss, Result, TaskScore, Verified, Warned
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.export import export
 from slimgpt.texts import sources
 from tests.hub import cached
-from tests.slimgpt.tasks.conftest import write
+from tests.slimgpt.harness.conftest import write
 from tests.slimgpt.test_pipeline import TEXT, of_type
 from tests.slimgpt.tiny import Tiny
 
@@ -118,7 +118,7 @@ def test_a_torn_file_is_named_as_the_user_knows_it(tmp_path: Path) -> None:
     shard = sorted(snapshot.glob("*.safetensors"))[0]
     blob = shard.resolve()
     blob.write_bytes(blob.read_bytes()[:-4])
-    with pytest.raises(BrokenCheckpointError, match=f"^{shard.name} is torn"):
+    with pytest.raises(BrokenCheckpointError, match=f"^{shard.name} is truncated"):
         Checkpoint.open(snapshot)
 
 

@@ -27,8 +27,8 @@ from slimgpt.errors import (
     UnsupportedModelError,
 )
 from slimgpt.events import Event, LayerFinished, Perplexity, Result, Verified, Warned, parse
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.resolve import build_evaluation_sets, draw_calibration, overlaps
 from slimgpt.texts.tokenization.tokenizer import Tokenizer

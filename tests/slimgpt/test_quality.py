@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from slimgpt.events import Perplexity
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 
 

@@ -15,11 +15,11 @@ from pydantic import ValidationError
 from slimgpt.errors import ResumeError, UnreachableTargetError
 from slimgpt.events import Event, LayerFinished, Perplexity, Planned, Result, StageStarted, Warned
 from slimgpt.events import Progress as Counted
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import Stages, run
 from slimgpt.planning.preview import plan_preview
 from slimgpt.report import document, schema, sweep
 from slimgpt.report.document import ReportError
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.state import ModelState
 from tests.slimgpt.test_pipeline import SETTINGS, finish, of_type, prune_layers, roots, weights

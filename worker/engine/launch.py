@@ -2,13 +2,13 @@
 
     python -m worker.engine.launch PARENT_PID OOM_SCORE COMMAND …
 
-The kernel signals a process whose parent died when the process asked for it (Linux:
-`PR_SET_PDEATHSIG`). It must ask itself, between fork and exec; a `preexec_fn` would run Python
-in a forked copy of a process with threads and may deadlock, so a process of its own does it and
-becomes the command by exec. The signal belongs to the parent's *thread*: start the command from
-one that lives as long as the command should. Nothing here imports anything heavy.
+On Linux, the kernel signals a process when its parent dies, if the process has requested that
+(`PR_SET_PDEATHSIG`). The request must be made between fork and exec. A `preexec_fn` would run
+Python in a forked copy of a process with threads and may deadlock, so this module runs as a process
+that makes the request and becomes the command by exec. The signal follows the parent's *thread*:
+start the command from a thread that lives as long as the command should.
 
-What it runs leaves no core file, and may be the first that the kernel kills when memory is out.
+The command writes no core file, and the kernel prefers to kill it when memory runs out.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from contextlib import suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
-NO_CORE = 1  # byte: Linux passes even an empty core on to a program that collects them, but for 1
+NO_CORE = 1  # byte: with 0, Linux still pipes a core to a collecting program; with 1 it does not
 EXPENDABLE = 500
-"""Of 1000: as if it took half of the machine's memory more than it does."""
+"""Added to `oom_score_adj`, of 1000: counts as half of the machine's memory."""
 NOT_STARTED = 127
 
 
@@ -34,15 +34,15 @@ def command(argv: Sequence[str], *, oom_score: int = 0) -> list[str]:
 
     Args:
         argv: the program and its arguments.
-        oom_score: by how much the kernel shall rather kill it than this process when memory is
-            out (Linux: `oom_score_adj`).
+        oom_score: added to `oom_score_adj` (Linux); with a higher value, the kernel kills the
+            command rather than this process when memory runs out.
     """
     me = [sys.executable, "-I", "-S", __file__]
     return [*me, str(os.getpid()), str(oom_score), *argv]
 
 
 def die_with(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent dies; leave if it is dead already."""
+    """Ask the kernel to kill this process when its parent dies; exit if it is already dead."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
@@ -52,10 +52,10 @@ def die_with(parent: int) -> None:
 
 
 def forget_signals() -> None:
-    """Take every signal as a program expects to find it.
+    """Reset signal handlers and the signal mask to their defaults.
 
-    What is ignored or blocked stays so over exec, and Celery's children ignore TERM: an engine
-    started by one would not hear that it is asked to stop.
+    Ignored and blocked signals are inherited over exec, and Celery's children ignore TERM: the
+    engine would ignore it, too.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
@@ -63,21 +63,21 @@ def forget_signals() -> None:
 
 
 def leave_no_core() -> None:
-    """A core file would hold weights, texts and the hub's token, on a disk that nobody watches."""
+    """Disable core files, which would contain weights, texts and the hub's token."""
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     bound = NO_CORE if hard == resource.RLIM_INFINITY else min(NO_CORE, hard)
     resource.setrlimit(resource.RLIMIT_CORE, (bound, bound))
 
 
 def go_first(oom_score: int) -> None:
-    """Have the kernel kill this process rather than its parent when memory is out."""
+    """Make the kernel kill this process rather than its parent when memory runs out."""
     file = Path("/proc/self/oom_score_adj")
-    with suppress(OSError, ValueError):  # elsewhere than on Linux there is no such thing
+    with suppress(OSError, ValueError):  # only Linux has this file
         file.write_text(str(min(1000, int(file.read_text()) + oom_score)))
 
 
 def main(argv: Sequence[str]) -> None:
-    """Die with the parent named first, become the command named after its score."""
+    """Set up this process, then exec the command in the remaining arguments."""
     if len(argv) < 3 or not (argv[0].isdigit() and argv[1].isdigit()):
         raise SystemExit("usage: python -m worker.engine.launch PARENT_PID OOM_SCORE COMMAND …")
     die_with(int(argv[0]))

@@ -1,9 +1,8 @@
 """`EngineLog`: the engine's stderr as rate-limited entries of the worker's log.
 
-Each line becomes an entry with the ids of the job and its attempt. A progress bar writes a hundred
-thousand lines an hour, so there are only so many: a burst at once, then a few a second. The rest
-is counted. What the engine wrote last is kept apart, in full, for when it breaks
-(`EngineProcess.tail`).
+Each line becomes an entry with the ids of the job and its attempt. A progress bar can write a
+hundred thousand lines an hour, so entries are limited: a burst, then a few per second. The rest is
+counted. `EngineProcess.tail` keeps the last output in full.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class EngineLog:
-    """Takes bytes as they come from a pipe."""
+    """Logs the bytes read from a pipe, line by line."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -30,14 +29,14 @@ class EngineLog:
         self._dropped = 0
 
     def feed(self, chunk: bytes) -> None:
-        """Log the lines that are complete with this chunk."""
+        """Log the lines that this chunk completes."""
         *lines, rest = _ENDS.split(self._rest + chunk)
-        self._rest = rest[: 2 * LINE_BYTES]  # a line without end is not kept in full
+        self._rest = rest[: 2 * LINE_BYTES]  # bounds a line without an end
         for line in lines:
             self._say(line)
 
     def close(self) -> None:
-        """The engine writes no more."""
+        """Log the last line, and the number of dropped lines."""
         self._say(self._rest)
         self._rest = b""
         if self._dropped:

@@ -1,9 +1,8 @@
 """`EngineProcess`: the engine subprocess: its events, stderr tail and termination.
 
-The child leads a session of its own, so that one signal reaches everything it started; dies
-with this process (`worker.engine.launch`); and sees an environment without secrets. Three threads
-watch it: one parses events, one keeps the tail of what it wrote for people, one waits for its
-end and then kills what it left behind.
+The child has its own session, so that one signal reaches all its processes; it dies with this
+process (`worker.engine.launch`); and its environment has no secrets. Three threads watch it: one
+parses events, one keeps the tail of stderr, one waits for its end and kills remaining processes.
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ log = structlog.get_logger(__name__)
 
 
 class EngineProcess:
-    """A running engine. Start it on a thread that outlives it: the main one.
+    """A running engine. Start it on a thread that outlives it, such as the main thread.
 
     Args:
         command: the program and its arguments.
         folder: current directory of the engine.
-        environment: all that it sees (`jobs.environment.scrubbed`).
-        keep: open file descriptors that it inherits.
+        environment: its whole environment (`jobs.environment.engine_environment`).
+        keep: open file descriptors to inherit.
 
     Raises:
-        OSError: the process can't be started.
+        OSError: the process cannot be started.
     """
 
     def __init__(
@@ -69,14 +68,14 @@ class EngineProcess:
         self.pid = self._process.pid
         self.garbage = 0
         self.peak_bytes = 0
-        """Most memory that it had at once, once it has ended."""
+        """Peak resident memory, known after the end."""
         self._events: queue.Queue[AnyEvent | None] = queue.Queue(QUEUED_EVENTS)
         self._tail = bytearray()
         self._reaping = threading.Lock()
         self._abandoned = threading.Event()
         targets = (self._read_events, self._read_tail, self._await_end)
         self._threads = [
-            # With this thread's context: what they log carries the job's ids.
+            # With this thread's context, so that log entries carry the job's ids.
             threading.Thread(target=copy_context().run, args=(target,), daemon=True)
             for target in targets
         ]
@@ -84,10 +83,10 @@ class EngineProcess:
             thread.start()
 
     def next_event(self, seconds: float) -> AnyEvent | None:
-        """The next event, or None if there was none in time.
+        """The next event, or None after a timeout.
 
         Raises:
-            EOFError: the engine has ended and all its events were handed out.
+            EOFError: the engine has ended and there are no more events.
         """
         try:
             event = self._events.get(timeout=seconds)
@@ -96,7 +95,7 @@ class EngineProcess:
         if event is not None:
             return event
         self._events.put(None)
-        # It may have closed its output and work on: then it is silent, not at its end.
+        # The engine may have closed its output and still run.
         self._threads[2].join(seconds)
         if self._threads[2].is_alive():
             return None
@@ -110,12 +109,12 @@ class EngineProcess:
 
     @property
     def tail(self) -> str:
-        """The last of what the engine wrote to standard error, without secrets."""
+        """The end of the engine's standard error, without secrets."""
         self._threads[1].join(timeout=1.0)
         return redact(self._tail.decode(errors="replace"))
 
     def stop(self, grace: float) -> None:
-        """Ask the whole group to end; kill it after `grace` seconds. Returns when it is gone."""
+        """Send TERM to the process group, and KILL after `grace` seconds; wait for the end."""
         self._abandoned.set()
         if grace > 0:
             self._signal(signal.SIGTERM)
@@ -124,24 +123,24 @@ class EngineProcess:
         self._threads[2].join()
 
     def close(self) -> None:
-        """Kill it if it still runs, and give everything back."""
+        """Kill the engine if it still runs, and close its pipes."""
         self.stop(0)
         streams = (self._process.stdout, self._process.stderr)
         for thread, stream in zip(self._threads[:2], streams, strict=True):
             thread.join(timeout=2.0)
-            # Held open by a process that left the group: not worth waiting for.
+            # A process that left the group may hold the pipe open; do not wait for it.
             if stream is not None and not thread.is_alive():
                 stream.close()
 
     def _signal(self, number: int) -> None:
-        # The lock: once the child is reaped its number may be another process's.
+        # Locked, because the pid of a reaped child may belong to another process.
         with self._reaping:
             if self._process.returncode is None:
                 _signal_group(self.pid, number)
 
     def _await_end(self) -> None:
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        # Still a zombie, so the group's number is ours: end what the engine left behind.
+        # The child is a zombie, so its group id is not reused: kill the remaining processes.
         with self._reaping:
             _signal_group(self.pid, signal.SIGKILL)
             _, status, usage = os.wait4(self.pid, 0)
@@ -155,9 +154,9 @@ class EngineProcess:
             for line in _lines(stdout):
                 try:
                     self._put(_event(line))
-                except ValueError:  # not UTF-8, no event, or one that is none of ours
+                except ValueError:  # not UTF-8, or not a valid event
                     self._note_garbage(line)
-        finally:  # nobody may wait for more after a defect
+        finally:  # readers must not wait for more after a defect
             self._put(None)
 
     def _put(self, event: AnyEvent | None) -> None:
@@ -165,7 +164,7 @@ class EngineProcess:
             try:
                 return self._events.put(event, timeout=0.5)
             except queue.Full:
-                if self._abandoned.is_set():  # nobody will read it; let the pipe drain
+                if self._abandoned.is_set():  # nobody reads events any more; drain the pipe
                     return None
 
     def _note_garbage(self, line: bytes) -> None:
@@ -187,12 +186,12 @@ class EngineProcess:
 
 
 def _event(line: bytes) -> AnyEvent:
-    """The event in a line, bounded: what a hostile engine says becomes rows, and waits in memory.
+    """Parse a line as an event of limited size, because a compromised engine may send anything.
 
-    The layers of a result are left out: they came one by one, and are in the checkpoint.
+    The layers of a result are dropped: they were sent one by one, and are in the checkpoint.
 
     Raises:
-        ValueError: it is no event, or larger than the engine makes any.
+        ValueError: it is not an event, or too large.
     """
     if not line.startswith(b"{") or (len(line) > EVENT_BYTES and b'"result"' not in line):
         raise ValueError("no event, or too large for one")
@@ -201,10 +200,10 @@ def _event(line: bytes) -> AnyEvent:
         event = event.model_copy(update={"layers": []})
     if len(line) > EVENT_BYTES and len(event.line()) > EVENT_BYTES:
         raise ValueError("too large for an event")
-    # It is shown to the job's owner. Where the result lies is for the worker alone.
-    said = event.model_dump()
-    told: AnyEvent = type(event).model_validate({**for_clients(said), **_place(event)})
-    return told
+    # Events are shown to the job's owner; only the worker uses the checkpoint's path.
+    values = event.model_dump()
+    redacted: AnyEvent = type(event).model_validate({**for_clients(values), **_place(event)})
+    return redacted
 
 
 def _place(event: AnyEvent) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Container health check: `python -m worker.health` exits 0 while this machine's workers are alive.
 
-For the health check of a container. It looks at heartbeats alone and asks neither database nor
-broker: a worker in the middle of a job is healthy while either is away.
+For the health check of a container. It reads only heartbeats, not the database or the broker: a
+worker that runs a job is healthy during their outages.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from jobs.settings import BadSettings, load
 from worker.health.heartbeat import Heartbeat, all_of
 
 SILENT_SECONDS = 60.0
-"""Longer than a worker takes to find a broker that is back."""
+"""Longer than a worker needs to reconnect to the broker."""
 CLOCK_SECONDS = 2.0
-"""By which the start of a process and the time of a file may be apart."""
+"""Tolerance between a process's start time and a file's modification time."""
 
 
 def look(work_root: Path) -> tuple[bool, str]:
-    """Whether there is a worker and none is silent; and the reason, in words."""
+    """Whether there is a worker and all send heartbeats; and a message."""
     alive = {pid: heart for pid, heart in all_of(work_root).items() if _lives(pid, heart)}
     if not alive:
         return False, f"no worker with the work folder {work_root} has started on this machine"
@@ -37,7 +37,7 @@ def look(work_root: Path) -> tuple[bool, str]:
 
 
 def _lives(pid: int, heart: Heartbeat) -> bool:
-    """Whether the process that beat is there, and not a younger one that has its number."""
+    """Whether the process of the heartbeat is alive; a younger process may have its pid."""
     try:
         began = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
@@ -46,7 +46,7 @@ def _lives(pid: int, heart: Heartbeat) -> bool:
 
 
 def main() -> None:
-    """Look, say it in a line, exit."""
+    """Print one line; exit with 0 if healthy, else 1."""
     try:
         healthy, words = look(load().work_root)
     except BadSettings as error:

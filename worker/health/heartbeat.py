@@ -1,10 +1,10 @@
 """`Heartbeat`: a worker's liveness, as the modification time of a file.
 
-A worker can live and consume nothing, for instance after its broker was lost; that its process
-exists says little. Its heart beats when the broker answered a poll for messages (in Celery's
-parent process, about once a second), and while it holds a job, each time it looked after the
-lease (in the child, where the parent doesn't poll). The beat is the time of change of a file,
-which any process of this machine can look at, whatever the database and the broker do.
+A worker's process can exist without consuming messages, for example after an outage of the broker.
+So the heartbeat is updated when the broker answers a poll (in Celery's parent process, about once a
+second), and during a job whenever the lease is checked (in the child, while the parent does not
+poll). It is the modification time of a file, which every process of the machine can read, even
+without the database and the broker.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """The beat of one worker: its parent process and the child that works.
+    """The heartbeat of one worker: its parent process and its child.
 
     Args:
-        path: the file; its folder is made, for this user alone.
+        path: the file; its folder is created for this user only.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +35,7 @@ class Heartbeat:
         self._last = 0.0
 
     def beat(self) -> None:
-        """Note that the worker does its work. Never fails: a full disk must not stop a job."""
+        """Update the heartbeat. Never fails, because a full disk must not stop a job."""
         now = time.monotonic()
         if now - self._last < BEAT_SECONDS:
             return
@@ -61,7 +61,7 @@ class Heartbeat:
             return None
 
     def stop(self) -> None:
-        """The worker has ended on purpose."""
+        """Remove the file on a planned end."""
         with suppress(OSError):
             self.path.unlink()
 
@@ -72,16 +72,16 @@ def of(work_root: Path, pid: int) -> Heartbeat:
 
 
 def all_of(work_root: Path) -> dict[int, Heartbeat]:
-    """The heartbeats of the workers of this machine that work there, by process; dead or alive."""
+    """The heartbeats of this machine's workers with this work root, by pid, dead or alive."""
     found = _folder().glob(f"{_service(work_root)}-*") if _folder().is_dir() else ()
     return {int(path.name.rpartition("-")[2]): Heartbeat(path) for path in sorted(found)}
 
 
 def require_own(folder: Path) -> None:
-    """Refuse a folder that somebody else has laid where everybody may write.
+    """Refuse a folder in /tmp that another user has created.
 
     Raises:
-        PermissionError: it is a link, no folder, or another user's.
+        PermissionError: it is a link, not a folder, or owned by another user.
     """
     seen = folder.lstat()
     if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.geteuid():
@@ -89,7 +89,7 @@ def require_own(folder: Path) -> None:
 
 
 def _folder() -> Path:
-    # Not the work root: several machines may share that, and it holds jobs alone.
+    # Not below the work root, which machines may share and which contains only jobs.
     return Path(tempfile.gettempdir()) / f"slimgpt-{os.geteuid()}"
 
 

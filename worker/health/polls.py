@@ -10,12 +10,12 @@ from celery import bootsteps
 
 
 def poll_step(beat: Callable[[], None]) -> type[bootsteps.StartStopStep]:
-    """A step of Celery's consumer that calls `beat` whenever the broker has answered a poll."""
+    """A Celery consumer step that calls `beat` whenever the broker answers a poll."""
 
     class Polls(bootsteps.StartStopStep):  # type: ignore[misc]
         requires = ("celery.worker.consumer.tasks:Tasks",)
 
-        def start(self, consumer: Any) -> None:  # anew after each loss of the connection
+        def start(self, consumer: Any) -> None:  # also after every reconnection
             handlers = consumer.task_consumer.channel.handlers
             handlers["BRPOP"] = _beating(handlers["BRPOP"], beat)
 
@@ -23,7 +23,7 @@ def poll_step(beat: Callable[[], None]) -> type[bootsteps.StartStopStep]:
 
 
 def _beating(read: Callable[..., Any], beat: Callable[[], None]) -> Callable[..., Any]:
-    """Redis's answer to BRPOP is read: a message, or `Empty` after a second without one."""
+    """Wrap the reader of BRPOP's answer: a message, or `Empty` after a second without one."""
 
     def read_and_beat(**options: Any) -> Any:
         try:

@@ -14,27 +14,27 @@ log = structlog.get_logger(__name__)
 
 
 class Loop:
-    """Calls `look`, which its heirs define, with a pause between two calls, until `stop`.
+    """Calls `look`, which subclasses define, periodically until `stop`.
 
     Args:
-        name: of the thread, and in the log.
-        pause_seconds: from the end of a look to the start of the next.
+        name: of the thread, in the log and in metrics.
+        pause_seconds: from the end of a call to the start of the next.
     """
 
     def __init__(self, name: str, pause_seconds: float) -> None:
         self.name = name
         self.over = threading.Event()
-        """Set when it is to end; a look that takes long asks."""
+        """Set by `stop`; long calls of `look` check it."""
         self._pause = pause_seconds
         self._thread: threading.Thread | None = None
-        failed_looks.labels(name)  # from 0: the first failure is to be seen as a rise
+        failed_looks.labels(name)  # starts at 0, so that `increase` shows the first failure
 
     def look(self) -> Any:
-        """Do what is due, once."""
+        """Do what is due once."""
         raise NotImplementedError
 
     def run(self) -> None:
-        """Look again and again until `stop`."""
+        """Call `look` until `stop`."""
         while not self.over.is_set():
             try:
                 self.look()
@@ -44,21 +44,21 @@ class Loop:
                 log.warning(f"the {self.name} will try again", error=str(error))
             except Exception:
                 failed_looks.labels(self.name).inc()
-                # A process that lives on without this loop would repair nothing, unnoticed.
+                # The loop must survive defects: without it nothing would be repaired.
                 log.exception(f"the {self.name} will try again")
             self.over.wait(self._pause)
 
     def expected(self) -> tuple[type[Exception], ...]:
-        """What an outage raises: worth a line, not a traceback."""
+        """Exceptions of an outage; logged without a traceback."""
         return ()
 
     def start(self) -> None:
-        """Run on a thread."""
+        """Run the loop on a thread."""
         self._thread = threading.Thread(target=self.run, name=self.name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the loop, and wait a moment for it: it may hang in a store that hangs."""
+        """End the loop and wait for it, but not long: it may hang in a store."""
         self.over.set()
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)

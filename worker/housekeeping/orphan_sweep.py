@@ -1,16 +1,15 @@
 """`OrphanSweep`: removes files from the artifact store that no database row refers to.
 
-A worker that was suspended while another finished its job may publish when everything has been
-swept, and die before it takes its files back; a job may be deleted under it. Nothing in the
-database knows of such files, so they are found from the other end: by their names.
+A suspended worker may resume after another worker has finished its job, publish, and die before it
+removes its files; or its job may be deleted meanwhile. The database has no reference to such files,
+so they are found by listing the store.
 
     files of a job that is not in the database     removed
     files of a finished job that it doesn't keep   removed; a failed one's layers when they expire
     files of any other job                         left alone
 
-The first line is dangerous where two services share a place, or where a copy of a database was
-started beside the original. So the place is marked with the identity of one database, and walked
-through for that one alone.
+The first rule is dangerous if two services share a store, or if a copy of a database runs beside
+the original. So the store is marked with the identity of one database, and swept only for that one.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ log = structlog.get_logger(__name__)
 
 
 class OrphanSweep:
-    """Removes what no row tells of.
+    """Removes files without a row.
 
     Args:
-        store: whose jobs are known.
-        artifacts: the place, its own or shared by mistake.
+        store: the database of jobs.
+        artifacts: the artifact store.
     """
 
     def __init__(self, store: Store, artifacts: Artifacts) -> None:
@@ -47,14 +46,14 @@ class OrphanSweep:
         self._artifacts = artifacts
 
     def walk(self, stop: Callable[[], bool] = lambda: False) -> list[str]:
-        """Go through it once. Returns the prefixes that were removed.
+        """Sweep the store once. Returns the prefixes that were removed.
 
         Args:
-            stop: asked between jobs.
+            stop: checked between jobs.
 
         Raises:
-            OSError: the place does not answer.
-            sqlalchemy.exc.SQLAlchemyError: the store is away.
+            OSError: the artifact store does not answer.
+            sqlalchemy.exc.SQLAlchemyError: the database is unavailable.
         """
         if not self._is_ours():
             return []
@@ -67,7 +66,7 @@ class OrphanSweep:
                     removed += self._tidy(kind, job_id, stale)
                 except SQLAlchemyError:
                     raise
-                except Exception as error:  # of one job; the next walk comes by again
+                except Exception as error:  # of one job; the next sweep tries again
                     log.warning("files cannot be removed now", job=job_id, error=repr(error))
         if removed:
             log.info("files that no job keeps were removed", prefixes=removed[:20], of=len(removed))
@@ -81,11 +80,11 @@ class OrphanSweep:
         if kind == prefixes.LAYERS and stale.layers_kept:
             return []
         if kind == prefixes.PUBLISHED and stale.kept and stale.epoch == 1:
-            return []  # almost all are such: one attempt, which is kept
+            return []  # most jobs: one attempt, which is kept
         return clear(folder, stale, self._artifacts)
 
     def _found(self, kind: str) -> Iterator[tuple[str, StaleFiles | None]]:
-        """Jobs with files here that are over (what may be left of them) or unknown (None)."""
+        """Jobs with files here that have finished (their stale files) or are unknown (None)."""
         names = [name for name in self._artifacts.children(kind) if name.startswith("job_")]
         for start in range(0, len(names), TOGETHER):
             some = names[start : start + TOGETHER]
@@ -97,9 +96,9 @@ class OrphanSweep:
                     yield name, stale
 
     def _is_ours(self) -> bool:
-        """Whether the place is marked for this database; a place without a mark gets it.
+        """Whether the store is marked for this database; an unmarked one is marked.
 
-        Unless there are files of jobs that are unknown here: then somebody else may use it.
+        A store with files of unknown jobs is not marked: another service may use it.
         """
         here = identity(self._store.engine)
         if not here:

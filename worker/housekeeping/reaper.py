@@ -1,9 +1,9 @@
 """`Reaper`: requeues jobs with expired leases and resends lost messages
 (`python -m worker.housekeeping.reaper`, or a thread).
 
-Jobs whose worker fell silent go back to the queue; queued jobs whose message was never sent,
-or was lost with the broker, are sent again. Any number of reapers may run: each repair is one
-guarded statement, and a message too many does no harm.
+Jobs of lost workers are queued again. Messages that were never sent, or were lost with the broker,
+are sent again. Any number of reapers may run: each repair is one guarded statement, and a duplicate
+message does no harm.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jobs.store.store import Reaped, Store
 from worker.housekeeping.loop import Loop
 from worker.housekeeping.metrics import REGISTRY, lease_expiries, resent
 from worker.housekeeping.retention import RetentionSweep
-from worker.housekeeping.webhooks import senders
+from worker.housekeeping.webhook_sender import make_senders
 
 NEVER_SENT_SECONDS = 5.0
 ANSWER_SECONDS = 60.0
@@ -32,12 +32,12 @@ log = structlog.get_logger(__name__)
 
 
 class Reaper(Loop):
-    """Looks every `settings.reap_seconds`.
+    """Runs every `settings.reap_seconds`.
 
     Args:
-        settings: pauses and deadlines.
-        store: where leases expire.
-        queue: where messages are sent again.
+        settings: intervals and deadlines.
+        store: holds the leases.
+        queue: receives the messages.
     """
 
     def __init__(self, settings: Settings, store: Store, queue: Queue) -> None:
@@ -47,11 +47,11 @@ class Reaper(Loop):
         self._queue = queue
 
     def look(self) -> list[Reaped]:
-        """Repair once. Returns the jobs that were taken from silent workers.
+        """Repair once. Returns the jobs that were taken from lost workers.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: the store is away.
-            QueueUnavailable: the broker is away; leases have been seen to all the same.
+            sqlalchemy.exc.SQLAlchemyError: the store is unavailable.
+            QueueUnavailable: the broker is unavailable; leases have been repaired.
         """
         reaped = self._store.reap()
         for job in reaped:
@@ -63,11 +63,10 @@ class Reaper(Loop):
         return reaped
 
     def _lost(self) -> list[str]:
-        """Jobs in place of whose messages others are to be sent; which ones does not matter.
+        """Jobs to send messages for, because messages are missing; which jobs does not matter.
 
-        Most that have waited long only wait their turn: messages are missing when there are fewer
-        than jobs that wait for one. They are counted first: what a worker takes meanwhile must not
-        look like a loss.
+        Messages are missing if there are fewer than queued jobs whose message was sent. Messages
+        are counted before jobs: one that a worker takes in between must not look lost.
         """
         there = self._queue.waiting()
         missing = self._store.awaited() - there
@@ -83,7 +82,7 @@ class Reaper(Loop):
             resent.inc()
 
     def expected(self) -> tuple[type[Exception], ...]:
-        """Store or broker are away."""
+        """The store or the broker is unavailable."""
         return (SQLAlchemyError, QueueUnavailable)
 
 
@@ -102,9 +101,9 @@ def main() -> None:
     store = Store(engine, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts)
     try:
         tidying = RetentionSweep.of(settings, store)
-    except ValueError as error:  # a place of artifacts that is none
+    except ValueError as error:  # an invalid SLIMGPT_ARTIFACTS_URL
         sys.exit(str(error))
-    loops: list[Loop] = [Reaper(settings, store, queue), tidying, *senders(settings, engine)]
+    loops: list[Loop] = [Reaper(settings, store, queue), tidying, *make_senders(settings, engine)]
     for loop in loops:
         loop.start()
     serve(settings, REGISTRY)

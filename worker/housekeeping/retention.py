@@ -1,14 +1,14 @@
 """`RetentionSweep`: removes expired artifacts, expired records and leftover files.
 
-1. Files that were kept long enough, or that must make room, are no longer promised.
-2. Records that were kept long enough go, with all that belongs to them.
-3. Files of a finished job that nothing points at are removed: of attempts that lost their lease
-   half-way, of expired jobs, layers on their way to another machine.
-4. Uploads that were cut off are removed (`worker.job.uploads`).
-5. Now and then the whole place of artifacts is walked through (`worker.housekeeping.orphan_sweep`).
+1. Files expire by age, or to free space.
+2. Records expire by age and are removed with all their files.
+3. Unreferenced files of finished jobs are removed: those of attempts that lost their lease, of
+   expired jobs, and shared layers.
+4. Interrupted uploads are removed (`worker.job.uploads`).
+5. At intervals the whole artifact store is swept (`worker.housekeeping.orphan_sweep`).
 
-Any number may run at once. What fails is tried again at the next look, after all else: a few files
-that cannot be removed, ever, must not hold up those of other jobs.
+Any number may run at once. What fails is tried again in the next run, after everything else: files
+that cannot be removed must not delay those of other jobs.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from worker.job import uploads
 
 ORPHAN_SWEEP_SECONDS = 6 * 3600.0
 MOST_FAILURES = 3
-"""In a row; then the place of artifacts is away, and the rest can wait."""
+"""Consecutive failures after which the artifact store counts as unavailable."""
 log = structlog.get_logger(__name__)
 
 
 class ArtifactsAway(Exception):  # noqa: N818 - says what is the case
-    """The place of artifacts has failed several times in a row."""
+    """Several removals in the artifact store have failed in a row."""
 
 
 class RetentionSweep(Loop):
-    """Looks every `settings.housekeeping_seconds`.
+    """Runs every `settings.housekeeping_seconds`.
 
     Args:
-        settings: how long, and how much, is kept.
-        store: the truth about what is promised.
+        settings: ages and limits.
+        store: authoritative for what is kept.
         artifacts: where files are removed.
-        progress: where the events of removed jobs are forgotten.
+        progress: where events of removed jobs are removed.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class RetentionSweep(Loop):
 
     @classmethod
     def of(cls, settings: Settings, store: Store) -> RetentionSweep:
-        """With connections of its own, none of them opened yet.
+        """With its own connections, which open on first use.
 
         Raises:
-            ValueError: the place of artifacts is none.
+            ValueError: SLIMGPT_ARTIFACTS_URL is invalid.
         """
         progress = Progress.connect(settings.redis_url.get_secret_value())
         return cls(settings, store, Artifacts(settings.artifacts_url), progress)
@@ -79,8 +79,8 @@ class RetentionSweep(Loop):
         """Remove what is due, once.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: the store is away.
-            ArtifactsAway: the place of artifacts is.
+            sqlalchemy.exc.SQLAlchemyError: the database is unavailable.
+            ArtifactsAway: the artifact store is.
         """
         self._failures, self._later = 0, {}
         self._expire()
@@ -97,7 +97,7 @@ class RetentionSweep(Loop):
             self._try_now(name, step)
 
     def expected(self) -> tuple[type[Exception], ...]:
-        """Store or artifacts are away."""
+        """The database or the artifact store is unavailable."""
         return (SQLAlchemyError, ArtifactsAway, OSError)
 
     def _expire(self) -> None:
@@ -156,7 +156,7 @@ class RetentionSweep(Loop):
         return sweep_job(stale, self._store, self._artifacts)
 
     def _try(self, name: str, step: Callable[[], bool]) -> bool:
-        """Do it for a job or an upload; one whose files stay does not hold up the others."""
+        """Run a step for a job or an upload; those that failed before run last."""
         if name in self._failed:
             self._later[name] = step
             return False
@@ -167,7 +167,7 @@ class RetentionSweep(Loop):
             done = step()
         except SQLAlchemyError:
             raise
-        except Exception as error:  # every object store has exceptions of its own
+        except Exception as error:  # object stores raise their own types
             log.warning("files cannot be removed now", of=name, error=repr(error))
             self._failed.add(name)
             self._failures += 1

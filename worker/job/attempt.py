@@ -2,8 +2,8 @@
 
 1. Start the engine in the job's working folder.
 2. Every event goes to the store (guarded by the epoch), then to progress.
-3. Between events, look whether to stop: lease lost, cancel, shutdown, silence, time limit.
-4. Say how it ended. What becomes of the job is the supervisor's to decide.
+3. Between events, check whether to stop: lease lost, cancel, shutdown, hang, time limit.
+4. Return how the attempt ended. The supervisor decides what this means for the job.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import structlog
 
-from jobs.environment import scrubbed
+from jobs.environment import engine_environment
 from jobs.messages.progress import Progress
 from jobs.settings import Settings
 from jobs.store.records import Claim
@@ -32,17 +32,17 @@ from slimgpt.events import (
 )
 from worker import metrics
 from worker.engine.process import EngineProcess
-from worker.job import ending
-from worker.job.ending import Broken, Ending, Killed, Stopped, Why
+from worker.job import attempt_result
+from worker.job.attempt_result import AttemptResult, Failure, Killed, Stopped, StopReason
+from worker.job.cancellation import stop_reason
 from worker.job.lease import Lease, LeaseLost
 from worker.job.shared_layers import SharedLayers
-from worker.job.watched import why_to_stop
 from worker.job.workfolder import WorkFolder
 
 TICK_SECONDS = 0.2
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 SIGNAL_SECONDS = 5.0
-"""From the end of an engine by one of these to the worker's own signal, if both were told."""
+"""Longest wait for the worker's own stop signal after the engine died of one of these."""
 log = structlog.get_logger(__name__)
 
 
@@ -51,10 +51,10 @@ class Attempt:
 
     Args:
         settings: the engine's command, its roots, device and deadlines.
-        store: where events become rows.
-        progress: where events become hints for those who watch.
-        lease: of the claim; already renewing itself.
-        shutting_down: whether the worker was asked to stop.
+        store: receives events as rows.
+        progress: receives events for status and event streams.
+        lease: of the claim; its renewal thread is running.
+        shutting_down: returns whether the worker was asked to stop.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Attempt:
         self._last: Result | Failed | None = None
         self._where = "its start"
 
-    def run(self, folder: WorkFolder, layers: SharedLayers) -> Ending:
-        """Start the engine and stay with it to the end; when this returns it is gone.
+    def run(self, folder: WorkFolder, layers: SharedLayers) -> AttemptResult:
+        """Run the engine until it ends; no engine process is left when this returns.
 
         Args:
-            folder: where it works.
-            layers: told of every layer that it has finished.
+            folder: the engine's working folder.
+            layers: is notified of every finished layer.
 
         Raises:
             OSError: the engine can't be started.
@@ -88,7 +88,7 @@ class Attempt:
         engine = EngineProcess(
             self._command(folder),
             folder=folder.engine,
-            environment=scrubbed(os.environ),
+            environment=engine_environment(os.environ),
             keep=[folder.lock],
         )
         log.info("engine started", engine_pid=engine.pid, resume=folder.resume)
@@ -114,78 +114,76 @@ class Attempt:
             str(folder.uploads),
             "--device",
             settings.device,
-            "--keep-layers",  # of a result that cannot be published, a retry makes the same again
+            "--keep-layers",  # if publishing fails, a retry resumes from them
             *(["--resume"] if folder.resume else []),
         ]
 
-    def _watch(self, engine: EngineProcess, layers: SharedLayers) -> Ending:
+    def _watch(self, engine: EngineProcess, layers: SharedLayers) -> AttemptResult:
         started = heard = time.monotonic()
         while True:
             try:
                 event = engine.next_event(TICK_SECONDS)
                 if event is not None:
                     heard = time.monotonic()
-                    self._take(event)
+                    self._record(event)
                     if isinstance(event, LayerFinished):
-                        layers.noted()
+                        layers.layer_finished()
             except EOFError:
-                return self._judge(engine)
+                return self._result(engine)
             except LeaseLost:
                 engine.stop(0)
                 return Stopped("lost")
-            if (stop := self._reason_to_stop(started, heard)) is not None:
-                lost = isinstance(stop, Stopped) and stop.why == "lost"
+            if (stop := self._check_limits(started, heard)) is not None:
+                lost = isinstance(stop, Stopped) and stop.reason == "lost"
                 engine.stop(0 if lost else self._settings.engine_stop_seconds)
                 return stop
 
-    def _reason_to_stop(self, started: float, heard: float) -> Stopped | Broken | None:
+    def _check_limits(self, started: float, heard: float) -> Stopped | Failure | None:
         settings, now = self._settings, time.monotonic()
-        if (why := why_to_stop(self._lease, self._shutting_down)) is not None:
-            return Stopped(why)
+        if (reason := stop_reason(self._lease, self._shutting_down)) is not None:
+            return Stopped(reason)
         if now - heard > settings.engine_hang_seconds:
-            return ending.hung(settings.engine_hang_seconds, self._where)
+            return attempt_result.hung(settings.engine_hang_seconds, self._where)
         limit = settings.job_time_limit_seconds
         if limit is not None and now - started > limit:
-            return ending.overdue(limit, self._where)
+            return attempt_result.time_limit_exceeded(limit, self._where)
         return None
 
-    def _judge(self, engine: EngineProcess) -> Ending:
-        judged = ending.of_exit(
+    def _result(self, engine: EngineProcess) -> AttemptResult:
+        result = attempt_result.from_exit(
             engine.returncode, self._last, self._where, engine.tail, engine.peak_bytes
         )
-        bad = isinstance(judged, Broken | Killed)
-        if bad and (why := self._why_it_was_ended(engine)) is not None:
-            return Stopped(why)
-        if bad and engine.tail:
+        failed = isinstance(result, Failure | Killed)
+        if failed and (reason := self._late_stop_reason(engine)) is not None:
+            return Stopped(reason)
+        if failed and engine.tail:
             log.warning("what the engine wrote last", stderr=engine.tail)
-        return judged
+        return result
 
-    def _why_it_was_ended(self, engine: EngineProcess) -> Why | None:
-        """The reason to stop that the engine has heard of before us, if there is one.
+    def _late_stop_reason(self, engine: EngineProcess) -> StopReason | None:
+        """The reason to stop, if the engine received the stop signal before this process did.
 
-        Who ends a machine or a systemd unit signals every process, and the engine dies at once.
+        A shutdown of the machine or of a systemd unit signals every process, and the engine dies
+        at once.
         """
         deadline = time.monotonic() + SIGNAL_SECONDS
-        while (why := why_to_stop(self._lease, self._shutting_down)) is None:
+        while (reason := stop_reason(self._lease, self._shutting_down)) is None:
             if -engine.returncode not in STOP_SIGNALS or time.monotonic() > deadline:
                 return None
             time.sleep(TICK_SECONDS)
-        return why
+        return reason
 
-    def _take(self, event: AnyEvent) -> None:
-        """Truth first, then the hint."""
-        if isinstance(event, Result):
-            # Megabytes of kept indices: they are in the checkpoint's provenance, the rest in rows.
-            event = event.model_copy(update={"layers": []})
+    def _record(self, event: AnyEvent) -> None:
+        """Write the event to the store, which is authoritative, then to progress."""
         if isinstance(event, Result | Failed):
             self._last = event
         else:
-            self._note(event)
-            self._keep(event)
+            self._update_position(event)
+            self._store_event(event)
         self._progress.record(self._id, event)
         metrics.record_event(event)
 
-    def _note(self, event: AnyEvent) -> None:
+    def _update_position(self, event: AnyEvent) -> None:
         if isinstance(event, StageStarted):
             self._where = f"stage {event.stage}"
         elif isinstance(event, StageFinished):
@@ -193,7 +191,7 @@ class Attempt:
         elif isinstance(event, LayerFinished):
             self._where = f"stage prune, after layer {event.done} of {event.layers_total}"
 
-    def _keep(self, event: AnyEvent) -> None:
+    def _store_event(self, event: AnyEvent) -> None:
         store, job_id, epoch = self._store, self._id, self._epoch
         if isinstance(event, StageStarted):
             self._lease.write(lambda: store.stage(job_id, epoch, event.stage))

@@ -1,8 +1,8 @@
 """`LayerState`: the index of finished layers shared in the artifact store.
 
-A state names all files of one consistent run: an attempt that went on from another's layers lists
-them with the epoch under which they were stored, so nothing is stored twice, and layers of two
-runs that began anew are never mixed.
+A state lists all files of one consistent run. An attempt that resumed from the layers of another
+lists them with the epoch that stored them. So nothing is stored twice, and layers of different
+runs are never mixed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from jobs.files.artifacts import Artifact, Artifacts
 from jobs.store.records import Claim
 
 STATE = "state.json"
-SHARED = re.compile(r"(p\d+/)?(job|layer-[\w.-]+)")
-"""What an attempt goes on from, of the engine's folder: its fingerprint, layers, their records; of
-a sweep in a folder for each model."""
+DAMAGE = "damage.json"
+SHARED = re.compile(r"(p\d+/)?(job|layer-[\w.-]+)|" + re.escape(DAMAGE))
+"""Files in the engine's folder that an attempt resumes from: fingerprint, layers, their records; in
+a sweep, in one folder per model. With schedule `measured` also the damage curves, from which the
+same plan is made again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class SharedFile:
     """A file in the store, and the epoch that stored it."""
 
     file: Artifact
@@ -34,24 +36,24 @@ class LayerState:
     """Files of one attempt's layers."""
 
     epoch: int
-    files: tuple[Shared, ...]
+    files: tuple[SharedFile, ...]
 
     @classmethod
     def start(cls, claim: Claim) -> LayerState:
-        """That of an attempt that has finished nothing yet."""
+        """The state of an attempt without finished layers."""
         return cls(claim.epoch, ())
 
-    def plus(self, shared: Shared) -> LayerState:
-        """The same with one more file, or with another one of its name."""
+    def with_file(self, shared: SharedFile) -> LayerState:
+        """A copy with one more file, which replaces one of the same path."""
         others = {one.file.path: one for one in self.files} | {shared.file.path: shared}
         return replace(self, files=tuple(others[path] for path in sorted(others, key=order)))
 
-    def find(self, path: str) -> Shared | None:
-        """The file of that name."""
+    def find(self, path: str) -> SharedFile | None:
+        """The file with that path, or None."""
         return next((one for one in self.files if one.file.path == path), None)
 
     def save(self, artifacts: Artifacts, job_id: str) -> None:
-        """Write it beside the attempt's files.
+        """Write the state next to the attempt's files.
 
         Raises:
             OSError: the store does not answer.
@@ -62,16 +64,16 @@ class LayerState:
 
 
 def order(path: str) -> tuple[int, str, bool]:
-    """Sorts layers by number, and the record after the tensors: it says that they are whole."""
+    """Sort key: layers by number, each record after its tensors, because it marks them complete."""
     folder, _, name = path.rpartition("/")
     stem, _, suffix = name.partition(".")
     return int(folder[1:] or 0), stem, suffix == "json"
 
 
-def earlier(artifacts: Artifacts, claim: Claim) -> list[LayerState]:
-    """States of the job's earlier attempts, the most useful first; what can't be read is left out.
+def earlier_states(artifacts: Artifacts, claim: Claim) -> list[LayerState]:
+    """States of the job's earlier attempts, those with most files first; skips unreadable ones.
 
-    Of a job that was to start anew only those since then.
+    If the job was restarted from its first layer (`anew`), only states since then.
 
     Raises:
         OSError: the store does not answer.
@@ -92,7 +94,7 @@ def earlier(artifacts: Artifacts, claim: Claim) -> list[LayerState]:
 def _read(raw: bytes, epoch: int) -> LayerState:
     content = json.loads(raw)
     files = [
-        Shared(Artifact(entry["path"], entry["size"], entry["sha256"]), entry["epoch"])
+        SharedFile(Artifact(entry["path"], entry["size"], entry["sha256"]), entry["epoch"])
         for entry in content["files"]
     ]
     for shared in files:

@@ -1,8 +1,8 @@
 """`Lease`: renews the lease on a thread and detects its loss and cancel requests.
 
-A thread renews every third of the lease and looks every second whether the job is to be
-cancelled. While the database is away it keeps trying; when the lease would have run out by our
-own clock it counts as lost, because another worker may have been given the job by then.
+A thread renews the lease after every third of its duration and checks every second whether a
+cancel was requested. It keeps trying while the database is unavailable. A lease that has expired
+by this machine's clock counts as lost, because another worker may hold the job by then.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from jobs.store.store import Store
 
 LOOK_SECONDS = 1.0
 AWAY = (OperationalError, InterfaceError, InternalError)
-"""The last: PostgreSQL has ended a transaction that stood still, because we did (`database`)."""
+"""InternalError: PostgreSQL ended an idle transaction of this process (`jobs.store.database`)."""
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
 class LeaseLost(Exception):  # noqa: N818 - says what is the case
-    """The job is no longer ours; nothing more may be written about it."""
+    """This worker no longer holds the job and must not write to it."""
 
 
 class Lease:
-    """The lease of a claim; a context manager that runs the renewing thread.
+    """The lease of a claim; a context manager that runs the renewal thread.
 
     Args:
-        store: renews and looks, with `lease_seconds` of its own.
-        claim: what was claimed.
-        alive: called after every look, also at a store that is away: that is no fault of ours.
+        store: renews and reads the lease; defines `lease_seconds`.
+        claim: the claimed job.
+        alive: called after every check, even if the store did not answer.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class Lease:
         self._over = threading.Event()
         self.lost = threading.Event()
         self.cancel = threading.Event()
-        # With this thread's context: what it logs carries the job's ids.
-        keep = partial(copy_context().run, self._keep)
-        self._thread = threading.Thread(target=keep, name="lease", daemon=True)
+        # With this thread's context, so that log entries carry the job's ids.
+        run = partial(copy_context().run, self._run)
+        self._thread = threading.Thread(target=run, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
         self._thread.start()
@@ -65,30 +65,30 @@ class Lease:
         self._thread.join()
 
     def is_lost(self) -> bool:
-        """Whether the job is no longer ours, or may be another's by our own clock.
+        """Whether the lease is lost, or has expired by this machine's clock.
 
-        Asked by who watches the engine: the renewing thread may hang in a database that neither
-        answers nor breaks the connection.
+        The thread that watches the engine calls this, because the renewal thread may hang in a
+        database that neither answers nor closes the connection.
         """
         if time.monotonic() - self._renewed > self._store.lease_seconds:
             self.lost.set()
         return self.lost.is_set()
 
     def write(self, step: Callable[[], bool]) -> None:
-        """Do a guarded write, again and again while the database is away.
+        """Do a guarded write; retry while the database is unavailable.
 
         Raises:
-            LeaseLost: the guard refused it, or the lease ran out meanwhile.
+            LeaseLost: the guard refused the write, or the lease expired meanwhile.
         """
         if not self.persist(step):
             self.lost.set()
             raise LeaseLost
 
     def persist(self, step: Callable[[], T]) -> T:
-        """Do something with the store, again and again while the database is away.
+        """Call `step`; retry while the database is unavailable.
 
         Raises:
-            LeaseLost: the lease ran out before the database came back.
+            LeaseLost: the lease expired before the database answered.
         """
         retrying = Retrying(
             retry=retry_if_exception_type(AWAY),
@@ -100,11 +100,11 @@ class Lease:
         except RetryError as error:
             raise LeaseLost from error
 
-    def _keep(self) -> None:
+    def _run(self) -> None:
         pause = min(LOOK_SECONDS, self._store.lease_seconds / 6)
         while not self._over.wait(pause):
             try:
-                self._look()
+                self._renew_or_check()
             except SQLAlchemyError as error:
                 log.warning("the store is away", error=str(error))
             self._alive()
@@ -112,7 +112,7 @@ class Lease:
                 log.warning("the lease is lost")
                 return
 
-    def _look(self) -> None:
+    def _renew_or_check(self) -> None:
         now = time.monotonic()
         job_id, epoch = self._claim.job.id, self._claim.epoch
         due = now - self._renewed >= self._store.lease_seconds / 3

@@ -20,17 +20,17 @@ from jobs.messages.progress import Progress
 from jobs.store.records import Claim
 from slimgpt.events import Result, StageFinished, StageStarted
 from worker import metrics
-from worker.job.ending import Broken, Stopped, Why, reason
-from worker.job.watched import Halted, aside, watched
+from worker.job.attempt_result import Failure, Stopped, StopReason, public_message
+from worker.job.cancellation import StopRequested, run_cancellable, run_with_timeout
 
 REPORT_BYTES = 64 << 20
-TAKE_BACK_SECONDS = 3.0
+ROLLBACK_SECONDS = 3.0
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The files are where the job's row may point."""
+    """The files are complete in the artifact store."""
 
     prefix: str
     result: dict[str, Any]
@@ -40,12 +40,12 @@ class Published:
 
 
 class Publication:
-    """The end of a claim whose engine has succeeded.
+    """Publishes the result of an engine that succeeded.
 
     Args:
-        artifacts: where the files go, under a prefix of this epoch.
-        progress: told of the stage.
-        claim: what was worked on.
+        artifacts: receives the files, under a prefix of this epoch.
+        progress: receives the events of the stage `publish`.
+        claim: the claimed job.
     """
 
     def __init__(self, artifacts: Artifacts, progress: Progress, claim: Claim) -> None:
@@ -55,34 +55,36 @@ class Publication:
         self.prefix = prefixes.published(claim.job.id, claim.epoch)
 
     def run(
-        self, folder: Path, result: Result, why: Callable[[], Why | None]
-    ) -> Published | Broken | Stopped:
-        """Put the files into the store. Unless this returns `Published`, none are there.
+        self, folder: Path, result: Result, reason: Callable[[], StopReason | None]
+    ) -> Published | Failure | Stopped:
+        """Upload the files. Unless this returns `Published`, none are left in the store.
 
         Args:
             folder: the engine's working folder.
-            result: what the engine said; names the checkpoint in the folder.
-            why: a reason to stop, asked while files are on their way.
+            result: the engine's last event; names the checkpoint in the folder.
+            reason: returns the reason to stop; called during the upload.
         """
         try:
             checkpoint = _inside(folder, result.checkpoint)
             report = _read_report(checkpoint)
         except (OSError, ValueError, RecursionError) as error:
-            words = "the engine reported success, but its checkpoint or report.json is not usable: "
-            return Broken("engine-protocol", words + reason(error), "")
+            message = "the engine reported success, but its checkpoint or report.json is not usable"
+            return Failure("engine-protocol", f"{message}: {public_message(error)}", "")
         self._progress.record(self._id, StageStarted(stage="publish"))
         began = time.monotonic()
         try:
-            files = watched(lambda stop: self._artifacts.put(self.prefix, checkpoint, stop), why)
-        except Halted as halted:
-            log.info("publishing stopped", why=halted.why)
-            return Stopped(halted.why)
+            files = run_cancellable(
+                lambda stop: self._artifacts.put(self.prefix, checkpoint, stop), reason
+            )
+        except StopRequested as stop:
+            log.info("publishing stopped", why=stop.reason)
+            return Stopped(stop.reason)
         except Exception as error:
             log.exception("publishing failed", prefix=self.prefix)
-            self.take_back()
-            words = f"the result could not be published: {reason(error)}"
-            hint = "look at the space and the settings of the artifact store, then submit it again"
-            return Broken("publish-failed", words, hint)
+            self.rollback()
+            message = f"the result could not be published: {public_message(error)}"
+            hint = "check the space and the settings of the artifact store, then retry the job"
+            return Failure("publish-failed", message, hint)
         seconds = time.monotonic() - began
         published = StageFinished(stage="publish", seconds=seconds)
         self._progress.record(self._id, published)
@@ -92,11 +94,11 @@ class Publication:
         kept = for_clients(json.loads(result.model_dump_json(exclude={"layers"})))
         return Published(self.prefix, kept, report, size)
 
-    def take_back(self) -> None:
-        """Remove what was published or half published; the job's end doesn't hang on it."""
-        aside(self._take_back, TAKE_BACK_SECONDS)
+    def rollback(self) -> None:
+        """Remove published files; waits for the store only `ROLLBACK_SECONDS`."""
+        run_with_timeout(self._delete, ROLLBACK_SECONDS)
 
-    def _take_back(self) -> None:
+    def _delete(self) -> None:
         try:
             self._artifacts.delete(self.prefix)
         except Exception:
@@ -104,10 +106,10 @@ class Publication:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """A folder below another, links resolved.
+    """The folder `name` below `folder`, with links resolved.
 
     Raises:
-        ValueError: it leads elsewhere, or is no folder.
+        ValueError: it is outside `folder`, or not a folder.
     """
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_dir():
@@ -119,23 +121,23 @@ def _read_report(checkpoint: Path) -> dict[str, Any]:
     """The checkpoint's report.json.
 
     Raises:
-        OSError: there is none.
-        ValueError: it is not a JSON object, or no file, or too large to be one of ours.
-        RecursionError: it is nested deeper than any report.
+        OSError: it does not exist.
+        ValueError: it is not a regular file with a JSON object, or too large.
+        RecursionError: it is nested too deeply.
     """
     report = json.loads(redact(_read(checkpoint / "report.json").decode()))
     if not isinstance(report, dict):
         raise ValueError("report.json is not a JSON object")
-    told: dict[str, Any] = for_clients(report)
-    return told
+    redacted: dict[str, Any] = for_clients(report)
+    return redacted
 
 
 def _read(path: Path) -> bytes:
-    """A regular file's content: a link would lead elsewhere, a pipe would never end.
+    """The content of a regular file; links and pipes are refused.
 
     Raises:
         OSError: it cannot be read, or is a link.
-        ValueError: it is no regular file, or too large.
+        ValueError: it is not a regular file, or too large.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:

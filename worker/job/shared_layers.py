@@ -1,9 +1,9 @@
 """`SharedLayers`: finished layers in the artifact store, to resume on another machine.
 
-While the engine works, a thread copies every finished layer to the store, and notes it in the
-attempt's state (`worker.job.layer_state`). The next attempt, wherever it runs, brings from there
-what its own disk lacks. All of it is help and no duty: a store that fails slows or fails no job, it
-only costs layers when the machine is lost too.
+While the engine works, a thread copies every finished layer to the store and adds it to the
+attempt's state (`worker.job.layer_state`). The next attempt, on any machine, fetches the layers
+that its own disk lacks. This is an optimisation: a failing store neither slows nor fails a job;
+layers are lost only if the machine is lost, too.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from jobs.files.transfer import Interrupted, Stop, copy
 from jobs.settings import Settings
 from jobs.store.records import Claim
 from worker import metrics
-from worker.job.layer_state import SHARED, LayerState, Shared, earlier, order
-from worker.job.watched import aside
+from worker.job.cancellation import run_with_timeout
+from worker.job.layer_state import DAMAGE, SHARED, LayerState, SharedFile, earlier_states, order
 
 RETRY_SECONDS = 30.0
 JOIN_SECONDS = 2.0
@@ -34,21 +34,21 @@ log = structlog.get_logger(__name__)
 Signature = tuple[int, int]
 
 
-def wanted(settings: Settings, artifacts: Artifacts) -> bool:
-    """Whether layers are to be shared; of themselves, where the store outlives this disk."""
+def sharing_enabled(settings: Settings, artifacts: Artifacts) -> bool:
+    """Whether layers are shared; with `auto`, if the store is not on the disk of `work_root`."""
     if settings.share_layers != "auto":
         return settings.share_layers == "on"
     return not artifacts.local or _device(Path(artifacts.root)) != _device(settings.work_root)
 
 
 class SharedLayers:
-    """The layers of one attempt; a context manager that runs the copying thread.
+    """The layers of one attempt; a context manager that runs the copy thread.
 
     Args:
         artifacts: the store.
-        claim: whose layers they are.
-        folder: where the engine has them; need not be there yet.
-        on: False: nothing is brought, copied or removed.
+        claim: the claimed job.
+        folder: the engine's folder of layers; may not exist yet.
+        on: False: nothing is fetched, copied or removed.
     """
 
     def __init__(self, artifacts: Artifacts, claim: Claim, folder: Path, *, on: bool) -> None:
@@ -58,12 +58,12 @@ class SharedLayers:
         self._on = on
         self._state = self._saved = LayerState.start(claim)
         self._known: dict[str, Signature] = {}
-        self._before: list[LayerState] = []
+        self._earlier: list[LayerState] = []
         self._changed = threading.Condition()
         self._asked = self._done = 0
         self._over = self._removed = False
         self.failures = 0
-        """How often the store did not take a layer at once."""
+        """Failed attempts to copy layers."""
         context = contextvars.copy_context()
         self._thread = threading.Thread(
             target=context.run, args=(self._copy,), name="layers", daemon=True
@@ -79,55 +79,58 @@ class SharedLayers:
             self._over = True
             self._changed.notify_all()
         if self._on:
-            self._thread.join(JOIN_SECONDS)  # one that hangs in the store ends later, or never
+            self._thread.join(JOIN_SECONDS)  # a thread that hangs in the store ends later
 
-    def bring(self, stop: Stop) -> bool:
-        """Fetch the layers of earlier attempts, if they had more than lie here. True: it did.
+    def fetch(self, stop: Stop) -> bool:
+        """Fetch the layers of an earlier attempt, if it had more than this disk has.
+
+        Returns:
+            True if layers were fetched.
 
         Raises:
-            Interrupted: `stop` said so; what lies here is as it was.
+            Interrupted: `stop` returned True; the folder is unchanged.
         """
         if not self._on:
             return False
         try:
-            self._before = earlier(self._artifacts, self._claim)
-            best = self._before[0] if self._before else None
-            if best is None or len(best.files) <= len(self._here()):
+            self._earlier = earlier_states(self._artifacts, self._claim)
+            best = self._earlier[0] if self._earlier else None
+            if best is None or len(best.files) <= len(self._local_files()):
                 return False
-            return self._fetch(best, stop)
+            return self._fetch_state(best, stop)
         except Interrupted:
             raise
-        except Exception as error:  # whatever a store raises: the attempt begins with what it has
+        except Exception as error:  # object stores raise any type; start with the local layers
             log.warning("layers of earlier attempts cannot be had", error=str(error))
             return False
 
-    def noted(self) -> None:
-        """A layer is finished: have it copied soon. Returns at once."""
+    def layer_finished(self) -> None:
+        """Schedule the copy of a finished layer. Returns at once."""
         with self._changed:
             self._asked += 1
             self._changed.notify_all()
 
-    def settle(self, seconds: float) -> None:
-        """Wait until what is finished now is copied, at most so long."""
+    def wait_copied(self, seconds: float) -> None:
+        """Wait until all layers finished so far are copied, at most `seconds`."""
         if self._on:
-            self.noted()
+            self.layer_finished()
             with self._changed:
                 self._changed.wait_for(lambda: self._done >= self._asked, seconds)
 
-    def forget(self) -> None:
-        """The engine begins anew: what was shared so far is not of its run, nor of any use."""
+    def reset(self) -> None:
+        """Remove all shared layers, because the engine starts again from the first layer."""
         self._delete()
         self._state = self._saved = LayerState.start(self._claim)
-        self._known, self._before = {}, []
+        self._known, self._earlier = {}, []
 
     def remove(self) -> None:
-        """Remove the job's layers of all attempts, for good: the job is over."""
-        self._removed = True  # before it is done: a copy on its way then removes what it brings
+        """Remove the layers of all attempts, because the job has ended."""
+        self._removed = True  # set first: a copy in progress then removes what it writes
         self._delete()
 
     def _delete(self) -> None:
         if self._on:
-            aside(self._delete_all, JOIN_SECONDS)
+            run_with_timeout(self._delete_all, JOIN_SECONDS)
 
     def _delete_all(self) -> None:
         try:
@@ -136,7 +139,7 @@ class SharedLayers:
             log.warning("layers are left in the artifact store", error=str(error))
 
     def _copy(self) -> None:
-        """What the thread does; it may outlive the job, in a store that is slow to answer."""
+        """Body of the copy thread; it may outlive the job if the store is slow."""
         self._keep_copying()
         if self._removed:
             self._delete()
@@ -167,15 +170,15 @@ class SharedLayers:
                 self._changed.notify_all()
 
     def _copy_new(self) -> None:
-        for path, signature in self._here().items():
+        for path, signature in self._local_files().items():
             if self._known.get(path) == signature:
                 continue
             try:
                 shared = self._stored(path, signature[0]) or self._send(path)
-            except FileNotFoundError:  # the engine is done with it
+            except FileNotFoundError:  # the engine has removed it
                 continue
             self._known[path] = signature
-            self._state = self._state.plus(shared)
+            self._state = self._state.with_file(shared)
             if shared.epoch == self._claim.epoch:
                 self._save()
         self._save()
@@ -185,50 +188,50 @@ class SharedLayers:
             self._state.save(self._artifacts, self._claim.job.id)
             self._saved = self._state
 
-    def _fetch(self, state: LayerState, stop: Stop) -> bool:
-        """Fill a folder aside with a state's files, as far as they can be had; then swap."""
-        folder, brought = self._folder, LayerState.start(self._claim)
-        coming, going = (folder.with_name(f"{folder.name}.{word}") for word in ("coming", "going"))
-        for path in (coming, going):
+    def _fetch_state(self, state: LayerState, stop: Stop) -> bool:
+        """Fetch a state's files into a temporary folder, up to the first missing one; then swap."""
+        folder, fetched = self._folder, LayerState.start(self._claim)
+        new, old = (folder.with_name(f"{folder.name}.{word}") for word in ("new", "old"))
+        for path in (new, old):
             shutil.rmtree(path, ignore_errors=True)
-        coming.mkdir(parents=True)
+        new.mkdir(parents=True)
         try:
             for shared in state.files:
                 try:
-                    self._obtain(shared, coming / shared.file.path, stop)
-                except OSError as error:  # what comes after a missing layer is of no use
+                    self._obtain(shared, new / shared.file.path, stop)
+                except OSError as error:  # the layers after a missing one are of no use
                     log.warning("a layer cannot be had", path=shared.file.path, error=str(error))
                     break
-                brought = brought.plus(shared)
-            if len(brought.files) <= len(self._here()):
+                fetched = fetched.with_file(shared)
+            if len(fetched.files) <= len(self._local_files()):
                 return False
             if folder.exists():
-                folder.rename(going)
-            coming.rename(folder)
+                folder.rename(old)
+            new.rename(folder)
         finally:
-            for path in (coming, going):
+            for path in (new, old):
                 shutil.rmtree(path, ignore_errors=True)
-        self._state, self._known = brought, self._here()
-        log.info("layers brought", files=len(brought.files), epoch=state.epoch)
+        self._state, self._known = fetched, self._local_files()
+        log.info("layers brought", files=len(fetched.files), epoch=state.epoch)
         return True
 
-    def _obtain(self, shared: Shared, target: Path, stop: Stop) -> None:
-        """A file as it lies here already, or from the store."""
-        here, file = self._folder / shared.file.path, shared.file
+    def _obtain(self, shared: SharedFile, target: Path, stop: Stop) -> None:
+        """Link the local file if it is the same, else download it."""
+        local, file = self._folder / shared.file.path, shared.file
         target.parent.mkdir(exist_ok=True)
-        same = here.is_file() and here.stat().st_size == file.size
-        if same and _digest(here, stop) == file.sha256:
+        same = local.is_file() and local.stat().st_size == file.size
+        if same and _digest(local, stop) == file.sha256:
             try:
-                os.link(here, target)
+                os.link(local, target)
             except OSError:  # a file system without hard links
-                shutil.copyfile(here, target)
+                shutil.copyfile(local, target)
             return
         prefix = prefixes.layers(self._claim.job.id, shared.epoch)
         self._artifacts.fetch(prefix, file, target, stop)
 
-    def _stored(self, path: str, size: int) -> Shared | None:
-        """The same file as an earlier attempt has stored it."""
-        for state in self._before:
+    def _stored(self, path: str, size: int) -> SharedFile | None:
+        """The same file, if an earlier attempt has stored it."""
+        for state in self._earlier:
             shared = state.find(path)
             if shared is None or shared.file.size != size:
                 continue
@@ -236,32 +239,38 @@ class SharedLayers:
                 return shared
         return None
 
-    def _send(self, path: str) -> Shared:
+    def _send(self, path: str) -> SharedFile:
         epoch = self._claim.epoch
         prefix = prefixes.layers(self._claim.job.id, epoch)
-        return Shared(self._artifacts.send(prefix, path, self._folder / path, self._is_over), epoch)
+        return SharedFile(
+            self._artifacts.send(prefix, path, self._folder / path, self._is_over), epoch
+        )
 
     def _is_over(self) -> bool:
         return self._over
 
-    def _here(self) -> dict[str, Signature]:
-        """Shareable files that lie here, each with size and time of change."""
+    def _local_files(self) -> dict[str, Signature]:
+        """Shareable files on this disk, each with size and modification time."""
         if not self._folder.is_dir():
             return {}
         found = {}
         for path in (*self._folder.glob("*"), *self._folder.glob("p*/*")):
             name = path.relative_to(self._folder).as_posix()
-            with suppress(FileNotFoundError):  # the engine is done with it
-                facts = path.lstat()
-                if SHARED.fullmatch(name) and stat.S_ISREG(facts.st_mode):
-                    found[name] = (facts.st_size, facts.st_mtime_ns)
-        # A listing is no moment: it may show a record and miss the tensors written before it.
-        whole = {path for path in found if not path.endswith(RECORD) or _tensors(path) in found}
+            with suppress(FileNotFoundError):  # the engine has removed it
+                status = path.lstat()
+                if SHARED.fullmatch(name) and stat.S_ISREG(status.st_mode):
+                    found[name] = (status.st_size, status.st_mtime_ns)
+        # A listing is not atomic: it may have a record and miss the tensors written before it.
+        whole = {
+            path
+            for path in found
+            if not path.endswith(RECORD) or path == DAMAGE or _tensors(path) in found
+        }
         return {path: found[path] for path in sorted(whole, key=order)}
 
 
 def _tensors(record: str) -> str:
-    """The file of which this is the record."""
+    """The tensor file that this record belongs to."""
     return record.removesuffix(RECORD) + ".safetensors"
 
 
@@ -271,6 +280,6 @@ def _digest(file: Path, stop: Stop) -> str:
 
 
 def _device(path: Path) -> int:
-    """The file system that a path is on, or will be."""
+    """The device of the file system that a path is on, or will be on."""
     path = path.absolute()
     return next(place for place in (path, *path.parents) if place.exists()).stat().st_dev

@@ -1,14 +1,13 @@
 """`Supervisor`: runs one job: claim, engine, publication, outcome.
 
-1. Claim the job that was queued first; a message without a queued job behind it is dropped.
-2. Run the engine while the lease holds (`worker.job.attempt`), on uploads that were brought first.
-3. Publish what it made under this epoch's prefix (`worker.job.publication`), then point the row at
-   it
-   in one statement.
-4. Remove the working folder if the job has ended; keep it for the next attempt if not, and of a
-   failed job the finished layers, for a retry.
+1. Claim the oldest queued job; a message without a queued job is dropped.
+2. Fetch the uploads, then run the engine while the lease holds (`worker.job.attempt`).
+3. Publish the result under this epoch's prefix (`worker.job.publication`), then make it the job's
+   result in one statement.
+4. Remove the working folder if the job has ended. Keep it for the next attempt otherwise; of a
+   failed job keep the finished layers for a retry.
 
-Everything after the claim is guarded by the epoch: two workers on one job can't both finish it.
+The epoch guards every write after the claim: two workers cannot both finish one job.
 """
 
 from __future__ import annotations
@@ -39,37 +38,44 @@ from jobs.store.store import Store
 from slimgpt.errors import ResumeError
 from worker import metrics
 from worker.job.attempt import TICK_SECONDS, Attempt
-from worker.job.ending import Broken, Completed, Ending, Killed, Stopped, reason
+from worker.job.attempt_result import (
+    AttemptResult,
+    Completed,
+    Failure,
+    Killed,
+    Stopped,
+    public_message,
+)
+from worker.job.cancellation import StopRequested, run_cancellable, stop_reason
 from worker.job.lease import AWAY, Lease, LeaseLost
-from worker.job.outcome import ENDED, Outcome, Verdict
+from worker.job.outcome import ENDED, Outcome, OutcomeRecorder
 from worker.job.publication import Publication, Published
-from worker.job.shared_layers import SharedLayers, wanted
+from worker.job.shared_layers import SharedLayers, sharing_enabled
 from worker.job.uploads import Uploads
-from worker.job.watched import Halted, watched, why_to_stop
 from worker.job.workfolder import WorkFolder, open_folder, sweep
 
 __all__ = ["Outcome", "Supervisor"]
 CLAIM_SECONDS = 30.0
 COPY_SECONDS = 5.0
-"""Longest wait for layers on their way to the store, when a job may go on elsewhere."""
-REST_SECONDS = 30.0
-"""Pause after a job that this machine's disk or mounts could not do.
+"""Longest wait for layers to be copied, when the job may resume on another machine."""
+PAUSE_SECONDS = 30.0
+"""Pause after an OSError of this machine, such as a full disk or a lost mount.
 
-Such a failure takes no time: without a pause one broken machine fails the whole queue of many.
+Such a failure is immediate: without a pause one broken machine would fail the whole queue.
 """
 log = structlog.get_logger(__name__)
 
 
 class Supervisor:
-    """Works on one job at a time.
+    """Runs one job at a time.
 
     Args:
         settings: of the worker.
-        store: the truth.
-        progress: hints for those who watch.
-        artifacts: where checkpoints are published.
-        shutting_down: whether the worker was asked to stop.
-        alive: called again and again while a job's lease is looked after.
+        store: authoritative for jobs.
+        progress: receives events for status and event streams.
+        artifacts: receives checkpoints.
+        shutting_down: returns whether the worker was asked to stop.
+        alive: called repeatedly while a job runs.
     """
 
     def __init__(
@@ -87,18 +93,18 @@ class Supervisor:
         self.artifacts = artifacts
         self.shutting_down = shutting_down
         self.alive = alive
-        # A container that starts again has its predecessor's host name and process ids.
+        # A restarted container has the host name and process ids of its predecessor.
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._identity: str | None = None
         self._broken = False
 
     def run(self, job_id: str) -> Outcome:
-        """Do the job that was queued first; the one in the message, if it is the only one.
+        """Run the oldest queued job, whichever job the message names.
 
-        Messages are counted, not read: as many come as jobs are queued, in any order.
+        There is one message per queued job, in any order.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: the store is away before anything was claimed.
+            sqlalchemy.exc.SQLAlchemyError: the store is unavailable and nothing was claimed.
         """
         sweep(self.settings.work_root, self._over)
         claim = self._claim()
@@ -125,78 +131,78 @@ class Supervisor:
             if outcome is Outcome.LOST:
                 self._sweep_lost()
             if self._broken:
-                self._rest()
+                self._pause()
             return outcome
 
     def _sweep_lost(self) -> None:
-        """Another may have ended the job while we held its folder: it is ours to remove."""
+        """Remove the folder if another worker has ended the job while this one held the folder."""
         with suppress(SQLAlchemyError, OSError):
             sweep(self.settings.work_root, self._over)
 
     def _claim(self) -> Claim | None:
-        # The message is gone: without patience here the job would wait to be sent again.
-        patient = Retrying(
+        # The message is acknowledged: without retries the job would wait until it is sent again.
+        retrying = Retrying(
             retry=retry_if_exception_type(AWAY),
             wait=wait_exponential(0.2, max=3.0),
             stop=stop_after_delay(CLAIM_SECONDS),
             reraise=True,
         )
         claim = None
-        for attempt in patient:
+        for attempt in retrying:
             with attempt:
-                # The connection may have broken after the commit and before its answer.
+                # The connection may have failed after the commit and before the answer.
                 before = attempt.retry_state.attempt_number > 1
                 claim = reclaim(self.store, self.worker) if before else None
                 claim = claim or self.store.claim_next(self.worker)
         return claim
 
     def _guarded(self, claim: Claim) -> Outcome:
-        """Nothing that goes wrong here may leave the job without an end."""
+        """Run the claimed job; every error becomes an outcome."""
         with Lease(self.store, claim, self.alive) as lease:
-            verdict = Verdict(self.store, self.progress, claim, lease)
+            recorder = OutcomeRecorder(self.store, self.progress, claim, lease)
             try:
-                return self._ended(claim, lease, verdict)
+                return self._ended(claim, lease, recorder)
             except LeaseLost:
                 return Outcome.LOST
 
-    def _ended(self, claim: Claim, lease: Lease, verdict: Verdict) -> Outcome:
+    def _ended(self, claim: Claim, lease: Lease, recorder: OutcomeRecorder) -> Outcome:
         try:
             if self.shutting_down():
-                return verdict.stopped(Stopped("shutdown"))
-            return self._work(claim, lease, verdict)
+                return recorder.stopped(Stopped("shutdown"))
+            return self._work(claim, lease, recorder)
         except LeaseLost:
             raise
         except Exception as error:
             self._broken = isinstance(error, OSError)
             log.exception("the worker could not do the job")
-            message = f"the worker could not do the job: {reason(error)}"
-            hint = "look at the worker's log, disk and settings, then submit it again"
-            return verdict.failed(Broken("worker-error", message, hint))
+            message = f"the worker could not do the job: {public_message(error)}"
+            hint = "check the worker's log, disk and settings, then retry the job"
+            return recorder.failed(Failure("worker-error", message, hint))
 
-    def _rest(self) -> None:
-        """Leave the queue to others for a while; on shutdown, end at once."""
-        log.warning("this worker rests after a failure of its machine", seconds=REST_SECONDS)
-        self._broken, over = False, time.monotonic() + REST_SECONDS
+    def _pause(self) -> None:
+        """Leave the queue to other workers for a while; return at once on shutdown."""
+        log.warning("this worker rests after a failure of its machine", seconds=PAUSE_SECONDS)
+        self._broken, over = False, time.monotonic() + PAUSE_SECONDS
         while time.monotonic() < over and not self.shutting_down():
             self.alive()
             time.sleep(TICK_SECONDS)
 
-    def _work(self, claim: Claim, lease: Lease, verdict: Verdict) -> Outcome:
-        root, share = self.settings.work_root, wanted(self.settings, self.artifacts)
+    def _work(self, claim: Claim, lease: Lease, recorder: OutcomeRecorder) -> Outcome:
+        root, share = self.settings.work_root, sharing_enabled(self.settings, self.artifacts)
         service = lease.persist(self._service)
         with open_folder(root, claim, service) as folder:
             layers = SharedLayers(self.artifacts, claim, folder.layers, on=share)
             with layers:
                 ended = self._prune(claim, lease, folder, layers)
                 if isinstance(ended, Completed):
-                    outcome = self._publish(claim, lease, folder, ended, verdict)
-                elif isinstance(ended, Broken):
-                    outcome = verdict.failed(ended)
+                    outcome = self._publish(claim, lease, folder, ended, recorder)
+                elif isinstance(ended, Failure):
+                    outcome = recorder.failed(ended)
                 elif isinstance(ended, Killed):
-                    outcome = verdict.killed(ended, claim)
+                    outcome = recorder.killed(ended, claim)
                 else:
-                    outcome = verdict.stopped(ended)
-            if outcome is Outcome.FAILED:  # the store's layers are the reaper's to remove in time
+                    outcome = recorder.stopped(ended)
+            if outcome is Outcome.FAILED:  # the reaper removes the shared layers later
                 if not folder.keep_layers():
                     folder.remove()
             elif outcome in ENDED:
@@ -206,46 +212,51 @@ class Supervisor:
 
     def _prune(
         self, claim: Claim, lease: Lease, folder: WorkFolder, layers: SharedLayers
-    ) -> Ending:
-        """Run the engine, from the last layer that is finished anywhere."""
-        why = partial(why_to_stop, lease, self.shutting_down)
+    ) -> AttemptResult:
+        """Run the engine, resuming from the most finished layers of any machine."""
+        reason = partial(stop_reason, lease, self.shutting_down)
         uploads = Uploads(CalibrationSets(self.store.engine), self.artifacts, lease)
-        if (missing := uploads.bring(claim.spec, folder.uploads, why)) is not None:
+        if (missing := uploads.fetch(claim.spec, folder.uploads, reason)) is not None:
             return missing
         try:
-            brought = watched(layers.bring, why)
-        except Halted as halted:
-            return Stopped(halted.why)
-        folder = replace(folder, resume=folder.resume or brought)
+            fetched = run_cancellable(layers.fetch, reason)
+        except StopRequested as stop:
+            return Stopped(stop.reason)
+        folder = replace(folder, resume=folder.resume or fetched)
         ended = self._attempt(claim, lease).run(folder, layers)
-        if folder.resume and isinstance(ended, Broken) and ended.code == ResumeError.code:
-            # A model or text that this machine has another version of, or that has changed.
+        if folder.resume and isinstance(ended, Failure) and ended.code == ResumeError.code:
+            # The model or a text has changed, or differs between machines.
             log.warning("the finished layers are of another input", message=ended.message)
             folder.clear()
-            layers.forget()
+            layers.reset()
             ended = self._attempt(claim, lease).run(replace(folder, resume=False), layers)
-        if ended == Stopped("shutdown") or isinstance(ended, Broken | Killed):
-            layers.settle(COPY_SECONDS)
+        if ended == Stopped("shutdown") or isinstance(ended, Failure | Killed):
+            layers.wait_copied(COPY_SECONDS)
         return ended
 
     def _attempt(self, claim: Claim, lease: Lease) -> Attempt:
         return Attempt(self.settings, self.store, self.progress, claim, lease, self.shutting_down)
 
     def _publish(
-        self, claim: Claim, lease: Lease, folder: WorkFolder, done: Completed, verdict: Verdict
+        self,
+        claim: Claim,
+        lease: Lease,
+        folder: WorkFolder,
+        done: Completed,
+        recorder: OutcomeRecorder,
     ) -> Outcome:
         lease.write(lambda: self.store.stage(claim.job.id, claim.epoch, "publish"))
         publication = Publication(self.artifacts, self.progress, claim)
-        why = partial(why_to_stop, lease, self.shutting_down)
-        ended = publication.run(folder.engine, done.result, why)
+        reason = partial(stop_reason, lease, self.shutting_down)
+        ended = publication.run(folder.engine, done.result, reason)
         if isinstance(ended, Published):
-            return verdict.succeeded(ended, publication)
-        return verdict.failed(ended) if isinstance(ended, Broken) else verdict.stopped(ended)
+            return recorder.succeeded(ended, publication)
+        return recorder.failed(ended) if isinstance(ended, Failure) else recorder.stopped(ended)
 
     def _over(self, owners: Mapping[str, str]) -> set[str]:
-        """Which working folders' jobs need them no more; when in doubt, they do.
+        """The jobs whose working folders can be removed; none if the store does not answer.
 
-        A failed job's layers wait for a retry, as long as there is room.
+        The layers of a failed job are kept for a retry, while the disk has room.
         """
         try:
             known = self.store.stale_files(owners)
@@ -258,12 +269,12 @@ class Supervisor:
             for job_id, stale in known.items()
             if stale is not None and not (stale.layers_kept and room)
         }
-        # A folder of a job that is unknown here may be another service's.
+        # A folder of an unknown job may belong to another service.
         deleted = {job for job, owner in owners.items() if owner == here and job not in known}
         return ended | (deleted if here else set())
 
     def _service(self) -> str:
-        """Which service this is, by its database; asked once."""
+        """The identity of this service's database, read once."""
         if self._identity is None:
             self._identity = identity(self.store.engine)
         return self._identity

@@ -1,5 +1,5 @@
-"""`Uploads`: fetches the uploaded texts that a job names and verifies their SHA-256 (the engine has
-no credentials); removes unfinished uploads.
+"""`Uploads`: fetches the uploaded texts that a job uses and verifies their SHA-256; removes
+unfinished uploads. The engine itself has no credentials for the store.
 
     WORK_ROOT/JOB_ID/uploads/SET_ID.jsonl
 """
@@ -12,26 +12,26 @@ from pathlib import Path
 
 import structlog
 
-from jobs.files.artifacts import Artifact, Artifacts, TornFile
+from jobs.files.artifacts import Artifact, Artifacts, HashMismatch
 from jobs.files.calibration_sets import CalibrationSet, CalibrationSets, discard, named_in
 from jobs.files.transfer import Stop
 from slimgpt.spec.prune import PruneSpec
-from worker.job.ending import Broken, Stopped, Why, reason
+from worker.job.attempt_result import Failure, Stopped, StopReason, public_message
+from worker.job.cancellation import StopRequested, run_cancellable
 from worker.job.lease import Lease
-from worker.job.watched import Halted, watched
 
 UNFINISHED_SECONDS = 3600.0
-"""An upload that is not whole after so long was cut off; the API gives one up before."""
+"""An upload that is incomplete after this time was interrupted; the API's own limit is shorter."""
 log = structlog.get_logger(__name__)
 
 
 class Uploads:
-    """The uploads that a job names.
+    """The uploads that a job uses.
 
     Args:
-        sets: which there are.
-        artifacts: where their files are.
-        lease: of the job; it patiently asks the database.
+        sets: the table of uploads.
+        artifacts: holds their files.
+        lease: of the job; retries while the database is unavailable.
     """
 
     def __init__(self, sets: CalibrationSets, artifacts: Artifacts, lease: Lease) -> None:
@@ -39,62 +39,63 @@ class Uploads:
         self._artifacts = artifacts
         self._lease = lease
 
-    def bring(
-        self, spec: PruneSpec, folder: Path, why: Callable[[], Why | None]
-    ) -> Broken | Stopped | None:
-        """Put the uploads that the job names into a folder; what is there already is kept.
+    def fetch(
+        self, spec: PruneSpec, folder: Path, reason: Callable[[], StopReason | None]
+    ) -> Failure | Stopped | None:
+        """Fetch the uploads that the job uses; files that are already there are kept.
 
         Args:
-            folder: made if there is something to put into it.
-            why: a reason to stop, asked while files are on their way.
+            folder: receives the files; created if needed.
+            reason: returns the reason to stop; called during transfers.
 
         Returns:
-            Why the job ends here; None if the engine may start.
+            Why the attempt ends here; None if the engine may start.
 
         Raises:
-            LeaseLost: the lease ran out before the database answered.
+            LeaseLost: the lease expired before the database answered.
         """
         for set_id in sorted(set(named_in(spec).values())):
             found = self._lease.persist(lambda set_id=set_id: self._sets.get(set_id))  # type: ignore[misc]
             if found is None:
                 return _gone(set_id)
             folder.mkdir(exist_ok=True)
-            if ended := self._fetch(found, folder / found.file, why):
+            if ended := self._fetch_file(found, folder / found.file, reason):
                 return ended
         return None
 
-    def _fetch(
-        self, found: CalibrationSet, target: Path, why: Callable[[], Why | None]
-    ) -> Broken | Stopped | None:
+    def _fetch_file(
+        self, found: CalibrationSet, target: Path, reason: Callable[[], StopReason | None]
+    ) -> Failure | Stopped | None:
         if _is(target, found):
             return None
         artifact = Artifact(found.file, found.size, found.sha256)
 
         def fetch(stop: Stop) -> None:
-            self._artifacts.fetch(found.prefix, artifact, aside, stop)
+            self._artifacts.fetch(found.prefix, artifact, partial, stop)
 
-        aside = target.with_name(f"{target.name}.partial")
+        partial = target.with_name(f"{target.name}.partial")
         try:
-            watched(fetch, why)
-            aside.replace(target)
-        except Halted as halted:
-            return Stopped(halted.why)
+            run_cancellable(fetch, reason)
+            partial.replace(target)
+        except StopRequested as stop:
+            return Stopped(stop.reason)
         except FileNotFoundError:
             return _gone(found.id)
-        except TornFile:
-            words = f"the text upload:{found.id} is not what was uploaded"
-            return Broken("calibration-set-damaged", words, "upload it again, and name its new id")
+        except HashMismatch:
+            message = f"the stored text upload:{found.id} differs from what was uploaded"
+            hint = "upload it again and use its new id"
+            return Failure("calibration-set-damaged", message, hint)
         except OSError as error:
             log.exception("an upload cannot be fetched", set=found.id)
-            words = f"the text upload:{found.id} could not be fetched: {reason(error)}"
-            hint = "look at the artifact store and the worker's disk, then submit it again"
-            return Broken("calibration-set-unavailable", words, hint)
+            message = f"the text upload:{found.id} could not be fetched: {public_message(error)}"
+            hint = "check the artifact store and the worker's disk, then retry the job"
+            return Failure("calibration-set-unavailable", message, hint)
         log.info("upload fetched", set=found.id, size=found.size)
         return None
 
 
 def sweep(set_id: str, sets: CalibrationSets, artifacts: Artifacts) -> bool:
-    """Remove what an upload or a removal that was cut off has left. True: it is gone.
+    """Remove the rest of an interrupted upload or removal. Returns True.
 
     Raises:
         OSError: the artifact store does not answer.
@@ -105,16 +106,16 @@ def sweep(set_id: str, sets: CalibrationSets, artifacts: Artifacts) -> bool:
     return True
 
 
-def _gone(set_id: str) -> Broken:
-    return Broken(
+def _gone(set_id: str) -> Failure:
+    return Failure(
         "calibration-set-gone",
         f"the calibration set {set_id} was deleted after the job was posted",
-        "upload the text again, and post the job with its new id",
+        "upload the text again and post the job with its new id",
     )
 
 
 def _is(path: Path, found: CalibrationSet) -> bool:
-    """Whether an earlier attempt has brought it."""
+    """Whether an earlier attempt has fetched it."""
     if not path.is_file() or path.stat().st_size != found.size:
         return False
     with path.open("rb") as file:

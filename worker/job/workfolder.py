@@ -1,16 +1,15 @@
 """`WorkFolder`: the working folder of a job's attempts on this machine.
 
     WORK_ROOT/JOB_ID/spec.json   the engine's argument
-    WORK_ROOT/JOB_ID/uploads/    the uploaded texts that it names
-    WORK_ROOT/JOB_ID/service     whose job it is (`jobs.store.database`)
-    WORK_ROOT/JOB_ID/lock        held by the worker and by the engine it started
-    WORK_ROOT/JOB_ID/epoch       of the last attempt that worked in it
-    WORK_ROOT/JOB_ID/engine/     the engine's working folder; survives until the job has ended
+    WORK_ROOT/JOB_ID/uploads/    the uploaded texts that the job uses
+    WORK_ROOT/JOB_ID/service     identity of the service's database (`jobs.store.database`)
+    WORK_ROOT/JOB_ID/lock        held by the worker and its engine
+    WORK_ROOT/JOB_ID/epoch       epoch of the last attempt
+    WORK_ROOT/JOB_ID/engine/     the engine's working folder; kept until the job has ended
 
-The next attempt on this machine resumes from it, unless the job was to start anew since. The lock
-is inherited by the engine, so it holds for as long as either lives: when a worker lost its lease
-and its engine still writes, the next attempt gets a folder of its own (JOB_ID.EPOCH) instead of a
-second pen on the same page.
+The next attempt on this machine resumes from it, unless the job was restarted from its first layer
+since. The engine inherits the lock, so the lock holds while either process lives. If a worker has
+lost its lease and its engine still writes, the next attempt uses a new folder, JOB_ID.EPOCH.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ SERVICE = "service"
 EPOCH = "epoch"
 FINISHED = "layer-*"
 RESUMED = ("recovery-", "tasks")
-"""Beside layers, what an engine goes on from."""
+"""Prefixes of files, besides layers, that an engine resumes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +56,21 @@ class WorkFolder:
 
     @property
     def uploads(self) -> Path:
-        """Where the uploaded texts are that the engine may read."""
+        """Folder of the uploaded texts."""
         return self.path / "uploads"
 
     @property
     def layers(self) -> Path:
-        """Where the engine keeps finished layers."""
+        """Folder of finished layers."""
         return self.engine / "layers"
 
     def clear(self) -> None:
-        """Remove what the engine has done so far."""
+        """Empty the engine's working folder."""
         shutil.rmtree(self.engine, ignore_errors=True)
         self.engine.mkdir(exist_ok=True)
 
     def keep_layers(self) -> bool:
-        """Remove all but what a retry goes on from. False: there is nothing of that kind."""
+        """Remove everything that a retry does not resume from. False: no layer is finished."""
         if not any(self.layers.rglob(FINISHED)):
             return False
         for path in (*self.engine.iterdir(), self.uploads):
@@ -80,21 +79,21 @@ class WorkFolder:
         return True
 
     def remove(self) -> None:
-        """Remove it all; the job has ended."""
+        """Remove the whole folder, because the job has ended."""
         _discard(self.path)
 
 
 @contextmanager
 def open_folder(root: Path, claim: Claim, service: str = "") -> Iterator[WorkFolder]:
-    """Lock the job's folder, or one of this epoch's own if another process is still in there.
+    """Lock the job's folder, or a new one for this epoch if another process holds the lock.
 
     Args:
-        root: below which working folders are.
-        claim: the job, the attempt's epoch, and what the engine is to read.
-        service: identity of the service in whose database the job is.
+        root: parent of all working folders.
+        claim: the claimed job; its specification is written to `spec.json`.
+        service: identity of the service's database.
 
     Raises:
-        OSError: the disk is full or the folder can't be written.
+        OSError: the disk is full or the folder cannot be written.
     """
     path, lock = root / claim.job.id, None
     lock = _lock(path)
@@ -117,22 +116,22 @@ def open_folder(root: Path, claim: Claim, service: str = "") -> Iterator[WorkFol
 
 
 def sweep(root: Path, over: Callable[[Mapping[str, str]], Collection[str]]) -> list[str]:
-    """Remove the folders of jobs that need them no more. Returns their names.
+    """Remove the folders that are no longer needed. Returns their names.
 
     Args:
-        root: below which working folders are.
-        over: of many jobs, each with the identity of its service, "" where that is not known:
-            which are over. Asked once for all.
+        root: parent of all working folders.
+        over: takes job ids with the identity of their service ("" if unknown) and returns the ids
+            whose folders can be removed; called once for all folders.
     """
     removed = []
-    for path in root.glob(f"{GONE}*"):  # a removal that was cut off
+    for path in root.glob(f"{GONE}*"):  # an interrupted removal
         shutil.rmtree(path, ignore_errors=True)
     folders = {path: path.name.split(".")[0] for path in sorted(root.glob("job_*"))}
     ended = over({job_id: _service_of(path) for path, job_id in folders.items()}) if folders else ()
     for path in [path for path, job_id in folders.items() if job_id in ended]:
         try:
             lock = _lock(path)
-        except OSError as error:  # no reason not to work: a message has been taken for it
+        except OSError as error:  # not fatal: this worker has taken a message and must claim a job
             log.warning("a working folder cannot be removed", folder=path.name, error=str(error))
             continue
         if lock is not None:
@@ -150,7 +149,7 @@ def _service_of(path: Path) -> str:
 
 
 def _number(path: Path) -> int:
-    """What a file says; 0 where there is none."""
+    """The number in a file; 0 if there is none."""
     try:
         return int(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -158,20 +157,20 @@ def _number(path: Path) -> int:
 
 
 def _discard(path: Path) -> None:
-    """Remove a locked folder: its name at once, so that nobody resumes what is half removed."""
-    aside = path.with_name(f"{GONE}{path.name}.{time.time_ns()}")
+    """Remove a locked folder; rename it first, so that nobody resumes from a partial one."""
+    gone = path.with_name(f"{GONE}{path.name}.{time.time_ns()}")
     with suppress(OSError):
-        path.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _lock(path: Path) -> int | None:
-    """Take the folder's lock; None if another process has it."""
+    """Take the folder's lock; None if another process holds it."""
     while True:
         path.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:  # removed since, by whoever had it
+        except FileNotFoundError:  # removed meanwhile by the process that held it
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -180,7 +179,7 @@ def _lock(path: Path) -> int | None:
             return None
         if _is_at(descriptor, path / "lock"):
             return descriptor
-        os.close(descriptor)  # the lock of a folder that was removed holds nobody off
+        os.close(descriptor)  # the lock of a removed folder protects nothing
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

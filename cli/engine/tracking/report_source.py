@@ -11,65 +11,58 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cli.client.download import fetch
 from cli.client.http import Service
+from cli.engine.reports import read_report
 
 if TYPE_CHECKING:
     from slimgpt.report.document import Document
     from slimgpt.report.sweep import Sweep
-    from slimgpt.report.tracking.sink import Logged, Place, Subject
+    from slimgpt.report.tracking.mlflow_run import Destination, LoggedRun, TrackedModel
 
 REPORT = "report.json"
 FILES = (REPORT, "report.html", "README.md")
 
 
 class ReportSource(NamedTuple):
-    """Where a report and its files lie.
+    """Location of a report and its files.
 
     Attributes:
         folder: of the report.
-        key: by which its runs are found again.
-        job: the id of the service's; empty: it is of none.
+        key: identifies its runs in MLflow.
+        job: id of the service's job; empty if there is none.
     """
 
     folder: Path
     key: str
     job: str = ""
 
-    def log(self, place: Place, *, whole: bool) -> list[Logged]:
+    def log(self, place: Destination, *, whole: bool) -> list[LoggedRun]:
         """Log every model of the report.
 
         Args:
-            place: where to.
-            whole: whether the checkpoint's files go along.
+            place: where to log.
+            whole: whether the checkpoint's files are sent.
 
         Raises:
-            SlimGPTError: the report cannot be read, a checkpoint is missing, MLflow refuses.
+            SlimGPTError: the report cannot be read, a checkpoint is missing, or MLflow refuses.
         """
-        from slimgpt.report.tracking import record, sink
+        from slimgpt.report.tracking import mlflow_run, record
 
         return [
-            sink.log(record.of(one), self._subject(part, one, whole=whole), place)
-            for part, one in _parts(self._found())
+            mlflow_run.log(record.of(one), self._subject(part, one, whole=whole), place)
+            for part, one in _parts(read_report(self.folder))
         ]
 
-    def _found(self) -> Document | Sweep:
-        from slimgpt.report import document, sweep
-
-        content = document.content(self.folder)
-        if sweep.is_one(content):
-            return sweep.of(content, str(self.folder))
-        return document.read(self.folder)
-
-    def _subject(self, part: str, document: Document, *, whole: bool) -> Subject:
-        from slimgpt.report.tracking.sink import Subject, TrackingError
+    def _subject(self, part: str, document: Document, *, whole: bool) -> TrackedModel:
+        from slimgpt.report.tracking.mlflow_run import TrackedModel, TrackingError
 
         folder = self.folder / part
         if whole and not (folder / "config.json").is_file():
             raise TrackingError(
-                f"{self.job or folder} holds no checkpoint, whose files were to be sent",
-                hint="name the checkpoint's folder; with --source, only an address is registered",
+                f"{self.job or folder} has no checkpoint whose files could be sent",
+                hint="give the checkpoint's folder; --source registers an address without files",
             )
         name = self.job or f"{self.folder.resolve().name}-{document.model.ratio_achieved:.0%}"
-        return Subject(
+        return TrackedModel(
             key=f"{self.key}/{part}".rstrip("/"),
             name=f"{name}/{part}".rstrip("/"),
             job=self.job,
@@ -79,7 +72,7 @@ class ReportSource(NamedTuple):
 
 
 def of_path(path: Path) -> ReportSource:
-    """What lies in a folder, or is a report's file.
+    """The report in a folder, or of a report's file.
 
     Raises:
         SlimGPTError: there is no report.
@@ -95,7 +88,7 @@ def of_job(service: Service, job_id: str, *, whole: bool) -> Iterator[ReportSour
     """A job of the service, its files fetched and checked for as long as the context lasts.
 
     Args:
-        whole: fetch the checkpoints too, not only what tells of them.
+        whole: also fetch the checkpoints, not only the reports.
 
     Raises:
         ServiceError: there is no such job, or it has no files.

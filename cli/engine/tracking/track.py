@@ -19,11 +19,11 @@ from cli.options.shared import Json
 from cli.terminal.exit_status import expected, fail
 
 if TYPE_CHECKING:
-    from slimgpt.report.tracking.sink import Logged, Place
+    from slimgpt.report.tracking.mlflow_run import Destination, LoggedRun
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class TrackingTarget:
     """Where runs are logged, and what of a model goes along."""
 
     to: Annotated[
@@ -63,18 +63,18 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Followed:
-    """Which jobs of a service, in the place of one report."""
+class JobSelection:
+    """Jobs of a service, instead of one report."""
 
     jobs: Annotated[
-        bool, option("--jobs", "In place of PLACE: every job of the service that succeeded.")
+        bool, option("--jobs", "Instead of PLACE: every succeeded job of the service.")
     ] = False
     every: Annotated[
         float | None,
         option(
             "--every",
             "With --jobs: repeat at this interval until stopped.",
-            "look once",
+            "once",
             min=1.0,
             metavar="SECONDS",
         ),
@@ -90,8 +90,8 @@ def track(
         ),
     ] = None,
     *,
-    target: Target,
-    followed: Followed,
+    target: TrackingTarget,
+    selection: JobSelection,
     connection: Connection,
     as_json: Json = False,
 ) -> None:
@@ -99,16 +99,18 @@ def track(
 
     A run has parameters, metrics and files. Repeated, the command adds nothing.
     """
-    _refuse_contradictions(place, target, followed)
-    from slimgpt.report.tracking import sink
+    _refuse_contradictions(place, target, selection)
+    from slimgpt.report.tracking import mlflow_run
 
-    where = sink.Place(target.to, target.experiment, target.register or "", target.source or "")
+    where = mlflow_run.Destination(
+        target.to, target.experiment, target.register or "", target.source or ""
+    )
     with expected():
-        sink.require()
+        mlflow_run.require()
         if place is None:
             with connection.open() as service:
                 tracker = Tracker(service, where, whole=target.whole, failed=_warn)
-                _follow(tracker, followed.every, target.register, as_json)
+                _follow(tracker, selection.every, target.register, as_json)
             return
         logged = _one(place, where, target.whole, connection)
     if as_json:
@@ -117,16 +119,18 @@ def track(
         typer.echo(_said(one, target.register))
 
 
-def _refuse_contradictions(place: str | None, target: Target, followed: Followed) -> None:
-    if followed.jobs == (place is not None):
-        fail("name a PLACE, or --jobs for all jobs of the service", 2)
-    if not followed.jobs and followed.every is not None:
-        fail("--every goes with --jobs: a finished report does not change", 2)
-    if followed.jobs and target.source is not None:
-        fail("--source is the address of one model, which many jobs cannot share", 2)
+def _refuse_contradictions(
+    place: str | None, target: TrackingTarget, selection: JobSelection
+) -> None:
+    if selection.jobs == (place is not None):
+        fail("give PLACE, or --jobs for all jobs of the service", 2)
+    if not selection.jobs and selection.every is not None:
+        fail("--every needs --jobs: a finished report does not change", 2)
+    if selection.jobs and target.source is not None:
+        fail("--source is the address of one model and cannot be used with --jobs", 2)
 
 
-def _one(place: str, target: Place, whole: bool, connection: Connection) -> list[Logged]:
+def _one(place: str, target: Destination, whole: bool, connection: Connection) -> list[LoggedRun]:
     if JOB.fullmatch(place) and not Path(place).exists():
         with connection.open() as service, report_source.of_job(service, place, whole=whole) as one:
             return one.log(target, whole=whole)
@@ -134,13 +138,13 @@ def _one(place: str, target: Place, whole: bool, connection: Connection) -> list
 
 
 def _follow(tracker: Tracker, every: float | None, register: str | None, as_json: bool) -> None:
-    """Look, once or again and again; a line for each run that is new.
+    """Log once, or at intervals; print a line for each new run.
 
     Raises:
-        typer.Exit: it looked once, and not all could be logged.
-        ServiceError: the service refuses, or it looked once and nothing answers.
+        typer.Exit: without an interval; status 1 if not all jobs could be logged.
+        ServiceError: the service refuses, or does not answer and there is no interval.
     """
-    from slimgpt.report.tracking.sink import TrackingError
+    from slimgpt.report.tracking.mlflow_run import TrackingError
 
     while True:
         try:
@@ -150,7 +154,7 @@ def _follow(tracker: Tracker, every: float | None, register: str | None, as_json
         except (UnreachableError, TrackingError) as error:
             if every is None:
                 raise
-            typer.echo(f"warning: {error}; next look in {every:g} s", err=True)
+            typer.echo(f"warning: {error}; next try in {every:g} s", err=True)
         if every is None:
             raise typer.Exit(int(tracker.behind))
         time.sleep(every)
@@ -160,7 +164,7 @@ def _warn(job: str, why: str) -> None:
     typer.echo(f"warning: {job} is not logged: {why}", err=True)
 
 
-def _said(logged: Logged, register: str | None) -> str:
+def _said(logged: LoggedRun, register: str | None) -> str:
     what = "logged" if logged.new else "already logged, nothing is missing"
     version = f"; {register} version {logged.version}" if logged.version else ""
     return f"run {logged.run_id} of experiment {logged.experiment_id}: {what}{version}"

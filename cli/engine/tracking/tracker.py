@@ -1,8 +1,7 @@
 """`Tracker`: logs every succeeded job of a service to MLflow, continuously.
 
-MLflow itself is the memory: a job whose run is there is not logged again, whoever asks and however
-often. So a tracker may be stopped, killed and started anywhere, and a server that was away gets
-later what it has missed.
+The state is in MLflow: a job that has a run is not logged again. So a tracker can be stopped,
+killed and started on any machine, and catches up after an outage.
 """
 
 from __future__ import annotations
@@ -15,24 +14,29 @@ from cli.engine.tracking import report_source
 from slimgpt.errors import SlimGPTError
 
 if TYPE_CHECKING:
-    from slimgpt.report.tracking.sink import Logged, Place
+    from slimgpt.report.tracking.mlflow_run import Destination, LoggedRun
 
 PAGE = 200
 SUCCEEDED = "succeeded"
 
 
 class Tracker:
-    """Looks at a service's jobs when asked.
+    """Logs a service's jobs.
 
     Args:
-        service: whose jobs; with an admin's key, those of all owners.
+        service: source of jobs; with an admin's key, those of all owners.
         place: where they are logged.
-        whole: whether checkpoints go along.
-        failed: told the job and why it could not be logged now.
+        whole: whether checkpoints are sent.
+        failed: called with the job and the reason if it cannot be logged now.
     """
 
     def __init__(
-        self, service: Service, place: Place, *, whole: bool, failed: Callable[[str, str], None]
+        self,
+        service: Service,
+        place: Destination,
+        *,
+        whole: bool,
+        failed: Callable[[str, str], None],
     ) -> None:
         self._service = service
         self._place = place
@@ -41,12 +45,12 @@ class Tracker:
         self._done: set[str] | None = None
         self._later: set[str] = set()
 
-    def look(self) -> Iterator[Logged]:
-        """Log what is not logged yet, oldest first, and what failed before after all else.
+    def look(self) -> Iterator[LoggedRun]:
+        """Log new jobs, oldest first; jobs that failed before come last.
 
         Raises:
             ServiceError: the service does not list its jobs.
-            TrackingError: MLflow does not say what it has.
+            TrackingError: MLflow does not list its runs.
         """
         if self._done is None:
             self._done = self._logged()
@@ -73,10 +77,10 @@ class Tracker:
         return bool(self._later)
 
     def _logged(self) -> set[str]:
-        """Jobs that need no fetching of their files: MLflow has all that is asked for of them."""
-        from slimgpt.report.tracking import sink
+        """Jobs that MLflow already has completely."""
+        from slimgpt.report.tracking import mlflow_run
 
-        runs = sink.finished(self._place, whole=self._whole)
+        runs = mlflow_run.finished(self._place, whole=self._whole)
         return {
             job["id"]
             for job in self._jobs()
@@ -84,7 +88,7 @@ class Tracker:
         }
 
     def _succeeded(self) -> Iterator[str]:
-        """Ids of the jobs whose files are still promised."""
+        """Ids of the jobs whose files have not expired."""
         yield from (job["id"] for job in self._jobs() if not job["artifacts_removed_at"])
 
     def _jobs(self) -> Iterator[dict[str, Any]]:

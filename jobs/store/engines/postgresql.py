@@ -2,8 +2,8 @@
 
 A server that is gone breaks its connections, and so, sooner or later, does a network. A server that
 stands still does neither: its kernel acknowledges what we send, and libpq waits for ever. After one
-such wait nobody begins anything new for a while (`jobs.messages.breaker`); what is under way is
-waited for.
+such wait a circuit breaker refuses new transactions for a while (`jobs.messages.circuit_breaker`);
+those in progress continue.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine, event
 
-from jobs.messages.breaker import Away, Breaker
+from jobs.messages.circuit_breaker import CircuitBreaker, ServerUnavailable
 
 GRACE_SECONDS = 1.0
 """After the time in which the server itself gives a statement up, if it lives."""
@@ -35,7 +35,7 @@ def bound(engine: Engine, seconds: float) -> None:
         seconds: for a statement; the server is told them as well, and comes first if it lives.
     """
     failures = (_Silent, psycopg.errors.ConnectionTimeout)
-    guard = Breaker("the database", "what needs it is refused", failures)
+    guard = CircuitBreaker("the database", "what needs it is refused", failures)
 
     class Bounded(psycopg.Connection[Any]):
         def wait(self, gen: Generator[Any, Any, T], *given: Any, **named: Any) -> T:
@@ -46,7 +46,7 @@ def bound(engine: Engine, seconds: float) -> None:
                     return super().wait(waited, *given, **named)
                 with guard.asking():  # the first of a transaction
                     return super().wait(waited, *given, **named)
-            except (_Silent, Away) as error:
+            except (_Silent, ServerUnavailable) as error:
                 self.close()
                 raise psycopg.OperationalError(f"no answer in {seconds:g} s: {error}") from error
 
@@ -55,7 +55,7 @@ def bound(engine: Engine, seconds: float) -> None:
         try:
             with guard.asking():
                 return Bounded.connect(*given, **named)
-        except Away as error:
+        except ServerUnavailable as error:
             raise psycopg.OperationalError(str(error)) from error
 
 

@@ -26,4 +26,4 @@ def require_within(connection: Connection, owner: str, most: int) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(name)))
     unfinished = select(func.count()).where(JOBS.c.owner == owner, JOBS.c.status.in_(UNFINISHED))
     if connection.execute(unfinished).scalar_one() > most:
-        raise QuotaReached(f"{owner} has {most} unfinished jobs, and may not have more")
+        raise QuotaReached(f"{owner} has {most} unfinished jobs, which is the limit")

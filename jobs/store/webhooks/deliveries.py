@@ -18,9 +18,9 @@ from jobs.store.clock import from_now
 from jobs.store.database import READ_ONLY
 from jobs.store.records import Page
 from jobs.store.tables import DELIVERIES, WEBHOOKS
-from jobs.store.webhooks.announcements import new_delivery
 from jobs.store.webhooks.endpoints import disable, note_outcome
-from jobs.store.webhooks.records import Delivery, DeliveryStatus, Outcome, Webhook
+from jobs.store.webhooks.outbox import new_delivery
+from jobs.store.webhooks.records import Delivery, DeliveryOutcome, DeliveryStatus, Webhook
 
 LEASE_SECONDS = 60.0
 """More than any attempt takes."""
@@ -70,7 +70,11 @@ class Deliveries:
         return None if row is None else delivery_of(row)
 
     def record(
-        self, delivery: Delivery, outcome: Outcome, again_in: float | None, disable_after: float
+        self,
+        delivery: Delivery,
+        outcome: DeliveryOutcome,
+        again_in: float | None,
+        disable_after: float,
     ) -> bool:
         """Write down what came of the attempt that `claim` began.
 
@@ -232,7 +236,7 @@ def _lock(connection: Connection, webhook_id: str) -> bool:
     return bool(connection.execute(held).scalar_one_or_none())
 
 
-def _logged(delivery: Delivery, outcome: Outcome) -> list[dict[str, Any]]:
+def _logged(delivery: Delivery, outcome: DeliveryOutcome) -> list[dict[str, Any]]:
     """The log with this attempt, and with those that left no word."""
     known = delivery.log[-1]["attempt"] if delivery.log else 0
     lost = [

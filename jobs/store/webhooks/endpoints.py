@@ -40,7 +40,7 @@ class Webhooks:
         description: str = "",
         most: int,
     ) -> Webhook:
-        """Register an address, `Targets.check` having passed it.
+        """Register an address, `WebhookUrls.check` having passed it.
 
         Raises:
             TooManyWebhooks: the owner has `most` already.
@@ -187,4 +187,4 @@ def _require_within(connection: Connection, owner: str, most: int) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(name)))
     count = select(func.count()).where(WEBHOOKS.c.owner == owner)
     if connection.execute(count).scalar_one() > most:
-        raise TooManyWebhooks(f"{owner} has {most} webhooks, and may not have more")
+        raise TooManyWebhooks(f"{owner} has {most} webhooks, which is the limit")

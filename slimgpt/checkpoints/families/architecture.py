@@ -1,6 +1,6 @@
-"""`Architecture`: the sizes in a `config.json`, under the same field names for every family.
+"""`Architecture`: the sizes in a `config.json`, with the same field names for every family.
 
-Imports neither torch nor transformers: plans are made without them.
+Imports neither torch nor transformers, because plans need neither.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST_EXPERTS = 4096
 
 @dataclass(frozen=True)
 class LayerSize:
-    """What is left of one decoder layer: query heads, KV heads, FFN channels."""
+    """Numbers of query heads, KV heads and FFN channels of one decoder layer."""
 
     heads: int
     kv_heads: int
@@ -28,7 +28,7 @@ class LayerSize:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of a decoder-only transformer, layer by layer (they differ once it is pruned)."""
+    """Sizes of a decoder-only transformer; layers of a pruned model differ."""
 
     family: Family
     hidden: int
@@ -38,10 +38,10 @@ class Architecture:
     dtype: str
     sizes: tuple[LayerSize, ...]
     experts: int = 0
-    """FFNs of a layer that a router chooses from, each as wide as the size says; 0: one, always."""
+    """Number of experts per layer, each with the layer's number of channels; 0: a dense FFN."""
 
     def ffns(self) -> tuple[Architecture, ...]:
-        """The architecture as each FFN of a layer has it."""
+        """The architecture with the tensor names of each FFN of a layer: one per expert."""
         if not self.experts:
             return (self,)
         family = self.family
@@ -77,7 +77,7 @@ def read(config: Mapping[str, Any]) -> Architecture:
     whole = dense(family, full)
     if count > MOST_LAYERS:
         raise UnsupportedModelError(
-            f"config.json: {count} layers are more than any model has",
+            f"config.json: {count} layers, at most {MOST_LAYERS} are supported",
             hint="download the model's config.json again",
         )
     given = _overrides(config)
@@ -102,23 +102,23 @@ def _experts(family: Family, config: Mapping[str, Any]) -> int:
     count = _size(config, (known or family.experts)[0])
     if count > MOST_EXPERTS:
         raise UnsupportedModelError(
-            f"config.json: {count} experts are more than any model has",
+            f"config.json: {count} experts, at most {MOST_EXPERTS} are supported",
             hint="download the model's config.json again",
         )
     return count
 
 
 def positions(architecture: Architecture, config: Mapping[str, Any]) -> int:
-    """How many positions the model has, by its config.
+    """Number of positions in the config.
 
     Raises:
-        BrokenCheckpointError: the config does not say.
+        BrokenCheckpointError: the config has no such number.
     """
     return _size(config, architecture.family.keys.positions)
 
 
 def dense(family: Family, config: Mapping[str, Any]) -> LayerSize:
-    """The sizes that the config gives to all layers that have none of their own."""
+    """The config's global sizes, of layers without an entry in `per_layer_config`."""
     keys = family.keys
     heads, times = _size(config, keys.heads), keys.times_hidden
     channels = times * _size(config, keys.hidden) if times else None
@@ -130,7 +130,7 @@ def dense(family: Family, config: Mapping[str, Any]) -> LayerSize:
 
 
 def overrides(family: Family, size: LayerSize) -> dict[str, int]:
-    """A layer's sizes by the names that the family's config has for them."""
+    """A layer's sizes by the family's config keys."""
     keys = family.keys
     named = {keys.channels: size.channels, keys.heads: size.heads}
     if keys.kv_heads:
@@ -141,7 +141,7 @@ def overrides(family: Family, size: LayerSize) -> dict[str, int]:
 def _kv_heads(
     family: Family, config: Mapping[str, Any], own: Mapping[str, Any], heads: int, default: int
 ) -> int:
-    """KV heads of a layer: by its `own` keys, unless the config leaves no choice."""
+    """KV heads of a layer: from its `own` keys, unless the family fixes their number."""
     if family.one_kv_head and family.one_kv_head(config):
         return 1
     key = family.keys.kv_heads
@@ -154,7 +154,7 @@ def _family(config: Mapping[str, Any]) -> Family:
         known = ", ".join(sorted((*FAMILIES, *READ_AS_ANOTHER)))
         more = OTHERS.get(model_type) if isinstance(model_type, str) else None
         if not more and config.get("auto_map"):
-            more = "its code ships with the model, and such code is never run"
+            more = "it needs code from the model's folder, which is never run"
         raise UnsupportedModelError(
             f"config.json: model_type {model_type!r} is not supported" + (f": {more}" * bool(more)),
             hint=f"supported families: {known}",
@@ -163,12 +163,12 @@ def _family(config: Mapping[str, Any]) -> Family:
 
 
 def _check_variant(family: Family, config: Mapping[str, Any]) -> None:
-    """Refuse the members of a family that are built otherwise."""
+    """Refuse variants of a family that cannot be pruned."""
     for condition, reason in family.refusals:
         if condition(config):
             raise UnsupportedModelError(
                 f"config.json: this {family.prefix} model cannot be pruned: {reason}",
-                hint="prune another model of the family",
+                hint="choose another model of the family",
             )
 
 
@@ -191,7 +191,7 @@ def _layer_size(
     config: Mapping[str, Any],
     whole: LayerSize,
 ) -> LayerSize:
-    """The layer's own sizes where it has some, else the global ones."""
+    """The layer's sizes in `per_layer_config`, else the global ones."""
     own, keys = given.get(index, {}), family.keys
     heads = _size(own, keys.heads, default=whole.heads)
     size = LayerSize(
@@ -201,7 +201,7 @@ def _layer_size(
     )
     if size.heads % size.kv_heads:
         raise BrokenCheckpointError(
-            f"config.json: layer {index} has {size.heads} query heads for {size.kv_heads} KV heads",
+            f"config.json: layer {index} has {size.heads} query heads and {size.kv_heads} KV heads",
             hint="the number of query heads must be a multiple of the number of KV heads",
         )
     return size

@@ -14,33 +14,33 @@ Config = Mapping[str, Any]
 Condition = Callable[[Config], bool]
 
 Fused = Literal["", "stacked", "grouped"]
-"""How one tensor holds queries, keys and values: not at all; all queries, then all keys, then all
-values; or for each KV group its queries, its key and its value."""
+"""Layout of a fused QKV tensor. `""`: separate tensors; `stacked`: all queries, then all keys, then
+all values; `grouped`: for each KV group its queries, its key and its value."""
 
 Rope = Literal["plain", "by layer type", "none"]
 
 
 def on(*keys: str) -> Condition:
-    """Whether one of the config's switches is on."""
+    """A condition: at least one of the config keys is true."""
     return lambda config: any(bool(config.get(key)) for key in keys)
 
 
 @dataclass(frozen=True)
 class Keys:
-    """What the config calls a model's sizes."""
+    """The config keys of a model's sizes."""
 
     hidden: str = "hidden_size"
     heads: str = "num_attention_heads"
-    kv_heads: str | None = "num_key_value_heads"  # None: as many as heads, and no key says so
+    kv_heads: str | None = "num_key_value_heads"  # None: no key; the same number as query heads
     channels: str = "intermediate_size"
-    times_hidden: int | None = None  # how many channels there are where the key is left out
+    times_hidden: int | None = None  # default channels, as a multiple of the hidden size
     layers: str = "num_hidden_layers"
     positions: str = "max_position_embeddings"
 
 
 @dataclass(frozen=True)
 class RopeKeys:
-    """What transformers 4.57 calls the settings of rotary positions; 5 has `rope_parameters`."""
+    """Config keys of rotary positions in transformers 4.57; 5 has `rope_parameters`."""
 
     kind: Rope = "plain"
     theta: str = "rope_theta"
@@ -50,7 +50,7 @@ class RopeKeys:
 
 @dataclass(frozen=True)
 class Family:
-    """One row: `model_type` of the config, class prefix in transformers, names within a layer."""
+    """One row of the table: `model_type`, class prefix in transformers, tensor and module names."""
 
     model_type: str
     prefix: str
@@ -62,42 +62,43 @@ class Family:
     down: str = "mlp.down_proj"
     attention: str = "self_attn"
     attention_norm: str = "input_layernorm"
-    ffn: str = "mlp"  # the first module of the FFN's half, where it has none of its own
+    ffn: str = "mlp"  # the FFN's module, or its first linear layer if there is no such module
     ffn_norm: str = "post_attention_layernorm"
     layers: str = "model.layers"
     embedding: str = "model.embed_tokens"
     final_norm: str = "model.norm"
     head: str = "lm_head"
-    biased: tuple[str, ...] = ()  # projections that have a bias whatever the config says
+    biased: tuple[str, ...] = ()  # projections that always have a bias
     bias_switches: tuple[str, ...] = ()  # config keys that turn further biases on
     head_norms: tuple[str, ...] = ()  # norms over one head's queries or keys
-    after_norms: tuple[str, ...] = ()  # norms of what a half adds to the stream
+    after_norms: tuple[str, ...] = ()  # norms of the outputs of attention and FFN
     norms_if: tuple[tuple[Condition, tuple[str, ...]], ...] = ()  # a layer's norms, by its config
-    span_norms: tuple[str, ...] = ()  # norms over all queries, and over all keys
-    numbered_norms: tuple[str, ...] = ()  # lists with a norm for every head, and every KV head
-    norms_if_on: str = ""  # config key without which head and numbered norms are absent
+    span_norms: tuple[str, ...] = ()  # norms over all query heads, and over all KV heads
+    numbered_norms: tuple[str, ...] = ()  # lists with one norm per query head, and per KV head
+    norms_if_on: str = ""  # config key that enables head and numbered norms; empty: always
     norm_bias: bool = False  # norms have a bias: LayerNorm
     fused: Fused = ""
-    wide_parts: int = 1  # projections that one tensor of `wide` stacks
-    experts: tuple[str, ...] = ()  # config keys, any: how many FFNs a router chooses from
-    router: str = ""  # with experts, `wide` and `down` hold a {} for an expert's number
+    wide_parts: int = 1  # number of projections stacked in one tensor of `wide`
+    experts: tuple[str, ...] = ()  # config keys of the number of experts; the first present counts
+    router: str = ""  # with experts, `wide` and `down` contain {} for the expert's number
     transposed: bool = False  # weights are stored (in, out)
-    positions: str = ""  # table of learned positions
-    positions_offset: int = 0  # rows of the table that come before position 0
-    parallel: tuple[str, ...] = ()  # config switches: both halves read the layer's input
-    soft_caps: bool = False  # attention caps its logits, which torch's fused attention cannot
-    spanning: bool = False  # stock classes have no head_dim: heads span the hidden size
-    own_config: bool = False  # the stock attention reads head counts off its config as it runs
+    positions: str = ""  # learned position embedding
+    positions_offset: int = 0  # rows of the position embedding before position 0
+    parallel: tuple[str, ...] = ()  # config keys: attention and FFN both read the layer's input
+    soft_caps: bool = False  # attention caps its logits, which fused attention does not support
+    spanning: bool = False  # stock classes have no head_dim: heads × width is the hidden size
+    own_config: bool = False  # the stock attention reads head counts from its config in `forward`
     keys: Keys = field(default_factory=Keys)
     rope: RopeKeys = field(default_factory=RopeKeys)
-    one_kv_head: Condition | None = None  # multi-query attention, whatever the keys say
-    defaults: Config = field(default_factory=lambda: MappingProxyType({}))  # of keys left out
-    buffers: tuple[str, ...] = ()  # ends of names that old checkpoints store, and nobody reads
-    refusals: tuple[tuple[Condition, str], ...] = ()  # variants that cannot be pruned, and why
-    package: str = ""  # folder in transformers, where it is not the model_type
+    one_kv_head: Condition | None = None  # multi-query attention, regardless of the other keys
+    defaults: Config = field(default_factory=lambda: MappingProxyType({}))  # of absent config keys
+    buffers: tuple[str, ...] = ()  # name suffixes of buffers in old checkpoints, which are ignored
+    refusals: tuple[tuple[Condition, str], ...] = ()  # variants that cannot be pruned, with reason
+    package: str = ""  # package in transformers, if not the model_type
     layer_suffix: str = "DecoderLayer"
     model_suffix: str = "Model"
     causal_suffix: str = "ForCausalLM"
+    task_suffixes: tuple[str, ...] = ("ForSequenceClassification", "ForTokenClassification")
 
     @property
     def linears(self) -> tuple[str, ...]:
@@ -112,25 +113,25 @@ class Family:
         return f"transformers.models.{package}.modeling_{package}"
 
     def layer_prefix(self, index: int) -> str:
-        """What the names of a layer's tensors begin with."""
+        """Name prefix of a layer's tensors."""
         return f"{self.layers}.{index}."
 
     def expert(self, number: int) -> Family:
-        """The family as one expert's FFN has it."""
+        """The family with the tensor names of one expert's FFN."""
         wide = tuple(name.format(number) for name in self.wide)
         return replace(self, wide=wide, down=self.down.format(number))
 
     @property
     def body(self) -> str:
-        """Where the language model keeps its body, and what its tensors' names begin with."""
+        """Attribute of the language model's body, and name prefix of its tensors."""
         return self.layers.partition(".")[0]
 
     def completed(self, config: Config) -> Config:
-        """A config with what its keys mean where they are left out."""
+        """A config with the default values of absent keys."""
         return {**self.defaults, **config}
 
     def is_parallel(self, config: Config) -> bool:
-        """Whether attention and FFN both read the layer's input, and the stream adds up both."""
+        """Whether attention and FFN both read the layer's input (parallel residual)."""
         return on(*self.parallel)(self.completed(config))
 
     def norms(self, config: Config) -> tuple[str, ...]:
@@ -159,5 +160,5 @@ class Family:
         return tuple(dict.fromkeys((*self.biased, *found)))
 
     def has_head_norms(self, config: Config) -> bool:
-        """Whether queries and keys are normed, where the config can say no."""
+        """Whether queries and keys have norms, for families with a config key for them."""
         return not self.norms_if_on or bool(self.completed(config).get(self.norms_if_on))

@@ -13,7 +13,7 @@ from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.checkpoints.families.family import Family
 
 Shapes = dict[str, tuple[int, ...]]
-BUFFERS = "rotary_emb.inv_freq"  # old Llama checkpoints carry it; transformers computes it
+BUFFERS = "rotary_emb.inv_freq"  # stored in old Llama checkpoints; transformers computes it
 
 
 def layer(architecture: Architecture, config: Mapping[str, Any], size: LayerSize) -> Shapes:
@@ -48,7 +48,7 @@ def layer(architecture: Architecture, config: Mapping[str, Any], size: LayerSize
 
 
 def outer(architecture: Architecture, config: Mapping[str, Any]) -> Shapes:
-    """Shapes of the tensors outside the decoder layers by full name; no head where it is tied."""
+    """Shapes of the tensors outside the decoder layers by full name, without a tied head."""
     family = architecture.family
     table = (architecture.vocabulary, architecture.hidden)
     shapes: Shapes = {f"{family.embedding}.weight": table}
@@ -73,11 +73,11 @@ def whole(architecture: Architecture, config: Mapping[str, Any]) -> Shapes:
 
 
 def _norms(family: Family, names: Iterable[str], width: int) -> Shapes:
-    """Weights of norms, and their biases where they have some."""
+    """Shapes of the norms' weights and, in some families, biases."""
     parts = ("weight", "bias") if family.norm_bias else ("weight",)
     return {f"{name}.{part}": (width,) for name in names for part in parts}
 
 
 def _stored(family: Family, shape: tuple[int, int]) -> tuple[int, int]:
-    """Shape (out, in) of a linear layer as the family's files have it."""
+    """Shape (out, in) of a linear layer in the order of the family's files."""
     return (shape[1], shape[0]) if family.transposed else shape

@@ -1,6 +1,6 @@
 """Rotary position settings in a published config, in transformers 5 and 4.57 syntax.
 
-4.57 computes something else in silence where its own keys are missing. Imports neither torch nor
+Without its own keys, transformers 4.57 silently computes other positions. Imports neither torch nor
 transformers.
 """
 
@@ -13,13 +13,13 @@ from slimgpt.checkpoints.families.family import Family, RopeKeys
 
 DEFAULT_THETA = 10000.0  # of all supported families but Gemma 3, in every version of transformers
 FULL, SLIDING = "full_attention", "sliding_attention"
-FULL_THETA = 1_000_000.0  # of Gemma 3's full layers
+FULL_THETA = 1_000_000.0  # of Gemma 3's layers with full attention
 
 
 def written(parent: Mapping[str, Any], family: Family) -> dict[str, Any]:
-    """The keys of the parent's config that say it, for both.
+    """Rotary position settings of the parent's config, in the syntax of both versions.
 
-    Where a config has both, transformers 5 lets a `rope_scaling` that is not null go first.
+    If a config has both, transformers 5 prefers a `rope_scaling` that is not null.
     """
     keys = family.rope
     if keys.kind == "none":
@@ -54,7 +54,7 @@ def _by_layer_type(parent: Mapping[str, Any], keys: RopeKeys) -> dict[str, Any]:
 
 
 def _parameters(given: dict[str, Any], theta: float) -> dict[str, Any]:
-    """Everything under its new name."""
+    """The settings with the keys of transformers 5."""
     theta = given.pop("rope_theta", None) or theta
     kind = given.pop("rope_type", None) or given.pop("type", None) or "default"
     given.pop("type", None)
@@ -62,7 +62,7 @@ def _parameters(given: dict[str, Any], theta: float) -> dict[str, Any]:
 
 
 def _scaling(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What 4.57 calls `rope_scaling`."""
+    """The value of `rope_scaling` in transformers 4.57."""
     if parameters["rope_type"] == "default":
         return None
     outside = ("rope_theta", "partial_rotary_factor")

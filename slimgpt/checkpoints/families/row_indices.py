@@ -13,11 +13,11 @@ from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 def of_heads(
     architecture: Architecture, size: LayerSize, heads: Sequence[int], kv_heads: Sequence[int]
 ) -> dict[str, list[int]]:
-    """Rows of the queries, keys and values of some heads, by the projection that holds them.
+    """Row indices of the queries, keys and values of some heads, by projection.
 
     Args:
-        size: of the layer.
-        heads, kv_heads: query heads, and KV heads, ascending.
+        size: the layer's size.
+        heads, kv_heads: indices of query heads and KV heads, ascending.
     """
     family, width = architecture.family, architecture.head_dim
     queries, keys = blocks(heads, width), blocks(kv_heads, width)
@@ -39,7 +39,7 @@ def of_heads(
 def of_channels(
     architecture: Architecture, size: LayerSize, channels: Sequence[int]
 ) -> dict[str, list[int]]:
-    """Rows of some FFN channels, by the projection that holds them."""
+    """Row indices of some FFN channels, by projection."""
     family = architecture.family
     parts = range(family.wide_parts)
     rows = [part * size.channels + channel for part in parts for channel in channels]
@@ -47,5 +47,5 @@ def of_channels(
 
 
 def blocks(units: Sequence[int], width: int) -> list[int]:
-    """The rows of units that are `width` rows each."""
+    """Row indices of units of `width` rows each."""
     return [unit * width + row for unit in units for row in range(width)]

@@ -1,9 +1,8 @@
 """The supported model families, one row of data each.
 
-A row says which transformers classes build a family's decoder layer and what its tensors are
-called; everything else (head counts, biases, rope, tied embeddings) comes from the model's own
-config and tensors. `docs/adding-a-family.md` shows how to add one. Imports neither torch nor
-transformers.
+A row names a family's transformers classes and tensors; everything else (head counts, biases, rope,
+tied embeddings) comes from the model's config and tensors. `docs/adding-a-family.md` shows how to
+add a family. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -86,12 +85,14 @@ FAMILIES = {
         Family(
             "granite",
             "Granite",
+            task_suffixes=(),
             bias_switches=("attention_bias", "mlp_bias"),
             defaults=defaults.LLAMA,
         ),
         Family(
             "olmo2",
             "Olmo2",
+            task_suffixes=("ForSequenceClassification",),  # from transformers 5 on
             attention_norm="",
             ffn_norm="",
             after_norms=AFTER_NORMS,
@@ -112,6 +113,7 @@ FAMILIES = {
         Family(
             "gemma3_text",
             "Gemma3",
+            task_suffixes=("TextForSequenceClassification",),
             package="gemma3",
             model_suffix="TextModel",
             ffn_norm="pre_feedforward_layernorm",
@@ -207,6 +209,7 @@ FAMILIES = {
         Family(
             "opt",
             "OPT",
+            task_suffixes=("ForSequenceClassification",),
             output="self_attn.out_proj",
             wide=("fc1",),
             down="fc2",
@@ -233,7 +236,7 @@ FAMILIES = {
                 (
                     lambda config: not config["do_layer_norm_before"],
                     "its norms come after the residual sum (do_layer_norm_before is false, as in "
-                    "OPT-350m), so that a half cannot be run without the other",
+                    "OPT-350m), so that attention and FFN cannot be run separately",
                 ),
                 (
                     lambda config: (
@@ -276,8 +279,8 @@ FAMILIES = {
             refusals=(
                 (
                     on("alibi"),
-                    "its positions are ALiBi slopes, one for each head by its number "
-                    "(alibi is true), which stock classes give to whatever heads are left",
+                    "its positions are ALiBi slopes, which depend on the index of the head "
+                    "(alibi is true); stock classes would give the remaining heads wrong slopes",
                 ),
             ),
         ),
@@ -285,9 +288,9 @@ FAMILIES = {
 }
 
 READ_AS_ANOTHER = ("baichuan",)
-"""Families that are read, and written, as members of another (see `foreign`)."""
+"""Families that are read and written as another family (see `slimgpt.checkpoints.name_mapping`)."""
 
 OTHERS = {
-    "gemma3": "it has a vision tower; Gemma 3 of text alone is `gemma3_text`",
+    "gemma3": "it has a vision tower; text-only Gemma 3 is `gemma3_text`",
 }
-"""Families that are not in the table, where there is more to say than that."""
+"""Reasons why some families are not supported."""

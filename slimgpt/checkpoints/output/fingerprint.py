@@ -1,4 +1,4 @@
-"""Fingerprint of everything a job's output depends on; layers of different jobs are never mixed."""
+"""Fingerprint of everything that pruned layers depend on; jobs never share each other's layers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from slimgpt.spec.prune import PruneSpec
 
 SAMPLE_BYTES = 2**16
 SPARED = {"recovery", "evaluation", "formats", "gguf_type"}
-COMPUTING = ("torch", "transformers")  # another version may round otherwise
+COMPUTING = ("torch", "transformers")  # versions may differ in rounding
 
 
 def of(checkpoint: Checkpoint, spec: PruneSpec, calibration_hash: str) -> str:
     """Fingerprint of a job, 64 hexadecimal digits.
 
-    Recovery, evaluation and further formats are left out: they change no pruned layer. Of the
-    weights, the headers and both ends of each file are hashed, which tells two fine-tunes of one
-    model apart without reading them whole.
+    Recovery, evaluation and further formats are excluded: they change no pruned layer. Of the
+    weights only the headers and both ends of each file are hashed, which distinguishes fine-tunes
+    of one model without reading whole files.
 
     Args:
-        calibration_hash: of the calibration token ids.
+        calibration_hash: SHA-256 of the calibration token ids.
     """
     content = {
         "versions": [slimgpt.__version__, *(metadata.version(name) for name in COMPUTING)],

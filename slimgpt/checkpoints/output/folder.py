@@ -1,9 +1,8 @@
 """The published folder's files beside the weights: config, modelling file, tokenizer files.
 
-Users' first complaint about pruning tools is that nothing loads the result. So the config stays
-the parent's own, edited: the stock `model_type` and the dense sizes as global fields, and every
-layer's sizes in `per_layer_config`; a small file subclasses the stock model to read them. Imports
-neither torch nor transformers.
+The config is an edited copy of the parent's: the stock `model_type`, the dense sizes as global
+fields, and every layer's sizes in `per_layer_config`; a small modelling file subclasses the stock
+model to read them, so that common loaders work. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from slimgpt.checkpoints import companions
+from slimgpt.checkpoints import tokenizer_checks
 from slimgpt.checkpoints.checkpoint import CONFIG, Checkpoint
 from slimgpt.checkpoints.families import architecture as architectures
 from slimgpt.checkpoints.families import rope
@@ -22,12 +21,12 @@ from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.checkpoints.output import modeling
 from slimgpt.checkpoints.output.modeling import MODELING
 from slimgpt.machine.disk import copy, storage_errors, write_text
-from slimgpt.origins import tokenizer_files
+from slimgpt.sources import tokenizer_files
 
 SETTINGS = "_config.json"
 LEFT_BEHIND = (
-    "_name_or_path",  # a path of the machine where the parent was saved
-    # May name a repository of kernels, which loaders would fetch and run.
+    "_name_or_path",  # a path on the machine where the parent was saved
+    # May name a kernel repository, whose code loaders would download and run.
     "attn_implementation",
     "_attn_implementation",
     "_attn_implementation_internal",
@@ -37,11 +36,11 @@ LEGAL_SUFFIXES = ("", ".txt", ".md")
 
 
 def write(checkpoint: Checkpoint, sizes: Sequence[LayerSize], folder: Path) -> None:
-    """Write everything but the weights and the provenance.
+    """Write all files except the weights and `provenance.json`.
 
     Args:
         checkpoint: the parent, dense or pruned.
-        sizes: what is left of each of its layers.
+        sizes: the new size of each layer.
 
     Raises:
         ModelNotFoundError: a companion file is a link out of the folder for models.
@@ -55,7 +54,7 @@ def write(checkpoint: Checkpoint, sizes: Sequence[LayerSize], folder: Path) -> N
 def copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
     """Copy tokenizer, processor, generation settings, chat templates and licence from the parent.
 
-    Weights and code are not copied, and no README: it would claim the parent's numbers.
+    Weights and code are not copied, nor the README, which has the parent's results.
     """
     location = checkpoint.location
     for entry in sorted(location.folder.iterdir()):
@@ -63,7 +62,7 @@ def copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
             write_settings(location.file(entry.name), folder / entry.name)
         elif tokenizer_files.is_one(entry.name) or is_legal(entry.name):
             copy(location.file(entry.name), folder / entry.name)
-    if (templates := companions.templates_of(location)) is not None:
+    if (templates := tokenizer_checks.templates_of(location)) is not None:
         target = folder / tokenizer_files.TEMPLATES
         for entry in sorted(templates.folder.glob("*.jinja")):
             with storage_errors(target, 0):
@@ -72,17 +71,19 @@ def copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def write_settings(source: Path, target: Path) -> None:
-    """Copy settings of the tokenizer, a processor or generation, without the code that they name.
+    """Copy settings of the tokenizer, a processor or generation, without `auto_map`.
 
-    The model is loaded with trust in *our* file; by `auto_map` that trust would have the parent's
-    code, which is nowhere in the folder, fetched and run.
+    The folder is loaded with `trust_remote_code` for the engine's modelling file; `auto_map` would
+    make loaders download and run the parent's code as well.
     """
     try:
         settings = json.loads(source.read_bytes())
     except (ValueError, RecursionError):
         settings = None
     if isinstance(settings, dict) and settings.pop("auto_map", None) is not None:
-        if settings.get("tokenizer_class") == "BaichuanTokenizer":  # code as well; see `foreign`
+        if (
+            settings.get("tokenizer_class") == "BaichuanTokenizer"
+        ):  # remote code, see `name_mapping`
             settings["tokenizer_class"] = "LlamaTokenizer"
         write_text(target, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
     else:
@@ -90,7 +91,7 @@ def write_settings(source: Path, target: Path) -> None:
 
 
 def is_legal(name: str) -> bool:
-    """Whether a file is a licence, a notice or a use policy by its name."""
+    """Whether a file name is that of a licence, a notice or a use policy."""
     path = Path(name.lower())
     return path.stem.replace("-", "_").startswith(LEGAL) and path.suffix in LEGAL_SUFFIXES
 
@@ -98,22 +99,19 @@ def is_legal(name: str) -> bool:
 def config(checkpoint: Checkpoint, sizes: Sequence[LayerSize]) -> dict[str, Any]:
     """The parent's config, edited to describe layers of the given sizes.
 
-    Written twice, for transformers 4.57 and for 5: `dtype` and `torch_dtype`; `rope_parameters`,
-    and `rope_theta` with `rope_scaling`, without which 4.57 computes something else in silence.
+    Some settings are written with the keys of both transformers 4.57 and 5: `dtype` and
+    `torch_dtype`; `rope_parameters`, and `rope_theta` with `rope_scaling`, without which 4.57
+    silently computes other positions.
     """
     edited = deepcopy(checkpoint.config)
     for name in LEFT_BEHIND:
         edited.pop(name, None)
     architecture = checkpoint.architecture
     family = architecture.family
-    module = MODELING.removesuffix(".py")
     edited |= rope.written(checkpoint.config, family)
     edited |= {
         "architectures": [modeling.causal_class(family)],
-        "auto_map": {
-            "AutoModel": f"{module}.{modeling.model_class(family)}",  # vLLM asks for it
-            "AutoModelForCausalLM": f"{module}.{modeling.causal_class(family)}",
-        },
+        "auto_map": modeling.auto_map(family),
         "allow_global_per_layer_attribute_access": True,
         "dtype": architecture.dtype,
         "torch_dtype": architecture.dtype,

@@ -1,13 +1,13 @@
 """`PartialCheckpoint`: an unfinished checkpoint, one atomically written file per layer.
 
-    layer-00000.safetensors   the layer's tensors under their full names
-    layer-00000.json          its record, written after it: the layer is complete
-    outer-0, outer-1          what comes before and after the layers
-    job                       the fingerprint of the one job that may go on here
+    layer-00000.safetensors   the layer's tensors by full name
+    layer-00000.json          its record, written last; it marks the layer as complete
+    outer-0, outer-1          tensors before and after the layers
+    job                       fingerprint of the job that may resume here
 
 A crash leaves complete layers and at most one file without a record. `finalise` links the files
-under their final names into a folder aside and renames that folder; the files here stay until
-`discard`, so a crash in the middle of it loses nothing either.
+with their final names into a temporary folder and renames that folder; the files here stay until
+`discard`, so that a crash during `finalise` loses nothing.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Any
 
 from torch import Tensor
 
-from slimgpt.checkpoints import header, tensorfile
+from slimgpt.checkpoints import safetensors_file, safetensors_header
 from slimgpt.checkpoints.checkpoint import INDEX, Checkpoint
 from slimgpt.checkpoints.families.architecture import Architecture
-from slimgpt.checkpoints.header import TensorInfo
+from slimgpt.checkpoints.safetensors_header import TensorInfo
 from slimgpt.errors import ResumeError, StorageError
 from slimgpt.machine import disk
 
@@ -34,15 +34,15 @@ OUTER = ("outer-0.safetensors", "outer-1.safetensors")
 
 
 class PartialCheckpoint:
-    """The layers that are finished so far.
+    """The finished layers of a job.
 
     Args:
-        folder: made if absent; bound to the job by `fingerprint` (see `fingerprint.of`).
-        fingerprint: of everything that the output depends on.
-        architecture: of the parent; gives the number of layers and their tensors' prefix.
+        folder: created if absent; bound to the job by `fingerprint`.
+        fingerprint: see `fingerprint.of`.
+        architecture: the parent's; gives the number of layers and the prefix of tensor names.
 
     Raises:
-        ResumeError: the folder belongs to another job, or is no such folder.
+        ResumeError: the folder belongs to another job, or is not a folder of layers.
         StorageError: the folder cannot be written.
     """
 
@@ -53,30 +53,30 @@ class PartialCheckpoint:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(
-                f"{folder} cannot be made: {error.strerror}", hint="choose another folder"
+                f"{folder} cannot be created: {error.strerror}", hint="choose another folder"
             ) from error
         self._bind(fingerprint)
 
     def write_layer(self, index: int, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-        """Put a finished layer on the disk, its record last.
+        """Write a finished layer, its record last.
 
         Args:
-            tensors: by their names within the layer, checkpoint dtype.
-            record: anything JSON; comes back from `finished`.
+            tensors: by name within the layer, checkpoint dtype.
+            record: a JSON object, returned by `finished`.
 
         Raises:
             StorageError: the disk is full or cannot be written.
         """
         file, prefix = self._layer(index), self._architecture.family.layer_prefix(index)
-        self._record(index).unlink(missing_ok=True)  # of an older file of the same name
-        tensorfile.save(file, {prefix + name: tensor for name, tensor in tensors.items()})
+        self._record(index).unlink(missing_ok=True)  # of an older layer file
+        safetensors_file.save(file, {prefix + name: tensor for name, tensor in tensors.items()})
         seal = {"size": file.stat().st_size, "sha256": _digest(file), "record": record}
         disk.write_text(self._record(index), json.dumps(seal, allow_nan=False))
 
     def finished(self) -> list[dict[str, Any]]:
-        """Records of the complete layers from the first on; a torn or missing layer ends the run.
+        """Records of the complete layers, up to the first missing or damaged layer.
 
-        Reads every layer's file once to compare it with its hash.
+        Reads every layer's file once to check its hash.
         """
         records = []
         for index in range(self._architecture.layers):
@@ -87,13 +87,13 @@ class PartialCheckpoint:
         return records
 
     def layer(self, index: int, device: str = "cpu") -> dict[str, Tensor]:
-        """A finished layer's tensors by their names within the layer, read back from the disk."""
+        """A finished layer's tensors by name within the layer, read from the disk."""
         start = len(self._architecture.family.layer_prefix(index))
-        loaded = tensorfile.load(self._layer(index), device=device)
+        loaded = safetensors_file.load(self._layer(index), device=device)
         return {name[start:]: tensor for name, tensor in loaded.items()}
 
     def write_outer(self, checkpoint: Checkpoint) -> None:
-        """Copy the tensors outside the layers bit for bit; holds the larger of the two tables.
+        """Copy the tensors outside the layers bit for bit, one file at a time.
 
         Raises:
             StorageError: the disk is full or cannot be written.
@@ -101,16 +101,16 @@ class PartialCheckpoint:
         before = f"{self._architecture.family.embedding}.weight"
         after = [name for name in checkpoint.outer_names() if name != before]
         for file, names in zip(OUTER, ([before], after), strict=True):
-            tensorfile.save(self.folder / file, checkpoint.load(names))
+            safetensors_file.save(self.folder / file, checkpoint.load(names))
 
     def finalise(self, destination: Path, complete: Callable[[Path], None]) -> None:
-        """Make the checkpoint folder; it appears under its name only when it is whole.
+        """Create the checkpoint folder; it gets its name only when it is complete.
 
         Args:
             destination: absent or empty.
-            complete: is called with the folder aside, the weights and their index in place, to add
-                the other files and to prove that the folder loads. If it raises, there is no
-                destination and all finished layers stay.
+            complete: called with the temporary folder, which has the weights and their index, to
+                add the other files and to verify the folder. If it raises, `destination` is not
+                created and all finished layers stay.
 
         Raises:
             ResumeError: a layer is not finished.
@@ -133,22 +133,22 @@ class PartialCheckpoint:
             shutil.rmtree(aside, ignore_errors=True)
 
     def discard(self) -> None:
-        """Remove the folder and all in it, once the checkpoint stands elsewhere."""
+        """Remove the folder, after `finalise`."""
         shutil.rmtree(self.folder)
 
     def _place(self, aside: Path) -> None:
-        """Link the shards under their final names, and write their index."""
+        """Link the shards with their final names, and write their index."""
         layers = [self._layer(index) for index in range(self._architecture.layers)]
         unfinished = [index for index in range(len(layers)) if self._seal(index) is None]
         sources = [self.folder / OUTER[0], *layers, self.folder / OUTER[1]]
         if unfinished or not all(source.exists() for source in sources):
-            what = f"layer {unfinished[0]}" if unfinished else "the part outside the layers"
-            raise ResumeError(f"{what} is not finished", hint="run the job to its end")
+            what = f"layer {unfinished[0]} is" if unfinished else "the outer tensors are"
+            raise ResumeError(f"{what} not finished", hint="resume the job")
         stored: dict[str, TensorInfo] = {}
         for number, source in enumerate(sources, start=1):
             shard = aside / f"model-{number:05d}-of-{len(sources):05d}.safetensors"
             link(source, shard)
-            stored |= header.read(shard)
+            stored |= safetensors_header.read(shard)
         disk.write_text(aside / INDEX, index_of(stored))
 
     def _bind(self, fingerprint: str) -> None:
@@ -156,19 +156,20 @@ class PartialCheckpoint:
         if job.exists():
             if job.read_text().strip() != fingerprint:
                 raise ResumeError(
-                    f"{self.folder} holds the layers of another job (another model, specification "
-                    "or calibration text)",
+                    f"{self.folder} contains the layers of another job (another model, "
+                    "specification or calibration text)",
                     hint="choose another working folder, or remove this one",
                 )
         elif any(not entry.name.startswith(f".{JOB}.") for entry in self.folder.iterdir()):
             raise ResumeError(
-                f"{self.folder} is not empty and holds no job", hint="choose another working folder"
+                f"{self.folder} is not empty and contains no job",
+                hint="choose another working folder",
             )
         else:
             disk.write_text(job, fingerprint + "\n")
 
     def _seal(self, index: int) -> dict[str, Any] | None:
-        """Size, hash and record of a layer whose file is there in full size."""
+        """Size, hash and record of a layer if its file has the recorded size, else None."""
         try:
             seal = json.loads(self._record(index).read_bytes())
             whole = self._layer(index).stat().st_size == seal["size"] and "sha256" in seal
@@ -196,7 +197,7 @@ def index_of(stored: dict[str, TensorInfo]) -> str:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name, or a copy where the file system has no such thing."""
+    """Create a hard link, or a copy if the file system does not support links."""
     with disk.storage_errors(target, 0):
         try:
             target.hardlink_to(source)

@@ -1,8 +1,7 @@
 """`provenance.json`: base model and revision, licence, specification, calibration hash, versions.
 
-With the base model, the specification and the calibration text at hand, the same weights can be
-made again; and the kept indices say which of the base model's pieces they are. Imports neither
-torch nor transformers.
+Base model, specification and calibration text reproduce the weights; the kept indices say which
+heads and channels of the base model remain. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ LIBRARIES = ("datasets", "numpy", "safetensors", "tokenizers", "torch", "transfo
 
 @dataclass(frozen=True)
 class Origin:
-    """What went into a job.
+    """The inputs of a job.
 
     Attributes:
         model: `org/name` or `local:NAME`.
         revision: commit on the hub; None for a local folder.
-        licence: as the model's card or licence file says; None if neither does.
+        licence: from the model card or licence file; None if neither states one.
         calibration_sha256: of the calibration token ids.
-        started: when the job began, with time zone.
+        started: start of the job, with time zone.
     """
 
     model: str
@@ -55,8 +54,8 @@ def build(
 
     Args:
         checkpoint: the base model.
-        layers: a record for each layer: the kept heads, KV heads and channels as indices into the
-            base model's layer, and error and damping of each half.
+        layers: a record for each layer: indices of the kept heads, KV heads and channels in the
+            base model, and error and damping of attention and FFN.
     """
     content: dict[str, Any] = {
         "format": FORMAT,
@@ -96,7 +95,7 @@ def _versions() -> dict[str, str]:
 
 
 def _earlier(checkpoint: Checkpoint) -> dict[str, Any] | None:
-    """The base model's own provenance, where it was pruned before."""
+    """The base model's own provenance, if it was pruned before."""
     if not checkpoint.location.has(FILE):
         return None
     file = checkpoint.location.file(FILE)

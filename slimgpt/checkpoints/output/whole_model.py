@@ -1,7 +1,7 @@
-"""Loading a whole model with transformers, from a folder in which only our modelling file is code.
+"""Loads a whole model with transformers from a folder whose only code is the engine's.
 
-A folder that transformers loads may bring code along; a stranger's is never run. So what is to be
-loaded as a whole is placed into a folder of the engine's own making: the weights by links.
+A model folder may contain code, which must not run. So the model is first linked into a folder that
+the engine creates, with its own modelling file.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from slimgpt.machine.precision import DTYPES
 def place(
     partial: PartialCheckpoint, checkpoint: Checkpoint, sizes: Sequence[LayerSize], folder: Path
 ) -> Path:
-    """Finished layers and what surrounds them, in place of what the folder held.
+    """Write finished layers and outer tensors to a folder; an existing folder is replaced.
 
     Args:
         partial: all of its layers are finished.
         checkpoint: the parent.
-        sizes: of the layers.
+        sizes: the layers' sizes.
 
     Raises:
         ResumeError: a layer is not finished.
@@ -46,7 +46,7 @@ def place(
 
 
 def mirror(checkpoint: Checkpoint, folder: Path) -> Path:
-    """A checkpoint as it is, in place of what the folder held; no code of its own comes along.
+    """Link an unchanged checkpoint, without its code, to a folder; an existing one is replaced.
 
     Raises:
         StorageError: the disk is full or cannot be written.
@@ -65,7 +65,7 @@ def mirror(checkpoint: Checkpoint, folder: Path) -> Path:
 
 
 def _copied(checkpoint: Checkpoint, folder: Path) -> Path:
-    """The tensors under the family's names: the files themselves have others."""
+    """Copy the tensors with the family's names, which differ from the names in the files."""
     layers = folder.with_name(f"{folder.name}-layers")
     shutil.rmtree(layers, ignore_errors=True)
     copied = PartialCheckpoint(layers, "copy", checkpoint.architecture)
@@ -77,10 +77,10 @@ def _copied(checkpoint: Checkpoint, folder: Path) -> Path:
 
 
 def load(folder: Path, family: Family, dtype: str, device: torch.device) -> Any:
-    """The model of a folder that `place` or `mirror` has made, in evaluation mode.
+    """Load the model of a folder made by `place` or `mirror`, in evaluation mode.
 
     Args:
-        dtype: of the checkpoint.
+        dtype: the checkpoint's dtype.
     """
     name = f"slimgpt_whole_{family.model_type}"
     described = importlib.util.spec_from_file_location(name, folder / modeling.MODELING)
@@ -88,7 +88,7 @@ def load(folder: Path, family: Family, dtype: str, device: torch.device) -> Any:
     assert described.loader is not None
     module = importlib.util.module_from_spec(described)
     described.loader.exec_module(module)
-    transformers.logging.disable_progress_bar()  # the engine speaks through events
+    transformers.logging.disable_progress_bar()  # the engine reports progress by events
     cls: Any = getattr(module, modeling.causal_class(family))
     model = cls.from_pretrained(folder, dtype=DTYPES[dtype], local_files_only=True)
     return model.to(device).eval()

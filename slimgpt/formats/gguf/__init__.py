@@ -1,1 +1,1 @@
-"""Export to GGUF for llama.cpp: weights and tokenizer in one file, layers of any size."""
+"""Export to GGUF for llama.cpp: weights and tokenizer in one file, with layers of any size."""

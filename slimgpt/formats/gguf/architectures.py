@@ -16,20 +16,21 @@ SILU, GELU = ("silu", "swish"), ("gelu_pytorch_tanh",)
 
 
 @dataclass(frozen=True)
-class Build:
-    """How llama.cpp computes a family.
+class LlamaCppArchitecture:
+    """An architecture of llama.cpp and its properties.
 
     Attributes:
-        name: of the architecture in llama.cpp.
-        one_size: it reads one number of heads and one width for all layers.
-        permuted: rows of queries and keys are stored as pairs.
+        name: the architecture's name in llama.cpp.
+        one_size: all layers have the same number of heads and FFN width.
+        permuted: rows of queries and keys are stored as neighbouring pairs.
         fused: queries, keys and values are one tensor.
-        shift: what norms add to their weights as transformers runs, and llama.cpp does not.
-        windows: it has sliding windows in some layers; the others end before a window matters.
-        largest: number of layers by which it knows the family's largest model, whose attention it
-            scales by another rule; 0: none.
-        activations: of transformers that are its own.
-        ropes: kinds of rotary positions.
+        shift: constant that transformers adds to norm weights at run time and llama.cpp does not.
+        windows: supports sliding windows in some layers. For the others, the context length is
+            limited to the window.
+        largest: number of layers by which llama.cpp recognises the family's largest model, whose
+            attention it scales by another rule; 0: none.
+        activations: transformers' names of its activation function.
+        ropes: supported types of rotary positions.
     """
 
     name: Name
@@ -43,22 +44,22 @@ class Build:
     ropes: tuple[str, ...] = ("default", "linear", "llama3")
 
 
-PLAIN = Build("deci", permuted=True)
-TIED_NORMS = Build("openelm", fused=True)
-OWN_HEAD_NORMS = Build("qwen3", one_size=True)
-BUILDS = {
+PLAIN = LlamaCppArchitecture("deci", permuted=True)
+TIED_NORMS = LlamaCppArchitecture("openelm", fused=True)
+OWN_HEAD_NORMS = LlamaCppArchitecture("qwen3", one_size=True)
+ARCHITECTURES = {
     "llama": PLAIN,
     "mistral": PLAIN,
     "qwen2": PLAIN,
     "qwen3": TIED_NORMS,  # OWN_HEAD_NORMS where the head is not tied to the embedding
     "granite": PLAIN,
     "phi3": PLAIN,
-    "mixtral": Build("llama", one_size=True, permuted=True),
-    "qwen3_moe": Build("qwen3moe", one_size=True, ropes=("default", "linear")),
-    "gemma2": Build(
+    "mixtral": LlamaCppArchitecture("llama", one_size=True, permuted=True),
+    "qwen3_moe": LlamaCppArchitecture("qwen3moe", one_size=True, ropes=("default", "linear")),
+    "gemma2": LlamaCppArchitecture(
         "gemma2", True, shift=1.0, windows=True, largest=46, activations=GELU, ropes=("default",)
     ),
-    "gemma3_text": Build(
+    "gemma3_text": LlamaCppArchitecture(
         "gemma3",
         True,
         shift=1.0,
@@ -68,34 +69,34 @@ BUILDS = {
         ropes=("default", "linear"),
     ),
 }
-SPANNING = "its heads span the hidden size in llama.cpp, so that none can have left"
+SPANNING = "llama.cpp requires heads × width to be the hidden size, so that no head can be removed"
 NONE = {
     "olmo2": SPANNING,
     "stablelm": SPANNING,
     "gpt_neox": SPANNING,
     "gpt2": SPANNING,
     "falcon": SPANNING,
-    "opt": "llama.cpp has no architecture like opt",
+    "opt": "llama.cpp has no architecture for opt",
 }
-"""Families that llama.cpp cannot compute once they are pruned, and why."""
+"""Families that llama.cpp cannot run after pruning, with the reason."""
 
 
-def of(architecture: Architecture) -> Build:
-    """The build of a family's model that has one."""
+def of(architecture: Architecture) -> LlamaCppArchitecture:
+    """The llama.cpp architecture of a model; its family must be in `ARCHITECTURES`."""
     kind = architecture.family.model_type
-    return OWN_HEAD_NORMS if kind == "qwen3" and not architecture.tied else BUILDS[kind]
+    return OWN_HEAD_NORMS if kind == "qwen3" and not architecture.tied else ARCHITECTURES[kind]
 
 
 def variant_obstacle(architecture: Architecture, config: Mapping[str, Any]) -> str:
-    """Why the build of a family does not fit this member; empty if it does."""
+    """Why the family's llama.cpp architecture does not fit this model; empty if it does."""
     kind = architecture.family.model_type
     if kind == "qwen3_moe" and not config["norm_topk_prob"]:
-        return "llama.cpp lets an expert's weights add up to 1, and this model does not"
+        return "llama.cpp normalises the experts' weights, this model does not (norm_topk_prob)"
     if kind == "gemma2" and not architecture.tied:
-        return "llama.cpp ties the head to the embedding, and this model has a head of its own"
+        return "llama.cpp ties the head to the embedding, this model has an untied head"
     caps = [config.get(f"{where}_logit_softcapping") for where in ("attn", "final")]
     if kind == "gemma2" and not all(caps):
-        return "llama.cpp caps logits of attention and of the head, and this model does not"
+        return "llama.cpp caps the logits of attention and head, this model does not"
     if kind == "gemma3_text" and caps[0]:
-        return "llama.cpp caps no logits of attention here, and this model does"
+        return "llama.cpp does not cap attention logits in this family, this model does"
     return ""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from slimgpt.checkpoints.families.architecture import Architecture
-from slimgpt.formats.gguf.hyperparameters import Blueprint
+from slimgpt.formats.gguf.hyperparameters import Hyperparameters
 from slimgpt.formats.gguf.vocabulary import Vocabulary
 from slimgpt.spec.prune import GgufType
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def describe(
-    writer: gguf.GGUFWriter, architecture: Architecture, plan: Blueprint, stored: GgufType
+    writer: gguf.GGUFWriter, architecture: Architecture, plan: Hyperparameters, stored: GgufType
 ) -> None:
-    """Say the numbers of the architecture; lists of them where layers differ.
+    """Write the hyperparameters; per-layer sizes are lists unless the architecture has one size.
 
     Args:
         stored: the type of most weights.
@@ -50,8 +50,10 @@ def describe(
     _describe_own(writer, architecture, plan)
 
 
-def _describe_own(writer: gguf.GGUFWriter, architecture: Architecture, plan: Blueprint) -> None:
-    """The numbers that some architectures alone have."""
+def _describe_own(
+    writer: gguf.GGUFWriter, architecture: Architecture, plan: Hyperparameters
+) -> None:
+    """Write hyperparameters that only some architectures have."""
     if plan.chosen:
         writer.add_expert_count(architecture.experts)
         writer.add_expert_used_count(plan.chosen)
@@ -68,7 +70,7 @@ def _describe_own(writer: gguf.GGUFWriter, architecture: Architecture, plan: Blu
 
 
 def add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
-    """Say the tokenizer, and the chat templates."""
+    """Write the tokenizer and the chat templates."""
     import gguf
 
     writer.add_tokenizer_model(vocabulary.model)

@@ -1,9 +1,9 @@
 """The llama.cpp architecture of a model, and its hyperparameters as GGUF keys.
 
-`deci` and `openelm` are the two that have heads, KV heads and FFN widths for every layer. `deci` is
-Llama's computation, with optional biases, its queries and keys turned by neighbouring pairs;
-`openelm` has norms over queries and keys and ties its head to the embedding. The others want
-layers of one size. Imports neither torch nor transformers.
+`deci` and `openelm` are the two with heads, KV heads and FFN widths for every layer. `deci` is a
+Llama with optional biases and rotary pairs of neighbouring rows; `openelm` has norms over
+queries and keys and a tied head. The others require layers of one size. Imports neither torch nor
+transformers.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 from slimgpt.checkpoints.families import rope
 from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.formats.gguf import architectures
-from slimgpt.formats.gguf.architectures import Build
+from slimgpt.formats.gguf.architectures import LlamaCppArchitecture
 from slimgpt.formats.stock_classes import uniform_size
 
 PATTERN = {"gemma2": 2, "gemma3_text": 6}
-"""Every how many layers one has no sliding window, where the config does not say."""
+"""Period of layers without a sliding window, if the config does not give it."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Windows:
     """Sliding windows of attention.
 
     Attributes:
-        width: tokens that a window spans.
-        layers: which layers have one.
-        theta: base of their rotary positions.
+        width: window length in tokens.
+        layers: for each layer, whether it has a window.
+        theta: base of the rotary positions in these layers.
     """
 
     width: int
@@ -39,22 +39,22 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class Blueprint:
-    """How llama.cpp shall compute a model.
+class Hyperparameters:
+    """Hyperparameters of a model in llama.cpp.
 
     Attributes:
-        build: what it does for the whole family.
-        context: positions for which it computes what transformers computes.
+        build: the llama.cpp architecture.
+        context: number of positions for which llama.cpp and transformers compute the same.
         epsilon: of the norms.
         rope: settings of rotary positions, `rope_parameters` of transformers 5.
-        scales: factors of weights, by their names in the file: what the model multiplies by as it
-            runs, and this architecture does not.
-        windows: of the layers that have one; None where the file has none.
-        caps: of the logits of attention, and of the head; 0: none.
-        chosen: experts that compute a token; 0: there are no experts.
+        scales: factors for weights, by tensor name in the file: multipliers that the model applies
+            at run time and the llama.cpp architecture does not.
+        windows: sliding windows; None if the file has none.
+        caps: caps of attention logits and of output logits; 0: none.
+        chosen: experts per token; 0: no experts.
     """
 
-    build: Build
+    build: LlamaCppArchitecture
     context: int
     epsilon: float
     rope: Mapping[str, Any]
@@ -65,11 +65,11 @@ class Blueprint:
 
 
 def obstacle(architecture: Architecture, config: Mapping[str, Any]) -> str:
-    """Why llama.cpp cannot compute the model; empty if it can."""
+    """Why llama.cpp cannot run the model; empty if it can."""
     family = architecture.family
-    if family.model_type not in architectures.BUILDS:
+    if family.model_type not in architectures.ARCHITECTURES:
         return architectures.NONE.get(
-            family.model_type, "GGUF files of this family are not written"
+            family.model_type, "export of this family to GGUF is not supported"
         )
     build, full = architectures.of(architecture), family.completed(config)
     return (
@@ -79,37 +79,39 @@ def obstacle(architecture: Architecture, config: Mapping[str, Any]) -> str:
     )
 
 
-def _layers_obstacle(architecture: Architecture, build: Build, config: Mapping[str, Any]) -> str:
+def _layers_obstacle(
+    architecture: Architecture, build: LlamaCppArchitecture, config: Mapping[str, Any]
+) -> str:
     family = architecture.family
     activation = config.get("hidden_activation") or config.get("hidden_act")
     if activation not in build.activations:
-        return f"its activation is {activation}, llama.cpp's is {build.activations[0]}"
+        return f"its activation is {activation}, llama.cpp uses {build.activations[0]}"
     if (family.head_norms or build.shift) and family.biases(config):
-        return "llama.cpp has no layers with both such norms and biases of queries and keys"
+        return "llama.cpp does not support biases of queries and keys together with these norms"
     if build.one_size and uniform_size(architecture.sizes) is None:
-        why = " with a head of its own" if build is architectures.OWN_HEAD_NORMS else ""
+        why = " with an untied head" if build is architectures.OWN_HEAD_NORMS else ""
         return (
-            f"llama.cpp computes {family.model_type}{why} in layers of one size alone, and these "
-            "differ; format `uniform` beside it makes them alike"
+            f"llama.cpp supports {family.model_type}{why} only with layers of one size, and these "
+            "differ; request format `uniform` too, which makes them the same"
         )
     return ""
 
 
-def _rope_obstacle(build: Build, settings: Mapping[str, Any]) -> str:
+def _rope_obstacle(build: LlamaCppArchitecture, settings: Mapping[str, Any]) -> str:
     kind = settings["rope_type"]
     if kind not in build.ropes:
-        return f"its rotary positions are scaled by {kind}; {', '.join(build.ropes)} are written"
+        return f"its rope_type is {kind}; supported are {', '.join(build.ropes)}"
     if settings.get("partial_rotary_factor", 1.0) != 1.0:
-        return "llama.cpp turns the whole width of a head in such layers, and this model a part"
+        return "llama.cpp rotates the whole width of a head, this model a part of it"
     return ""
 
 
-def blueprint(architecture: Architecture, config: Mapping[str, Any]) -> Blueprint:
-    """The blueprint of a model that has no `obstacle`."""
+def blueprint(architecture: Architecture, config: Mapping[str, Any]) -> Hyperparameters:
+    """The hyperparameters of a model that has no `obstacle`."""
     full = architecture.family.completed(config)
     build, positions = architectures.of(architecture), int(full[architecture.family.keys.positions])
     caps = [float(full.get(f"{where}_logit_softcapping") or 0) for where in ("attn", "final")]
-    return Blueprint(
+    return Hyperparameters(
         build,
         context=positions if build.windows else min(positions, _window(full)),
         epsilon=float(full["rms_norm_eps"]),
@@ -122,7 +124,7 @@ def blueprint(architecture: Architecture, config: Mapping[str, Any]) -> Blueprin
 
 
 def _windows(architecture: Architecture, config: Mapping[str, Any]) -> Windows | None:
-    """Gemma's: some layers see the last tokens alone, with rotary positions of their own."""
+    """Gemma's sliding windows, with their own rotary positions."""
     kind, width = architecture.family.model_type, config.get("sliding_window")
     if not width:
         return None
@@ -137,15 +139,15 @@ def _windows(architecture: Architecture, config: Mapping[str, Any]) -> Windows |
 
 
 def _scales(
-    architecture: Architecture, build: Build, config: Mapping[str, Any]
+    architecture: Architecture, build: LlamaCppArchitecture, config: Mapping[str, Any]
 ) -> Mapping[str, float]:
-    """What weights are multiplied by, by their names in the file."""
+    """Factors for weights, by tensor name in the file."""
     if architecture.family.model_type == "granite":
         return _multipliers(architecture, config)
     if "query_pre_attn_scalar" not in config:
         return {}
-    # Both divide queries by a root; llama.cpp's is of the heads' width, or in the largest of a
-    # family of the hidden size's share of the heads that are there.
+    # Both divide queries by a square root: llama.cpp by that of the head width, or in the family's
+    # largest model by that of hidden size / heads.
     theirs = architecture.head_dim
     if architecture.layers == build.largest:
         theirs = architecture.hidden // architecture.sizes[0].heads
@@ -154,7 +156,7 @@ def _scales(
 
 
 def _multipliers(architecture: Architecture, config: Mapping[str, Any]) -> Mapping[str, float]:
-    """Granite's (transformers, `modeling_granite.py`): a Llama's weights times them."""
+    """Granite's multipliers (transformers, `modeling_granite.py`), applied to a Llama's weights."""
     residual = float(config.get("residual_multiplier", 1.0))
     attention = float(config.get("attention_multiplier", 1.0))
     return {
@@ -167,7 +169,7 @@ def _multipliers(architecture: Architecture, config: Mapping[str, Any]) -> Mappi
 
 
 def rope_factors(settings: Mapping[str, Any], head_dim: int) -> list[float]:
-    """Llama 3's: by what every frequency is divided (transformers, `modeling_rope_utils.py`)."""
+    """Divisors of Llama 3's rotary frequencies (transformers, `modeling_rope_utils.py`)."""
     factor, original = settings["factor"], settings["original_max_position_embeddings"]
     low, high = settings["low_freq_factor"], settings["high_freq_factor"]
     factors = []
@@ -185,7 +187,7 @@ def _rope(architecture: Architecture, config: Mapping[str, Any]) -> Mapping[str,
 
 
 def _window(config: Mapping[str, Any]) -> int:
-    """Tokens up to which a sliding window leaves nothing out."""
+    """Number of tokens up to which a sliding window has no effect."""
     if config.get("use_sliding_window", True) and config.get("sliding_window"):
         return int(config["sliding_window"])
     return 1 << 40

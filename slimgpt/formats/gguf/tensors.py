@@ -1,4 +1,4 @@
-"""`Rows`: the tensors, and the rows of them, from which a GGUF tensor is assembled.
+"""`Rows`: the parts of checkpoint tensors from which a GGUF tensor is assembled.
 
 Imports neither torch nor transformers.
 """
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 AFTER_NORMS = ("post_attention_norm", "post_ffw_norm")
 EXPERTS = "_exps"
-"""End of the names of tensors that hold all experts: (expert, out, in)."""
+"""Name suffix of tensors of all experts: (expert, out, in)."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a tensor of ours.
+    """Rows of a checkpoint tensor.
 
     Attributes:
-        name: of the tensor; of a module within a layer, before `named`.
-        first, rows: where they begin, and how many; 0: all of them.
+        name: of the tensor; before `named`, of a module within a layer.
+        first, rows: first row and number of rows; 0 rows: all.
     """
 
     name: str
@@ -36,15 +36,15 @@ class Rows:
         return replace(self, name=name)
 
     def of(self, tensor: Tensor) -> Tensor:
-        """The rows."""
+        """These rows of the tensor."""
         return tensor[self.first : self.first + self.rows] if self.rows else tensor
 
 
 def of_layer(architecture: Architecture, size: LayerSize, *, fused: bool) -> dict[str, list[Rows]]:
-    """A layer's modules in llama.cpp, and the parts of ours that lie in each, one below the other.
+    """A layer's modules in llama.cpp, each with the checkpoint parts that are stacked into it.
 
     Args:
-        fused: queries, keys and values shall be one tensor.
+        fused: whether queries, keys and values are one tensor.
     """
     family, width = architecture.family, architecture.head_dim
     attention, wide = [Rows(family.query), Rows(family.key), Rows(family.value)], family.wide
@@ -75,7 +75,7 @@ def of_layer(architecture: Architecture, size: LayerSize, *, fused: bool) -> dic
 
 
 def _ffn(architecture: Architecture, gate: Rows, up: Rows) -> dict[str, list[Rows]]:
-    """The FFN's modules; the experts' matrices lie in one tensor, one after the other."""
+    """The FFN's modules; the matrices of all experts are stacked in one tensor."""
     down = Rows(architecture.family.down)
     each = {"ffn_gate": gate, "ffn_up": up, "ffn_down": down}
     if not architecture.experts:
@@ -88,7 +88,7 @@ def _ffn(architecture: Architecture, gate: Rows, up: Rows) -> dict[str, list[Row
 
 
 def _stacked(name: str, units: list[int], width: int) -> list[Rows]:
-    """The parts of a tensor in which some projections lie one below the other."""
+    """The parts of a tensor in which several projections are stacked."""
     ends = [sum(units[: number + 1]) * width for number in range(len(units))]
     return [
         Rows(name, end - count * width, count * width)

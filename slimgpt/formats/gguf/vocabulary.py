@@ -1,7 +1,7 @@
 """Tokenizer conversion to GGUF: sentencepiece BPE or byte-level BPE.
 
-What is read is the fast tokenizer that transformers uses, whatever files it came from, so that
-both cut text alike. Source of the rules: llama.cpp, `src/llama-vocab.cpp`.
+Reads the fast tokenizer that transformers has loaded, so that both tokenize text in the same way.
+Source of the rules: llama.cpp, `src/llama-vocab.cpp`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from slimgpt.errors import UnsupportedModelError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 SPACE = "▁"
-NEVER = -1e6  # score of a token that no merge makes
+NEVER = -1e6  # score of a token that no merge produces
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 GPT2 = "gpt-2"
 DEFAULT = "default"
@@ -28,27 +28,27 @@ SPLITS = {
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?"
     r"[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+": "tekken",
 }
-"""Regular expressions by which tokenizers cut text first, and llama.cpp's names for them."""
+"""Regular expressions of pre-tokenizers, with llama.cpp's names for them."""
 WHOLE_FIRST = ("llama-bpe", "tekken")
-"""Pre-tokenizers with which llama.cpp takes a piece that is a token as it is, merges or none."""
+"""Pre-tokenizers with which llama.cpp ignores merges for a piece that is a token."""
 MERGED_FIRST = {"llama-bpe": "dbrx"}
-"""The same regular expression, but merges go first."""
+"""Pre-tokenizers with the same regular expression that always apply merges."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a GGUF file says of the tokenizer.
+    """The tokenizer in a GGUF file.
 
     Attributes:
         model: `llama` (sentencepiece) or `gpt2` (byte-level BPE).
-        tokens, types, scores: by id; scores of sentencepiece alone.
+        tokens, types, scores: by id; scores only for sentencepiece.
         pre: llama.cpp's name of the pre-tokenizer.
-        special: ids of begin, end, unknown and padding, by llama.cpp's names.
-        add_begin: whether the tokenizer puts the begin token before a text.
-        add_end: whether it puts the end token after a text.
-        add_space: whether it puts a space before a text.
-        chat_template: the one that is taken unasked.
-        named_templates: the others.
+        special: ids of the tokens bos, eos, unk and pad, by llama.cpp's names.
+        add_begin: whether the tokenizer adds the bos token.
+        add_end: whether it adds the eos token.
+        add_space: whether it adds a space before a text.
+        chat_template: the default template.
+        named_templates: the other templates by name.
     """
 
     model: Literal["llama", "gpt2"]
@@ -70,17 +70,17 @@ def read(inner: Any, rows: int) -> Vocabulary:
 
     Args:
         inner: a fast tokenizer.
-        rows: of the embedding; ids above the tokenizer's are filled up.
+        rows: rows of the embedding; ids that the tokenizer lacks become unused tokens.
 
     Raises:
-        UnsupportedModelError: llama.cpp has no such tokenizer.
+        UnsupportedModelError: llama.cpp does not support the tokenizer.
     """
     if not getattr(inner, "is_fast", False):
-        raise _unsupported("it is not one of the library `tokenizers`")
+        raise _unsupported("it is not a fast tokenizer (library `tokenizers`)")
     content = json.loads(inner.backend_tokenizer.to_str())
     model = content["model"]
     if model.get("type") != "BPE":
-        raise _unsupported(f"it is of type {model.get('type')}, not BPE")
+        raise _unsupported(f"its type is {model.get('type')}, not BPE")
     sentencepiece = bool(model.get("byte_fallback"))
     pre = "default" if sentencepiece else _pre(content)
     if sentencepiece:
@@ -111,7 +111,7 @@ def read(inner: Any, rows: int) -> Vocabulary:
 
 
 def _templates(given: Any) -> dict[str, str]:
-    """Chat templates by name; the one that transformers takes unasked is the default."""
+    """Chat templates by name, including the default."""
     named = given if isinstance(given, dict) else {DEFAULT: given}
     return {str(name): one for name, one in named.items() if isinstance(one, str)}
 
@@ -135,7 +135,7 @@ def _tokens(content: dict[str, Any], rows: int, sentencepiece: bool) -> tuple[li
 
 
 def _scores(tokens: list[str], merges: list[str]) -> list[float]:
-    """Sentencepiece merges the pair of highest score first, BPE the pair that is listed first."""
+    """Scores from merge ranks: sentencepiece merges the highest score first, BPE the first rank."""
     rank: dict[str, int] = {}
     for number, merge in enumerate(merges):
         left, _, right = merge.partition(" ")
@@ -156,7 +156,7 @@ def _pre(content: dict[str, Any]) -> str:
     parts = _parts(content.get("pre_tokenizer"), "pretokenizers")
     kinds = [part.get("type") for part in parts]
     if any(part.get("add_prefix_space") for part in parts):
-        raise _unsupported("it puts a space before a text (add_prefix_space)")
+        raise _unsupported("it adds a space before a text (add_prefix_space)")
     if kinds == ["ByteLevel"] and parts[0].get("use_regex", True):
         return GPT2
     if kinds == ["Split", "ByteLevel"] and not parts[1].get("use_regex", True):
@@ -166,33 +166,33 @@ def _pre(content: dict[str, Any]) -> str:
             name = SPLITS[pattern]
             whole_first = content["model"].get("ignore_merges")
             return name if whole_first else MERGED_FIRST.get(name, name)
-    raise _unsupported(f"its pre-tokenizer ({', '.join(map(str, kinds))}) is not one it knows")
+    raise _unsupported(f"its pre-tokenizer ({', '.join(map(str, kinds))}) is not supported")
 
 
 def _check_normalizer(content: dict[str, Any]) -> None:
-    """llama.cpp changes no text. NFC, which Qwen2 has, changes none that is composed already."""
+    """llama.cpp does not normalise text. NFC (Qwen2) is accepted; most text is in NFC already."""
     kinds = [str(part.get("type")) for part in _parts(content.get("normalizer"), "normalizers")]
     if others := [kind for kind in kinds if kind != "NFC"]:
-        raise _unsupported(f"it changes text before it cuts it ({', '.join(others)})")
+        raise _unsupported(f"its normalizer ({', '.join(others)}) is not supported")
 
 
 def _check_spaces(content: dict[str, Any]) -> None:
-    """Sentencepiece in llama.cpp writes spaces as `▁` and changes nothing else."""
+    """Sentencepiece in llama.cpp replaces spaces by `▁` and normalises nothing else."""
     space = {"String": " "}
     for part in _parts(content.get("normalizer"), "normalizers"):
         written = part.get("pattern") == space and part.get("content") == SPACE
         before = part.get("type") == "Prepend" and part.get("prepend") == SPACE
         if not before and not (part.get("type") == "Replace" and written):
-            raise _unsupported(f"it changes text before it cuts it ({part.get('type')})")
+            raise _unsupported(f"its normalizer ({part.get('type')}) is not supported")
     for part in _parts(content.get("pre_tokenizer"), "pretokenizers"):
-        # Gemma's, which cuts at spaces when there are none left
+        # Gemma splits at spaces after the normalizer has replaced all spaces
         idle = part.get("type") == "Split" and part.get("pattern") == space
         if part.get("type") != "Metaspace" and not idle:
-            raise _unsupported(f"its pre-tokenizer ({part.get('type')}) is not one it knows")
+            raise _unsupported(f"its pre-tokenizer ({part.get('type')}) is not supported")
 
 
 def _check_merges(content: dict[str, Any], pre: str) -> None:
-    """Where the two disagree on what goes first, every token must be what its merges make."""
+    """If the two differ in `ignore_merges`, every token must be the result of its own merges."""
     from tokenizers import Tokenizer
 
     asked = bool(content["model"].get("ignore_merges"))
@@ -203,10 +203,9 @@ def _check_merges(content: dict[str, Any], pre: str) -> None:
     added = {one["content"] for one in content.get("added_tokens", ())}
     for token in content["model"]["vocab"]:
         if token not in added and len(model.tokenize(token)) != 1:
-            first = "whole words" if asked else "merges"
             raise _unsupported(
-                f"it tries {first} first, llama.cpp with pre-tokenizer {pre} does not, and no "
-                f"merges make its token {token!r}"
+                f"its ignore_merges is {asked}, llama.cpp's pre-tokenizer {pre} does the opposite, "
+                f"and merges do not produce its token {token!r}"
             )
 
 
@@ -219,5 +218,5 @@ def _parts(content: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
 def _unsupported(reason: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"format `gguf`: llama.cpp cannot read this tokenizer: {reason}",
-        hint="leave format `gguf` out",
+        hint="remove `gguf` from the formats",
     )

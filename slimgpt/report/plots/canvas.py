@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from slimgpt.report.document import Name
+from slimgpt.events import ModelName
 from slimgpt.report.plots.svg import COLOURS
 
 if TYPE_CHECKING:
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 7.4  # inches, of 72 units: as wide as the page's column
-MARKED = 40  # layers up to which every one has a mark
+MARKED = 40  # most points of a line for which each point has a marker
 ERROR = {"elinewidth": 1.0, "capsize": 2.5, "ecolor": "#2b2f36"}
 
 
 def canvas(height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of the page's width with some axes beside each other; height in inches."""
+    """A figure of the page's width with axes side by side; height in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -27,7 +27,7 @@ def canvas(height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """One line of names above the axes."""
+    """A one-line legend above the axes."""
     handles, names = axes.get_legend_handles_labels()
     if handles:
         figure.legend(handles, names, loc="outside upper left", ncols=4)
@@ -36,9 +36,9 @@ def legend(figure: Figure, axes: Axes) -> None:
 def bars(
     axes: Axes,
     groups: Sequence[str],
-    series: Sequence[tuple[Name, Sequence[float | None], Sequence[float | None]]],
+    series: Sequence[tuple[ModelName, Sequence[float | None], Sequence[float | None]]],
 ) -> None:
-    """Bars side by side, a group each, with error bars where an error is known."""
+    """Grouped bars, with error bars where an error is known."""
     width = 0.8 / len(series)
     for place, (name, values, errors) in enumerate(series):
         offset = (place - (len(series) - 1) / 2) * width
@@ -65,7 +65,7 @@ def line(
     colour: str,
     style: str = "-",
 ) -> None:
-    """A line, with a mark at each point where there is room."""
+    """A line, with a marker at each point if there are at most `MARKED`."""
     marker = "o" if len(x) <= MARKED else None
     axes.plot(x, y, style, color=COLOURS[colour], label=name, marker=marker, markersize=3.5)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ratios(document: Document) -> Figure:
-    """Figure 4 of the paper: the share that was removed of each layer."""
+    """Figure 4 of the paper: the share removed from each layer."""
     figure, (axes,) = canvas(2.7)
     layers = [one.layer for one in document.layers]
     for name, field, colour, style in (
@@ -31,7 +31,7 @@ def ratios(document: Document) -> Figure:
 
 
 def errors(document: Document) -> Figure:
-    """What pruning has done to the output of each layer's halves."""
+    """Relative error of each layer's attention and FFN output on the calibration tokens."""
     figure, (axes,) = canvas(2.7)
     layers = [one.layer for one in document.layers]
     sides = (("attention", "recovered", "--"), ("ffn", "pruned", "-"))
@@ -39,7 +39,7 @@ def errors(document: Document) -> Figure:
     for side, colour, style in sides:
         values = [getattr(one, f"{side}_error") for one in document.layers]
         found = found or any(value > 0 for value in values)
-        positive = [value if value > 0 else float("nan") for value in values]  # no place on a log
+        positive = [value if value > 0 else float("nan") for value in values]  # for the log scale
         line(axes, layers, positive, "FFN" if side == "ffn" else side, colour, style)
     if found:
         _logarithmic(axes)
@@ -49,7 +49,7 @@ def errors(document: Document) -> Figure:
 
 
 def drift(document: Document) -> Figure:
-    """Figure 2 of the paper: how errors grow with depth."""
+    """Figure 2 of the paper: growth of errors with depth."""
     figure, (axes,) = canvas(2.7)
     names = dict.fromkeys(one.model for one in document.drift)
     for name in names:
@@ -80,7 +80,7 @@ def _removed(layer: Any, field: str) -> float:
 
 
 def _logarithmic(axes: Axes) -> None:
-    """A scale of powers, whose ticks are plain numbers."""
+    """A logarithmic y axis with plain numbers as tick labels."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_yscale("log")

@@ -1,4 +1,4 @@
-"""The plots of a report. Each stands above the table with the same numbers."""
+"""The plots of a report. Each is shown above the table with the same numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slimgpt.report.document import NAMES, Document, Score, Speed
+from slimgpt.report.document import NAMES, Document, InferenceTiming, Score
 from slimgpt.report.plots import layers as by_layer
 from slimgpt.report.plots.canvas import ERROR, bars, canvas, depth, legend, line
 from slimgpt.report.plots.svg import COLOURS, drawing, inline, label
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot for a page: `svg` is an element, the table of that name is behind it."""
+    """A plot for a page: `svg` is an `<svg>` element, `table` the name of its table."""
 
     name: str
     table: str
@@ -27,7 +27,7 @@ class Plot:
 
 
 def plots(document: Document) -> list[Plot]:
-    """Every plot that the report has something for."""
+    """The plots for which the report has data."""
     layers = bool(document.layers)
     wanted: tuple[tuple[str, str, str, bool, Callable[[Document], Figure]], ...] = (
         ("perplexities", "perplexity", "Perplexity", bool(document.perplexity), _perplexity),
@@ -49,7 +49,7 @@ def plots(document: Document) -> list[Plot]:
 
 
 def _behind(table: str) -> str:
-    return f"The numbers stand in the table “{table}” of this page."
+    return f"The numbers are in the table “{table}” of this page."
 
 
 def _perplexity(document: Document) -> Figure:
@@ -73,7 +73,7 @@ def _perplexity(document: Document) -> Figure:
 
 
 def _tasks(document: Document) -> Figure:
-    """Lying down: tasks have long names, and there may be many."""
+    """Horizontal bars, because task names are long and there may be many."""
     many = document.tasks
     names = [name for name in NAMES if any(getattr(one, name) is not None for one in many)]
     figure, (axes,) = canvas(0.9 + len(many) * (0.16 + 0.13 * len(names)))
@@ -114,7 +114,7 @@ MEASURES: tuple[tuple[str, str, str | None, float], ...] = (
 
 
 def _inference(document: Document) -> Figure:
-    """A small plot for each measure; bars grouped by loader, batch and lengths."""
+    """One small plot per measure; bars are grouped by loader, batch and lengths."""
     settings = list(dict.fromkeys(map(_setting, document.inference)))
     names = [name for name in NAMES if any(one.model == name for one in document.inference)]
     rows = {(one.model, _setting(one)): one for one in document.inference}
@@ -134,12 +134,12 @@ def _inference(document: Document) -> Figure:
     return figure
 
 
-def _setting(one: Speed) -> tuple[str, int, int | None, int | None]:
+def _setting(one: InferenceTiming) -> tuple[str, int, int | None, int | None]:
     return one.loader, one.batch, one.prompt_tokens, one.new_tokens
 
 
 def _short(setting: tuple[Any, ...], among: Sequence[tuple[Any, ...]]) -> str:
-    """The batch, and the loader where there are several."""
+    """The batch size, and the loader if there are several."""
     several = len({one[0] for one in among}) > 1
     return f"{setting[1]}\n{label(setting[0], 8)}" if several else str(setting[1])
 
@@ -149,7 +149,7 @@ def _has_curves(document: Document) -> bool:
 
 
 def _curves(document: Document) -> Figure:
-    """Figure 5 of the paper: how the losses fall."""
+    """Figure 5 of the paper: losses during recovery."""
     assert document.recovery is not None
     figure, (axes,) = canvas(2.7)
     for name, field, colour in (

@@ -1,7 +1,7 @@
 """Converts matplotlib figures to inline SVG with the page's text and colours.
 
-No element has a style of its own: presentation attributes give way to the page's sheet, which so
-can repaint a plot for the dark, and a policy that allows that one sheet is enough.
+Elements have presentation attributes instead of inline styles, so that the page's style sheet can
+change colours in dark mode and the Content-Security-Policy needs to allow only that sheet.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 INK = "#2b2f36"
 FAINT = "#d5d9e0"
 COLOURS = {"dense": "#6b7280", "pruned": "#1d6fd1", "recovered": "#c2570c", "other": "#0f8a6d"}
-SETTINGS: Any = {  # matplotlib's type names every key that there is
+SETTINGS: Any = {  # matplotlib's type requires literal keys
     "svg.fonttype": "none",
     "svg.hashsalt": "slimgpt",
-    "text.parse_math": False,  # names come from strangers: a `$` is a `$`
+    "text.parse_math": False,  # untrusted names may contain `$`
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
@@ -53,7 +53,7 @@ REFERENCE = re.compile(r"#([\w-]+)")
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw in the house's style. Glyphs that matplotlib's font lacks are the browser's affair."""
+    """Apply the plot style. Warnings of missing glyphs are ignored; the browser has other fonts."""
     import matplotlib
 
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
@@ -63,7 +63,7 @@ def drawing() -> Iterator[None]:
 
 
 def label(text: str, longest: int = 32) -> str:
-    """A name as it may stand in a plot: printable, and not longer than there is room."""
+    """A name for a plot: printable, and shortened to `longest` characters."""
     clean = printable(text)
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
@@ -72,9 +72,9 @@ def inline(figure: Figure, name: str, title: str, description: str) -> str:
     """The figure as an `<svg>` element; call it within `drawing`.
 
     Args:
-        name: of the figure, unique in its page: ids begin with it.
-        title: what it shows, for those who cannot see it.
-        description: where the same numbers stand as a table.
+        name: unique in the page; prefix of all ids.
+        title: what the figure shows, for screen readers.
+        description: where the numbers are as a table, for screen readers.
     """
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
@@ -85,17 +85,17 @@ def inline(figure: Figure, name: str, title: str, description: str) -> str:
         for element in root.findall(unwanted):
             root.remove(element)
     for styles in root.iter(f"{SVG}defs"):
-        for style in styles.findall(f"{SVG}style"):  # round corners and ends: the page's sheet
+        for style in styles.findall(f"{SVG}style"):  # line joins and caps: in the page's sheet
             styles.remove(style)
     _rename(root, name)
     for element in root.iter():
         _present(element)
-    _tell(root, name, title, description)
+    _label_figure(root, name, title, description)
     return ElementTree.tostring(root, encoding="unicode")
 
 
 def _present(element: ElementTree.Element) -> None:
-    """Turn a style into presentation attributes; fonts are the page's but for their size."""
+    """Turn a style into presentation attributes; of fonts only the size is kept."""
     for declaration in element.attrib.pop("style", "").split(";"):
         name, _, value = (part.strip() for part in declaration.partition(":"))
         if name == "font":
@@ -107,7 +107,7 @@ def _present(element: ElementTree.Element) -> None:
 
 
 def _rename(root: ElementTree.Element, name: str) -> None:
-    """Keep the ids that something refers to, under names of this figure's own."""
+    """Keep the ids that are referred to, prefixed with the figure's name."""
     used = set()
     for element in root.iter():
         for value in element.attrib.values():
@@ -122,7 +122,7 @@ def _rename(root: ElementTree.Element, name: str) -> None:
                 element.set(key, REFERENCE.sub(rf"#{name}-\1", value, count=1))
 
 
-def _tell(root: ElementTree.Element, name: str, title: str, description: str) -> None:
+def _label_figure(root: ElementTree.Element, name: str, title: str, description: str) -> None:
     for attribute in ("width", "height"):
         root.attrib.pop(attribute, None)
     root.set("role", "img")

@@ -25,13 +25,13 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place of a table.
+    """A table cell.
 
     Attributes:
-        text: as people read it.
-        at: a JSON pointer into `report.json`; empty where it does not come from there as it is.
-        value: the number itself; None for words.
-        derived: it was computed from numbers that stand beside it.
+        text: the displayed text.
+        at: JSON pointer to the value in `report.json`; empty if it is not a value of the report.
+        value: the number; None for text.
+        derived: whether it was computed from other values of the row.
     """
 
     text: str
@@ -41,13 +41,13 @@ class Cell:
 
     @property
     def numeric(self) -> bool:
-        """Whether it is a number, or stands where one could."""
+        """Whether the cell is a number or a missing number."""
         return self.value is not None or self.derived or self.text == NOTHING
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header, with a name that serves as anchor in a page."""
+    """Rows with a header; `name` is the anchor in the HTML page."""
 
     name: str
     title: str
@@ -57,37 +57,37 @@ class Table:
 
 
 def printable(text: object) -> str:
-    """A stranger's words without what would control a terminal or break a line."""
+    """Untrusted text on one line, without control characters."""
     flat = " ".join(str(text).split())
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in flat)
 
 
 def words(text: object) -> Cell:
-    """A cell of words."""
+    """A text cell."""
     return Cell(printable(text))
 
 
 def number(value: float | None, at: str, form: Form = "number") -> Cell:
-    """A cell with a number of the report; None: it was not measured.
+    """A cell with a number of the report; None: not measured.
 
     Args:
-        at: its JSON pointer.
+        at: JSON pointer to the number.
     """
     return Cell(NOTHING) if value is None else Cell(FORMS[form](value), at, value)
 
 
 def derived(value: float | None, form: Form) -> Cell:
-    """A cell with a number that was computed from others of its row."""
+    """A cell with a number computed from other values of its row."""
     return Cell(NOTHING if value is None else FORMS[form](value), derived=True)
 
 
 def change(value: float | None, base: float | None) -> Cell:
-    """How much larger a value is than another, as a share with its sign."""
+    """Relative change of a value against a base, as a signed percentage."""
     if value is None or not base:
         return Cell(NOTHING, derived=True)
     return Cell(f"{value / base - 1:+.1%}".replace("-", "−"), derived=True)
 
 
 def pointer(name: str) -> str:
-    """A key as a part of a JSON pointer (RFC 6901)."""
+    """A key, escaped for a JSON pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")

@@ -7,7 +7,7 @@ from slimgpt.report.tables.cells import Cell, Table, derived, number, words
 
 
 def layers(document: Document) -> Table:
-    """Heads, channels, errors and time of every layer."""
+    """Kept heads and channels, errors, damping and time of every layer."""
     rows = []
     for index, one in enumerate(document.layers):
         at = f"/layers/{index}"
@@ -31,8 +31,8 @@ def layers(document: Document) -> Table:
         *("Attention error", "FFN error", "Damping", "Time"),
     )
     note = (
-        "Kept of each layer. Errors are the share of the layer's squared output that is lost on "
-        "the calibration tokens; damping is the larger of the two that were needed."
+        "Heads and channels kept in each layer. Error: relative squared error of the output of "
+        "attention or FFN on the calibration tokens. Damping: the larger of the two values used."
     )
     return Table("layers", "Layers", header, rows, note)
 
@@ -50,8 +50,8 @@ def drift(document: Document) -> Table:
     ]
     header = ("Model", "Layer", "Residual stream", "FFN")
     note = (
-        "‖pruned − dense‖² / ‖dense‖² of activations after each layer, both models side by side: "
-        "of the residual stream, and of what the FFN adds to it."
+        "‖pruned − dense‖² / ‖dense‖² of the activations after each layer: the residual stream, "
+        "and the FFN's output."
     )
     return Table("drift", "Drift from the dense model", header, rows, note)
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+<<<<<<< HEAD
 from slimgpt.events import Verified
 from slimgpt.report.document import NAMES, Document, Name, Recovery, Score
+=======
+from slimgpt.events import ModelName, Verified
+from slimgpt.report.document import NAMES, Document, Score
+>>>>>>> main
 from slimgpt.report.tables import layers
 from slimgpt.report.tables.cells import Cell, Table, change, derived, number, pointer, words
 
 
 def tables(document: Document) -> dict[str, Table]:
-    """Every table that the report has something for, by name, in the order of reading."""
+    """The tables for which the report has data, by name, in reading order."""
     makers: tuple[Callable[[Document], Table], ...] = (
         _size,
         _perplexity,
@@ -28,8 +33,8 @@ def tables(document: Document) -> dict[str, Table]:
     return {table.name: table for table in made if table.rows}
 
 
-def shown(document: Document) -> tuple[Name, ...]:
-    """The models that perplexities were measured of."""
+def shown(document: Document) -> tuple[ModelName, ...]:
+    """The models that have perplexities."""
     recovered = any(one.recovered is not None for one in document.perplexity)
     return NAMES if recovered else NAMES[:2]
 
@@ -78,7 +83,7 @@ def _perplexity(document: Document) -> Table:
         *(name.capitalize() for name in names),
         "Change",
     )
-    note = "Lower is better. The same windows for every model, none overlapping."
+    note = "Lower is better. All models are measured on the same windows, which do not overlap."
     return Table("perplexity", "Perplexity", header, rows, note)
 
 
@@ -105,18 +110,18 @@ def _tasks(document: Document) -> Table:
         "Tasks",
         header,
         rows,
-        "Higher is better, but for perplexities. ± is one standard error.",
+        "Higher is better, except for perplexities. ± is one standard error.",
     )
 
 
 def named(one: Score) -> str:
-    """A task with its group; the row of a group's mean says that it is one."""
+    """A task's name with its group; a group's mean is marked as such."""
     if one.group == one.task:
         return f"{one.task}, mean"
     return f"{one.group}: {one.task}" if one.group else one.task
 
 
-def _of(one: Score, name: Name) -> float | None:
+def _of(one: Score, name: ModelName) -> float | None:
     value: float | None = getattr(one, name)
     return value
 
@@ -156,8 +161,8 @@ def _inference(document: Document) -> Table:
         *("Decode, ms/token", "Spread", "Tokens/s", "Peak memory", "Weights"),
     )
     note = (
-        f"By {', '.join(loaders)}. Medians of repeated runs on one machine; a spread is the "
-        "width of the range that nine of ten runs lay in. Prompt and new in tokens."
+        f"Measured with {', '.join(loaders)}. Medians of repeated runs on one machine; spread: "
+        "width of the 5th to 95th percentile range. Prompt and new in tokens."
     )
     return Table("inference", "Inference", header, rows, note)
 
@@ -197,7 +202,7 @@ def _training(one: Recovery) -> list[tuple[Cell, ...]]:
 
 
 def _losses(document: Document) -> Table:
-    """Where something was held out: at every step there would be thousands of rows."""
+    """Only steps with an evaluation; all steps would be thousands of rows."""
     curves = document.recovery.curves if document.recovery else []
     rows = []
     for index, one in enumerate(curves):
@@ -213,7 +218,7 @@ def _losses(document: Document) -> Table:
             )
         )
     header = ("Step", "Training", "Evaluation text", "Held-out rows")
-    return Table("losses", "Loss", header, rows, "Nats a token, at the steps of evaluation.")
+    return Table("losses", "Loss", header, rows, "Nats per token, at the evaluation steps.")
 
 
 def _stages(document: Document) -> Table:
@@ -234,14 +239,14 @@ def _stages(document: Document) -> Table:
     if document.peak_memory_bytes:
         peak = number(document.peak_memory_bytes, "/peak_memory_bytes", "size")
         total = sum(document.seconds.values())
-        rows.append((words("in all"), derived(total, "seconds"), peak))
-    where = "on the GPU" if document.device.startswith("cuda") else "resident, on the CPU"
+        rows.append((words("total"), derived(total, "seconds"), peak))
+    where = "GPU memory" if document.device.startswith("cuda") else "resident memory of the process"
     return Table("cost", "Cost of pruning", ("Stage", "Time", "Peak memory"), rows,
-                 f"Memory is {where}.")  # fmt: skip
+                 f"Memory: {where}.")  # fmt: skip
 
 
 def _bound(proof: Verified) -> float | None:
-    """The bound; reports of old versions did not tell it."""
+    """The bound; None in reports of versions that did not record it."""
     return proof.bound if "bound" in proof.model_fields_set else None
 
 
@@ -259,7 +264,7 @@ def _proofs(document: Document) -> Table:
     ]
     header = ("Format", "Loaded by", "Largest difference", "At most", "Tokens", "Weights")
     note = (
-        "A fresh process loaded each format and computed logits; they differ by so much from those "
-        "of the model in memory. Of llama.cpp and vLLM it is logarithms of probabilities."
+        "A fresh process loaded each format and compared its logits (llama.cpp and vLLM: "
+        "log-probabilities) with those of the model in memory."
     )
-    return Table("proof", "Proof of load", header, rows, note)
+    return Table("proof", "Verification", header, rows, note)

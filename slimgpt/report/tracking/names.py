@@ -1,7 +1,7 @@
 """Valid MLflow names and values. Limits: mlflow.utils.validation of 3.17, the lowest known.
 
-A metric's name is a path, `perplexity/wikitext2/128/pruned`; its parts come from strangers, who
-name texts and tasks as they like.
+A metric's name is a path, `perplexity/wikitext2/128/pruned`; names of texts and tasks in it are
+untrusted.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ _DIGEST = 10
 
 
 def path(*parts: object) -> str:
-    """A name of parts, none of which can split, leave or empty the path; one too long is cut."""
+    """A path of sanitised parts; a name that is too long is shortened, with a digest."""
     name = "/".join(_part(str(part)) for part in parts)
     return name if len(name) <= LONGEST_NAME else _with_digest(name, name)
 
 
 def unique(name: str, taken: Container[str], of: object) -> str:
-    """The name, or another if it is taken: two texts may differ in what MLflow refuses alone.
+    """The name, with a digest if it is taken: sanitised names of different texts can collide.
 
     Args:
-        of: what it names, from which the difference is made.
+        of: the unsanitised name, from which the digest is made.
     """
     return _with_digest(name, str(of)) if name in taken else name
 
 
 def cut(value: str, longest: int) -> str:
-    """The value, or as much of it as fits, with a sign that there was more."""
+    """The value, shortened with an ellipsis if it is too long."""
     return value if len(value) <= longest else value[: longest - len(CUT)] + CUT
 
 

@@ -1,11 +1,11 @@
 """`Record`: a report's parameters, metrics and tags for MLflow; nothing is computed here.
 
-| of the report | in MLflow |
+| in the report | in MLflow |
 |---|---|
-| the specification, as far as it says something | parameters, `calibration.samples` |
+| fields of the specification that are set | parameters, `calibration.samples` |
 | one number of the whole model | a metric, `perplexity/wikitext2/128/pruned` |
-| a number a layer, a number a step | a metric with the layer, the step, as its step |
-| what it is of and what became of it | tags, `slimgpt.report.verdict` |
+| a number per layer or per step | a metric whose step is the layer or the step |
+| model, outcome, versions | tags, `slimgpt.report.verdict` |
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NOT_FINITE = "slimgpt.not_finite"
 
 
 class Metric(NamedTuple):
-    """One number; `step` is a layer or a step of training, 0 where there is only one."""
+    """One number; `step` is a layer or a training step, else 0."""
 
     name: str
     value: float
@@ -36,7 +36,7 @@ class Metric(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A number of the report, under the parts of its name; None: it was not measured."""
+    """A number of the report with the parts of its name; None: not measured."""
 
     parts: tuple[object, ...]
     value: float | None
@@ -45,11 +45,11 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Record:
-    """What is logged.
+    """The content of an MLflow run.
 
     Attributes:
-        metrics: finite ones alone. MLflow keeps infinity as 1.8e308, which would be a number that
-            nobody measured; the names of the others are in a tag.
+        metrics: only finite ones, because MLflow stores infinity as 1.8e308. The names of the
+            others are in the tag `slimgpt.not_finite`.
     """
 
     parameters: Mapping[str, str]
@@ -69,7 +69,7 @@ def of(document: Document) -> Record:
 
 
 def _named(found: Iterator[Found]) -> tuple[tuple[Metric, ...], list[str]]:
-    """The metrics under names that MLflow takes, and the names of those that are not finite."""
+    """The metrics with valid MLflow names, and the names of those that are not finite."""
     name_of: dict[tuple[object, ...], str] = {}
     taken: set[str] = set()
     metrics: list[Metric] = []
@@ -138,7 +138,7 @@ def _stepped(document: Document) -> Iterator[Found]:
 
 
 def _parameters(document: Document) -> dict[str, str]:
-    """The specification, `a.b` for what lies inside; what it leaves open is left out."""
+    """The specification, with `a.b` for nested fields; None values are omitted."""
     made: dict[str, str] = {}
     given = [*_flat(document.spec), (("device",), document.device)]
     for parts, value in given:

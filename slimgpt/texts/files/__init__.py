@@ -1,1 +1,1 @@
-"""Files of text as users have them: what they hold, judged by content. No torch is imported."""
+"""Formats of text files, detected by content. Imports neither torch nor transformers."""

@@ -1,7 +1,7 @@
-"""CSV and TSV: rows under a header, fields between commas, semicolons or tabs, quoted if need be.
+"""CSV and TSV: rows with a header, fields separated by commas, semicolons or tabs.
 
-A record may go over several lines within quotes. Lines are taken one by one, so that a file is read
-in little memory and a stranger's file in time that is in proportion to it.
+A quoted field may span several lines. Lines are parsed one by one, so that memory is bounded and
+time is linear in the file's size.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ DELIMITERS = (",", ";", "\t")
 LONGEST_RECORD = 8 << 20  # bytes
 MOST_COLUMNS = 1000
 ALIKE = 5
-"""Records of as many fields as the header, by which a table is known whose names say nothing."""
+"""Records with as many fields as the header that identify a table with unknown column names."""
 _NAME = re.compile(r"[A-Za-z_][\w .-]{0,63}")
 
 
-class Table:
-    """The records of a table, put together from its lines; the first is the header.
+class TableParser:
+    """Assembles the records of a table from its lines; the first record is the header.
 
     Attributes:
         names: of the columns.
-        line: how many lines were taken.
-        began: the line with which the record that was taken last begins.
+        line: number of lines taken.
+        began: line number at which the last record starts.
     """
 
     def __init__(self) -> None:
@@ -41,10 +41,10 @@ class Table:
         self._open = False
 
     def take(self, line: bytes) -> dict[str, str] | None:
-        """The next line, without its end; the row that it ends, if it ends one.
+        """Take the next line, without its line end; return the row that it completes, or None.
 
         Raises:
-            BadText: the table is not well formed; the line named is the record's first.
+            BadText: the table is not well formed; the message has the record's first line.
         """
         self.line += 1
         if self.line == 1:
@@ -70,23 +70,23 @@ class Table:
 
     @property
     def within(self) -> bool:
-        """Whether a record goes on behind the last line."""
+        """Whether the last line ends within a record."""
         return self._open
 
     def end(self) -> None:
-        """The file has ended.
+        """End the file.
 
         Raises:
-            BadText: within quotes.
+            BadText: a quoted field is not closed.
         """
         if self._open:
-            raise BadText(self.began, "opens a quote that never ends")
+            raise BadText(self.began, "has an opening quote without a closing quote")
 
     def row(self, record: bytes) -> dict[str, str]:
-        """The fields of one whole record under the names of the header.
+        """The fields of one complete record, by column name.
 
         Raises:
-            BadText: it is not well formed, or has more or fewer fields.
+            BadText: the record is not well formed, or has more or fewer fields than the header.
         """
         fields = self._fields(record)
         if len(fields) != len(self.names):
@@ -100,7 +100,7 @@ class Table:
         try:
             [fields] = csv.reader([text], delimiter=self._delimiter, strict=True)
         except (csv.Error, ValueError) as error:
-            raise BadText(self.began, f"is not a record of the table ({error})") from error
+            raise BadText(self.began, f"is not a valid CSV record ({error})") from error
         return fields
 
     def _header(self, fields: list[str]) -> tuple[str, ...]:
@@ -110,15 +110,15 @@ class Table:
         named = [name for name in names if name]
         if len({*named}) < len(named):
             twice = next(name for name in named if named.count(name) > 1)
-            raise BadText(self.began, f"names the column {twice!r} twice")
+            raise BadText(self.began, f"has the column {twice!r} twice")
         return names
 
 
 def quote_is_open(line: bytes, is_open: bool, delimiter: bytes) -> bool:
-    """Whether a quoted field goes on behind a line.
+    """Whether a quoted field is open at the end of a line.
 
     Args:
-        is_open: whether one goes on at its start.
+        is_open: whether a quoted field is open at its start.
     """
     at, begins = 0, not is_open
     while True:
@@ -126,7 +126,7 @@ def quote_is_open(line: bytes, is_open: bool, delimiter: bytes) -> bool:
             at = line.find(b'"', at)
             if at < 0:
                 return True
-            if line[at + 1 : at + 2] == b'"':  # a quote within, written twice
+            if line[at + 1 : at + 2] == b'"':  # an escaped quote
                 at += 2
                 continue
             is_open, begins, at = False, False, at + 1
@@ -140,15 +140,15 @@ def quote_is_open(line: bytes, is_open: bool, delimiter: bytes) -> bool:
 
 
 def delimiter_of(header: str) -> str:
-    """What stands between the names of a header; a comma where there is one name alone."""
+    """The delimiter of a header; a comma if there is only one name."""
     return max(DELIMITERS, key=lambda delimiter: len(_split(header, delimiter)))
 
 
 def looks_like(head: bytes, asked: str | None = None) -> bool:
-    """Whether a file whose name does not say so is a table.
+    """Whether the content of a file is a table.
 
-    Its first line is names, of which one is a name that rows of data sets have, or is asked for; or
-    names of one word, and under it records with as many fields each.
+    Its first line must be column names, with at least one known or requested name; or one-word
+    names, followed by `ALIKE` records with as many fields.
     """
     text = head.removeprefix(codecs.BOM_UTF8).decode(errors="replace").lstrip()
     header = text.partition("\n")[0].removesuffix("\r")

@@ -1,4 +1,4 @@
-"""Bytes of a stranger's file as text: UTF-8, with a mark or without; else it is said what it is."""
+"""Checks that an untrusted file is UTF-8 text, and names other encodings and binary formats."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import codecs
 from pathlib import Path
 
 MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16's, whose mark it begins with
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose byte-order mark is a prefix of it
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
 OTHERS = {
-    b"PAR1": "a Parquet file that is packed",  # plain ones are known before
+    b"PAR1": "a compressed Parquet file",  # uncompressed ones are detected before
     b"%PDF-": "a PDF",
     b"PK\x03\x04": "a ZIP archive or an Office document",
     b"\xd0\xcf\x11\xe0": "an Office document",
     b"{\\rtf": "an RTF document",
-    b"\x1f\x8b": "packed by gzip",
-    b"\x28\xb5\x2f\xfd": "packed by zstd",
-    b"\xfd7zXZ\0": "packed by xz",
-    b"BZh91AY&SY": "packed by bzip2",
+    b"\x1f\x8b": "compressed with gzip",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"\xfd7zXZ\0": "compressed with xz",
+    b"BZh91AY&SY": "compressed with bzip2",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"Rar!\x1a": "a RAR archive",
     b"SQLite format 3\0": "a SQLite database",
@@ -32,20 +32,18 @@ OTHERS = {
     b"\xff\xd8\xff": "an image",
     b"GIF8": "an image",
 }
-"""What files of other kinds begin with."""
+"""First bytes of other file formats."""
 _PAIRS = 32
 _SAID = 200
 SMALL = 16 << 20
-"""Bytes that a file of options may have."""
+"""Largest size of a schedule or specification in bytes."""
 
 
 class BadText(ValueError):  # noqa: N818 - says what is the case
-    """The text cannot be used.
-
-    Its message says which line and why, in printable characters, of bounded length.
+    """The text cannot be used; the message has the line and the reason, printable and short.
 
     Attributes:
-        line: number of the line, from 1; None if it is the text as a whole.
+        line: line number from 1; None if the error concerns the whole text.
     """
 
     def __init__(self, line: int | None, predicate: str) -> None:
@@ -55,16 +53,16 @@ class BadText(ValueError):  # noqa: N818 - says what is the case
 
 
 def _plainly(words: str) -> str:
-    """Words that quote a stranger's text, fit for any log, terminal and encoding."""
+    """A message that quotes untrusted text, made printable and short."""
     shown = words if len(words) <= _SAID else f"{words[:_SAID]}…"
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
 
 
 def refuse_binary(head: bytes) -> None:
-    """Refuse what is known, and is no text in UTF-8.
+    """Refuse known file formats that are not UTF-8 text.
 
     Raises:
-        BadText: it is.
+        BadText: the file has such a format.
     """
     if kind := wide(head):
         raise BadText(None, f"is {kind}, not UTF-8: save it as UTF-8")
@@ -74,7 +72,7 @@ def refuse_binary(head: bytes) -> None:
 
 
 def wide(head: bytes) -> str | None:
-    """`UTF-16` or `UTF-32` where a file begins so, with a mark or with letters of two bytes."""
+    """`UTF-16` or `UTF-32` if the first bytes show one of them, else None."""
     for mark, name in MARKS.items():
         if head.startswith(mark):
             return name.upper()
@@ -84,8 +82,8 @@ def wide(head: bytes) -> str | None:
     return None
 
 
-class Unicode:
-    """Holds a stream of bytes to UTF-8 without NUL."""
+class Utf8Validator:
+    """Checks that a stream of bytes is UTF-8 without NUL."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
@@ -93,10 +91,10 @@ class Unicode:
         self._head = b""
 
     def feed(self, chunk: bytes, *, last: bool = False) -> None:
-        """Look at the next bytes.
+        """Check the next bytes.
 
         Raises:
-            BadText: there is a NUL, or what is not UTF-8.
+            BadText: the bytes are not UTF-8, or contain NUL.
         """
         if len(self._head) < 2 * _PAIRS:
             self._head += chunk[: 2 * _PAIRS]
@@ -109,18 +107,18 @@ class Unicode:
         if b"\0" in chunk:
             refuse_binary(self._head)
             line = self._line + chunk[: chunk.index(b"\0")].count(b"\n")
-            raise BadText(line, "holds a NUL: the file is binary, not text")
+            raise BadText(line, "contains NUL: the file is binary, not text")
         self._line += chunk.count(b"\n")
 
 
 def read_small(path: Path) -> str:
-    """A file of options, such as a schedule or a specification, as its user's editor saved it.
+    """Read a small text file, such as a schedule or a specification.
 
-    UTF-8, UTF-16 and UTF-32 are read, with marks or without, and with any ends of lines.
+    UTF-8, UTF-16 and UTF-32 are supported, with any line ends; UTF-8 also without byte-order mark.
 
     Raises:
-        OSError: it cannot be read.
-        BadText: it is no text, or larger than such a file is.
+        OSError: the file cannot be read.
+        BadText: it is not text, or larger than `SMALL`.
     """
     with path.open("rb") as file:
         content = file.read(SMALL + 1)
@@ -130,10 +128,10 @@ def read_small(path: Path) -> str:
 
 
 def decoded(content: bytes) -> str:
-    """The text of a whole small file; see `read_small`.
+    """The text of a small file's content; see `read_small`.
 
     Raises:
-        BadText: it is no text.
+        BadText: it is not text.
     """
     for mark, name in MARKS.items():
         if content.startswith(mark):
@@ -143,7 +141,7 @@ def decoded(content: bytes) -> str:
                 raise BadText(None, f"is damaged {name.upper()} ({error.reason})") from error
             break
     else:
-        unicode = Unicode()
+        unicode = Utf8Validator()
         unicode.feed(content, last=True)
         text = content.decode("utf-8-sig")
     return text.replace("\r\n", "\n").replace("\r", "\n")

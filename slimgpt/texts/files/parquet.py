@@ -1,4 +1,4 @@
-"""A Parquet file as rows."""
+"""Reads the rows of a Parquet file."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from slimgpt.errors import CalibrationError
 from slimgpt.texts.documents import Documents
 
 T = TypeVar("T")
-LARGEST = 1 << 30  # bytes, unpacked; a small file can hold gigabytes of one letter
+LARGEST = 1 << 30  # bytes, decompressed; a small file can decompress to gigabytes
 
 
 def rows(
     path: Path, source: str, text_field: str | None, parse: Callable[[object, str | None], T]
 ) -> Documents[T]:
-    """The rows through `parse`, those left out of which it says nothing.
+    """The rows of a file, parsed by `parse`; rows with a false result are omitted.
 
     Args:
-        source: what to call the file in errors and in the report.
+        source: name of the file for errors and the report.
 
     Raises:
-        CalibrationError: the file is damaged or too large, or a row of it is bad.
+        CalibrationError: the file is damaged or too large, or a row is invalid.
     """
     import pyarrow
     from pyarrow import parquet
@@ -32,14 +32,14 @@ def rows(
         parts = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
         if sum(part.total_byte_size for part in parts) > LARGEST:
             raise CalibrationError(
-                f"{source}: unpacks to more than {LARGEST >> 30} GiB",
-                hint="calibration needs a few megabytes of text: give a part of it",
+                f"{source}: decompresses to more than {LARGEST >> 30} GiB",
+                hint="calibration needs a few megabytes of text: use a part of the file",
             )
         table = file.read()
     except (pyarrow.ArrowException, OSError) as error:
         raise CalibrationError(
             f"{source}: the Parquet file cannot be read ({type(error).__name__})",
-            hint="write it again, or give its rows as JSON lines",
+            hint="write the file again, or convert it to JSON lines",
         ) from error
     full = [
         index for index in range(len(table)) if _parsed(table, index, source, text_field, parse)

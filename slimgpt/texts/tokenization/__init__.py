@@ -1,1 +1,1 @@
-"""A model's own tokenizer: read within bounds, its chat templates, and windows of its tokens."""
+"""The model's tokenizer in a sandbox, its chat templates, and windows of tokens."""

@@ -1,15 +1,15 @@
-"""Which characters of a conversation in a model's own form are the assistant's.
+"""Finds the assistant's answers in a conversation rendered by a chat template.
 
-Templates that mark them (`{% generation %}`) are asked (`Tokenizer.chat_marked`). Of others it is
-found by comparing what they make of nearly the same conversation:
+For templates that mark answers (`{% generation %}`) see `Tokenizer.chat_marked`. For others, the
+answers are found by rendering variants of the conversation:
 
-1. The conversation is rendered again with another answer in the place of the one: where the two
-   part, from the left and from the right, lies the answer, whatever the template does to it.
-2. It begins earlier where the conversation goes on from what invites the answer: then all of what a
-   model would have to write is learned. An invitation that opens with `<think>` and is not in the
-   answered turn leaves the answer itself.
-3. What the template puts after an answer (`<|im_end|>`) is learned with it: the longest end of the
-   conversation up to this turn with which the whole goes on behind the answer.
+1. The conversation is rendered again with another answer. The first and the last difference of the
+   two texts delimit the answer, however the template changes it.
+2. If the conversation starts with the generation prompt of the answer, the span starts at the end
+   of that prompt, so that it has everything a model must generate. If not (a prompt that opens
+   `<think>`, which the finished turn lacks), it starts at the answer.
+3. The span includes what the template appends to an answer (`<|im_end|>`): the longest suffix of
+   the conversation up to this turn that follows the answer in the whole conversation.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from slimgpt.texts.row_types import ASSISTANT
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 OTHER_ANSWERS = ("\N{PILCROW SIGN}", "\N{SECTION SIGN}", "\N{DAGGER}")
-"""One of these begins and ends unlike any given answer."""
+"""For any answer, one of these differs from its first and last character."""
 LONGEST_END = 200
-"""Characters that a template puts after an answer, at most."""
+"""Most characters that a template appends to an answer."""
 Message = dict[str, str]
 Span = tuple[int, int]
 
 
 def spans(messages: list[Message], tokenizer: Tokenizer) -> tuple[str, list[Span]]:
-    """The conversation in the model's own form, and where in it the answers stand, in order.
+    """The rendered conversation and the spans [first, last) of its answers, in order.
 
-    Answers that the template leaves out, and empty ones, have no span.
+    Answers that the template omits, and empty ones, have no span.
 
     Raises:
-        CalibrationError: the template refuses it.
+        CalibrationError: the template refuses the conversation.
     """
     whole, found = tokenizer.chat(messages), []
     for index, message in enumerate(messages):
@@ -50,7 +50,7 @@ def spans(messages: list[Message], tokenizer: Tokenizer) -> tuple[str, list[Span
 
 
 def _answer(messages: list[Message], index: int, whole: str, tokenizer: Tokenizer) -> Span | None:
-    """Where the answer of one turn stands; None where another answer would change nothing."""
+    """The span of one turn's answer; None if the template does not render it."""
     said = messages[index]["content"].strip()
     other = next(one for one in OTHER_ANSWERS if one not in (said[0], said[-1]))
     changed = tokenizer.chat(
@@ -64,12 +64,12 @@ def _answer(messages: list[Message], index: int, whole: str, tokenizer: Tokenize
 
 
 def _alike(one: str, other: str) -> int:
-    """How many characters two texts have in common from their start on."""
+    """Length of the common prefix of two texts."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _overlap(before: str, after: str) -> int:
-    """Length of the longest end of one text that the other begins with."""
+    """Length of the longest suffix of one text that is a prefix of the other."""
     most = min(len(before), len(after), LONGEST_END)
     return next((n for n in range(most, 0, -1) if after.startswith(before[-n:])), 0)

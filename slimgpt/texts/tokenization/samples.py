@@ -1,7 +1,7 @@
-"""What a tokenizer makes of samples: by it two are told apart, or known to be the same.
+"""Results of a tokenizer on samples, by which two tokenizers are compared.
 
-Two that agree on their tokens, on texts of many kinds, and on conversations in each of their chat
-templates are one to every user of them.
+Tokenizers are considered equal if they agree on their special and added tokens, on sample texts,
+and on sample conversations in each chat template.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TOOL = {
 
 
 def describe(tokenizer: Tokenizer) -> dict[str, Any]:
-    """All that two tokenizers are compared by, by what it is called."""
+    """The results to compare, by a name for error messages."""
     inner = tokenizer.inner
     templates = inner.chat_template or {}
     if isinstance(templates, str):
@@ -60,13 +60,13 @@ def describe(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _rendered(inner: Any, template: str, chat: list[dict[str, str]], tools: Any) -> str:
-    """A conversation in a template's words; a template may refuse it, which is an answer too."""
+    """A rendered conversation, or the error with which the template refuses it."""
     try:
         text = inner.apply_chat_template(
             chat, tools=tools, chat_template=template, tokenize=False, add_generation_prompt=True
         )
     except MemoryError:
         raise
-    except Exception as error:  # whatever the template's author raises
+    except Exception as error:  # templates can raise anything
         return f"{type(error).__name__}: {error}"
     return str(text)

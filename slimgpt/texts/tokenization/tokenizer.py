@@ -13,18 +13,18 @@ from typing import Any
 
 from slimgpt.errors import BrokenCheckpointError, CalibrationError, UnsupportedModelError
 
-POSITIONS = ("max_position_embeddings", "n_positions")  # what families call it
+POSITIONS = ("max_position_embeddings", "n_positions")  # config keys of the families
 WARNING_SOURCE = logging.getLogger("transformers.integrations.heterogeneity.configuration_utils")
 _MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 WARNING = "Reading global config value for per-layer attribute"
 
 
 class Tokenizer:
-    """Text to token ids, as the model's authors meant it.
+    """A model's tokenizer.
 
     Attributes:
-        max_positions: longest sequence the model was made for, in tokens; None if it does not say.
-        vocabulary: number of rows of the embedding; None if the model does not say.
+        max_positions: the model's number of positions; None if the config has none.
+        vocabulary: number of rows of the embedding; None if the config has none.
     """
 
     def __init__(self, inner: Any, max_positions: int | None, vocabulary: int | None) -> None:
@@ -37,8 +37,8 @@ class Tokenizer:
         """Read the tokenizer of a checkpoint folder.
 
         Raises:
-            UnsupportedModelError: there is none, or it needs code from the model's folder.
-            BrokenCheckpointError: config.json is not readable.
+            UnsupportedModelError: the model has none, or it needs code from the model's folder.
+            BrokenCheckpointError: config.json cannot be read.
         """
         config = _config(folder)
         try:
@@ -46,8 +46,8 @@ class Tokenizer:
                 inner = _class(config).from_pretrained(
                     folder, trust_remote_code=False, local_files_only=True
                 )
-        # Any of ValueError, OSError, KeyError, TypeError, ImportError and what the converters
-        # raise: the folder is the user's, and whatever is wrong with it is one thing to him.
+        # ValueError, OSError, KeyError, TypeError, ImportError and any error of the converters mean
+        # the same to a user: the folder's tokenizer is not usable.
         except Exception as error:
             raise UnsupportedModelError(
                 f"the model's tokenizer cannot be loaded ({_reason(error)})", hint=_hint(folder)
@@ -57,16 +57,16 @@ class Tokenizer:
 
     @property
     def inner(self) -> Any:
-        """The tokenizer as transformers knows it."""
+        """The tokenizer object of transformers."""
         return self._inner
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of one text, with the tokenizer's own special tokens and nothing else.
+        """Token ids of one text, with the tokenizer's own special tokens.
 
         Raises:
-            BrokenCheckpointError: an id lies outside the model's embedding.
+            BrokenCheckpointError: an id is outside the model's embedding.
         """
-        # verbose: the text is cut into sequences later, so that its own length is no concern.
+        # verbose=False: no warning about long texts, which are cut into sequences later.
         ids: list[int] = self._inner(text, verbose=False, return_attention_mask=False)["input_ids"]
         if self.vocabulary is not None and ids and max(ids) >= self.vocabulary:
             raise BrokenCheckpointError(
@@ -84,11 +84,11 @@ class Tokenizer:
             special: whether the tokenizer adds its special tokens.
 
         Raises:
-            UnsupportedModelError: the tokenizer cannot tell which characters a token stands for.
+            UnsupportedModelError: the tokenizer does not return character offsets.
         """
         if not self._inner.is_fast:
             raise UnsupportedModelError(
-                "the model's tokenizer does not tell which characters a token stands for",
+                "the model's tokenizer does not return character offsets of tokens",
                 hint="save the tokenizer with `save_pretrained` to get a tokenizer.json",
             )
         told = self._inner(
@@ -98,7 +98,7 @@ class Tokenizer:
 
     @cached_property
     def first_tokens(self) -> tuple[int, ...]:
-        """Ids that it puts before every text, such as that of `<s>`; empty where it puts none."""
+        """Ids that it prepends to every text, such as that of `<s>`; empty if none."""
         text = "a"
         bare = self._inner(text, add_special_tokens=False)["input_ids"]
         whole = self.encode(text)
@@ -107,32 +107,32 @@ class Tokenizer:
 
     @property
     def begins_with(self) -> str:
-        """The first tokens as they are written."""
+        """The prepended tokens as text."""
         return "".join(self._inner.convert_ids_to_tokens(list(self.first_tokens)))
 
     @property
     def begin(self) -> int | None:
-        """The id of the token that begins a text, if there is one."""
+        """The id of the bos token, if there is one."""
         begin: int | None = self._inner.bos_token_id
         return begin
 
     @property
     def end(self) -> int | None:
-        """The id of the token that ends a text, if there is one."""
+        """The id of the eos token, if there is one."""
         end: int | None = self._inner.eos_token_id
         return end
 
     @property
     def has_chat_template(self) -> bool:
-        """Whether the model has a form of its own for conversations."""
+        """Whether the model has a chat template."""
         return bool(self._inner.chat_template)
 
     def chat(self, messages: list[dict[str, str]], answer_next: bool = False) -> str:
-        """A conversation in the model's own form.
+        """A conversation, rendered by the model's chat template.
 
         Args:
-            messages: `role` and `content` of each.
-            answer_next: end with what invites the assistant's answer.
+            messages: `role` and `content` of each message.
+            answer_next: whether to append the generation prompt.
 
         Raises:
             CalibrationError: the template refuses them (roles, their order).
@@ -140,8 +140,8 @@ class Tokenizer:
         return str(self._chat(messages, tokenize=False, add_generation_prompt=answer_next))
 
     def chat_marked(self, messages: list[dict[str, str]]) -> tuple[list[int], list[int]] | None:
-        """A conversation as ids in the model's own form, and 1 for each that is the assistant's, as
-        the template itself marks them (`{% generation %}`); None where it marks none.
+        """Token ids of a rendered conversation, and 1 for each token of the assistant, by the
+        template's marks (`{% generation %}`); None if the template has no marks.
 
         Raises:
             CalibrationError: as `chat`.
@@ -154,18 +154,18 @@ class Tokenizer:
     def _chat(self, messages: list[dict[str, str]], **how: Any) -> Any:
         try:
             return self._inner.apply_chat_template(messages, **how)
-        except Exception as error:  # whatever the template's author raises
+        except Exception as error:  # templates can raise anything
             raise CalibrationError(
                 f"the model's chat template refuses a conversation: {error}",
                 hint="check the roles of the messages and their order",
             ) from error
 
     def decode(self, ids: list[int]) -> str:
-        """The text of token ids, special tokens left out."""
+        """The text of token ids, without special tokens."""
         return str(self._inner.decode(ids, skip_special_tokens=True))
 
     def check_length(self, length: int) -> None:
-        """Refuse sequences that the model was not made for.
+        """Refuse sequences that are longer than the model's positions.
 
         Raises:
             CalibrationError: `length` exceeds max_position_embeddings.
@@ -184,13 +184,13 @@ def _config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BrokenCheckpointError(
             f"config.json cannot be read ({type(error).__name__})",
-            hint="the model folder must hold the config.json of a Hugging Face checkpoint",
+            hint="the model folder must contain the config.json of a Hugging Face checkpoint",
         ) from error
     return config if isinstance(config, dict) else {}
 
 
 def _class(config: dict[str, Any]) -> Any:
-    """Baichuan's tokenizer is a sentencepiece model like Llama's, and its own class is code."""
+    """The tokenizer class. Baichuan's is remote code; its sentencepiece model works as Llama's."""
     import transformers
 
     if config.get("model_type") == "baichuan":
@@ -199,7 +199,7 @@ def _class(config: dict[str, Any]) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in one short line, without the paths that libraries print."""
+    """The reason in one short line, without paths."""
     if "trust_remote_code" in str(error):
         return "it needs code from the model's folder, which is never run"
     return type(error).__name__
@@ -207,10 +207,10 @@ def _reason(error: Exception) -> str:
 
 def _hint(folder: Path) -> str:
     if (folder / "tokenizer.json").is_file():
-        return "tokenizer.json is damaged or needs code: save it again with `save_pretrained`"
+        return "tokenizer.json is damaged or needs code: save the tokenizer with `save_pretrained`"
     if (folder / "tokenizer.model").is_file():
         return "save the tokenizer with `save_pretrained` to get a tokenizer.json"
-    return "the folder must hold a tokenizer.json (or tokenizer.model)"
+    return "the folder must contain a tokenizer.json or tokenizer.model"
 
 
 def _is_meant(record: logging.LogRecord) -> bool:
@@ -219,11 +219,10 @@ def _is_meant(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def no_layers_are_built() -> Iterator[None]:
-    """Within it configs are read, and one warning of transformers is not printed.
+    """Suppress one warning of transformers while configs are read.
 
-    Of a pruned folder it warns, three times, that sizes differ between layers: whoever builds
-    layers from the global sizes would be wrong. A tokenizer has no layers, and the engine builds
-    its own from each layer's sizes (`slimgpt.layers.stack`).
+    For a pruned folder it warns that sizes differ between layers, for code that builds layers from
+    the global sizes. The engine builds each layer from its own size (`slimgpt.layers.stack`).
     """
     WARNING_SOURCE.addFilter(_is_meant)
     try:

@@ -1,11 +1,9 @@
-"""Calibration sequences and evaluation windows of one length, and what they begin with.
+"""Calibration sequences and evaluation windows of a fixed length, and their first tokens.
 
-Evaluation, by the protocol of public papers: the whole text is tokenised at once, the ids are cut
-into windows that do not overlap, the tail that fills no window is dropped. What papers leave to
-chance is what a window begins with: they tokenise a text of Llama once, so that its first token,
-`<s>`, stands before the first window alone. Other models compute nonsense without theirs. So every
-sequence, of calibration too, begins with what the tokenizer itself puts before a text, unless `bos`
-is `none`.
+Evaluation follows public papers: the whole text is tokenised once and cut into windows that do not
+overlap; an incomplete last window is dropped. Papers prepend `<s>` only to the first window,
+because they tokenise the text once. Some models need it in every window. So every sequence, for
+calibration too, begins with the tokens that the tokenizer prepends, unless `bos` is `none`.
 """
 
 from __future__ import annotations
@@ -26,15 +24,15 @@ Ids = NDArray[np.int32]
 
 
 class Encoder(Protocol):
-    """What is needed of a tokenizer; `slimgpt.texts.tokenization.tokenizer.Tokenizer` is one."""
+    """The required interface of a tokenizer, see `slimgpt.texts.tokenization.tokenizer`."""
 
     @property
     def first_tokens(self) -> tuple[int, ...]:
-        """What it puts before every text; empty where it puts nothing there."""
+        """Token ids that it prepends to every text; empty if none."""
 
     @property
     def begins_with(self) -> str:
-        """These, as they are written."""
+        """The prepended tokens as text."""
 
     def encode(self, text: str) -> list[int]:
         """Token ids of one text, with the tokenizer's own special tokens."""
@@ -45,11 +43,11 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class Beginning:
-    """What every sequence begins with.
+    """The tokens prepended to every sequence.
 
     Attributes:
-        ids: the tokens; none where sequences are cut from the text as they come.
-        text: the same, as the tokenizer writes them.
+        ids: token ids; empty if nothing is prepended.
+        text: the tokens as text.
     """
 
     ids: Ids
@@ -57,11 +55,11 @@ class Beginning:
 
     @classmethod
     def of(cls, tokenizer: Encoder, bos: Bos, length: int) -> Beginning:
-        """What sequences of so many tokens begin with.
+        """The tokens prepended to sequences of `length` tokens.
 
         Raises:
-            CalibrationError: such a sequence would hold nothing else, or is longer than the model's
-                positions.
+            CalibrationError: a sequence would contain no other tokens, or is longer than the
+                model's positions.
         """
         tokenizer.check_length(length)
         added = bos == "tokenizer" and bool(tokenizer.first_tokens)
@@ -69,26 +67,26 @@ class Beginning:
         made = cls(ids, tokenizer.begins_with if added else "")
         if length <= made.given:
             raise CalibrationError(
-                f"a window of {length} tokens predicts nothing",
+                f"a window of {length} tokens has no token to predict",
                 hint=f"use windows of {made.given + 1} tokens or more",
             )
         return made
 
     @property
     def given(self) -> int:
-        """How many tokens of a window are not predicted."""
+        """Number of tokens of a window that are not predicted."""
         return max(1, len(self.ids))
 
     def __str__(self) -> str:
-        return f"each begins with {self.text}" if self.text else "each as the text comes"
+        return f"each begins with {self.text}" if self.text else "without prepended tokens"
 
 
 def end_to_end(pieces: Iterable[Ids], length: int, first: Ids) -> Iterator[Ids]:
-    """The pieces joined and cut into sequences without gap or overlap; the last bit is dropped.
+    """The pieces joined and cut into consecutive sequences; an incomplete last one is dropped.
 
     Args:
         length: tokens in a sequence.
-        first: what each begins with; the text's own at such a place is not repeated.
+        first: tokens prepended to each; if the text has them at that place, they are not repeated.
     """
     left, body = np.empty(0, dtype=np.int32), length - len(first)
     for piece in pieces:
@@ -100,14 +98,14 @@ def end_to_end(pieces: Iterable[Ids], length: int, first: Ids) -> Iterator[Ids]:
 
 
 def clear_start(joined: Ids, start: int, first: Ids) -> int:
-    """The place itself, or the last one before it where the text has no first tokens of its own."""
+    """`start`, or the last position before it at which the text does not have the first tokens."""
     while start and len(first) and _stands(joined, start, first):
         start -= 1
     return start
 
 
 def without_first(ids: Ids, first: Ids) -> Ids:
-    """A text's ids without what the tokenizer put before it."""
+    """A text's ids without the prepended tokens."""
     return ids[_past(ids, 0, first) :]
 
 
@@ -133,11 +131,11 @@ def windows(
 
     Args:
         text: the whole evaluation text.
-        tokenizer: the model's own.
+        tokenizer: the model's tokenizer.
         length: tokens in a window, at least 2 (the first token of a window is not predicted).
-        max_tokens: use only so many tokens of the text, from its start; None uses all.
-        name: of the text, for people.
-        bos: what each window begins with; `none`: as the text comes.
+        max_tokens: number of tokens to use, from the start of the text; None uses all.
+        name: name of the text for error messages.
+        bos: whether tokens are prepended to each window; `none`: no.
 
     Raises:
         CalibrationError: the text is shorter than one window, or the window longer than the
@@ -148,8 +146,8 @@ def windows(
     found = list(end_to_end([ids], length, first))
     if not found:
         raise CalibrationError(
-            f"{name} has {len(ids):,} tokens, less than one window of {length}",
-            hint="give a longer text, a shorter sequence length, or a larger max_tokens",
+            f"{name} has {len(ids):,} tokens, fewer than one window of {length}",
+            hint="use a longer text, a shorter sequence length, or a larger max_tokens",
         )
     return stacked(found, length)
 
@@ -162,14 +160,14 @@ def stacked(sequences: Sequence[Ids], length: int) -> Tensor:
 
 
 def protocol(text: str, length: int, max_tokens: int | None, begin: Beginning) -> str:
-    """How `windows` measures, in a sentence for the report.
+    """The measurement protocol of `windows`, in a sentence for the report.
 
     Args:
-        text: what the text is, for example `wikitext2`.
+        text: name of the text, for example `wikitext2`.
     """
     part = "the whole text" if max_tokens is None else f"its first {max_tokens:,} tokens"
     return (
         f"{text}: {part}, tokenised once with the tokenizer's special tokens, in windows of "
-        f"{length} tokens that do not overlap, {begin}; the tail is dropped, the "
-        "first token of each window is not predicted"
+        f"{length} tokens that do not overlap, {begin}; an incomplete last window is dropped, "
+        "the first token of each window is not predicted"
     )

@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.middleware.header_size import MAX_HEADER_BYTES
-from api.middleware.rate_limit import RequestRate, of_address
-from jobs.messages import breaker as breaker_module
+from api.middleware.rate_limit import RateLimiter, of_address
+from jobs.messages import circuit_breaker as breaker_module
 from jobs.messages.progress import breaker
 from jobs.settings import Settings
 from tests.api.conftest import BODY, another
@@ -107,7 +107,7 @@ def test_without_redis_each_process_counts(
     monkeypatch.setattr(breaker_module, "LONGEST_PAUSE_SECONDS", 0.0)
 
     async def requests() -> None:
-        counted = RequestRate(redis_url, 2, breaker())
+        counted = RateLimiter(redis_url, 2, breaker())
 
         async def allowed(who: str, times: int) -> list[bool]:
             return [(await counted.count(who)).allowed for _ in range(times)]
@@ -131,7 +131,7 @@ def test_without_redis_each_process_counts(
 
 def test_an_outage_is_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
     async def requests() -> None:
-        counted = RequestRate("redis://127.0.0.1:1/0", 2, breaker("requests are counted here"))
+        counted = RateLimiter("redis://127.0.0.1:1/0", 2, breaker("requests are counted here"))
         for _ in range(3):
             await counted.count("ada")
         await counted.close()

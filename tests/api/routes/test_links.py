@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from api.app import create_app
 from cli.main import app
-from jobs.files.places import require
+from jobs.files.storage_urls import require
 from jobs.settings import BadSettings, Settings
 from jobs.store.keys import Keys
 from jobs.store.store import Store
@@ -123,9 +123,9 @@ def test_links_are_signed_for_the_public_address(settings: Settings) -> None:
 
 def test_there_must_be_a_store_to_redirect_to(settings: Settings, tmp_path: Path) -> None:
     folder = settings.model_copy(update={"artifacts_url": str(tmp_path)})
-    with pytest.raises(BadSettings, match="SLIMGPT_ARTIFACT_REDIRECTS: there is nothing"):
+    with pytest.raises(BadSettings, match="SLIMGPT_ARTIFACT_REDIRECTS: needs an s3"):
         create_app(folder)
-    with pytest.raises(BadSettings, match="SLIMGPT_ARTIFACTS_URL: nonsense:// is no place"):
+    with pytest.raises(BadSettings, match="SLIMGPT_ARTIFACTS_URL: nonsense:// cannot be used"):
         require(settings.model_copy(update={"artifacts_url": "nonsense://x"}))
 
 

@@ -155,7 +155,7 @@ def test_an_engine_that_crashes_is_a_fault_of_the_service(settings: Settings) ->
 def test_no_more_than_so_many_at_once(api: httpx.Client, model: str) -> None:
     with ExitStack() as held:
         for n in range(plans.AT_ONCE):
-            held.enter_context(plans._places.held(f"owner-{n}", alone=False))
+            held.enter_context(plans._limit.held(f"owner-{n}", alone=False))
         answer = ask(api, model=model, ratio=0.2)
-        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert ask(api, model=model, ratio=0.2).status_code == 200

@@ -13,14 +13,14 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from jobs.messages.webhook_targets import Targets
+from jobs.messages.webhook_urls import WebhookUrls
 from jobs.settings import Settings
 from jobs.store.keys import Keys
 from jobs.store.store import Store
-from jobs.store.webhooks.announcements import announce_all
 from jobs.store.webhooks.deliveries import Deliveries
 from jobs.store.webhooks.endpoints import Webhooks
-from jobs.store.webhooks.records import Outcome
+from jobs.store.webhooks.outbox import announce_all
+from jobs.store.webhooks.records import DeliveryOutcome
 from tests.api.conftest import another
 from tests.api.http.test_problems import problem
 from tests.jobs.conftest import SPEC
@@ -114,8 +114,8 @@ def test_name_servers_that_hang_do_not_take_every_thread(
 
     (settings.home / "pepper").write_text("p" * 32)
     app = create_app(Settings(**settings.model_dump(exclude={"key_pepper"})))
-    monkeypatch.setattr(Targets.__init__, "__kwdefaults__", {"resolver": hang})
-    monkeypatch.setattr(Targets.addresses, "__defaults__", (60.0,))
+    monkeypatch.setattr(WebhookUrls.__init__, "__kwdefaults__", {"resolver": hang})
+    monkeypatch.setattr(WebhookUrls.addresses, "__defaults__", (60.0,))
     statuses: list[int] = []
 
     def make(client: TestClient) -> None:
@@ -171,7 +171,7 @@ def test_the_log_of_deliveries_and_sending_again(client: Client, engine: Engine)
     deliveries = Deliveries(engine)
     claimed = deliveries.claim()
     assert claimed is not None
-    outcome = Outcome(claimed.created_at, 0.1234, 500, "answered 500")
+    outcome = DeliveryOutcome(claimed.created_at, 0.1234, 500, "answered 500")
     deliveries.record(claimed, outcome, None, 1e9)
     (shown,) = api.get(f"{here}/deliveries").json()["items"]
     assert (shown["id"], shown["event"], shown["job_id"]) == (claimed.id, "job.cancelled", job.id)

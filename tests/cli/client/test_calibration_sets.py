@@ -73,7 +73,7 @@ def test_options_say_otherwise(client: Any, tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text('{"body": "x"}\n{"body": "y"}')
     arguments = ("calibration", "upload", str(tmp_path / "a.log"), "--json")
     assert "is JSON lines: declare it" in refused(client(*arguments, "--format", "text"))
-    assert "no field is known to hold text" in refused(client(*arguments))
+    assert "no field is known to contain text" in refused(client(*arguments))
     made = json.loads(client(*arguments, "--text-field", "body", "--name", "logs").stdout)
     assert (made["documents"], made["name"]) == (2, "logs")
 
@@ -82,11 +82,11 @@ def test_options_say_otherwise(client: Any, tmp_path: Path) -> None:
     ("name", "content", "words"),
     [
         ("a.jsonl", b'"x"\n{"text": ]', "line 2 is not JSON"),
-        ("a.txt", b"", "the file holds no text"),
+        ("a.txt", b"", "the file contains no text"),
         ("a.txt", b"\x1f\x8b\x08packed", "is compressed; decompress it first"),
         ("a.json", b'[{"text": "x"}]', "is a JSON array; write one row per line"),
         ("a.parquet", b"PAR1\x15\x04", "is a Parquet file; upload its rows as JSON lines"),
-        ("a.csv", b"id,body\n1,x\n", "no field is known to hold text; the fields are: id, body"),
+        ("a.csv", b"id,body\n1,x\n", "no field is known to contain text; the fields are: id, body"),
         ("a.txt", "text".encode("utf-16"), "the file is UTF-16, not UTF-8: save it as UTF-8"),
         ("a.txt", b"%PDF-1.7", "the file is a PDF, not text"),
     ],
@@ -138,7 +138,7 @@ def test_submit_names_the_field_of_rows(client: Any, own_store: Store, tmp_path:
     (tmp_path / "rows.jsonl").write_text('{"body": "x"}')
     arguments = ("submit", "--model", "local:tiny", "--ratio", "0.25", "--calibration")
     said = refused(client(*arguments, str(tmp_path / "rows.jsonl")))
-    assert "no field is known to hold text" in said
+    assert "no field is known to contain text" in said
     outcome = client(*arguments, str(tmp_path / "rows.jsonl"), "--text-field", "body")
     job = own_store.get(outcome.stdout.strip())
     assert job is not None

@@ -279,7 +279,7 @@ def test_submit_refused_is_one_line_and_no_id(
 def test_submit_without_a_model_names_the_option(client: Any) -> None:
     outcome = client("submit", "--ratio", "0.2")
     assert outcome.exit_code == 2
-    assert outcome.stderr.startswith("error: no model is named: give --model")
+    assert outcome.stderr.startswith("error: no model is given: use --model")
     assert outcome.stdout == ""
 
 

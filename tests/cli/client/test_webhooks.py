@@ -15,11 +15,11 @@ from typer.testing import Result as Outcome
 
 from cli.main import app
 from cli.service.home import Home
-from jobs.pepper import kept_pepper
+from jobs.pepper import read_pepper
 from jobs.settings import Settings
 from tests.api.conftest import api, base_url
 from tests.receiver import Receiver
-from worker.housekeeping.webhooks import Sender
+from worker.housekeeping.webhook_sender import WebhookSender
 
 __all__ = ["api", "base_url"]
 
@@ -28,7 +28,7 @@ __all__ = ["api", "base_url"]
 def settings(settings: Settings) -> Settings:
     """As `slimgpt up` has them: a pepper that the home keeps, receivers on this machine."""
     home = Home.at(settings.home, None, None)
-    home.keep_pepper()
+    home.ensure_pepper()
     given = settings.model_dump(exclude={"key_pepper"})
     return Settings(**given | {"webhook_allow_private": True})
 
@@ -41,12 +41,12 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def sender(settings: Settings, base_url: str) -> Iterator[Sender]:
+def sender(settings: Settings, base_url: str) -> Iterator[WebhookSender]:
     """The sender beside the API's database."""
     from jobs.store.database import make_engine
 
     engine = make_engine(settings.database_url.get_secret_value())
-    made = Sender(settings, engine)
+    made = WebhookSender(settings, engine)
     made.start()
     yield made
     made.stop()
@@ -69,12 +69,12 @@ def client(base_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_pepper_of_a_home_is_made_once_and_for_its_owner(tmp_path: Path) -> None:
     home = Home.at(tmp_path, None, None)
-    home.keep_pepper()
-    pepper = kept_pepper(tmp_path)
+    home.ensure_pepper()
+    pepper = read_pepper(tmp_path)
     assert len(pepper) == 64
     assert stat.S_IMODE((tmp_path / "pepper").stat().st_mode) == 0o600
-    home.keep_pepper()
-    assert kept_pepper(tmp_path) == pepper
+    home.ensure_pepper()
+    assert read_pepper(tmp_path) == pepper
     assert Settings(home=tmp_path).key_pepper.get_secret_value() == pepper
     other = "0" * 32
     assert Settings(home=tmp_path, key_pepper=other).key_pepper.get_secret_value() == other
@@ -82,7 +82,7 @@ def test_the_pepper_of_a_home_is_made_once_and_for_its_owner(tmp_path: Path) -> 
 
 
 def test_a_webhook_from_its_making_to_its_end(
-    client: Any, receiver: Receiver, sender: Sender, api: httpx.Client
+    client: Any, receiver: Receiver, sender: WebhookSender, api: httpx.Client
 ) -> None:
     made = client("create", receiver.url(), "--event", "job.failed", "--description", "[b] night")
     secret = made.stdout.strip()

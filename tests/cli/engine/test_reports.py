@@ -74,7 +74,7 @@ def test_strangers_words_do_nothing_to_a_terminal(slimgpt: Slimgpt, tmp_path: Pa
 def test_what_is_no_report_is_one_line(slimgpt: Slimgpt, tmp_path: Path) -> None:
     done = slimgpt("report", tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {tmp_path} holds no report.json; name a published")
+    assert done.stderr.startswith(f"error: {tmp_path} contains no report.json; name a published")
     nowhere = slimgpt("compare", tmp_path / "none.json")
     assert (nowhere.returncode, nowhere.stdout) == (1, "")
     write(tmp_path, report(1))

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli.main import Imported
+from cli.main import LazyCommands
 from cli.options.groups import Commands, given, option, option_names
 from cli.options.job import Job
 from slimgpt.spec.prune import PruneSpec
@@ -95,11 +95,13 @@ def test_every_option_of_a_job_sets_a_field_of_the_specification() -> None:
 def test_help_tells_the_specifications_defaults() -> None:
     """`prune` and `submit` leave out what is not given; what that means is in their help."""
     spec = PruneSpec(model="local:m", ratio=0.2)
-    parameters = {one.opts[0]: one.help for one in Imported()["prune"].params}
+    parameters = {one.opts[0]: one.help for one in LazyCommands()["prune"].params}
     for place, name in option_names(Job).items():
         value: Any = spec
         for part in place:
             value = getattr(value, part, None)
         if isinstance(value, str | int | float) and place[0] != "schedule":
             assert parameters[name].endswith(f"  [default: {value}]"), name
-    assert {one.opts[0] for one in Imported()["submit"].params} >= set(option_names(Job).values())
+    assert {one.opts[0] for one in LazyCommands()["submit"].params} >= set(
+        option_names(Job).values()
+    )

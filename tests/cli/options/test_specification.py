@@ -12,13 +12,13 @@ from cli.options.groups import option_names
 from cli.options.job import Job, Schedule
 from cli.options.specification import (
     device_name,
+    locate_model,
+    locate_texts,
     make_spec,
-    model_place,
     read_ratios,
-    text_places,
 )
 from slimgpt.errors import CalibrationError, ModelNotFoundError
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 
 
 def test_a_folder_becomes_a_name_below_its_parent(
@@ -28,23 +28,23 @@ def test_a_folder_becomes_a_name_below_its_parent(
     folder.mkdir(parents=True)
     for written, cwd in ((str(folder), tmp_path), ("models/my model/", tmp_path), (".", folder)):
         monkeypatch.chdir(cwd)
-        place = model_place(written)
+        place = locate_model(written)
         assert Roots(place.root, tmp_path, confined=False).model(place.name) == folder
 
 
 def test_a_folder_of_links_keeps_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "a1b2c3").mkdir()
     (tmp_path / "snapshot").symlink_to(tmp_path / "a1b2c3")
-    assert model_place(str(tmp_path / "snapshot")).name == "local:snapshot"
+    assert locate_model(str(tmp_path / "snapshot")).name == "local:snapshot"
 
 
 def test_a_hub_id_is_one_unless_it_is_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert model_place("org/name@main").name == "org/name@main"
+    assert locate_model("org/name@main").name == "org/name@main"
     (tmp_path / "org" / "name").mkdir(parents=True)
-    assert model_place("org/name").name == "local:name"
+    assert locate_model("org/name").name == "local:name"
 
 
 @pytest.mark.parametrize("model", ["./nowhere", "nowhere", "", "a/b/c", "local:name"])
@@ -53,7 +53,7 @@ def test_what_is_no_model_is_refused_by_its_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelNotFoundError, match="does not exist"):
-        model_place(model)
+        locate_model(model)
 
 
 def test_texts_of_several_folders_share_a_root(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_texts_of_several_folders_share_a_root(tmp_path: Path) -> None:
     for file in files:
         file.parent.mkdir(parents=True)
         file.write_text("words")
-    names, root = text_places([str(files[0]), "wikitext2", "held-out", str(files[1])])
+    names, root = locate_texts([str(files[0]), "wikitext2", "held-out", str(files[1])])
     assert list(names.values()) == ["local:a/one.txt", "local:b/c/two.jsonl"]
     roots = Roots(tmp_path, root, confined=False)
     assert [roots.text(names[str(file)]) for file in files] == files
@@ -69,7 +69,7 @@ def test_texts_of_several_folders_share_a_root(tmp_path: Path) -> None:
 
 def test_a_missing_text_is_said_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match="no such file"):
-        text_places(["c4", str(tmp_path / "absent.txt")])
+        locate_texts(["c4", str(tmp_path / "absent.txt")])
 
 
 def test_a_schedule_is_a_shape_the_methods_own_or_a_file(tmp_path: Path) -> None:

@@ -29,11 +29,11 @@ def test_it_is_an_interrupt_although_a_library_raises_something_else() -> None:
 
 def test_it_is_heeded_although_a_library_has_swallowed_it() -> None:
     with CtrlC() as ctrl_c:
-        ctrl_c.heed()
+        ctrl_c.raise_if_pressed()
         with suppress(KeyboardInterrupt):
             press()
         with pytest.raises(KeyboardInterrupt):
-            ctrl_c.heed()
+            ctrl_c.raise_if_pressed()
 
 
 def test_other_errors_stay_what_they_are_and_the_handler_comes_back() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import typer
 
-from cli.terminal.display import JsonLines
-from cli.terminal.exit_status import ending
+from cli.terminal.event_output import JsonOutput
+from cli.terminal.exit_status import report_failure
 from slimgpt.errors import StorageError
 from slimgpt.events import Failed, parse
 
@@ -23,7 +23,7 @@ def test_every_failure_has_a_last_line_and_a_status(
     error: BaseException, status: int, code: str, message: str
 ) -> None:
     lines: list[str] = []
-    with pytest.raises(typer.Exit) as left, ending(JsonLines(lines.append)):
+    with pytest.raises(typer.Exit) as left, report_failure(JsonOutput(lines.append)):
         raise error
     (failed,) = map(parse, lines)
     assert isinstance(failed, Failed)
@@ -31,7 +31,7 @@ def test_every_failure_has_a_last_line_and_a_status(
 
 
 def test_a_defect_shows_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit), ending(JsonLines(lambda line: None)):
+    with pytest.raises(typer.Exit), report_failure(JsonOutput(lambda line: None)):
         raise ZeroDivisionError
     assert "test_exit_status.py" in capsys.readouterr().err
 
@@ -39,7 +39,7 @@ def test_a_defect_shows_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("error", [typer.Exit(3), BrokenPipeError()])
 def test_an_ending_of_its_own_passes(error: Exception) -> None:
     lines: list[str] = []
-    with pytest.raises(type(error)) as left, ending(JsonLines(lines.append)):
+    with pytest.raises(type(error)) as left, report_failure(JsonOutput(lines.append)):
         raise error
     assert left.value is error
     assert lines == []

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from jobs.files import multipart, places
-from jobs.files.artifacts import MANIFEST, Artifact, ArtifactNotFound, Artifacts, TornFile
-from jobs.files.places import BadPlace
+from jobs.files import multipart, storage_urls
+from jobs.files.artifacts import MANIFEST, Artifact, ArtifactNotFound, Artifacts, HashMismatch
+from jobs.files.storage_urls import BadStorageUrl
 from jobs.files.transfer import Interrupted
 from tests.servers import ObjectStore, free_port
 
@@ -73,7 +73,7 @@ def test_a_folder_with_an_odd_name_is_that_folder(
 
 @pytest.mark.parametrize("url", ["file://host/a", "file:///a?b", "file:///a#b", "a::s3://b"])
 def test_what_might_mean_another_folder_is_refused(url: str) -> None:
-    with pytest.raises(BadPlace):
+    with pytest.raises(BadStorageUrl):
         Artifacts(url)
 
 
@@ -190,7 +190,7 @@ def test_single_files_come_and_go(artifacts: Artifacts, folder: Path, tmp_path: 
     assert (tmp_path / "back").read_bytes() == FILES["deep/er/model.safetensors"]
     with pytest.raises(Interrupted):
         artifacts.fetch(prefix, sent, tmp_path / "other", lambda: True)
-    with pytest.raises(TornFile, match="is not what was stored"):
+    with pytest.raises(HashMismatch, match="is not what was stored"):
         artifacts.fetch(prefix, replace(sent, sha256="0" * 64), tmp_path / "other")
     with pytest.raises(FileNotFoundError):
         artifacts.read("work/job_1/2", "state.json")
@@ -264,8 +264,8 @@ def test_a_store_that_is_away_is_an_oserror(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setattr("jobs.files.artifacts.ATTEMPTS", 1)
-    monkeypatch.setattr("jobs.files.places.TRIES", 1)
-    monkeypatch.setitem(places.CONNECTION, "retries", {"max_attempts": 1})
+    monkeypatch.setattr("jobs.files.storage_urls.TRIES", 1)
+    monkeypatch.setitem(storage_urls.CONNECTION, "retries", {"max_attempts": 1})
     artifacts = Artifacts(bucket_url)
     for act in (
         artifacts.probe,
@@ -296,12 +296,12 @@ def test_a_store_without_credentials_or_bucket_says_so(
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("nonsense://x/y", "nonsense:// is no place"),
+        ("nonsense://x/y", "nonsense:// cannot be used"),
         ("abfs://x/y", "package that is not installed"),
     ],
 )
 def test_a_place_that_cannot_be_is_explained(url: str, words: str) -> None:
-    with pytest.raises(BadPlace, match=words):
+    with pytest.raises(BadStorageUrl, match=words):
         Artifacts(url)
 
 

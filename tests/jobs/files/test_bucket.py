@@ -12,9 +12,9 @@ from jobs.files.bucket import ensure
 
 def test_a_folder_is_made_once(tmp_path: Path) -> None:
     place = tmp_path / "artifacts"
-    assert ensure(str(place)) == f"{place} was made"
+    assert ensure(str(place)) == f"{place} was created"
     (place / "kept").touch()
-    assert ensure(str(place)) == f"{place} is there"
+    assert ensure(str(place)) == f"{place} exists"
     assert (place / "kept").exists()
 
 
@@ -28,5 +28,5 @@ def test_what_cannot_be_a_place_is_said_in_a_line(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("the place of artifacts cannot be used: nowhere:// is no place")
+    assert done.stderr.startswith("the artifact store cannot be used: nowhere:// cannot be used")
     assert len(done.stderr.splitlines()) == 1

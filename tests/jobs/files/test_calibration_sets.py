@@ -120,10 +120,12 @@ def test_quotas_count_what_is_on_its_way(sets: CalibrationSets) -> None:
     few = Quota(sets=2, size=25)
     assert sets.reserve(new_set_id(), "ada", "", content("a"), few) is None  # not published
     made(sets, "b")
-    with pytest.raises(UploadQuotaReached, match="ada keeps 2 calibration sets"):
+    with pytest.raises(UploadQuotaReached, match="ada has 2 calibration sets"):
         sets.reserve(new_set_id(), "ada", "", content("c"), few)
     assert sets.reserve(new_set_id(), "bob", "", content("a", 20), few) is None
-    with pytest.raises(UploadQuotaReached, match=r"bob keeps 20 bytes .* may keep 25: 6 more"):
+    with pytest.raises(
+        UploadQuotaReached, match=r"bob has 20 bytes .*; 6 more exceed the limit of 25"
+    ):
         sets.reserve(new_set_id(), "bob", "", content("b", 6), few)
     assert sets.reserve(new_set_id(), "bob", "", content("b", 5), few) is None
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis import Redis
 
-from jobs.messages import breaker
-from jobs.messages.hints import QUEUED
+from jobs.messages import circuit_breaker
 from jobs.messages.progress import KEPT_SECONDS, Progress
 from jobs.messages.progress import breaker as guard
+from jobs.messages.redis_thread import QUEUED
 from jobs.messages.snapshot import Snapshot, advance
 from jobs.states import Status
 from slimgpt.events import Event, Perplexity, StageFinished, StageStarted, parse
@@ -134,7 +134,7 @@ def test_a_lost_redis_is_no_error() -> None:
 
 
 def test_it_goes_on_when_redis_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0.1)
     server = RedisServer()
     server.start()
     progress = Progress.connect(server.url)

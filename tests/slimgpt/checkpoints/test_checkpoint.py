@@ -154,7 +154,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], type[SlimGPTError], str]] = {
         BrokenCheckpointError,
         "config.json is missing",
     ),
-    "adapter": (adapter, UnsupportedModelError, "beside its weights: .* merge it"),
+    "adapter": (adapter, UnsupportedModelError, "in addition to its weights: .* merge the adapter"),
     "torn config": (
         overwrite("config.json", b'{"model_type": "lla'),
         BrokenCheckpointError,
@@ -173,7 +173,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], type[SlimGPTError], str]] = {
     "remote code": (
         lambda f: edit_config(f, model_type="mymodel", auto_map={"AutoModel": "code.Model"}),
         UnsupportedModelError,
-        "model_type 'mymodel' is not supported: its code ships with the model.*never run",
+        "model_type 'mymodel' is not supported: it needs code from the model.*never run",
     ),
     "pointer": (
         overwrite(WEIGHTS, b"version https://git-lfs.example/spec/v1\noid sha256:00\nsize 9\n"),
@@ -193,13 +193,13 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], type[SlimGPTError], str]] = {
     "no weights": (
         lambda f: (f / WEIGHTS).unlink(),
         BrokenCheckpointError,
-        "there are no weights",
+        "the folder has no weights",
     ),
     "pickles": (pickle_only, UnsupportedModelError, r"pickled \(pytorch_model.bin\).*save_pretr"),
     "too many layers": (
         lambda f: edit_config(f, num_hidden_layers=10**9),
         UnsupportedModelError,
-        "1000000000 layers are more than any model has",
+        "1000000000 layers, at most 4096 are supported",
     ),
     "odd sizes of layers": (
         lambda f: edit_config(f, per_layer_config=[1]),
@@ -209,18 +209,18 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], type[SlimGPTError], str]] = {
     "torn at the end": (
         lambda f: truncate(f / WEIGHTS, -10),
         BrokenCheckpointError,
-        r"model.safetensors is torn: its header describes \d+ bytes of tensors and it holds \d+",
+        r"truncated or damaged: its header describes \d+ bytes of tensors, the file has \d+",
     ),
     "torn in the header": (
         lambda f: truncate(f / WEIGHTS, 100),
         BrokenCheckpointError,
-        r"torn: its header should be \d+ bytes long and the whole file has 100",
+        r"its header should have \d+ bytes, the whole file has 100",
     ),
-    "empty": (lambda f: truncate(f / WEIGHTS, 0), BrokenCheckpointError, "torn.*file has 0"),
+    "empty": (lambda f: truncate(f / WEIGHTS, 0), BrokenCheckpointError, "truncated.*file has 0"),
     "a web page": (
         overwrite(WEIGHTS, b"<html>" * 100),
         BrokenCheckpointError,
-        "torn: its header should be",
+        "its header should have",
     ),
     "header is not JSON": (
         overwrite(WEIGHTS, (4).to_bytes(8, "little") + b"{{{{"),
@@ -250,13 +250,13 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], type[SlimGPTError], str]] = {
     "fp8": (
         cast(torch.float8_e4m3fn, QUERY),
         UnsupportedModelError,
-        f"{QUERY} is stored as F8_E4M3",
+        f"{QUERY} has dtype F8_E4M3",
     ),
     "integers": (cast(torch.int8, QUERY), UnsupportedModelError, "stored as I8"),
     "mixed precision": (
         cast(torch.bfloat16, QUERY),
         UnsupportedModelError,
-        "more than one precision: 29 in float32, 1 in bfloat16",
+        "more than one dtype: 29 in float32, 1 in bfloat16",
     ),
     "tied but different": (
         lambda f: edit_config(f, tie_word_embeddings=True),
@@ -334,7 +334,7 @@ def test_shards_are_named_when_missing_torn_or_doubled(tmp_path: Path) -> None:
     assert len(shards) > 2
     whole = shards[1].read_bytes()
     truncate(shards[1], -1)
-    with pytest.raises(BrokenCheckpointError, match=f"{shards[1].name} is torn"):
+    with pytest.raises(BrokenCheckpointError, match=f"{shards[1].name} is truncated"):
         Checkpoint.open(folder)
     shards[1].unlink()
     with pytest.raises(BrokenCheckpointError, match=f"{shards[1].name} is missing"):

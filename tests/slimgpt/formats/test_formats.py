@@ -18,11 +18,11 @@ from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import SpecError, UnsupportedModelError, VerificationError
 from slimgpt.formats import stock, stock_classes, support
 from slimgpt.formats.gguf import architectures, hyperparameters
-from slimgpt.formats.gguf import file as gguf_file
-from slimgpt.formats.gguf.hyperparameters import Blueprint
+from slimgpt.formats.gguf import writer as gguf_file
+from slimgpt.formats.gguf.hyperparameters import Hyperparameters
 from slimgpt.layers.stack import Stack
-from slimgpt.proof import formats
 from slimgpt.spec.prune import GgufType
+from slimgpt.verification import formats
 from tests.slimgpt.pruned import Kept, lots, publish
 from tests.slimgpt.tiny import Tiny, tokens
 
@@ -72,7 +72,7 @@ OF_ONE_SIZE = {
 }
 
 
-def in_halves(plan: Blueprint) -> Blueprint:
+def in_halves(plan: Hyperparameters) -> Hyperparameters:
     """A plan that leaves queries and keys in transformers' order, which computes nonsense."""
     return replace(plan, build=replace(plan.build, permuted=False))
 
@@ -99,7 +99,7 @@ def alike(groups: int, layers: int = 3) -> list[Kept]:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_llama_cpp_computes_what_transformers_computes(name: str, tmp_path: Path) -> None:
-    from slimgpt.proof.processes.llama_cpp_logprobs import Loaded
+    from slimgpt.verification.processes.llama_cpp_logprobs import Loaded
 
     checkpoint = pruned(FAMILIES[name], tmp_path)
     assert stock_classes.uniform_size(checkpoint.architecture.sizes) is None
@@ -121,7 +121,7 @@ def test_llama_cpp_computes_what_transformers_computes(name: str, tmp_path: Path
 def test_some_families_have_layers_of_one_size_there(name: str, tmp_path: Path) -> None:
     model = OF_ONE_SIZE[name]
     different = pruned(model, tmp_path / "different")
-    with pytest.raises(UnsupportedModelError, match="of one size alone"):
+    with pytest.raises(UnsupportedModelError, match="only with layers of one size"):
         gguf_file.write(different, tmp_path / "model.gguf", "f32")
     assert not (tmp_path / "model.gguf").exists()
 
@@ -148,7 +148,7 @@ def test_rounding_passes_and_another_model_does_not(
     gguf_file.write(shipped, file, stored)
     formats.prove_gguf(shipped, file, stored, probe)
 
-    def turned(*args: Any) -> Blueprint:
+    def turned(*args: Any) -> Hyperparameters:
         plan = blueprint(*args)
         return replace(plan, rope={**plan.rope, "rope_theta": 2 * plan.rope["rope_theta"]})
 
@@ -176,13 +176,13 @@ def test_rounded_routers_are_judged_by_the_median_and_the_proof_says_so(
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (eight_heads("qwen3_moe", own={"norm_topk_prob": False}), "add up to 1"),
-        (eight_heads("gemma2"), "head of its own"),
+        (eight_heads("qwen3_moe", own={"norm_topk_prob": False}), "norm_topk_prob"),
+        (eight_heads("gemma2"), "untied head"),
         (eight_heads("gemma2", tied=True, own=UNCAPPED), "this model does not"),
         (eight_heads("gemma3_text"), "this model does"),
         (eight_heads("gemma3_text", biases=True, own=UNCAPPED), "biases of queries"),
-        (tiny("olmo2"), "span the hidden size"),
-        (tiny("opt"), "no architecture like opt"),
+        (tiny("olmo2"), "to be the hidden size"),
+        (tiny("opt"), "no architecture for opt"),
     ],
     ids=str,
 )
@@ -193,7 +193,7 @@ def test_what_llama_cpp_computes_otherwise_is_refused(
     assert reason in hyperparameters.obstacle(dense.architecture, dense.config)
 
 
-@pytest.mark.parametrize("family", architectures.BUILDS)
+@pytest.mark.parametrize("family", architectures.ARCHITECTURES)
 def test_a_key_that_is_left_out_means_what_it_means_to_transformers(family: str) -> None:
     row = table.FAMILIES[family]
     config = AutoConfig.for_model(family)
@@ -215,7 +215,7 @@ def greedy(loaded: Any, prompt: list[int], count: int) -> list[int]:
 
 @pytest.mark.parametrize("stored", ["f16", "bf16", "f32"])
 def test_the_shipped_model_tells_the_same_story(stored: GgufType, tmp_path: Path) -> None:
-    from slimgpt.proof.processes.llama_cpp_logprobs import Loaded
+    from slimgpt.verification.processes.llama_cpp_logprobs import Loaded
 
     gguf_file.write(Checkpoint.open(SHIPPED), tmp_path / "model.gguf", stored)
     tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
@@ -229,7 +229,7 @@ def test_the_shipped_model_tells_the_same_story(stored: GgufType, tmp_path: Path
 
 
 def test_sentencepiece_cuts_as_transformers_does(shared: Path, tmp_path: Path) -> None:
-    from slimgpt.proof.processes.llama_cpp_logprobs import Loaded
+    from slimgpt.verification.processes.llama_cpp_logprobs import Loaded
 
     folder = shared / "models/stories260K"
     gguf_file.write(Checkpoint.open(folder), tmp_path / "model.gguf", "f32")
@@ -279,7 +279,7 @@ def test_what_a_format_cannot_hold_is_said_with_the_reason(tmp_path: Path) -> No
     with pytest.raises(SpecError, match="opt"):
         support.require("gguf", dense.architecture, dense.config)
     different = pruned(FAMILIES["llama"], tmp_path / "llama")
-    with pytest.raises(SpecError, match="different sizes"):
+    with pytest.raises(SpecError, match="differ in size"):
         support.require("uniform", different.architecture, different.config)
     scaled = dict(different.config, rope_scaling={"rope_type": "yarn", "factor": 2.0})
     assert "yarn" in hyperparameters.obstacle(different.architecture, scaled)
@@ -312,9 +312,9 @@ def test_loaders_are_told_by_the_sizes(tmp_path: Path) -> None:
     dense = Checkpoint.open(Tiny("llama", hidden=64, channels=96).save(tmp_path / "dense"))
     sizes = [LayerSize(4, 2, 96), LayerSize(2, 1, 64), LayerSize(4, 2, 32)]
     told = support.loaders(support.sized(dense.architecture, sizes))
-    assert "every row is a multiple of 32" in told["32-blocks"]
+    assert "all row lengths are multiples of 32" in told["32-blocks"]
     assert "hidden size" in told["256-blocks"]
     assert told["tensor parallel"] == (
-        "tensor parallel: none; no number of devices divides heads, KV heads and FFN widths of all "
-        "layers"
+        "tensor parallel: not possible; no number of devices divides heads, KV heads and FFN "
+        "widths of all layers"
     )

@@ -14,11 +14,10 @@ from slimgpt.errors import SpecError
 from slimgpt.formats import stock, support
 from slimgpt.layers.stack import Stack
 from slimgpt.spec.names import Format
-from tests.compatibility.matrix import alike
-from tests.slimgpt.pruned import lots, publish
+from tests.slimgpt.pruned import alike, lots, publish
 from tests.slimgpt.tiny import Tiny, tokens
 
-SPANNING = "span the hidden size"
+SPANNING = "to be the hidden size"
 UNIFORM = dict.fromkeys(("stablelm", "gpt_neox", "gpt2", "opt", "falcon"), SPANNING)
 PADDED = {
     **dict.fromkeys(("phi3", "gpt_neox", "gpt2", "falcon"), "fused projections"),

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
+from slimgpt.layers.layer_pruning import PrunedLayer
 from slimgpt.layers.residual_target import DenseStream
-from slimgpt.layers.sequence import PrunedLayer, prune_layer
+from slimgpt.layers.sequence import prune_layer
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
 from slimgpt.spec.prune import PruneSpec

@@ -17,13 +17,13 @@ from slimgpt.layers import sanity
 from slimgpt.layers.stack import Stack
 from slimgpt.methods.baselines import best_units
 from slimgpt.methods.problem import Units
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
 from slimgpt.planning.preview import plan_preview
-from slimgpt.proof.formats import Probe
-from slimgpt.proof.load import verify
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.export import export
+from slimgpt.verification.formats import Probe
+from slimgpt.verification.reload import verify
 from tests.slimgpt.test_pipeline import SETTINGS, TEXT
 from tests.slimgpt.tiny import FAMILIES, Tiny, tokens
 
@@ -150,9 +150,9 @@ def test_nothing_is_compared_with_nan(tmp_path: Path) -> None:
     ids, folder = tokens(tiny, 1), tiny.save(tmp_path / "model")
     logits = Stack(Checkpoint.open(folder), CPU).logits(ids)
     logits[0, 0, 0] = float("nan")
-    with pytest.raises(NumericalError, match="no loader can be held"):
+    with pytest.raises(NumericalError, match="cannot be verified"):
         verify(folder, ids, logits, CPU)
-    with pytest.raises(NumericalError, match="no loader can be held"):
+    with pytest.raises(NumericalError, match="cannot be verified"):
         Probe(ids, logits, CPU)
     with pytest.raises(NumericalError, match="scores are not finite"):
         best_units(torch.tensor([1.0, float("nan")]), Units(width=1, groups=1, quota=1))

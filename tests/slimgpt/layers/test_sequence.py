@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.checkpoints.families.table import FAMILIES as FAMILY_ROWS
-from slimgpt.layers.sequence import PrunedLayer, prune_layer
+from slimgpt.layers.layer_pruning import PrunedLayer
+from slimgpt.layers.sequence import prune_layer
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
 from slimgpt.spec.prune import PruneSpec

@@ -28,7 +28,7 @@ def test_choosing_a_device_switches_tf32_off() -> None:
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(SpecError, match="device 'cuda:99' is not available here"):
+    with pytest.raises(SpecError, match="device 'cuda:99' is not available"):
         precision.device_for("cuda:99")
 
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from slimgpt.events import Failed
-from slimgpt.origins.roots import Roots
 from slimgpt.planning.document import PlanPreview
 from slimgpt.planning.preview import plan_preview
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.tiny import Tiny
 
@@ -40,7 +40,7 @@ def test_formats_are_ruled_on_beforehand() -> None:
     alike = PruneSpec(model="local:model", ratio=0.25, formats=("uniform",), tensor_parallel=2)
     preview = plan_preview(alike, roots)
     assert all(one.possible for one in preview.formats)
-    assert preview.loaders["tensor parallel"] == "tensor parallel: over 2 devices"
+    assert preview.loaders["tensor parallel"] == "tensor parallel: possible on 2 devices"
     assert len({(row.heads, row.kv_heads, row.channels) for row in preview.layers}) == 1
 
 
@@ -50,7 +50,7 @@ def test_a_format_that_is_ruled_out_is_a_warning(tmp_path: Path) -> None:
     preview = plan_preview(spec, Roots(tmp_path, tmp_path))
     (warning,) = [one for one in preview.warnings if one.startswith("formats:")]
     assert "`gguf` cannot hold this model" in warning
-    assert "leave format `gguf` out" in warning
+    assert "remove `gguf` from the formats" in warning
 
 
 def test_a_model_outside_the_root_is_not_there(tmp_path: Path) -> None:

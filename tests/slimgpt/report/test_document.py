@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from slimgpt.report import document, page, schema
+from slimgpt.report import document, html_page, schema
 from tests.slimgpt.report.sample import report, write
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,7 +46,7 @@ def test_a_report_of_version_1_is_read(tmp_path: Path) -> None:
     read = document.read(write(tmp_path, old | {"schema_version": 1}))
     assert (read.verdict, read.recovery, read.published) == ("", None, "pruned")
     assert read.perplexity[0].pruned == content["perplexity"][0]["pruned"]
-    assert "schema 1" in page.render(read)
+    assert "schema 1" in html_page.render(read)
 
 
 def test_a_report_of_a_later_version_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_report_of_a_later_version_is_read_as_far_as_it_is_known(tmp_path: Pat
     content["layers"][0]["unheard_of"] = True
     read = document.read(write(tmp_path, content))
     assert read.newer
-    assert "some of it may not be shown" in page.render(read)
+    assert "some fields may not be shown" in html_page.render(read)
 
 
 @pytest.mark.parametrize("place", [".", "report.json", ".."])
@@ -84,7 +84,7 @@ def test_what_is_no_report_is_said_to_be_none(content: str, said: str, tmp_path:
 
 
 def test_where_there_is_no_report_what_to_name_is_said(tmp_path: Path) -> None:
-    with pytest.raises(document.ReportError, match=r"holds no report.json; name a published"):
+    with pytest.raises(document.ReportError, match=r"contains no report.json; name a published"):
         document.read(tmp_path)
     with pytest.raises(document.ReportError, match="No such file"):
         document.read(tmp_path / "none.json")

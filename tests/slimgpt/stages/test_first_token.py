@@ -15,11 +15,11 @@ from transformers import AutoModelForCausalLM
 from slimgpt.events import Event, Perplexity
 from slimgpt.layers import perplexity
 from slimgpt.layers.stack import Stack
-from slimgpt.origins.roots import Roots
 from slimgpt.pipeline import run
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.resolve import JobInputs, resolve
-from slimgpt.texts.instructions import IGNORED
+from slimgpt.texts.label_masking import IGNORED
 from tests.slimgpt.tiny import Tiny, put_around
 
 LINES = [f"{n} bottles of beer on the wall, {n} bottles of beer." for n in range(400, 0, -1)]

@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 from slimgpt.errors import SlimGPTError, SpecError, VerificationError
 from slimgpt.events import LayerFinished, Result, Verified
 from slimgpt.formats.gguf import hyperparameters
-from slimgpt.origins.roots import Roots
-from slimgpt.proof import formats
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
+from slimgpt.verification import formats
 from tests.slimgpt.formats.test_formats import in_halves
 from tests.slimgpt.test_pipeline import SETTINGS, finish, of_type, roots
 from tests.slimgpt.tiny import Tiny
@@ -88,7 +88,7 @@ def test_what_cannot_be_is_refused_before_a_layer_is_pruned(
     Tiny("llama", tokenizer=True).save(tmp_path / "model")
     with monkeypatch.context() as patch:
         patch.setattr(formats, "EXTRA", ("gguf", "no_such_library"))
-        refused("format `gguf` wants no_such_library", "gguf")
+        refused("format `gguf` needs no_such_library", "gguf")
     tokenizer = json.loads((tmp_path / "model/tokenizer.json").read_text())
     tokenizer["pre_tokenizer"] = {"type": "Whitespace"}
     (tmp_path / "model/tokenizer.json").write_text(json.dumps(tokenizer))
@@ -108,7 +108,7 @@ def test_a_file_that_computes_something_else_ends_the_job_and_costs_no_layer(
             "blueprint",
             lambda *args: in_halves(blueprint(*args)),
         )
-        with pytest.raises(VerificationError, match=r"llama\.cpp differs"):
+        with pytest.raises(VerificationError, match=r"GGUF file differs"):
             finish(spec(formats=["gguf"]), work, roots)
     assert not (work / "checkpoint").exists()
     events = finish(spec(), work, roots, resume=True)

@@ -11,11 +11,11 @@ import pytest
 
 from slimgpt.errors import CalibrationError
 from slimgpt.events import Event, LayerFinished, Result, TaskScore
-from slimgpt.origins.roots import Roots
+from slimgpt.harness.harness_run import HarnessRun
 from slimgpt.pipeline import run
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
-from slimgpt.tasks.harness_run import HarnessRun
-from tests.slimgpt.tasks.conftest import write
+from tests.slimgpt.harness.conftest import write
 from tests.slimgpt.tiny import Tiny
 
 PIQA = {"goal": "Open it.", "sol1": "Pull the lever.", "sol2": "Push.", "label": 0}

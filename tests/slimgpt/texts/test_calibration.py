@@ -119,13 +119,13 @@ def test_text_too_short_for_offsets_is_used_to_the_last_token() -> None:
 
 
 def test_too_little_text_says_how_much_there_is_and_how_much_was_asked() -> None:
-    message = "numbers: found 99 tokens in 2 documents, but 4 samples of 25 tokens ask for 100"
+    message = "numbers: found 99 tokens in 2 documents, but 4 samples of 25 tokens need 100"
     with pytest.raises(CalibrationError, match=message) as e:
         cut(numbered(50, 49), samples=4, length=25)
     assert "at most 3 samples" in e.value.hint
     with pytest.raises(CalibrationError, match="found 9 tokens") as e:
         cut(numbered(9), samples=1, length=10)
-    assert e.value.hint == "give more text"
+    assert e.value.hint == "provide more text"
     with pytest.raises(CalibrationError, match="found 0 tokens in 0 documents"):
         cut(Documents.of(["", " \n"], "blank"), samples=1, length=8)
 

@@ -72,14 +72,14 @@ def test_anything_can_be_counted(content: bytes) -> None:
         ("[" * 9, "is nested more than 8 deep", True),
         ('{"a":' * 9, "is nested more than 8 deep", True),
         ("9" * 65, "a number of more than 64 characters", True),
-        ("[" + "1," * 100, "holds more than 20 values", False),
-        ('"","' * 100, "holds more than 20 values", False),
-        (json.dumps({str(n): n for n in range(6)}), "holds more than 5 keys", False),
-        ('{"a":1' + ',"a":1' * 5, "holds more than 5 keys", False),  # the same one, again
-        (json.dumps("x" * 11), "holds a string of more than 10 bytes", False),
-        (json.dumps({"x" * 11: 1}), "holds a string of more than 10 bytes", False),
-        ('"' + r"\"" * 6, "holds a string of more than 10 bytes", False),
-        ('"' + r"\\" * 6, "holds a string of more than 10 bytes", False),
+        ("[" + "1," * 100, "has more than 20 values", False),
+        ('"","' * 100, "has more than 20 values", False),
+        (json.dumps({str(n): n for n in range(6)}), "has more than 5 keys", False),
+        ('{"a":1' + ',"a":1' * 5, "has more than 5 keys", False),  # the same one, again
+        (json.dumps("x" * 11), "has a string of more than 10 bytes", False),
+        (json.dumps({"x" * 11: 1}), "has a string of more than 10 bytes", False),
+        ('"' + r"\"" * 6, "has a string of more than 10 bytes", False),
+        ('"' + r"\\" * 6, "has a string of more than 10 bytes", False),
     ],
 )
 def test_what_is_too_much_is_said(text: str, words: str, odd: bool) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from slimgpt.errors import CalibrationError, StorageError
 from slimgpt.texts import local as local_texts
-from slimgpt.texts.files import opened
 from slimgpt.texts.files import parquet as parquet_files
+from slimgpt.texts.files import reading
 from slimgpt.texts.rows import text_of
 
 ROWS = [{"text": "Eins, zwei."}, {"text": "grün 🌱\nund gelb"}, {"text": "drei"}]
@@ -134,7 +134,7 @@ def test_tables_have_the_forms_of_rows(tmp_path: Path) -> None:
 
 
 def test_a_file_is_read_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opened, "_CHUNK", 3)
+    monkeypatch.setattr(reading, "_CHUNK", 3)
     assert read(tmp_path, "a.txt", "\n\n".join(TEXTS)) == TEXTS
     with pytest.raises(CalibrationError, match="line 3 is not UTF-8"):
         read(tmp_path, "a.txt", b"eins\nzwei\ndr\xe4i\n")
@@ -159,10 +159,10 @@ def test_real_files(shared: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.txt", b"", "local:a.txt: the file is empty"),
-        ("a.txt", b" \n\n ", "local:a.txt: the file holds no text"),
-        ("a.json", b"[]", "local:a.json: the file holds no text"),
-        ("a.jsonl", b'{"text": ""}\n', "local:a.jsonl: the file holds no text"),
-        ("a.txt", b"eins\nzwei\n\0\0", "local:a.txt: line 3 holds a NUL"),
+        ("a.txt", b" \n\n ", "local:a.txt: the file contains no text"),
+        ("a.json", b"[]", "local:a.json: the file contains no text"),
+        ("a.jsonl", b'{"text": ""}\n', "local:a.jsonl: the file contains no text"),
+        ("a.txt", b"eins\nzwei\n\0\0", "local:a.txt: line 3 contains NUL"),
         ("a.txt", b"\x89PNG\r\n\x1a\n\0\0", "local:a.txt: the file is an image"),
         ("a.txt", "grün".encode("utf-16"), "local:a.txt: the file is UTF-16, not UTF-8"),
         ("a.txt", "grün".encode("utf-16-le"), "local:a.txt: the file is UTF-16, not UTF-8"),
@@ -171,31 +171,35 @@ def test_real_files(shared: Path) -> None:
         ("a.csv", CSV.encode("utf-32"), "local:a.csv: the file is UTF-32, not UTF-8"),
         ("a.txt", b"%PDF-1.7\n%\xe2\xe3", "local:a.txt: the file is a PDF"),
         ("a.csv", b"PK\x03\x04\x14\0", "a.csv: the file is a ZIP archive or an Office document"),
-        ("a.jsonl", b"\x28\xb5\x2f\xfd\0", "a.jsonl: the file is packed by zstd"),
+        ("a.jsonl", b"\x28\xb5\x2f\xfd\0", "a.jsonl: the file is compressed with zstd"),
         ("a", b"{\\rtf1 text}", "local:a: the file is an RTF document"),
         ("a.html", b"<!DOCTYPE html><p>text", "local:a.html: the file is an HTML page"),
         ("a.xml", b"<?xml version='1.0'?><p>text</p>", "local:a.xml: the file is an XML document"),
         ("a.csv", b"id,text\n1,a\n2,b,c\n", "a.csv: line 3 has 3 fields, and the header 2"),
-        ("a.csv", b'id,text\n1,"a\nb\n\n', "a.csv: line 2 opens a quote that never ends"),
-        ("a.csv", b'id,text\n1,"a\nb"c\n', "a.csv: line 2 is not a record of the table"),
-        ("a.csv", b"text,text\n1,a\n", "a.csv: line 1 names the column 'text' twice"),
+        (
+            "a.csv",
+            b'id,text\n1,"a\nb\n\n',
+            "a.csv: line 2 has an opening quote without a closing quote",
+        ),
+        ("a.csv", b'id,text\n1,"a\nb"c\n', "a.csv: line 2 is not a valid CSV record"),
+        ("a.csv", b"text,text\n1,a\n", "a.csv: line 1 has the column 'text' twice"),
         ("a.csv", b"id,body\n1,a\n", "a.csv: line 2: no field is known .* are: id, body"),
-        ("a.csv", b"id,text\n", "local:a.csv: the file holds no text"),
-        ("a.csv", b"id,text\r1,a\r", "a.csv: line 1 is not a record of the table"),
+        ("a.csv", b"id,text\n", "local:a.csv: the file contains no text"),
+        ("a.csv", b"id,text\r1,a\r", "a.csv: line 1 is not a valid CSV record"),
         ("a.csv", b"id,messages\n1,\"[{'role': 'user'}]\"\n", "line 2: .*'messages' .* not JSON"),
         ("a.txt", b"n,m\n" + b"1,2\n" * 5, "a.txt: line 2: no field is known .* are: n, m"),
         ("a.parquet", PARQUET[:-9], "local:a.parquet: the Parquet file cannot be read"),
         ("a.parquet", b"PAR1", "local:a.parquet: the Parquet file cannot be read"),
         ("a.parquet", parquet([{"n": 1}]), "a.parquet: row 1: no field is known .* are: n"),
         ("a.parquet", parquet([{"text": 1}]), "a.parquet: row 1: field 'text' is of type int"),
-        ("a.gz", gzip.compress(PARQUET), "local:a.gz: the file is a Parquet file that is packed"),
+        ("a.gz", gzip.compress(PARQUET), "local:a.gz: the file is a compressed Parquet file"),
         ("a.txt", b"eins\nzwei\nfa\xe7ade", "local:a.txt: line 3 is not UTF-8"),
         ("a.txt", "grün".encode()[:3], "local:a.txt: line 1 is not UTF-8"),
         ("a.jsonl", b'{"text": "x"}\n\n{"text": "y"\n', "line 3 is not JSON .* at column 13"),
         ("a.jsonl", b'{"text": "x"}\n{"body": "y"}', "a.jsonl: line 2: no field .* are: body"),
         ("a.jsonl", b'{"text": "x"}\n17', "a.jsonl: line 2: a int, not an object"),
         ("a.jsonl", b"[" * 100_000, "a.jsonl: line 1: the JSON is nested too deeply"),
-        ("a.jsonl", b'{"text": "\\ud83d"}', "a.jsonl: line 1: the text holds half of a character"),
+        ("a.jsonl", b'{"text": "\\ud83d"}', "a.jsonl: line 1: the text contains a lone surrogate"),
         ("a.jsonl", b"9" * 5_000, "a.jsonl: line 1: a number in the JSON has too many digits"),
         ("a.json", b'[{"text": "x"},\n{"text": }]', "a.json: line 2 is not JSON"),
         ("a.json", b'[{"text": "x"}, {"body": "y"}]', "a.json: row 2: no field .* are: body"),
@@ -223,8 +227,8 @@ def test_a_field_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
 def test_a_small_gzip_file_cannot_fill_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opened, "UNPACKED_LIMIT", 1 << 20)
-    with pytest.raises(CalibrationError, match="unpacks to more than"):
+    monkeypatch.setattr(reading, "UNPACKED_LIMIT", 1 << 20)
+    with pytest.raises(CalibrationError, match="decompresses to more than"):
         read(tmp_path, "a.gz", gzip.compress(b"x" * (2 << 20)))
 
 
@@ -233,7 +237,7 @@ def test_no_room_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     if not full.exists():
         pytest.skip("this system has no /dev/full, a disk that is always full")
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: full.open("r+b", buffering=0))
-    with pytest.raises(StorageError, match="no room to unpack it"):
+    with pytest.raises(StorageError, match="too little disk space to decompress it"):
         read(tmp_path, "a.gz", gzip.compress(b"text"))
 
 
@@ -256,5 +260,5 @@ def test_a_small_parquet_file_cannot_fill_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parquet_files, "LARGEST", 1 << 20)
-    with pytest.raises(CalibrationError, match="unpacks to more than"):
+    with pytest.raises(CalibrationError, match="decompresses to more than"):
         read(tmp_path, "a.parquet", parquet([{"text": f"{n}" * 99} for n in range(20_000)]))

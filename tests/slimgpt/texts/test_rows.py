@@ -148,7 +148,7 @@ def test_answers_go_before_text_where_answers_are_wanted() -> None:
 @pytest.mark.parametrize(
     ("row", "asked", "message"),
     [
-        ({"title": "T", "body": "B"}, None, "no field is known to hold text; .*: title, body"),
+        ({"title": "T", "body": "B"}, None, "no field is known to contain text; .*: title, body"),
         ({"title": "T", "body": "B"}, "text", "no field 'text'; the fields are: title, body"),
         ({}, None, "the fields are: none"),
         ({"text": 3}, None, "field 'text' is of type int, not a string"),

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from slimgpt.errors import CalibrationError
-from slimgpt.origins.roots import Roots
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import NAMED_TEXTS, CalibrationSpec
 from slimgpt.texts import sources as texts
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobs.environment import scrubbed
+from jobs.environment import engine_environment
 from tests.servers import wait_until
 from tests.worker.job.test_supervisor import gone
 from worker.engine import launch
@@ -55,7 +55,7 @@ def test_it_dies_with_a_parent_that_is_killed() -> None:
 def test_what_the_engine_leaves_behind_is_ended(tmp_path: Path) -> None:
     code = f"import subprocess; print(subprocess.Popen({SLEEP!r}).pid, flush=True)"
     command = [sys.executable, "-c", f"{code}; open('pid', 'w').write('done')"]
-    engine = EngineProcess(command, folder=tmp_path, environment=scrubbed(os.environ))
+    engine = EngineProcess(command, folder=tmp_path, environment=engine_environment(os.environ))
     assert engine.returncode == 0
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     assert str(engine.pid) not in children
@@ -67,7 +67,7 @@ def test_only_what_is_listed_passes() -> None:
     secrets = {"SLIMGPT_REDIS_URL": "s", "DATABASE_URL": "s", "AWS_SECRET_ACCESS_KEY": "s"}
     wanted = {"PATH": "p", "HF_TOKEN": "t", "CUDA_VISIBLE_DEVICES": "0", "https_proxy": "x"}
     fixed = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
-    assert scrubbed(secrets | wanted) == wanted | fixed
+    assert engine_environment(secrets | wanted) == wanted | fixed
 
 
 def test_the_engine_leaves_no_core_and_goes_first_when_memory_is_out(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_the_engine_leaves_no_core_and_goes_first_when_memory_is_out(tmp_path: P
         "sys.exit(f'{resource.getrlimit(resource.RLIMIT_CORE)} {said}')"
     )
     command = [sys.executable, "-S", "-c", code]
-    engine = EngineProcess(command, folder=tmp_path, environment=scrubbed(os.environ))
+    engine = EngineProcess(command, folder=tmp_path, environment=engine_environment(os.environ))
     assert engine.returncode == 1
     core, _, score = engine.tail.strip().rpartition(" ")
     engine.close()

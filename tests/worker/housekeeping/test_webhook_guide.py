@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jobs.messages.webhook_targets import Targets
+from jobs.messages.webhook_urls import WebhookUrls
 from jobs.store.webhooks.records import Delivery, DeliveryStatus, Webhook
 from jobs.store.webhooks.signatures import Signatures
 from tests.servers import free_port, wait_until
-from worker.housekeeping.webhook_post import Poster
+from worker.housekeeping.webhook_client import WebhookClient
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "webhooks.md"
 SIGNATURES = Signatures("a pepper that only the tests know, of some length")
@@ -73,11 +73,11 @@ def test_it_takes_what_is_signed_and_nothing_else(address: str) -> None:
         None,
     )
     headers = SIGNATURES.headers(WEBHOOK, delivery, datetime.now(UTC))
-    poster = Poster(Targets(private=True), 30)
-    assert poster.post(address, BODY.encode(), headers).status_code == 204
-    assert poster.post(address, BODY.encode() + b" ", headers).status_code == 400
+    client = WebhookClient(WebhookUrls(private=True), 30)
+    assert client.post(address, BODY.encode(), headers).status_code == 204
+    assert client.post(address, BODY.encode() + b" ", headers).status_code == 400
     assert (
-        poster.post(address, BODY.encode(), {**headers, "webhook-id": "msg_2"}).status_code == 400
+        client.post(address, BODY.encode(), {**headers, "webhook-id": "msg_2"}).status_code == 400
     )
     late = SIGNATURES.headers(WEBHOOK, delivery, datetime.fromtimestamp(0, UTC))
-    assert poster.post(address, BODY.encode(), late).status_code == 400
+    assert client.post(address, BODY.encode(), late).status_code == 400

@@ -118,6 +118,6 @@ def test_what_a_lost_attempt_still_does_to_its_files_is_not_done_to_those_of_a_r
     (tmp_path / "checkpoint" / "model.safetensors").write_bytes(b"all")
     publication = Publication(bench.artifacts, bench.progress, again)
     bench.artifacts.put(publication.prefix, tmp_path / "checkpoint")
-    Publication(bench.artifacts, bench.progress, lost).take_back()
+    Publication(bench.artifacts, bench.progress, lost).rollback()
     assert [file.path for file in bench.artifacts.list(publication.prefix)] == ["model.safetensors"]
     assert not bench.store.stage(job.id, lost.epoch, "publish")

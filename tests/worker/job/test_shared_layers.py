@@ -19,7 +19,7 @@ from tests.servers import ObjectStore, wait_until
 from tests.worker.conftest import SPEC, Bench
 from worker.housekeeping.retention import RetentionSweep
 from worker.job.layer_state import STATE
-from worker.job.shared_layers import SharedLayers, wanted
+from worker.job.shared_layers import SharedLayers, sharing_enabled
 from worker.job.supervisor import Outcome
 
 
@@ -60,12 +60,12 @@ def content(folder: Path) -> dict[str, str]:
 def share(artifacts: Artifacts, claim: Claim, folder: Path) -> None:
     """What an attempt does that ends after its layers were copied."""
     with SharedLayers(artifacts, claim, folder, on=True) as layers:
-        layers.bring(never)
-        layers.settle(60)
+        layers.fetch(never)
+        layers.wait_copied(60)
 
 
 def brought(artifacts: Artifacts, claim: Claim, folder: Path) -> bool:
-    return SharedLayers(artifacts, claim, folder, on=True).bring(never)
+    return SharedLayers(artifacts, claim, folder, on=True).fetch(never)
 
 
 def test_layers_go_from_attempt_to_attempt_and_are_stored_once(
@@ -75,10 +75,10 @@ def test_layers_go_from_attempt_to_attempt_and_are_stored_once(
     second = replace(claim, epoch=2)
     there = tmp_path / "b" / "layers"
     with SharedLayers(artifacts, second, there, on=True) as layers:
-        assert layers.bring(never)
+        assert layers.fetch(never)
         assert content(there) == content(tmp_path / "a" / "layers")
         write(there, 3)
-        layers.settle(60)
+        layers.wait_copied(60)
     work = f"work/{claim.job.id}"
     assert artifacts.children(f"{work}/2") == ["layer-2.json", "layer-2.safetensors", STATE]
     third = replace(claim, epoch=3)
@@ -139,7 +139,7 @@ def test_the_longer_run_is_taken_whole(artifacts: Artifacts, claim: Claim, tmp_p
     share(artifacts, claim, write(tmp_path / "a", 3, "gpu"))
     alone = tmp_path / "b"
     with SharedLayers(artifacts, replace(claim, epoch=2), write(alone, 2, "cpu"), on=True) as own:
-        own.settle(60)  # it began when the store was away, so it has brought nothing
+        own.wait_copied(60)  # it began when the store was away, so it has brought nothing
     here = write(tmp_path / "c", 1, "cpu")
     assert brought(artifacts, replace(claim, epoch=3), here)
     assert content(here) == content(tmp_path / "a")
@@ -215,7 +215,7 @@ def test_bringing_can_be_stopped_and_changes_nothing_then(
         return asked > 5
 
     with pytest.raises(Interrupted):
-        SharedLayers(artifacts, replace(claim, epoch=2), here, on=True).bring(stop)
+        SharedLayers(artifacts, replace(claim, epoch=2), here, on=True).fetch(stop)
     assert content(here) == before
     assert list((tmp_path / "b").iterdir()) == [here]
 
@@ -228,8 +228,8 @@ def test_a_store_that_fails_for_a_while_gets_the_layers_later(
     (tmp_path / "artifacts").write_text("no folder")
     artifacts = Artifacts(str(tmp_path / "artifacts"))
     with SharedLayers(artifacts, claim, write(tmp_path / "a", 2), on=True) as layers:
-        assert not layers.bring(never)
-        layers.noted()
+        assert not layers.fetch(never)
+        layers.layer_finished()
         wait_until(lambda: layers.failures > 1, "it was tried again")
         (tmp_path / "artifacts").unlink()
         state = f"work/{claim.job.id}/1"
@@ -274,7 +274,7 @@ def test_a_copy_that_outlives_the_job_leaves_nothing(
 
     artifacts = Slow(str(tmp_path / "artifacts"))
     with SharedLayers(artifacts, claim, write(tmp_path / "a", 1), on=True) as layers:
-        layers.noted()
+        layers.layer_finished()
         assert reached.wait(60)
     layers.remove()
     assert not list((tmp_path / "artifacts").glob("work/*"))
@@ -367,4 +367,4 @@ def test_layers_are_shared_where_the_store_outlives_the_disk(
         pytest.skip("there is no second file system")
     place = url.format(home=settings.home)
     changed = settings.model_copy(update={"share_layers": setting, "artifacts_url": place})
-    assert wanted(changed, Artifacts(place)) is is_wanted
+    assert sharing_enabled(changed, Artifacts(place)) is is_wanted

@@ -115,8 +115,8 @@ def test_an_engine_that_is_killed_costs_an_attempt_and_no_layer(bench: Bench) ->
     back = bench.again(job)
     assert (back.status, back.attempt, back.worker, back.error) == (Status.QUEUED, 1, None, None)
     told = " ".join(str(warning["message"]) for warning in back.warnings)
-    assert "signal 9 (SIGKILL) during stage prune, after layer 1 of 3, having used up to" in told
-    assert "goes on from its last layer" in told
+    assert "signal 9 (SIGKILL) during stage prune, after layer 1 of 3, after it used up to" in told
+    assert "resumes after its last finished layer" in told
     assert bench.store.undispatched(0) == [job.id]
     assert bench.supervisor("killed-once").run(job.id) is Outcome.SUCCEEDED
     done = bench.again(job)
@@ -132,7 +132,7 @@ def test_one_that_is_killed_twice_in_one_place_fails_its_job_with_the_memory(ben
     assert failed.error is not None
     assert failed.attempt == 2
     assert failed.error["code"] == "engine-killed"
-    said = "for the second time during stage prune, after layer 1 of 3, having used up to"
+    said = "for the second time during stage prune, after layer 1 of 3, after it used up to"
     assert said in failed.error["message"]
     # Linux counts what the parent had at the fork, and that is this process with its torch.
     assert failed.error["message"].endswith(("MiB of memory", "GiB of memory"))

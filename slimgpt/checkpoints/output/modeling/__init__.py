@@ -1,12 +1,13 @@
 """The modelling file that is published with pruned weights (`trust_remote_code`).
 
-There is one, written for Llama; for another family the names in it are that family's. The engine
-builds its layers by the same file, so that what it computes is what the published folder computes.
+There is one template, written for Llama; for other families its names are replaced. The engine
+builds its layers with the same file, so that it computes the same as the published folder.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from importlib import resources
 from types import ModuleType
 
@@ -33,13 +34,23 @@ def source(family: Family) -> str:
 
 
 def model_class(family: Family) -> str:
-    """Name of the body's class in the file."""
+    """Class name of the model's body in the modelling file."""
     return f"SlimGPT{family.prefix}Model"
 
 
 def causal_class(family: Family) -> str:
-    """Name of the language model's class in the file."""
+    """Class name of the language model in the modelling file."""
     return f"SlimGPT{family.prefix}ForCausalLM"
+
+
+def auto_map(family: Family) -> dict[str, str]:
+    """What `AutoModel` and its like find in the file; the first is the one that vLLM takes."""
+    module = MODELING.removesuffix(".py")
+    classes = {"AutoModel": model_class(family), "AutoModelForCausalLM": causal_class(family)}
+    for suffix in family.task_suffixes:
+        _, marker, task = suffix.partition("For")
+        classes[f"AutoModel{marker}{task}"] = f"SlimGPT{family.prefix}{suffix}"
+    return {auto: f"{module}.{name}" for auto, name in classes.items()}
 
 
 def load(family: Family) -> ModuleType:
@@ -56,17 +67,22 @@ def _settings(family: Family) -> dict[str, str]:
     projections = dict.fromkeys(map(within, (family.query, family.key, family.value)))
     keys, layers = family.keys, family.layers.partition(".")[2]
     names = ", ".join(f'"{name}"' for name in (keys.hidden, keys.heads, keys.channels))
-    quoted = " ".join(f'"{name}",' for name in projections)
     return {
-        "BODY": f'"{family.body}"',
         "HEAD": f'"{family.head}"',
         "LAYERS": f'"{layers}"',
         "ATTENTION": f'"{family.attention}"',
-        "PROJECTIONS": f"({quoted})" if len(projections) == 1 else f"({quoted[:-1]})",
+        "PROJECTIONS": _quoted(projections),
         "OUTPUT": f'"{within(family.output)}"',
         "HIDDEN, HEADS, CHANNELS": names,
+        "TASKS": _quoted(family.task_suffixes),
         "EXPERTS": f'"{family.model_type}"' if family.experts else "None",
         "SPANNING": str(family.spanning),
         "SOFT_CAPS": str(family.soft_caps),
         "OWN_CONFIG": str(family.own_config),
     }
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """A tuple of strings as ruff formats it."""
+    inner = ", ".join(f'"{name}"' for name in names)
+    return f"({inner},)" if inner and "," not in inner else f"({inner})"

@@ -1,4 +1,4 @@
-"""A pruned Llama: the stock classes, each decoder layer at a size of its own.
+"""A pruned Llama: the stock classes, with its own size for each decoder layer.
 
 `per_layer_config` in config.json says how many query heads, KV heads and FFN channels each layer
 has. Works with transformers 4.57 and newer; load it with
@@ -11,28 +11,24 @@ Written by SlimGPT Service. SPDX-License-Identifier: Apache-2.0
 import contextlib
 import copy
 
+import transformers.models.llama.modeling_llama as stock
 from torch import nn
-from transformers.models.llama.modeling_llama import (
-    LlamaDecoderLayer,
-    LlamaForCausalLM,
-    LlamaModel,
-)
 
-BODY = "model"  # where the language model keeps its body
-HEAD = "lm_head"  # what the checkpoint calls the output head, whatever the stock class does
-LAYERS = "layers"  # where the body keeps its layers
-ATTENTION = "self_attn"  # where a layer keeps its attention
-PROJECTIONS = ("q_proj", "k_proj", "v_proj")  # from the hidden size
-OUTPUT = "o_proj"  # to the hidden size
+HEAD = "lm_head"  # the checkpoint's name of the output head
+LAYERS = "layers"  # attribute of the body's layers
+ATTENTION = "self_attn"  # attribute of a layer's attention
+PROJECTIONS = ("q_proj", "k_proj", "v_proj")  # their input is the hidden size
+OUTPUT = "o_proj"  # its output is the hidden size
 HIDDEN, HEADS, CHANNELS = "hidden_size", "num_attention_heads", "intermediate_size"
-SOFT_CAPS = False  # attention caps its logits, which torch's fused attention cannot
-EXPERTS = None  # whose names experts have in the files
-SPANNING = False  # stock heads always span the hidden size
-OWN_CONFIG = False  # the stock attention reads its head counts as it runs
+SOFT_CAPS = False  # attention caps its logits, which fused attention does not support
+TASKS = ("ForSequenceClassification", "ForTokenClassification")  # stock classes with other heads
+EXPERTS = None  # model_type whose tensor names of experts the files use
+SPANNING = False  # in the stock class, heads × width is always the hidden size
+OWN_CONFIG = False  # the stock attention reads head counts from its config in `forward`
 
 
-class SlimGPTLlamaModel(LlamaModel):
-    """The stock model but for the sizes of its layers."""
+class SlimGPTLlamaModel(stock.LlamaModel):
+    """The stock model, with its own size for each layer."""
 
     _supports_sdpa = not SOFT_CAPS
 
@@ -45,16 +41,33 @@ class SlimGPTLlamaModel(LlamaModel):
         self.post_init()
 
 
-class SlimGPTLlamaForCausalLM(LlamaForCausalLM):
-    """The stock language model on top of it."""
+class OnPrunedLayers:
+    """A stock model with a head, on the pruned body."""
 
     _supports_sdpa = not SOFT_CAPS
 
     def __init__(self, config):
         with without_layers(config):
             super().__init__(config)
-        setattr(self, BODY, SlimGPTLlamaModel(config))
+        for name, module in list(self.named_children()):
+            if isinstance(module, stock.LlamaModel):
+                setattr(self, name, SlimGPTLlamaModel(config))
         self.post_init()
+
+
+class SlimGPTLlamaForCausalLM(OnPrunedLayers, stock.LlamaForCausalLM):
+    """The stock language model on top of it."""
+
+
+def with_head(task):
+    """The stock class with another head on top of it."""
+    name = "SlimGPTLlama" + task
+    return type(name, (OnPrunedLayers, getattr(stock, "Llama" + task)), {"__module__": __name__})
+
+
+for task in TASKS:
+    if hasattr(stock, "Llama" + task):  # transformers 4.57 has fewer
+        globals()["SlimGPTLlama" + task] = with_head(task)
 
 
 if HEAD != "lm_head":
@@ -70,18 +83,19 @@ if HEAD != "lm_head":
 
     SlimGPTLlamaForCausalLM.__getattr__ = _get
     SlimGPTLlamaForCausalLM.__setattr__ = _set  # type: ignore[method-assign]
-    tied = LlamaForCausalLM._tied_weights_keys
+    tied = stock.LlamaForCausalLM._tied_weights_keys
     if isinstance(tied, dict):
         tied = {name.replace("lm_head", HEAD): source for name, source in tied.items()}
     SlimGPTLlamaForCausalLM._tied_weights_keys = tied
 
 
 if EXPERTS:
-    # Files hold each expert, transformers 5 one tensor for all; classes of one's own say so.
+    # Files have one tensor per expert, transformers 5 one for all; register the conversion.
     with contextlib.suppress(ImportError):
         from transformers import conversion_mapping
 
-        for kind in (SlimGPTLlamaModel, SlimGPTLlamaForCausalLM):
+        others = [globals()["SlimGPTLlama" + task] for task in TASKS]
+        for kind in (SlimGPTLlamaModel, SlimGPTLlamaForCausalLM, *others):
             own = conversion_mapping.get_checkpoint_conversion_mapping(EXPERTS)
             conversion_mapping.register_checkpoint_conversion_mapping(
                 kind.__name__, own, overwrite=True
@@ -90,7 +104,7 @@ if EXPERTS:
 
 @contextlib.contextmanager
 def without_layers(config):
-    """Let the stock classes build all but their layers."""
+    """Let the stock classes build everything except their layers."""
     count = config.num_hidden_layers
     per_layer = config.__dict__.pop("_heterogeneity_spec", None)
     config.num_hidden_layers = 0
@@ -122,21 +136,21 @@ def layer_config(config, index):
 
 def sized_layer(config, own, index):
     """One stock decoder layer by its own config; `config` is the model's."""
-    layer = spanning_layer(config, own, index) if SPANNING else LlamaDecoderLayer(own, index)
-    # The model's own config, so that a change of the attention implementation reaches every layer.
+    layer = spanning_layer(config, own, index) if SPANNING else stock.LlamaDecoderLayer(own, index)
+    # The model's config, so that a change of the attention implementation reaches every layer.
     getattr(layer, ATTENTION).config = LayerView(config, own) if OWN_CONFIG else config
     return layer
 
 
 def spanning_layer(config, own, index):
-    """A layer whose attention is built for a hidden size that its heads span, then joined on."""
+    """A layer whose attention is built for a narrower hidden size, then resized to the real one."""
     whole, narrow = copy.copy(own), copy.copy(own)
     dense = copy.copy(config)
     dense.__dict__.pop("_heterogeneity_spec", None)
     hidden, heads = getattr(dense, HIDDEN), getattr(dense, HEADS)
     setattr(whole, HEADS, heads)
     setattr(narrow, HIDDEN, hidden // heads * getattr(own, HEADS))
-    layer = LlamaDecoderLayer(whole, index)
+    layer = stock.LlamaDecoderLayer(whole, index)
     attention = type(getattr(layer, ATTENTION))(narrow, layer_idx=index)
     for name in PROJECTIONS:
         setattr(attention, name, resized(getattr(attention, name), inputs=hidden))
@@ -146,15 +160,15 @@ def spanning_layer(config, own, index):
 
 
 def resized(linear, inputs=None, outputs=None):
-    """A new linear layer like the old one but for its sizes."""
-    if hasattr(linear, "nf"):  # GPT-2's, which stores (inputs, outputs)
+    """A new linear layer of the same class with other sizes."""
+    if hasattr(linear, "nf"):  # Conv1D of GPT-2, whose weight is (inputs, outputs)
         return type(linear)(outputs or linear.nf, inputs or linear.nx)
     inputs, outputs = inputs or linear.in_features, outputs or linear.out_features
     return type(linear)(inputs, outputs, bias=linear.bias is not None)
 
 
 class LayerView:
-    """The model's config as one layer's attention sees it: its own sizes, all else shared."""
+    """The model's config for one layer's attention: its own sizes, everything else shared."""
 
     def __init__(self, config, own):
         self._shared, self._own = config, own

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobs.store.database import make_engine
-from jobs.store.lists.census import take
+from jobs.store.lists.statistics import take
 
 
 def test_no_statement_reads_the_whole_table(sqlite_url: str) -> None:

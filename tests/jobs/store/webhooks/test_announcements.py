@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from jobs.store.tables import DELIVERIES, JOBS
-from jobs.store.webhooks.announcements import announce, announce_all
+from jobs.store.webhooks.outbox import announce, announce_all
 from tests.jobs.store.webhooks.conftest import ERROR, Ends
 
 

@@ -10,7 +10,6 @@ from sqlalchemy import update
 
 from jobs.store.store import InvalidCursor
 from jobs.store.tables import DELIVERIES, WEBHOOKS
-from jobs.store.webhooks.announcements import announce_all
 from jobs.store.webhooks.deliveries import (
     FAILING,
     GONE,
@@ -19,15 +18,16 @@ from jobs.store.webhooks.deliveries import (
     MOST_OF_WEBHOOK,
     count_deliveries,
 )
-from jobs.store.webhooks.records import Delivery, DeliveryStatus, Outcome, Webhook
+from jobs.store.webhooks.outbox import announce_all
+from jobs.store.webhooks.records import Delivery, DeliveryOutcome, DeliveryStatus, Webhook
 from tests.jobs.store.webhooks.conftest import Ends
 
 DAY = 86400.0
 NEVER = 1000 * DAY
 
 
-def outcome(status_code: int | None = None, error: str | None = None) -> Outcome:
-    return Outcome(datetime.now(UTC), 0.25, status_code, error)
+def outcome(status_code: int | None = None, error: str | None = None) -> DeliveryOutcome:
+    return DeliveryOutcome(datetime.now(UTC), 0.25, status_code, error)
 
 
 def pending(ends: Ends, webhook: Webhook, number: int = 1) -> None:

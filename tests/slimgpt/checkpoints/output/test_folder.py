@@ -32,6 +32,10 @@ VARIANTS = [
     Tiny("falcon", own=FALCON_7B, kv_heads=1),
     Tiny("falcon", own=FALCON_OLD, kv_heads=4),
 ]
+AUTO_CLASSES = {
+    *("AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification"),
+    "AutoModelForTokenClassification",
+}
 EACH_FAMILY = [Tiny(family, biases=True) for family in FAMILIES]
 
 
@@ -132,7 +136,7 @@ def test_a_loaded_model_can_be_saved_and_loaded_again(tiny: Tiny, tmp_path: Path
     ids = tokens(tiny)
     assert torch.equal(logits(second, ids), logits(first, ids))
     read = Checkpoint.open(tmp_path / "again")
-    assert set(read.config["auto_map"]) == {"AutoModel", "AutoModelForCausalLM"}
+    assert set(read.config["auto_map"]) == AUTO_CLASSES
     assert read.architecture.sizes == Checkpoint.open(tmp_path / "pruned").architecture.sizes
 
 
@@ -227,7 +231,7 @@ def test_the_config_is_the_parents_own_but_for_what_pruning_changes(tmp_path: Pa
     assert (config["num_attention_heads"], config["intermediate_size"]) == (4, 48)
     assert config["dtype"] == config["torch_dtype"] == "float32"
     assert config["architectures"] == ["SlimGPTLlamaForCausalLM"]
-    assert set(config["auto_map"]) == {"AutoModel", "AutoModelForCausalLM"}
+    assert set(config["auto_map"]) == AUTO_CLASSES
     assert config["per_layer_config"]["2"] == {
         "num_attention_heads": 4,
         "num_key_value_heads": 2,

@@ -132,7 +132,7 @@ def test_the_folder_belongs_to_one_job(partial: PartialCheckpoint, checkpoint: C
     with pytest.raises(ResumeError, match="another job"):
         PartialCheckpoint(partial.folder, "job-2", checkpoint.architecture)
     (partial.folder / "job").unlink()
-    with pytest.raises(ResumeError, match="holds no job"):
+    with pytest.raises(ResumeError, match="contains no job"):
         PartialCheckpoint(partial.folder, "job-1", checkpoint.architecture)
 
 
@@ -174,7 +174,7 @@ def test_only_a_whole_checkpoint_is_finalised(
     with pytest.raises(ResumeError, match="layer 3 is not finished"):
         partial.finalise(tmp_path / "out", lambda _: None)
     partial.write_layer(3, checkpoint.layer(3), {})
-    with pytest.raises(ResumeError, match="outside the layers is not finished"):
+    with pytest.raises(ResumeError, match="outer tensors are not finished"):
         partial.finalise(tmp_path / "out", lambda _: None)
     assert not (tmp_path / "out").exists()
 

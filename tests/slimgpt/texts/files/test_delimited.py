@@ -10,14 +10,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from slimgpt.texts.files.delimited import Table, delimiter_of, quote_is_open
+from slimgpt.texts.files.delimited import TableParser, delimiter_of, quote_is_open
 
 FIELDS = st.text(st.sampled_from("ab ,;\t\"\n'é"), max_size=8)
 
 
 def rows(content: str) -> list[dict[str, str]]:
     """The rows of a table that is taken line by line."""
-    table = Table()
+    table = TableParser()
     found = [table.take(line) for line in content.encode().split(b"\n")]
     table.end()
     return [row for row in found if row is not None]

@@ -29,7 +29,7 @@ def test_any_text_comes_back(text: str, saved: str, end: str) -> None:
         ("[0.1]".encode("utf-16-le"), "is UTF-16, not UTF-8: save it as UTF-8"),
         ("[0.1]".encode("utf-16")[:-1], "is damaged UTF-16"),
         (b"PK\x03\x04\x14\0", "is a ZIP archive or an Office document"),
-        (b"0.1\0", "line 1 holds a NUL"),
+        (b"0.1\0", "line 1 contains NUL"),
     ],
 )
 def test_what_is_no_text_says_what_it_is(content: bytes, words: str) -> None:

@@ -80,11 +80,11 @@ def test_a_window_that_just_fits(stories: Tokenizer, text: str) -> None:
 @pytest.mark.parametrize(
     ("content", "length", "max_tokens", "message"),
     [
-        ("Once", 128, None, r"has \d tokens, less than one window of 128"),
-        ("", 128, None, "less than one window of 128"),
-        ("Once upon a time " * 99, 128, 100, "has 100 tokens, less than one window of 128"),
+        ("Once", 128, None, r"has \d tokens, fewer than one window of 128"),
+        ("", 128, None, "fewer than one window of 128"),
+        ("Once upon a time " * 99, 128, 100, "has 100 tokens, fewer than one window of 128"),
         ("Once upon a time " * 999, 513, None, "longer than the model's 512 positions"),
-        ("Once upon a time", 1, None, "predicts nothing"),
+        ("Once upon a time", 1, None, "has no token to predict"),
     ],
 )
 def test_what_cannot_be_measured_is_said_before_any_work(
@@ -101,7 +101,7 @@ def test_the_protocol_is_said_in_a_sentence(stories: Tokenizer) -> None:
     assert "do not overlap, each begins with <s>; the tail" in said
     said = protocol("c4", 128, 4096, Beginning.of(stories, "none", 128))
     assert "its first 4,096 tokens" in said
-    assert "do not overlap, each as the text comes; the tail" in said
+    assert "do not overlap, without prepended tokens; an incomplete last window" in said
 
 
 def test_perplexity_is_that_of_transformers_own_loss(

@@ -1,0 +1,1 @@
+"""Evaluation on tasks of lm-evaluation-harness."""

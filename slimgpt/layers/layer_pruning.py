@@ -1,0 +1,195 @@
+"""`LayerPruning`: one decoder layer while heads and channels leave it.
+
+Names end in their shape: O outputs (d_out), I inputs (d_in).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from slimgpt.checkpoints.families.architecture import LayerSize
+from slimgpt.errors import NumericalError
+from slimgpt.layers.block import Block, Step
+from slimgpt.layers.stack import Stack
+from slimgpt.layers.surgery import Tensors, cut_channels, cut_heads, matrix
+from slimgpt.methods import obs
+from slimgpt.methods.problem import Problem, Prune, Solution, Units
+from slimgpt.methods.statistics import Inputs
+
+Kept = list[int] | list[list[int]]
+
+
+@dataclass(frozen=True)
+class DenseVariances:
+    """Variance of the inputs of one layer's `o_proj` and `down_proj` in the dense model."""
+
+    attention: Tensor
+    ffn: Tensor
+
+
+@dataclass(frozen=True)
+class PrunedLayer:
+    """A finished layer.
+
+    Attributes:
+        tensors: by their names within the layer, checkpoint dtype.
+        heads, kv_heads, channels: indices that stayed, ascending; channels of each expert apart.
+        attention_error, ffn_error: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), undamped.
+        attention_damping, ffn_damping: λ that was used, 0 where nothing was factorised.
+        unseen_experts: no calibration token was routed to them; cut by weights alone.
+    """
+
+    tensors: Tensors
+    heads: list[int]
+    kv_heads: list[int]
+    channels: Kept
+    attention_error: float = 0.0
+    ffn_error: float = 0.0
+    attention_damping: float = 0.0
+    ffn_damping: float = 0.0
+    unseen_experts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What was lost of the output, squared, what it was, and the damping that it took."""
+
+    lost: float = 0.0
+    whole: float = 0.0
+    damping: float = 0.0
+
+    @property
+    def error(self) -> float:
+        return self.lost / self.whole if self.whole else 0.0
+
+
+def _sum_outcomes(outcomes: list[_Outcome]) -> _Outcome:
+    """Of all experts of a layer."""
+    return _Outcome(
+        sum(one.lost for one in outcomes),
+        sum(one.whole for one in outcomes),
+        max(one.damping for one in outcomes),
+    )
+
+
+@dataclass
+class LayerPruning:
+    """A layer while it is pruned."""
+
+    stack: Stack
+    index: int
+    target: LayerSize
+    prune: Prune
+    dense: DenseVariances | None
+    tensors: Tensors = field(init=False)
+    size: LayerSize = field(init=False)
+    attention: _Outcome = field(init=False, default=_Outcome())
+    ffn: _Outcome = field(init=False, default=_Outcome())
+
+    def __post_init__(self) -> None:
+        self.tensors = self.stack.read_layer(self.index)
+        self.size = self.stack.architecture.sizes[self.index]
+        self.kept_heads = list(range(self.size.heads))
+        self.kept_kv_heads = list(range(self.size.kv_heads))
+        every = list(range(self.size.channels))
+        count = self.stack.architecture.experts
+        self.kept_channels: Kept = [list(every) for _ in range(count)] if count else every
+        self.unseen_experts: list[int] = []
+
+    @property
+    def loses_heads(self) -> bool:
+        return self.target.heads < self.size.heads
+
+    @property
+    def loses_channels(self) -> bool:
+        return self.target.channels < self.size.channels
+
+    def block(self) -> Block:
+        """The layer as it is now."""
+        return self.stack.build(self.index, self.size, self.tensors)
+
+    def advance(self, step: Step, batches: list[Tensor]) -> None:
+        """A step forward on all batches."""
+        self.stack.advance(self.index, step, batches)
+
+    def heads(self, inputs: Inputs, correction: Tensor | None = None) -> None:
+        """Heads leave, by the inputs of `o_proj`."""
+        architecture, before = self.stack.architecture, self.size
+        W_OI = matrix(self.tensors, architecture.family, architecture.family.output)
+        units = head_units(before, self.target, W_OI.shape[1])
+        variance_I = self.dense.attention if self.dense else None
+        problem = Problem(W_OI, inputs, units, "attention", variance_I, correction)
+        solution, self.attention = self._solved(problem, architecture.family.output)
+        self.tensors, self.kept_heads, self.kept_kv_heads = cut_heads(
+            self.tensors, architecture, before, solution
+        )
+        self.size = LayerSize(self.target.heads, self.target.kv_heads, before.channels)
+
+    def channels(self, inputs: list[Inputs], correction: Tensor | None = None) -> None:
+        """Channels leave every FFN of the layer, by the inputs of its `down_proj`."""
+        before, kept, outcomes = self.size, [], []
+        variance_I = self.dense.ffn if self.dense else None
+        units = (Units(width=1, groups=1, quota=before.channels - self.target.channels),)
+        for number, (own, seen) in enumerate(
+            zip(self.stack.architecture.ffns(), inputs, strict=True)
+        ):
+            name = own.family.down
+            if not seen.tokens:
+                self.unseen_experts.append(number)
+                seen.assume_alike()
+            W_OI = matrix(self.tensors, own.family, name)
+            problem = Problem(W_OI, seen, units, "ffn", variance_I, correction)
+            solution, outcome = self._solved(problem, name)
+            self.tensors, channels = cut_channels(self.tensors, own, before, solution)
+            kept.append(channels)
+            outcomes.append(outcome if seen.tokens else _Outcome())
+        self.kept_channels = kept if self.stack.architecture.experts else kept[0]
+        self.ffn = _sum_outcomes(outcomes)
+        self.size = LayerSize(before.heads, before.kv_heads, self.target.channels)
+
+    def finished(self) -> PrunedLayer:
+        """What is left, and what it cost."""
+        return PrunedLayer(
+            self.tensors,
+            self.kept_heads,
+            self.kept_kv_heads,
+            self.kept_channels,
+            self.attention.error,
+            self.ffn.error,
+            self.attention.damping,
+            self.ffn.damping,
+            tuple(self.unseen_experts),
+        )
+
+    def _solved(self, problem: Problem, name: str) -> tuple[Solution, _Outcome]:
+        return _solved(problem, self.prune, f"layer {self.index} {name}")
+
+
+def head_units(size: LayerSize, target: LayerSize, columns: int) -> tuple[Units, ...]:
+    """What leaves of attention: whole KV groups, then as many query heads of each that stays."""
+    per_group, left = size.heads // size.kv_heads, target.heads // target.kv_heads
+    rounds = []
+    if target.kv_heads < size.kv_heads:
+        quota = size.kv_heads - target.kv_heads
+        rounds.append(Units(columns // size.kv_heads, groups=1, quota=quota))
+    if left < per_group:
+        quota = per_group - left
+        rounds.append(Units(columns // size.heads, groups=target.kv_heads, quota=quota))
+    return tuple(rounds)
+
+
+def _solved(problem: Problem, prune: Prune, where: str) -> tuple[Solution, _Outcome]:
+    try:
+        problem.inputs.check_finite()
+        solution = prune(problem)
+    except NumericalError as error:
+        raise NumericalError(f"{where}: {error.message}", hint=error.hint) from error
+    H_II = problem.inputs.gram
+    W_OI = problem.weight.to(H_II.dtype)
+    difference_OI = W_OI.clone()
+    difference_OI[:, solution.kept] -= solution.weight.to(H_II.dtype)
+    lost = float(obs.quadratic(difference_OI, H_II))
+    whole = float(obs.quadratic(W_OI, H_II))
+    return solution, _Outcome(lost, whole, solution.damping)

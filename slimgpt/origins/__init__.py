@@ -1,1 +1,0 @@
-"""Resolving model names: local roots and the Hugging Face hub."""

@@ -1,0 +1,60 @@
+"""Whole heads and legal FFN widths near real numbers of them (ALGORITHM section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slimgpt.planning.costs import Costs
+
+
+def heads(wanted: Sequence[float], costs: Costs) -> list[int]:
+    """Whole units to remove: rounded down, then up where the fraction is largest."""
+    capped = [min(w, layer.units - 1) for w, layer in zip(wanted, costs.layers, strict=True)]
+    whole = [int(w) for w in capped]
+    missing = round(sum(capped)) - sum(whole)
+    by_fraction = sorted(range(len(whole)), key=lambda i: (whole[i] - capped[i], -i))
+    for index in by_fraction[:missing]:
+        whole[index] += 1
+    return [min(n, layer.units - 1) for n, layer in zip(whole, costs.layers, strict=True)]
+
+
+def ffn_widths(cut: Sequence[float], left: float, multiple: int, costs: Costs) -> list[int]:
+    """Legal FFN widths near the wanted ones that together remove `left` parameters, or nearly.
+
+    All start at the legal width above the wanted one; layers step down in the order of how far
+    above they are, while that brings the total nearer; then single steps take up the rest.
+    """
+    wanted = [layer.size.channels - c for c, layer in zip(cut, costs.layers, strict=True)]
+    widths = [layer.width_above(w, multiple) for w, layer in zip(wanted, costs.layers, strict=True)]
+    order = sorted(range(len(widths)), key=lambda i: (wanted[i] - widths[i], -i))
+    for index in order:
+        _step(widths, [(index, -1)], left, multiple, costs)
+    moves = [(index, direction) for direction in (-1, 1) for index in reversed(range(len(widths)))]
+    while _step(widths, moves, left, multiple, costs):
+        pass
+    return widths
+
+
+def _step(
+    widths: list[int],
+    moves: Sequence[tuple[int, int]],
+    left: float,
+    multiple: int,
+    costs: Costs,
+) -> bool:
+    """Make the one move that brings the removed parameters nearest to `left`, if any does."""
+    removed = sum(
+        (layer.size.channels - w) * layer.channel
+        for w, layer in zip(widths, costs.layers, strict=True)
+    )
+    best, gap = None, abs(removed - left)
+    for index, direction in moves:
+        layer = costs.layers[index]
+        width = layer.next_width(widths[index], direction, multiple)
+        moved = abs(removed + (widths[index] - width) * layer.channel - left)
+        if moved < gap:
+            best, gap = (index, width), moved
+    if best is None:
+        return False
+    widths[best[0]] = best[1]
+    return True

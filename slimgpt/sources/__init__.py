@@ -1,0 +1,1 @@
+"""Sources of models and texts: local folders and the Hugging Face hub."""

@@ -1,1 +1,0 @@
-"""Task evaluation through lm-evaluation-harness."""

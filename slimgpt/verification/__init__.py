@@ -1,0 +1,1 @@
+"""Verification and timing of written models, in fresh processes with real loaders."""

@@ -1,0 +1,185 @@
+"""Reloads a written folder with transformers in a fresh process and compares logits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from slimgpt.errors import NumericalError, VerificationError
+from slimgpt.events import Verified
+from slimgpt.spec.prune import Format
+
+LOADER = f"transformers {transformers.__version__}, AutoModelForCausalLM.from_pretrained"
+STDERR_LINES = 12
+# In units of the largest logit's last place. The same kernels on one device give the same bits, so
+# float32 must be equal. A GPU library may choose its 16-bit kernel by memory alignment, which
+# changes the summation order.
+LAST_PLACES = {torch.float32: 0, torch.float16: 4, torch.bfloat16: 4}
+
+
+def verify(
+    folder: Path,
+    tokens: Tensor,
+    expected: Tensor,
+    device: torch.device,
+    form: Format = "exact",
+    allowed: float | None = None,
+) -> Verified:
+    """Load the folder in a fresh process by plain `from_pretrained` and compare logits.
+
+    Args:
+        folder: a complete checkpoint, as it will be published.
+        tokens: (batch, seq) int64.
+        expected: (batch, seq, vocab), logits of the model in memory on these tokens, computed on
+            `device` as one batch.
+        device: the fresh process's device.
+        form: the folder's format; only `exact` is loaded with `trust_remote_code`.
+        allowed: the largest difference allowed; `bound(expected)` if None.
+
+    Raises:
+        VerificationError: the folder does not load, or the logits differ by more than allowed.
+        NumericalError: the expected logits are not all finite.
+    """
+    require_finite(expected)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # for the other process
+    logits = _reload(folder, tokens, device, form)
+    difference = _compared(logits, expected)
+    most = bound(expected) if allowed is None else allowed
+    if not difference <= most:
+        raise VerificationError(
+            f"the reloaded model differs from the model in memory: logits differ by up to "
+            f"{difference:g}, at most {most:g} is allowed in {expected.dtype}",
+            hint="nothing was published; run the job again, and report it if it happens twice",
+        )
+    return Verified(
+        format=form,
+        loader=LOADER if form == "exact" else f"{LOADER}, without remote code",
+        max_difference=difference,
+        bound=most,
+        tokens=tokens.numel(),
+        bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+    )
+
+
+def _compared(logits: Tensor, expected: Tensor) -> float:
+    """The largest absolute difference of logits.
+
+    Raises:
+        VerificationError: shapes or dtypes differ, or the logits are not all finite.
+    """
+    if logits.shape != expected.shape or logits.dtype != expected.dtype:
+        raise VerificationError(
+            f"the reloaded model gives logits {list(logits.shape)} in {logits.dtype}, the model "
+            f"in memory {list(expected.shape)} in {expected.dtype}",
+            hint="the written config does not describe the weights; please report this",
+        )
+    if not logits.isfinite().all():
+        raise VerificationError(
+            "the reloaded model gives NaN or infinity where the model in memory gives numbers",
+            hint="nothing was published; run the job again, and report it if it happens twice",
+        )
+    return _largest(logits, expected)
+
+
+def require_finite(logits: Tensor) -> None:
+    """Check that the logits to compare with are finite.
+
+    Raises:
+        NumericalError: there is NaN or infinity among them.
+    """
+    if not bool(logits.isfinite().all()):
+        raise NumericalError(
+            "the logits of the model in memory contain NaN or infinity and cannot be verified",
+            hint="the checkpoint's precision is too low: prune the model in bfloat16 or float32",
+        )
+
+
+def bound(expected: Tensor) -> float:
+    """The largest difference that rounding explains: 0 in float32, a few last places in 16 bits.
+
+    Args:
+        expected: (batch, seq, vocab) logits, model dtype.
+    """
+    return (
+        LAST_PLACES[expected.dtype] * torch.finfo(expected.dtype).eps * float(expected.abs().max())
+    )
+
+
+def _largest(logits: Tensor, expected: Tensor) -> float:
+    """The largest absolute difference, sequence by sequence; NaN if there is one."""
+    pairs = zip(logits, expected, strict=True)
+    differences = [(one.double() - two.double()).abs().max() for one, two in pairs]
+    return float(torch.stack(differences).max())
+
+
+def _reload(folder: Path, tokens: Tensor, device: torch.device, form: Format) -> Tensor:
+    probe = {"tokens": tokens.cpu().contiguous()}
+    threads = str(torch.get_num_threads())
+    found, done = fresh_process("transformers_logits", folder, probe, str(device), threads, form)
+    if found is None:
+        raise VerificationError(
+            f"the written checkpoint cannot be loaded {tail(done)}",
+            hint="nothing was published; exit status -9 means that the process ran out of memory",
+        )
+    return found["logits"]
+
+
+def fresh_process(
+    module: str, target: Path, probe: Mapping[str, Tensor], *words: str, **more: str
+) -> tuple[dict[str, Tensor] | None, subprocess.CompletedProcess[str]]:
+    """Run a module of `slimgpt.verification.processes` on a probe.
+
+    Args:
+        target: the file or folder that it loads.
+        probe: tensors that it reads.
+        words: further arguments.
+        more: further environment variables.
+
+    Returns:
+        The tensors that it wrote, None if none, and the completed process.
+    """
+    with tempfile.TemporaryDirectory(prefix="slimgpt-proof-") as name:
+        scratch = Path(name)
+        given, out = scratch / "probe.safetensors", scratch / "out.safetensors"
+        save_file(dict(probe), given)
+        done = subprocess.run(
+            [*python_module(module), str(os.getpid()), target, given, out, *words],
+            env=environment(scratch) | more,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        return (None if done.returncode or not out.exists() else load_file(out)), done
+
+
+def python_module(name: str) -> list[str]:
+    """The command that runs a module of `slimgpt.verification.processes` in a Python of its own."""
+    return [sys.executable, "-m", f"slimgpt.verification.processes.{name}"]
+
+
+def tail(done: subprocess.CompletedProcess[str]) -> str:
+    """The exit status of a process and the last lines of its standard error."""
+    lines = done.stderr.strip().splitlines()[-STDERR_LINES:]
+    return f"(exit status {done.returncode}): " + "\n".join(lines)
+
+
+def environment(scratch: Path) -> dict[str, str]:
+    """The caller's environment, offline, with the cache of modelling files below `scratch`."""
+    return os.environ | {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_MODULES_CACHE": str(scratch / "modules"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
