@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from slimgpt.planning.forecast import BATCH_TOKENS
-from slimgpt.texts.instructions import IGNORED, Tokens
+from slimgpt.texts.label_masking import IGNORED, Tokens
 from slimgpt.texts.seeded_order import shuffled
 
 TEXT, LESSONS = "text", "lessons"

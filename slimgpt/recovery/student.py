@@ -15,7 +15,7 @@ from torch import Tensor
 from slimgpt.checkpoints.families.family import Family
 from slimgpt.recovery import loss
 from slimgpt.recovery.loss import TopK
-from slimgpt.texts.instructions import IGNORED
+from slimgpt.texts.label_masking import IGNORED
 
 Batch = dict[str, Tensor]
 """`input_ids`, `attention_mask` and `labels`, (B, S)."""

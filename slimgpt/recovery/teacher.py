@@ -24,7 +24,7 @@ from slimgpt.recovery import loss
 from slimgpt.recovery.course import Course, micro_batches
 from slimgpt.recovery.loss import TopK
 from slimgpt.recovery.student import Reader
-from slimgpt.texts.instructions import Tokens
+from slimgpt.texts.label_masking import Tokens
 
 SHARD = 16  # sequences
 LOGS, IDS, REST = "logs", "ids", "rest"

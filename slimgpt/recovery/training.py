@@ -16,18 +16,12 @@ from torch import Tensor
 
 from slimgpt.errors import NumericalError, SlimGPTError
 from slimgpt.events import Event, Loss, Progress
-<<<<<<< HEAD
 from slimgpt.recovery.course import Course, micro_batches
 from slimgpt.recovery.schedule import Schedule
 from slimgpt.recovery.snapshot import Snapshot
 from slimgpt.recovery.student import Batch, Student
 from slimgpt.recovery.teacher import TeacherCache
-from slimgpt.texts.instructions import Tokens
-=======
-from slimgpt.planning.forecast import BATCH_TOKENS
-from slimgpt.spec.prune import RecoverySpec
-from slimgpt.texts.label_masking import IGNORED, Tokens
->>>>>>> main
+from slimgpt.texts.label_masking import Tokens
 
 SNAPSHOTS = 10
 LARGEST_GRADIENT = 1.0  # norm over all weights; a larger one is scaled down to it

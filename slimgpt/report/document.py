@@ -78,20 +78,15 @@ class LayerDrift(LenientModel):
     ffn: float
 
 
-<<<<<<< HEAD
-class Tried(Read):
+class Tried(LenientModel):
     """A learning rate, and the held-out loss after a few steps with it."""
 
     learning_rate: float
     loss: float | None = None
 
 
-class Recovery(Read):
-    """What a recovery learned from, and how."""
-=======
 class Recovery(LenientModel):
     """Training data and loss curves of a recovery."""
->>>>>>> main
 
     source: str
     sequences: int

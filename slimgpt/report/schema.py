@@ -59,21 +59,16 @@ class RecoveryReport(BaseModel):
     """Training data and losses of a recovery. `curves` has the fields of `Loss`.
 
     Attributes:
-<<<<<<< HEAD
-        tokens: that are learned, of all sequences; the rest of them is read only.
-        left_out: which rows were, in words.
-        sha256: over ids and labels.
-        published: whether the recovered model is what was published.
-        learning_rate: the highest.
-        probe: rates that were tried for it, with the held-out loss after a few steps; empty: given.
-        seconds: of the attempt that finished, from loading the text to the last step.
-        teacher_bytes: of what the teacher said, while it was needed.
-=======
         tokens: number of tokens with a label, in all sequences.
         left_out: the rows that were not used, as text.
         sha256: over token ids and labels.
         published: whether the recovered model was published.
->>>>>>> main
+        steps, batch_size: how many steps, and sequences in each.
+        learning_rate: its highest value.
+        probe: learning rates that were tried, with the held-out loss after a few steps; empty if it
+            was given.
+        seconds: of the attempt that finished, from loading the text to the last step.
+        teacher_bytes: size of the teacher's probabilities on disk, which are removed at the end.
     """
 
     source: str

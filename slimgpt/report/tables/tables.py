@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-<<<<<<< HEAD
-from slimgpt.events import Verified
-from slimgpt.report.document import NAMES, Document, Name, Recovery, Score
-=======
 from slimgpt.events import ModelName, Verified
-from slimgpt.report.document import NAMES, Document, Score
->>>>>>> main
+from slimgpt.report.document import NAMES, Document, Recovery, Score
 from slimgpt.report.tables import layers
 from slimgpt.report.tables.cells import Cell, Table, change, derived, number, pointer, words
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from slimgpt.recovery.course import Course, first, in_seeded_order, micro_batches
-from slimgpt.texts.instructions import IGNORED, Tokens
+from slimgpt.texts.label_masking import IGNORED, Tokens
 
 
 def test_a_batch_is_filled_up_on_the_right() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-<<<<<<< HEAD
 from slimgpt.events import Loss, Progress
 from slimgpt.recovery import probe
 from slimgpt.recovery.course import LESSONS
@@ -19,11 +18,6 @@ from slimgpt.recovery.training import Training, train
 from tests.slimgpt.recovery import toy
 
 STEPS, CPU = 40, torch.device("cpu")
-=======
-from slimgpt.recovery.training import Course, divergence, micro_batch, steps_of
-from slimgpt.spec.prune import RecoverySpec
-from slimgpt.texts.label_masking import IGNORED, Tokens
->>>>>>> main
 
 
 class Ticks:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from slimgpt.checkpoints.families.family import Family
 from slimgpt.recovery.course import LESSONS, Course
 from slimgpt.recovery.student import Student
-from slimgpt.texts.instructions import Tokens
+from slimgpt.texts.label_masking import Tokens
 
 WORDS, WIDTH = 12, 8
 FAMILY = Family("toy", "Toy")
