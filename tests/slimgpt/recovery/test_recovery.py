@@ -165,7 +165,7 @@ def test_worse_is_not_published_unless_asked(place: Path, tmp_path: Path) -> Non
         json.dumps({"messages": conversation("?", chr(33 + n % 90) * 20)}) + "\n" for n in range(60)
     )
     (place / "noise.jsonl").write_text(noise)
-    chosen = spec(source="local:noise.jsonl", learning_rate=0.1)
+    chosen = spec(source="local:noise.jsonl", learning_rate=1.0)
     plain = chosen.model_copy(update={"recovery": None})
     events = list(job(place, tmp_path / "worse", chosen))
     list(job(place, tmp_path / "plain", plain))
@@ -183,7 +183,7 @@ def test_worse_is_not_published_unless_asked(place: Path, tmp_path: Path) -> Non
     assert not (folder / "unrecovered").exists()
     assert (folder / "adapters" / "adapter_model.safetensors").exists()
 
-    asked = spec(source="local:noise.jsonl", learning_rate=0.1, publish="recovered")
+    asked = spec(source="local:noise.jsonl", learning_rate=1.0, publish="recovered")
     list(job(place, tmp_path / "asked", asked))
     report = json.loads((tmp_path / "asked/checkpoint/report.json").read_bytes())
     assert "published as requested" in report["verdict"]
