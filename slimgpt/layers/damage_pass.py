@@ -1,4 +1,4 @@
-"""The damage of every module, measured in one pass over the dense model (ALGORITHM section 10, 11).
+"""The damage of every module, measured in one pass over the dense model.
 
 Layer by layer, with one layer in memory: the Gram matrix of each module's inputs, every token
 divided by the length of the residual stream behind the module, gives the shape of its curve

@@ -5,8 +5,8 @@ The columns that stay are fitted to
     self + λ · (dense stream − pruned stream)
 
 `self` is what the projection gives with all its columns, on the stream of the layers that are
-pruned already, and the difference is taken behind the half with nothing of it cut (ALGORITHM
-section 10.3). λ = 0 is the paper's fit.
+pruned already, and the difference is taken behind the half with nothing of it cut. λ = 0
+is the paper's fit.
 
 Names end in their shape: B batch, S sequence, D d_model, O outputs (d_out), I inputs (d_in), T
 tokens.

@@ -3,8 +3,7 @@
 The user gives the share of all the model's parameters to remove, or what shall be left. The
 schedule's free number is solved for so that the share is met on paper, heads are rounded so that
 their total is right, FFN widths take up what the heads left over, and single widths move until the
-rest is gone
-(ALGORITHM section 5). Imports neither torch nor transformers.
+rest is gone. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations

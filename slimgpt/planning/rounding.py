@@ -1,4 +1,4 @@
-"""Whole heads and legal FFN widths near real numbers of them (ALGORITHM section 5)."""
+"""Whole heads and legal FFN widths near real numbers of them."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ NamedTask = Annotated[TaskSpec, BeforeValidator(_task, json_schema_input_type=Ta
 
 
 class EvaluationSpec(Spec):
-    """What the pruned model is measured on, beside the dense one (ALGORITHM section 9)."""
+    """What the pruned model is measured on, beside the dense one."""
 
     texts: Several[Named] = Field(
         (HELD_OUT,),
