@@ -22,8 +22,12 @@ $(SET_UP): pyproject.toml constraints.txt .ci/set-up
 	@.ci/set-up
 	@touch $@
 
-demo: $(SET_UP)  ## Prune the bundled small model and compare it
+demo: $(SET_UP)  ## Prune the bundled small model and compare it; MODEL=smollm2: a real one, 15 minutes
+ifdef MODEL
+	@TOKENIZERS_PARALLELISM=false $(BIN)/python -m examples.demo --model $(MODEL)
+else
 	@$(QUIET_MACHINE) $(BIN)/python -m examples.demo
+endif
 
 test: check  ## Everything that CI runs: linters, types, import rules, tests
 	@$(QUIET_MACHINE) $(BIN)/python -m pytest -q -n 2 --dist loadfile

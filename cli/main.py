@@ -15,7 +15,7 @@ from slimgpt import __version__
 # Where each command is, and the first line of its help, which a test compares with its own.
 COMMANDS = {
     "prune": ("cli.engine.prune", "Prune MODEL and write a smaller checkpoint to OUT."),
-    "recover": ("cli.engine.recover", "Train low-rank adapters on MODEL and write OUT, merged."),
+    "recover": ("cli.engine.recover", "Train MODEL again, adapters or layers, and write OUT."),
     "plan": ("cli.engine.plan", "Show what pruning would leave of each layer, and its cost."),
     "eval": ("cli.engine.eval:evaluate", "Measure a model's perplexity and its scores on tasks."),
     "export": ("cli.engine.export", "Write MODEL in other formats and prove each by its loader."),

@@ -100,15 +100,17 @@ class _Job:
         inputs = yield from stages.shared("resolve", resolving)
         for point in points:
             point.inputs = inputs
+            point.fingerprint = fingerprint.of(
+                inputs.checkpoint, point.spec, inputs.calibration.sha256
+            )
         yield from stages.each("plan", self._plan)
         yield result.planned(points)
         for number, point in enumerate(points):
-            mark = fingerprint.of(inputs.checkpoint, point.spec, inputs.calibration.sha256)
-            point.fingerprint = mark
-            folder = self._layers(number)
+            folder, mark = self._layers(number), point.fingerprint
             point.partial = PartialCheckpoint(folder, mark, inputs.checkpoint.architecture)
         if (damage := points[0].pruning_plan.damage) is not None:
-            damage.save(self._workdir / LAYERS)
+            mark = points[0].fingerprint
+            damage.model_copy(update={"job": mark}).save(self._workdir / LAYERS)
         yield from stages.each("prune", self._prune)
         if self._spec.recovery is not None:
             yield from stages.each("recover", self._recover)
@@ -136,7 +138,7 @@ class _Job:
     def _plan(self, point: ModelState) -> Generator[Event, None, None]:
         if point is self._points[0]:
             yield from plan.try_models(point.inputs, point.device)
-            damage = Damage.load(self._workdir / LAYERS)
+            damage = Damage.load(self._workdir / LAYERS, point.fingerprint)
         else:
             damage = self._points[0].pruning_plan.damage
         making = plan.make_plan(point.spec, point.inputs, point.device, damage)

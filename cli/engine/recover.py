@@ -1,4 +1,4 @@
-"""`slimgpt recover`: train adapters on a model, dense or pruned, and merge them."""
+"""`slimgpt recover`: train a model, dense or pruned, again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,22 @@ from cli.engine.run import Run
 from cli.engine.workdir import Workdir
 from cli.options.evaluation import Evaluation
 from cli.options.groups import option, option_names
-from cli.options.recovery import CUT, DEFAULTS, KINDS, ROWS, SOURCES, Recovery
+from cli.options.recovery import (
+    CUT,
+    DEFAULTS,
+    KINDS,
+    LEARNING,
+    LIMIT,
+    ROWS,
+    SOURCES,
+    Recovery,
+)
 from cli.options.shared import Device, Json, Model, Out, Resume
 from cli.options.specification import device_name, locate_models, locate_texts, make_spec
 from cli.terminal.event_output import event_output
 from cli.terminal.exit_status import report_failure
 from slimgpt.spec.prune import HELD_OUT
-from slimgpt.spec.recovery import Method
+from slimgpt.spec.recovery import Method, Weights
 
 PROBE = {"samples": 4, "sequence_length": 32}
 """Sequences that prove in the end that the result loads; nothing is pruned by them."""
@@ -32,6 +41,8 @@ class Training(Recovery):
     method: Annotated[Method | None, option("--method", KINDS)] = None
     samples: Annotated[int | None, option("--samples", ROWS)] = None
     sequence_length: Annotated[int | None, option("--seq-len", CUT)] = None
+    minutes: Annotated[float | None, option("--minutes", LIMIT)] = None
+    weights: Annotated[Weights | None, option("--weights", LEARNING)] = None
     teacher: Annotated[
         str | None,
         option("--teacher", "For distillation: the model to learn from, such as the dense one."),
@@ -55,7 +66,7 @@ def recover(
     resume: Resume = False,
     as_json: Json = False,
 ) -> None:
-    """Train low-rank adapters on MODEL and write OUT, merged.
+    """Train MODEL again, adapters or all layers, and write OUT.
 
     Nothing is pruned. Without --eval-text, rows of the data that are left out decide whether OUT
     is the recovered model.

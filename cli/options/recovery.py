@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.options.groups import Fields, Names, given, option, option_names
-from slimgpt.spec.recovery import Method, RecoverySpec
+from slimgpt.spec.recovery import Method, RecoverySpec, Weights
 
 DEFAULTS = RecoverySpec()
 SOURCES = (
@@ -18,6 +18,14 @@ SOURCES = (
 KINDS = (
     "lora: learn the answers; distillation: learn a dense model's distribution over them.  "
     f"[default: {DEFAULTS.method}]"
+)
+LIMIT = (
+    "Minutes for the recovery: as many steps as fit, and the learning rate falls to their end.  "
+    "[default: no limit]"
+)
+LEARNING = (
+    "What learns: adapters of low rank, or all weights of the decoder layers.  "
+    f"[default: {DEFAULTS.weights}]"
 )
 ROWS = "Rows to learn from; one of plain text may fill several sequences.  [default: all]"
 CUT = f"Tokens at which rows are cut.  [default: {DEFAULTS.sequence_length}]"
@@ -31,7 +39,7 @@ class Recovery:
         str | None,
         option(
             "--recover",
-            f"Train adapters on TEXT after pruning and merge them: {SOURCES}",
+            f"Train on TEXT after pruning: {SOURCES}",
             "no recovery",
             metavar="TEXT",
         ),
@@ -39,17 +47,24 @@ class Recovery:
     method: Annotated[Method | None, option("--recover-method", KINDS)] = None
     samples: Annotated[int | None, option("--recover-samples", ROWS)] = None
     sequence_length: Annotated[int | None, option("--recover-seq-len", CUT)] = None
+    minutes: Annotated[float | None, option("--recover-minutes", LIMIT)] = None
     epochs: Annotated[
-        float | None, option("--epochs", "Passes over the rows.", f"{DEFAULTS.epochs:g}")
+        float | None,
+        option("--epochs", "Passes over the rows at most.", "1, and 4 within minutes"),
     ] = None
     learning_rate: Annotated[
         float | None,
-        option("--learning-rate", "Of AdamW, at the start.", f"{DEFAULTS.learning_rate:g}"),
+        option("--learning-rate", "Of AdamW, at the start.", "a short probe chooses"),
     ] = None
     batch_size: Annotated[
         int | None,
-        option("--batch-size", "Rows per step, through accumulation.", DEFAULTS.batch_size),
+        option(
+            "--batch-size",
+            "Rows per step, through accumulation.",
+            "64, and within minutes 4 to 64 so that 256 steps fit",
+        ),
     ] = None
+    weights: Annotated[Weights | None, option("--recover-weights", LEARNING)] = None
     rank: Annotated[int | None, option("--lora-rank", "Of the adapters.", DEFAULTS.rank)] = None
     publish: Annotated[
         bool,

@@ -1,4 +1,4 @@
-"""The damage of every module, measured in one pass over the dense model (ALGORITHM section 10, 11).
+"""The damage of every module, measured in one pass over the dense model.
 
 Layer by layer, with one layer in memory: the Gram matrix of each module's inputs, every token
 divided by the length of the residual stream behind the module, gives the shape of its curve
@@ -12,14 +12,17 @@ vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from slimgpt.checkpoints.families.architecture import LayerSize
+from slimgpt.errors import NumericalError
 from slimgpt.layers.block import Block, HalfPass
 from slimgpt.layers.stack import Stack
 from slimgpt.layers.surgery import cut_channels, cut_heads, matrix
@@ -54,7 +57,9 @@ class _Module:
 
     @property
     def damages(self) -> list[float]:
-        """What each level costs; no level less than one that removes less."""
+        """What each level costs."""
+        if not self.losses:  # nothing can leave
+            return [0.0]
         curve = damage.scaled(self.errors[1:], {at - 1: loss for at, loss in self.losses.items()})
         return [0.0, *curve]
 
@@ -78,7 +83,8 @@ def measure(
         token_ids_QS: calibration tokens, int64; the probes are the first of them.
 
     Raises:
-        NumericalError: a module's Hessian cannot be factorised.
+        NumericalError: a module's Hessian cannot be factorised, or the output with a cut module is
+            not finite.
     """
     total = len(costs.layers) + 1
     batches = stack.embed(token_ids_QS)
@@ -98,6 +104,7 @@ def measure(
         dense_BSD = half.block.forward(dense_BSD, call)
         yield index + 1, total
     _compare(stack, dense_BSD, probes)
+    _check_finite(modules)
     yield total, total
     pairs = zip(modules[0::2], modules[1::2], strict=True)
     layers = [LayerDamage(attention=_attention(a), ffn=_ffn(f)) for a, f in pairs]
@@ -132,12 +139,13 @@ class _Half:
         return self._module("attention", sizes, tree, batches, dense_BSD, probes)
 
     def ffn(self, batches: list[Tensor], dense_BSD: Tensor, probes: list[_Probe]) -> _Module:
-        """The FFN at widths of equal distance."""
+        """The FFN at widths of equal distance, all but the whole one legal."""
         size = self._layer.size
         step = self._multiple * max(1, size.channels // (FFN_LEVELS * self._multiple))
-        widths = range(size.channels, step - 1, -step)
+        first = size.channels - (size.channels % self._multiple or step)
+        widths = [size.channels, *range(first, step - 1, -step)]
         sizes = [LayerSize(size.heads, size.kv_heads, width) for width in widths]
-        tree = [[Units(1, 1, step)] for _ in widths[1:]]
+        tree = [[Units(1, 1, before - after)] for before, after in pairwise(widths)]
         return self._module("ffn", sizes, tree, batches, dense_BSD, probes)
 
     def _module(
@@ -150,7 +158,7 @@ class _Half:
         probes: list[_Probe],
     ) -> _Module:
         projections = self._survey(kind, batches)
-        step = max(1, tree[0][0].quota)  # an FFN's channels of one step leave together
+        step = max((first.quota for first, *_ in tree), default=1) or 1  # leave together in an FFN
         settings = replace(self._settings, group_size=step)
         cuts = [
             damage.levels(
@@ -270,6 +278,18 @@ def _compare(stack: Stack, dense_BSD: Tensor, probes: list[_Probe]) -> None:
             own_TV = head(probe.stream[rows]).float().flatten(0, 1).log_softmax(-1)
             loss = torch.nn.functional.kl_div(own_TV, dense_TV, reduction="sum", log_target=True)
             probe.module.losses[probe.level] += float(loss) / dense_BSD[..., 0].numel()
+
+
+def _check_finite(modules: list[_Module]) -> None:
+    for number, module in enumerate(modules):
+        if not all(map(math.isfinite, module.losses.values())):
+            layer, half = divmod(number, 2)
+            raise NumericalError(
+                f"layer {layer}: with a smaller {('attention', 'FFN')[half]} the model's output is "
+                "NaN or infinite on the calibration tokens",
+                hint="the checkpoint overflows: try the model in bfloat16 or float32, or another "
+                "schedule than `measured`",
+            )
 
 
 def _attention(module: _Module) -> list[AttentionLevel]:

@@ -1,4 +1,4 @@
-"""Perplexity with one layer in memory at a time (ALGORITHM section 9).
+"""Perplexity with one layer in memory at a time.
 
 Windows do not overlap, every window stands alone, and its first token is not predicted: the
 protocol of the paper and of LLM-Pruner. What a window begins with:

@@ -5,8 +5,8 @@ The columns that stay are fitted to
     self + λ · (dense stream − pruned stream)
 
 `self` is what the projection gives with all its columns, on the stream of the layers that are
-pruned already, and the difference is taken behind the half with nothing of it cut (ALGORITHM
-section 10.3). λ = 0 is the paper's fit.
+pruned already, and the difference is taken behind the half with nothing of it cut. λ = 0
+is the paper's fit.
 
 Names end in their shape: B batch, S sequence, D d_model, O outputs (d_out), I inputs (d_in), T
 tokens.
@@ -94,6 +94,6 @@ def correction(seen: HalfPass, target_BSD: Tensor, weight: float) -> Tensor:
     """What each token's outputs lack, (T, O) float32, of λ times the way to the target stream."""
     lacking_TD = (target_BSD.float() - seen.stream.float()).flatten(0, 1)
     gain_D = seen.gain
-    silenced_D = gain_D.abs() < LEAST_GAIN * gain_D.abs().mean()
+    silenced_D = gain_D.abs() <= LEAST_GAIN * gain_D.abs().mean()
     inverse_D = torch.where(silenced_D, 0.0, 1 / gain_D.masked_fill(silenced_D, 1.0))
     return weight * lacking_TD * inverse_D / seen.scale

@@ -1,6 +1,9 @@
-"""Choice of device and dtypes, in one place (ALGORITHM section 6, "Precision")."""
+"""Choice of device and dtypes, in one place."""
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +42,27 @@ def refuse_tf32() -> None:
     few for Hessians and their inverses.
     """
     torch.set_float32_matmul_precision("highest")
+
+
+def training_products(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
+    """The context in which a training multiplies matrices: in bfloat16 where that is faster.
+
+    It is on GPUs with bfloat16; and on CPUs with instructions for it, AMX or AVX512-BF16, where
+    models that are stored in float32 are spared it. Sums are float32 either way.
+
+    Args:
+        dtype: of the checkpoint.
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:
+        fast = dtype != "float32" and multiplies_bfloat16()
+    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 at twice the speed of float32 or more."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def factor_dtypes(device: torch.device) -> tuple[torch.dtype, ...]:

@@ -1,4 +1,4 @@
-"""FFN channel pruning with dynamic group size (paper section 4.2, ALGORITHM section 4).
+"""FFN channel pruning with dynamic group size (paper section 4.2).
 
 The g channels with the least scores ‖W_:p‖² / V_pp leave together, then all are scored again. The
 arithmetic does not depend on g, only the number of passes over V does.

@@ -1,7 +1,7 @@
 """Damage curve of one module: what it costs to prune it to each of its levels.
 
 The *shape* is the error of OBS elimination, ‖ΔW X‖²_F, where every token's input is divided by the
-length of the residual stream behind the module (ALGORITHM section 10.1). What the errors are worth,
+length of the residual stream behind the module. What the errors are worth,
 the *scale*, is measured elsewhere (`layers.damage_pass`), and `scaled` joins the two.
 
 Names end in their shape: K columns that are left.

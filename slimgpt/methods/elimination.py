@@ -1,4 +1,4 @@
-"""`Elimination`: units leave one linear layer in rounds, and what that costs (ALGORITHM 2-4).
+"""`Elimination`: units leave one linear layer in rounds, and what that costs.
 
 Names end in their shape: O outputs (d_out), I inputs (d_in), K columns that are left, R columns
 that leave, N units.

@@ -1,4 +1,4 @@
-"""Batched greedy pruning of attention heads (paper section 4.1, Eq. 5, ALGORITHM section 3).
+"""Batched greedy pruning of attention heads (paper section 4.1, Eq. 5).
 
 Heads are equal blocks of consecutive columns of `o_proj`. One leaves at a time, the one with the
 least score; the others compensate and are scored again.

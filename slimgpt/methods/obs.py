@@ -1,4 +1,4 @@
-"""Optimal Brain Surgeon on the columns of one linear layer (paper section 3, ALGORITHM section 2).
+"""Optimal Brain Surgeon on the columns of one linear layer (paper section 3).
 
 `W` is the weight and `X` its inputs on calibration tokens; `H = X Xᵀ`, damped, is the Hessian of
 ‖ΔW X‖² and `V = H⁻¹`. Removing a set of columns P and letting the kept ones compensate costs only a

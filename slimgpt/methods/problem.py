@@ -42,7 +42,7 @@ class Problem:
         kind: `attention` for o_proj, `ffn` for down_proj.
         dense_variance: variance of the inputs in the dense model (I,), for methods that survey.
         correction: Σ_t r_t x_tᵀ, (O, I), of the correction r that the outputs shall have besides
-            W x (ALGORITHM section 10.3); None where they shall stay what they are.
+            W x; None where they shall stay what they are.
     """
 
     weight: Tensor

@@ -1,4 +1,4 @@
-"""SlimGPT on one linear layer: greedy elimination, then refit (paper Algorithm 1, ALGORITHM 2–4).
+"""SlimGPT on one linear layer: greedy elimination, then refit (paper Algorithm 1).
 
 Factorisations run in the device's format, then in float64; if they still fail the damping grows
 tenfold, at most three times, and the damping that was used is part of the answer.

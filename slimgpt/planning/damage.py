@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from slimgpt.checkpoints.families.architecture import LayerSize
-from slimgpt.errors import SpecError
+from slimgpt.errors import ResumeError, SpecError
 from slimgpt.machine import disk
 from slimgpt.planning import knapsack
 from slimgpt.planning.costs import Costs, LayerCosts
 
 FILE = "damage.json"
+Loss = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Document(BaseModel):
@@ -31,14 +32,14 @@ class AttentionLevel(_Document):
 
     heads: int
     kv_heads: int
-    damage: float
+    damage: Loss
 
 
 class FfnLevel(_Document):
     """An FFN pruned to `channels`; damage: KL divergence, nats per token."""
 
-    channels: int
-    damage: float
+    channels: int = Field(ge=1)
+    damage: Loss
 
 
 class LayerDamage(_Document):
@@ -51,13 +52,15 @@ class LayerDamage(_Document):
 class Damage(_Document):
     """The curves of all modules.
 
-    `measured_tokens`: number of tokens on which outputs were compared with the dense model.
+    `measured_tokens`: on how many tokens the output was compared with the dense one. `job`: in the
+    working folder, the fingerprint of the job that may go on from them.
     """
 
     schema_version: Literal[1] = 1
     unit: str = "KL divergence of the output, nats a token"
     measured_tokens: int = Field(ge=1)
     layers: list[LayerDamage]
+    job: str | None = None
 
     def save(self, folder: Path) -> None:
         """Write `damage.json`.
@@ -65,7 +68,7 @@ class Damage(_Document):
         Raises:
             StorageError: the disk is full or cannot be written.
         """
-        disk.write_text(folder / FILE, self.model_dump_json() + "\n")
+        disk.write_text(folder / FILE, self.model_dump_json(exclude_none=True) + "\n")
 
     @classmethod
     def read(cls, file: Path) -> Damage:
@@ -78,15 +81,15 @@ class Damage(_Document):
             return cls.model_validate_json(file.read_bytes())
         except (OSError, ValueError) as error:
             raise SpecError(
-                f"{file} is not a file of damage curves: {str(error).splitlines()[0]}",
+                f"{file} holds no damage curves: {_reason(error)}",
                 hint=f"use the {FILE} that a job with schedule `measured` has published",
             ) from error
 
     def check(self, costs: Costs) -> None:
-        """Check that the curves fit the model.
+        """Refuse the curves of another model, and those of other levels of attention.
 
         Raises:
-            SpecError: the model's layers have other sizes.
+            SpecError: the model has other layers, or they may be cut otherwise.
         """
         sizes = [
             LayerSize(one.attention[0].heads, one.attention[0].kv_heads, one.ffn[0].channels)
@@ -97,14 +100,67 @@ class Damage(_Document):
                 "the damage curves were measured on a model with other layer sizes",
                 hint="measure this model: run a job with schedule `measured`",
             )
+        for one, layer in zip(self.layers, costs.layers, strict=True):
+            own = [(level.heads, level.kv_heads) for level in one.attention]
+            widths = [level.channels for level in one.ffn]
+            if own != [(level.heads, level.kv_heads) for level in layer.attention_levels()]:
+                raise SpecError(
+                    "the damage curves were measured with another head_unit or tensor_parallel",
+                    hint="give that of the job that has published them",
+                )
+            if widths != sorted(set(widths), reverse=True):
+                raise SpecError(
+                    "the damage curves of an FFN do not go from wide to narrow",
+                    hint=f"use the {FILE} that a job has published, as it is",
+                )
 
     @classmethod
-    def load(cls, folder: Path) -> Damage | None:
-        """Read `damage.json` in a folder; None if it is missing or invalid."""
+    def load(cls, folder: Path, job: str) -> Damage | None:
+        """The curves that a job has left in its working folder, if they are whole.
+
+        Args:
+            job: its fingerprint.
+
+        Raises:
+            ResumeError: they are another job's.
+        """
         try:
-            return cls.model_validate_json((folder / FILE).read_bytes())
+            found = cls.model_validate_json((folder / FILE).read_bytes())
         except (OSError, ValueError):
             return None
+        if found.job != job:
+            raise ResumeError(
+                f"{folder / FILE} was measured by another job (another model, specification or "
+                "calibration text)",
+                hint="choose another working folder, or remove this one",
+            )
+        return found
+
+    @classmethod
+    def assumed(cls, costs: Costs) -> Damage:
+        """Curves before anything is measured: every module alike, each further cut worth more.
+
+        A plan from these has the reach of one from measured curves: the same sizes are legal.
+        """
+        layers = []
+        for layer in costs.layers:
+            whole, narrow = layer.size, layer.least_width(1)
+            attention = [
+                AttentionLevel(
+                    heads=size.heads, kv_heads=size.kv_heads, damage=_assumed(layer, size)
+                )
+                for size in layer.attention_levels()
+            ]
+            widths = sorted({*range(narrow, whole.channels, 1 + whole.channels // 64)})
+            ffn = [
+                FfnLevel(
+                    channels=width,
+                    damage=_assumed(layer, LayerSize(whole.heads, whole.kv_heads, width)),
+                )
+                for width in (whole.channels, *reversed(widths))
+            ]
+            layers.append(LayerDamage(attention=attention, ffn=ffn))
+        return cls(measured_tokens=1, layers=layers)
 
 
 def allocation(damage: Damage, costs: Costs, remove: int, multiple: int) -> list[LayerSize]:
@@ -127,6 +183,24 @@ def allocation(damage: Damage, costs: Costs, remove: int, multiple: int) -> list
         LayerSize(heads.heads, heads.kv_heads, width.channels)
         for heads, width in zip(chosen[0::2], chosen[1::2], strict=True)
     ]
+
+
+def _assumed(layer: LayerCosts, size: LayerSize) -> float:
+    """Σ over a module's parameters of the share of them that leaves, squared by all there is."""
+    removed = layer.removed(size)
+    heads_leave = size.channels == layer.size.channels
+    least = (
+        LayerSize(0, 0, size.channels) if heads_leave else LayerSize(size.heads, size.kv_heads, 0)
+    )
+    return removed**2 / max(1, layer.removed(least))
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file, in one line."""
+    if isinstance(error, ValidationError):
+        fault = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"
+    return str(error).splitlines()[0]
 
 
 _Options = Sequence[tuple[LayerSize, int, float]]  # size, parameters removed, damage

@@ -32,6 +32,11 @@ def solve(
         it: exactly, if the budget is at most `MOST_UNITS` times the costs' greatest common divisor;
         otherwise within half a unit per module.
     """
+    if sum(map(max, costs)) <= budget:  # all that there is: nothing to choose
+        return [
+            max(range(len(levels)), key=lambda index: (levels[index], -losses[index]))
+            for levels, losses in zip(costs, damages, strict=True)
+        ]
     exact = math.gcd(*chain.from_iterable(costs)) or 1
     unit = max(exact, -(-budget // MOST_UNITS))
     size = budget // unit if unit == exact else round(budget / unit)

@@ -1,15 +1,16 @@
 """The plan: heads and channels to keep in each layer, so that the parameter target is met.
 
-The user gives the share of the model's parameters to remove, or the size to keep. The schedule's
-free number is solved for real-valued sizes; heads are rounded with their total preserved; FFN
-widths absorb the difference, and single widths are adjusted until the target is met (ALGORITHM
-section 5). Imports neither torch nor transformers.
+The user gives the share of all the model's parameters to remove, or what shall be left. The
+schedule's free number is solved for so that the share is met on paper, heads are rounded so that
+their total is right, FFN widths take up what the heads left over, and single widths move until the
+rest is gone. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import SpecError, UnreachableTargetError
@@ -61,13 +62,16 @@ class Allocation:
 def make(spec: PruneSpec, costs: Costs) -> Plan:
     """The plan of a schedule.
 
-    For schedules `global` and `measured` this is the uniform plan: the layers' ratios are known
-    only after a pass over the dense model.
+    The layers' own shares of schedules `global` and `measured` are known only once the dense model
+    has been surveyed: for `global` this is the uniform plan, for `measured` one of the same reach,
+    by curves that are assumed.
 
     Raises:
         UnreachableTargetError: no x meets the target; says what is reachable.
         SpecError: an explicit list of ratios does not fit the model.
     """
+    if spec.schedule.shape == "measured":
+        return measured(Damage.assumed(costs), spec, costs)
     curve = schedule.curve(spec.schedule, len(costs.layers))
     return fit(lambda x: _allocation(curve(x), costs), spec, costs)
 
@@ -100,14 +104,22 @@ def measured(damage: Damage, spec: PruneSpec, costs: Costs) -> Plan:
 
     Raises:
         UnreachableTargetError: no plan meets the target; says what is reachable.
-        SpecError: the curves were measured on another model.
+        SpecError: the curves are another model's, or the schedule is another.
     """
+    if spec.schedule.shape != "measured":
+        raise SpecError(
+            f"damage curves go with schedule `measured`, not `{spec.schedule.shape}`",
+            hint="leave the curves out, or the schedule",
+        )
     damage.check(costs)
     target = target_of(spec, costs)
     nearest: Plan | None = None
-    for multiple in _multiples(spec, costs):
-        sizes = allocation(damage, costs, costs.parameters - target, multiple)
-        plan = _sized(sizes, multiple, costs)
+    excess = int(TOLERANCE * target)  # a knapsack stays below its budget: what is just above counts
+    for multiple, more in product(_multiples(spec, costs), (0, excess)):
+        remove = costs.parameters - target
+        if more and not remove:
+            continue
+        plan = _sized(allocation(damage, costs, remove + more, multiple), multiple, costs)
         if abs(plan.parameters_after - target) <= TOLERANCE * target:
             return plan
         if nearest is None or abs(plan.parameters_after - target) < abs(
@@ -177,7 +189,7 @@ def target_of(spec: PruneSpec, costs: Costs) -> int:
 
 def _unreachable(spec: PruneSpec, nearest: Plan) -> UnreachableTargetError:
     ways = ["that ratio"]
-    if spec.schedule.shape != "uniform":
+    if spec.schedule.shape not in ("uniform", "measured"):
         ways.append("schedule `uniform`, which reaches a little further")
     if spec.channel_multiple not in (None, 1):
         ways.append("a smaller channel_multiple")

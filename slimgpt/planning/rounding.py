@@ -1,4 +1,4 @@
-"""Rounds real-valued heads and FFN widths to integers and legal widths (ALGORITHM section 5)."""
+"""Whole heads and legal FFN widths near real numbers of them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Recovery after pruning: LoRA training, then merging the adapters (ALGORITHM section 8)."""
+"""Training after pruning: adapters or layers, by labels or a teacher (ALGORITHM section 8)."""

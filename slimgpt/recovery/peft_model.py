@@ -1,4 +1,4 @@
-"""The pruned model with PEFT adapters: adding, saving and merging them."""
+"""What learns of the pruned model: adapters of PEFT, or its layers; saving and merging it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.families.family import Family
 from slimgpt.machine import disk
+from slimgpt.machine.precision import DTYPES
 from slimgpt.spec.prune import RecoverySpec
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -65,13 +67,29 @@ def save_adapters(model: Any, folder: Path) -> None:
     aside.rename(folder)
 
 
-def merged_layers(model: Any, family: Family, layers: int) -> Iterator[dict[str, Tensor]]:
-    """Every layer's tensors with the adapters merged in, by their names within the layer."""
-    state = model.merge_and_unload().state_dict()
-    for index in range(layers):
-        prefix = family.layer_prefix(index)
+def with_layers(model: Any, family: Family) -> Any:
+    """The model, of which all weights of the decoder layers learn, in float32, and no others."""
+    model.requires_grad_(False)
+    model.get_submodule(family.layers).float().requires_grad_(True)
+    return model
+
+
+def merged_layers(model: Any, architecture: Architecture) -> Iterator[dict[str, Tensor]]:
+    """Every layer's tensors with what was learned, by their names within the layer.
+
+    Args:
+        model: of `with_adapters` or `with_layers`.
+        architecture: of the checkpoint, whose dtype they get.
+    """
+    merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    state = merged.state_dict()
+    for index in range(architecture.layers):
+        prefix = architecture.family.layer_prefix(index)
         yield {
-            name.removeprefix(prefix): tensor.detach().cpu().contiguous()
+            name.removeprefix(prefix): tensor.detach()
+            .cpu()
+            .to(DTYPES[architecture.dtype])
+            .contiguous()
             for name, tensor in state.items()
             if name.startswith(prefix)
         }

@@ -78,6 +78,13 @@ class LayerDrift(LenientModel):
     ffn: float
 
 
+class Tried(LenientModel):
+    """A learning rate, and the held-out loss after a few steps with it."""
+
+    learning_rate: float
+    loss: float | None = None
+
+
 class Recovery(LenientModel):
     """Training data and loss curves of a recovery."""
 
@@ -89,6 +96,11 @@ class Recovery(LenientModel):
     trainable_parameters: int
     curves: list[Loss] = []
     published: bool
+    steps: int = 0
+    batch_size: int = 0
+    learning_rate: float = 0.0
+    probe: list[Tried] = []
+    seconds: float = 0.0
 
 
 class Document(LenientModel):

@@ -18,6 +18,7 @@ def facts(document: Document) -> list[tuple[str, str]]:
         ("Licence", model.licence),
         ("Target", target(document) or NOTHING),
         ("Method", spec.get("method")),
+        ("Recipe", spec.get("recipe")),
         ("Schedule", shape),
         ("Calibration", calibration and f"{calibration.source}: {calibration.samples} × "
          f"{calibration.sequence_length} tokens, seed {calibration.seed}"

@@ -32,7 +32,7 @@ FORMS = {
     "gguf": "one file for llama.cpp, tokenizer included: `llama-cli -m FILE`",
 }
 """Description of each format's folder."""
-TIMELESS = ("Model", "Revision", "Licence", "Target", "Method", "Schedule", "Calibration")
+TIMELESS = ("Model", "Revision", "Licence", "Target", "Method", "Recipe", "Schedule", "Calibration")
 """Key facts in a card: only those that are the same for two runs of one job."""
 
 

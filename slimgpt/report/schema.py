@@ -63,6 +63,12 @@ class RecoveryReport(BaseModel):
         left_out: the rows that were not used, as text.
         sha256: over token ids and labels.
         published: whether the recovered model was published.
+        steps, batch_size: how many steps, and sequences in each.
+        learning_rate: its highest value.
+        probe: learning rates that were tried, with the held-out loss after a few steps; empty if it
+            was given.
+        seconds: of the attempt that finished, from loading the text to the last step.
+        teacher_bytes: size of the teacher's probabilities on disk, which are removed at the end.
     """
 
     source: str
@@ -74,6 +80,12 @@ class RecoveryReport(BaseModel):
     trainable_parameters: int
     curves: list[dict[str, Any]]
     published: bool
+    steps: int = 0
+    batch_size: int = 0
+    learning_rate: float = 0.0
+    probe: list[dict[str, Any]] = []
+    seconds: float = 0.0
+    teacher_bytes: int = 0
 
 
 class Report(BaseModel):

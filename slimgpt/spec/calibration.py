@@ -11,7 +11,7 @@ from slimgpt.spec.names import BOS, Bos, Spec, text_source
 
 
 class CalibrationSpec(Spec):
-    """Where calibration text comes from and how much of it (ALGORITHM section 7)."""
+    """Where calibration text comes from and how much of it."""
 
     source: str = Field("c4", max_length=256, examples=["c4", "local:notes.jsonl", "hf:org/set"])
     samples: int = Field(256, ge=1, le=65536, description="Number of sequences.")

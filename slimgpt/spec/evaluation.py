@@ -77,7 +77,7 @@ NamedTask = Annotated[TaskSpec, BeforeValidator(_task, json_schema_input_type=Ta
 
 
 class EvaluationSpec(Spec):
-    """Evaluation of the dense and the pruned model (ALGORITHM section 9)."""
+    """What the pruned model is measured on, beside the dense one."""
 
     texts: Several[Named] = Field(
         (HELD_OUT,),

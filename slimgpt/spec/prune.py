@@ -141,14 +141,18 @@ class PruneSpec(Spec):
         None, description="Training after pruning; unset: none. `{}` is the paper's recipe."
     )
     evaluation: EvaluationSpec = EvaluationSpec()
-    head_score: HeadScore = Field("exact", description="ALGORITHM section 3.")
+    head_score: HeadScore = Field(
+        "exact",
+        description="Score by which heads are removed: `exact`, the increase of the layer's error; "
+        "`grouped_cholesky`, the paper's; `diagonal`.",
+    )
     head_unit: HeadUnit = Field(
         "kv_group",
         description="What leaves together: a KV head with its query heads; the same number of "
         "query heads in every group; or `mixed`, both, as schedule `measured` finds best.",
     )
     group_size: Literal["dynamic"] | Annotated[int, Field(ge=1, le=65536)] = Field(
-        "dynamic", description="FFN channels removed between two scorings (ALGORITHM section 4)."
+        "dynamic", description="FFN channels removed between two scorings."
     )
     damping: float = Field(
         0.01, gt=0, le=1, description="λ, as a share of the Hessian's mean diagonal."
@@ -289,5 +293,9 @@ class PruneSpec(Spec):
         if self.residual_target and self.method != "slimgpt":
             raise ValueError("`residual_target` needs method `slimgpt`")
         if self.head_unit == "mixed" and self.schedule.shape != "measured":
-            raise ValueError("head_unit `mixed` needs schedule `measured`")
+            whose = " of recipe `measured`" if self.recipe == "measured" else ""
+            raise ValueError(
+                f"head_unit `mixed`{whose} goes with schedule `measured`, not "
+                f"`{self.schedule.shape}`: choose head_unit `kv_group` or `query_head`"
+            )
         return self

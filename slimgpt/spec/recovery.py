@@ -12,19 +12,20 @@ from pydantic import Field, field_validator, model_validator
 from slimgpt.spec.names import MAX_COUNT, Spec, model_name, text_source
 
 Method = Literal["lora", "distillation"]
+Weights = Literal["adapters", "layers"]
 
 
 class RecoverySpec(Spec):
-    """Training after pruning: low-rank adapters, merged at the end (ALGORITHM section 8).
+    """How the pruned model learns again (ALGORITHM 8).
 
-    The defaults are the paper's (section 4.1); rank, alpha and dropout are those of LLM-Pruner,
-    whose recipe the paper follows.
+    The defaults are the paper's (section 4.1) but for the learning rate, which is 1e-4; rank, alpha
+    and dropout are those of LLM-Pruner, whose recipe the paper follows.
     """
 
     method: Method = Field(
         "lora",
         description="`lora` learns the answers; `distillation` learns the dense model's "
-        "distribution over them, and holds both models in memory.",
+        "distribution over them, which is written to disk before.",
     )
     source: str = Field(
         "alpaca",
@@ -41,15 +42,50 @@ class RecoverySpec(Spec):
         None, ge=1, le=MAX_COUNT, description="Use only so many rows; unset: all."
     )
     sequence_length: int = Field(256, ge=8, le=131072, description="Tokens; longer rows are cut.")
-    epochs: float = Field(1.0, gt=0, le=100)
-    learning_rate: float = Field(1e-4, gt=0, le=1, description="Of AdamW; falls as a cosine.")
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        le=100_000,
+        description="Time for the recovery; steps are counted, and the learning rate falls, to "
+        "its end.",
+    )
+    epochs: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="Passes over the rows at most; unset: 1, and 4 where `minutes` is set.",
+    )
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Of AdamW; falls as a cosine. Unset: a short probe on the first rows chooses.",
+    )
     warmup_steps: int = Field(0, ge=0, le=MAX_COUNT)
     weight_decay: float = Field(0.0, ge=0, le=1)
-    batch_size: int = Field(64, ge=1, le=65536, description="Rows a step, through accumulation.")
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=65536,
+        description="Rows a step, through accumulation; unset: 64, and where `minutes` is set a "
+        "power of two from 4 to 64 that leaves 256 steps.",
+    )
+    weights: Weights = Field(
+        "adapters",
+        description="What learns: low-rank `adapters`, or all weights of the decoder `layers`, "
+        "with 16 bytes of memory for each.",
+    )
     rank: int = Field(8, ge=1, le=1024)
     alpha: float = Field(16.0, gt=0, le=1e6)
     dropout: float = Field(0.05, ge=0, lt=1)
     temperature: float = Field(1.0, gt=0, le=100, description="Of `distillation`.")
+    top_k: int = Field(
+        64,
+        ge=1,
+        le=MAX_COUNT,
+        description="Of `distillation`: so many of the teacher's largest probabilities are kept "
+        "for each token, and the rest as one.",
+    )
     teacher: str | None = Field(
         None,
         max_length=256,

@@ -20,7 +20,7 @@ MAX_LAYERS = 4096
 
 
 class ScheduleSpec(Spec):
-    """How the ratio is spread over depth (paper section 4.3, Eq. 6; ALGORITHM section 5)."""
+    """How the ratio is spread over depth (paper section 4.3, Eq. 6)."""
 
     shape: ScheduleShape = Field(
         "log",

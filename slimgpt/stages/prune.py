@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
+from slimgpt.errors import ResumeError
 from slimgpt.events import Event, LayerFinished, Warned
 from slimgpt.layers.layer_pruning import PrunedLayer
 from slimgpt.layers.residual_target import DenseStream
@@ -38,8 +40,10 @@ def prune(
 
     Raises:
         NumericalError: a layer cannot be solved; finished layers stay for a resume.
+        ResumeError: the finished layers are of other sizes than the plan's.
     """
     records: list[dict[str, Any]] = list(partial.finished())
+    _check_planned_so(records, pruning_plan.plan, partial)
     dense = Stack(inputs.checkpoint, device)
     done = pruned_stack(inputs.checkpoint, pruning_plan.plan, partial, device)
     batches = dense.embed(inputs.calibration.input_ids)
@@ -64,6 +68,18 @@ def prune(
         yield event
         yield from _remarks(event, record, spec.damping)
     return records
+
+
+def _check_planned_so(
+    records: list[dict[str, Any]], made: Plan, partial: PartialCheckpoint
+) -> None:
+    """Measured again, elsewhere, damage may differ in rounding, and so the plan."""
+    for index, (record, size) in enumerate(zip(records, made.after, strict=False)):
+        if LayerSize(record["heads"], record["kv_heads"], record["channels"]) != size:
+            raise ResumeError(
+                f"{partial.folder}: layer {index} was pruned to other sizes than those planned now",
+                hint="remove the working folder, or choose another",
+            )
 
 
 def pruned_stack(

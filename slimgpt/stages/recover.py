@@ -1,10 +1,12 @@
-"""The `recover` stage: trains adapters on the pruned layers and writes recovered layers to disk.
+"""The `recover` stage: trains the pruned layers, or adapters on them, and writes recovered layers.
 
-recovery-MARK/unrecovered/   the pruned checkpoint, whole, as transformers loads it
-recovery-MARK/training/      snapshots of the trainer; an interrupted training resumes from them
-recovery-MARK/adapters/      the adapters alone
-recovery-MARK/layers/        the layers with the adapters merged
-recovery-MARK/curves.json    written last: the stage is done
+recovery-MARK/unrecovered/     the pruned checkpoint, whole, as transformers loads it
+recovery-MARK/decision.json    steps, batch and learning rate, decided once
+recovery-MARK/training/        snapshots; an interrupted training goes on from the newest
+recovery-MARK/adapters/        the adapters alone, where adapters learn
+recovery-MARK/layers/          the recovered layers
+recovery-MARK/curves.json      written last: the stage is done
+recovery-teacher-MARK/         what a teacher says of the text; all models of a sweep read it
 """
 
 from __future__ import annotations
@@ -12,29 +14,35 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from slimgpt.checkpoints.output import whole_model
+from slimgpt.checkpoints.output import fingerprint
+from slimgpt.checkpoints.output import whole_model as whole
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Event, Loss, Progress
-from slimgpt.machine import disk
+from slimgpt.layers.stack import Stack
+from slimgpt.machine import disk, precision
 from slimgpt.planning.plan import Plan
 from slimgpt.recovery import peft_model
+from slimgpt.recovery.course import LESSONS, TEXT, Course, first, in_seeded_order
+from slimgpt.recovery.decision import Decision
+from slimgpt.recovery.session import Session, Teacher
+from slimgpt.recovery.student import Reader, Student
+from slimgpt.recovery.teacher import TeacherCache
 from slimgpt.recovery.training_data import TrainingData
 from slimgpt.spec.prune import PruneSpec, RecoverySpec
 from slimgpt.stages.resolve import JobInputs
 from slimgpt.texts.label_masking import IGNORED, Tokens
 
-if TYPE_CHECKING:
-    from slimgpt.recovery.training import Course
-
 PREFIX = "recovery-"
-TRAINER_STATE = "trainer_state.json"
+TEACHER = f"{PREFIX}teacher-"
 MOST_WINDOWS = 32  # of the evaluation text, for the curve
 
 
@@ -44,10 +52,13 @@ class Recovery:
 
     Attributes:
         partial: the recovered layers.
-        folder: contains `unrecovered` and `adapters`.
-        curves: losses of all steps, in order.
-        trainable: number of parameters of the adapters.
-        training_data: the rows that were trained on and the held-out rows.
+        folder: where `unrecovered` and `adapters` lie.
+        curves: the losses, from the first step to the last.
+        trainable: parameters that learned.
+        training_data: what was learned.
+        decision: steps, batch and learning rate.
+        seconds: of the attempt that finished, from loading the text to the last step.
+        teacher_bytes: of what the teacher said, on disk.
     """
 
     partial: PartialCheckpoint
@@ -55,21 +66,24 @@ class Recovery:
     curves: list[Loss]
     trainable: int
     training_data: TrainingData
+    decision: Decision
+    seconds: float
+    teacher_bytes: int
 
 
 def recover(
     spec: PruneSpec,
     inputs: JobInputs,
     plan: Plan,
-    partial: PartialCheckpoint,
+    pruned: PartialCheckpoint,
     workdir: Path,
     device: torch.device,
 ) -> Generator[Event, None, Recovery]:
-    """Train adapters on the pruned model and merge them.
+    """Train the pruned model.
 
     Args:
-        partial: the pruned layers, all finished.
-        workdir: folder in which the recovery's folder is created.
+        pruned: the layers, all finished.
+        workdir: where the recovery's own folder is made.
 
     Raises:
         NumericalError: a loss is not finite; the pruned layers stay.
@@ -77,7 +91,7 @@ def recover(
     """
     assert spec.recovery is not None
     assert inputs.training_data is not None
-    fingerprint = _mark(partial.fingerprint, spec.recovery, inputs.training_data)
+    fingerprint = _mark(pruned.fingerprint, spec.recovery, inputs.training_data)
     folder = workdir / (PREFIX + fingerprint[:16])
     folder.mkdir(parents=True, exist_ok=True)
     architecture = inputs.checkpoint.architecture
@@ -85,16 +99,24 @@ def recover(
     curves = folder / "curves.json"
     if not curves.exists():
         yield Progress(stage="recover", done=0, total=1, what="loading the pruned model")
-        whole_model.place(partial, inputs.checkpoint, plan.after, folder / peft_model.BASE)
+        whole.place(pruned, inputs.checkpoint, plan.after, folder / peft_model.BASE)
         model, content = yield from _trained(spec.recovery, inputs, folder, device)
-        records = partial.finished()
-        family, count = architecture.family, architecture.layers
-        for index, tensors in enumerate(peft_model.merged_layers(model, family, count)):
+        records = pruned.finished()
+        for index, tensors in enumerate(peft_model.merged_layers(model, architecture)):
             recovered.write_layer(index, tensors, records[index])
         disk.write_text(curves, json.dumps(content, allow_nan=False))
     content = json.loads(curves.read_bytes())
     points = [Loss.model_validate(point) for point in content["points"]]
-    return Recovery(recovered, folder, points, content["trainable"], inputs.training_data)
+    return Recovery(
+        recovered,
+        folder,
+        points,
+        content["trainable"],
+        inputs.training_data,
+        Decision.model_validate(content["decision"]),
+        content["seconds"],
+        content["teacher_bytes"],
+    )
 
 
 def discard(workdir: Path) -> None:
@@ -115,62 +137,82 @@ def _mark(job: str, recovery: RecoverySpec, training_data: TrainingData) -> str:
 def _trained(
     recovery: RecoverySpec, inputs: JobInputs, folder: Path, device: torch.device
 ) -> Generator[Event, None, tuple[Any, dict[str, Any]]]:
-    """Train and save the adapters; returns the model with them, and the content of curves.json."""
-    from slimgpt.recovery import training  # transformers' trainer takes seconds to import
+    """The trained model, its adapters on the disk where it has some, and what there is to report.
 
-    architecture = inputs.checkpoint.architecture
-    family, dtype = architecture.family, architecture.dtype
-    base = whole_model.load(folder / peft_model.BASE, family, dtype, device)
-    if device.type == "cuda":
-        peft_model.spare_memory(base)
-    model = peft_model.with_adapters(base, recovery, family)
-    teacher = None
-    if recovery.method == "distillation":
-        dense = inputs.teacher or inputs.checkpoint
-        mirror, theirs = whole_model.mirror(dense, folder / "dense"), dense.architecture
-        teacher = whole_model.load(mirror, theirs.family, theirs.dtype, device)
-    course = _course(inputs)
-    snapshots = folder / "training"
-    trainer = training.Teaching(
-        model=model,
-        args=training.arguments(recovery, course, snapshots, device),
-        train_dataset=course.learned,
-        eval_dataset=course.evaluation_sets or None,
-        data_collator=course.collate,
-        teacher=teacher,
-        temperature=recovery.temperature,
-    )
-    points = yield from training.train(trainer, _usable(snapshots))
-    peft_model.save_adapters(model, folder / peft_model.ADAPTERS)
-    return model, {
-        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "points": [point.model_dump(exclude={"type"}) for point in points],
+    The clock of a time limit starts here.
+    """
+    began = time.monotonic()
+    course = _course(inputs, recovery.seed)
+    opening = _Opening(recovery, inputs, folder, device)
+    teacher = opening.teacher(course) if recovery.method == "distillation" else None
+    session = Session(recovery, course, opening.student, teacher, folder, device, began)
+    student, decision, points = yield from session.run()
+    if recovery.weights == "adapters":
+        peft_model.save_adapters(student.learning, folder / peft_model.ADAPTERS)
+    return student.learning, {
+        "trainable": sum(weight.numel() for weight in student.weights().values()),
+        "points": [point.model_dump(exclude={"type", "point"}) for point in points],
+        "decision": decision.model_dump(mode="json"),
+        "seconds": time.monotonic() - began,
+        "teacher_bytes": 0 if teacher is None else teacher.cache.bytes(),
     }
 
 
-def _course(inputs: JobInputs) -> Course:
-    from slimgpt.recovery import training
+@dataclass(frozen=True)
+class _Opening:
+    """Opens student and teacher from the recovery's folder."""
 
+    recovery: RecoverySpec
+    inputs: JobInputs
+    folder: Path
+    device: torch.device
+
+    def student(self) -> Student:
+        """The pruned model before the first step."""
+        checkpoint, device = self.inputs.checkpoint, self.device
+        family, dtype = checkpoint.architecture.family, checkpoint.architecture.dtype
+        model = whole.load(self.folder / peft_model.BASE, family, dtype, device)
+        if device.type == "cuda":
+            peft_model.spare_memory(model)
+        if self.recovery.weights == "adapters":
+            learning = peft_model.with_adapters(model, self.recovery, family)
+        else:
+            learning = peft_model.with_layers(model, family)
+        products = partial(precision.training_products, device, dtype)
+        return Student(model, family, Stack(checkpoint, device).head(), products, learning)
+
+    def teacher(self, course: Course) -> Teacher:
+        """The dense model, or the one that the specification names."""
+        dense, recovery = self.inputs.teacher or self.inputs.checkpoint, self.recovery
+        mark = {
+            "teacher": fingerprint.of_weights(dense),
+            "sequences": self.inputs.training_data.sha256 if self.inputs.training_data else "",
+            "spec": [recovery.seed, recovery.top_k, recovery.temperature],
+        }
+        name = TEACHER + hashlib.sha256(json.dumps(mark).encode()).hexdigest()[:16]
+        place = self.folder.with_name(name)
+        cache = TeacherCache(place, course, recovery.top_k, recovery.temperature)
+
+        def opened() -> Reader:
+            family, dtype = dense.architecture.family, dense.architecture.dtype
+            folder = whole.mirror(dense, self.folder / "dense")
+            model = whole.load(folder, family, dtype, self.device)
+            products = partial(precision.training_products, self.device, dtype)
+            return Reader(model, family, Stack(dense, self.device).head(), products)
+
+        return Teacher(opened, cache)
+
+
+def _course(inputs: JobInputs, seed: int) -> Course:
     assert inputs.training_data is not None
-    evaluation_sets = {training.LESSONS: inputs.training_data.held_out}
+    held_out = {LESSONS: inputs.training_data.held_out}
     if inputs.evaluation_sets:
-        first = inputs.evaluation_sets[0]
-        unread = [IGNORED] * first.begin.given
-        evaluation_sets[training.TEXT] = [
-            Tokens(window, unread + window[first.begin.given :])
-            for window in first.windows[:MOST_WINDOWS].tolist()
+        one = inputs.evaluation_sets[0]
+        unread = [IGNORED] * one.begin.given
+        held_out[TEXT] = [
+            Tokens(window, unread + window[one.begin.given :])
+            for window in one.windows[:MOST_WINDOWS].tolist()
         ]
-    kept = {name: sequences for name, sequences in evaluation_sets.items() if sequences}
-    return training.Course(inputs.training_data.learned, kept, pad=inputs.end_token or 0)
-
-
-def _usable(snapshots: Path) -> bool:
-    """Whether there is a complete snapshot; removes those without a trainer state."""
-    whole = False
-    for snapshot in snapshots.glob("checkpoint-*"):
-        try:
-            json.loads((snapshot / TRAINER_STATE).read_bytes())
-            whole = True
-        except (OSError, ValueError):
-            shutil.rmtree(snapshot)
-    return whole
+    kept = {name: first(sequences) for name, sequences in held_out.items() if sequences}
+    learned = in_seeded_order(inputs.training_data.learned, seed)
+    return Course(learned, kept, pad=inputs.end_token or 0, seed=seed)

@@ -65,7 +65,7 @@ def publish(
             _add_recovery(state.recovery, state.verdict, folder)
         provenance.write(folder, _provenance(state))
         if state.pruning_plan.damage is not None:
-            state.pruning_plan.damage.save(folder)
+            state.pruning_plan.damage.model_copy(update={"job": None}).save(folder)
         disk.write_text(folder / REPORT, _report(state, folder).model_dump_json(indent=2) + "\n")
         pages.write(folder)
 
@@ -80,9 +80,10 @@ def _loading(state: ModelState) -> str:
     return "loading in a fresh process" + (f", and writing and loading {others}" if others else "")
 
 
-def _add_recovery(recovery: Recovery, verdict: Summary, folder: Path) -> None:
-    """Add the adapters, and their base model if the merged model is published."""
-    shutil.copytree(recovery.folder / ADAPTERS, folder / ADAPTERS)
+def _add_recovery(recovery: Recovery, verdict: Verdict, folder: Path) -> None:
+    """The adapters, if it has any, and what was trained where that is not what is published."""
+    if (recovery.folder / ADAPTERS).exists():
+        shutil.copytree(recovery.folder / ADAPTERS, folder / ADAPTERS)
     if verdict.recovered:
         shutil.copytree(recovery.folder / BASE, folder / BASE, copy_function=_link)
 
@@ -152,7 +153,7 @@ def _event_fields(events: Sequence[PointEvent], *without: str) -> list[dict[str,
 def _recovery(state: ModelState) -> RecoveryReport | None:
     if state.recovery is None:
         return None
-    training_data = state.recovery.training_data
+    training_data, decision = state.recovery.training_data, state.recovery.decision
     return RecoveryReport(
         source=training_data.source,
         sequences=len(training_data.learned),
@@ -163,4 +164,10 @@ def _recovery(state: ModelState) -> RecoveryReport | None:
         trainable_parameters=state.recovery.trainable,
         curves=_event_fields(state.recovery.curves),
         published=state.verdict.recovered,
+        steps=state.recovery.curves[-1].steps,
+        batch_size=decision.batch_size,
+        learning_rate=decision.learning_rate,
+        probe=[tried.model_dump(include={"learning_rate", "loss"}) for tried in decision.tried],
+        seconds=state.recovery.seconds,
+        teacher_bytes=state.recovery.teacher_bytes,
     )

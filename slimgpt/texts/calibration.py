@@ -1,4 +1,4 @@
-"""Calibration sequences: seeded, lazy, identical on every machine (ALGORITHM section 7).
+"""Calibration sequences: seeded, lazy, identical on every machine.
 
 1. Documents are read in a seeded order and tokenised one by one, only as many as needed, with the
    tokenizer's own special tokens.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,20 @@ def test_it_prunes_the_shipped_model(tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout
     assert 0.298 < 1 - kept / report["model"]["parameters_before"] < 0.302
     assert not list(out.glob("service/up.json"))  # its process is gone
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_real_model_is_recovered_and_timed_in_llama_cpp(tmp_path: Path) -> None:
+    """All steps of it, on the smallest model that there is."""
+    out = tmp_path / "demo"
+    small = ("--samples", "8", "--minutes", "0.05")
+    done = run_demo("--model", "model", "--out", str(out), *small)
+    assert done.returncode == 0, done.stdout
+    report = json.loads((out / "pruned" / "report.json").read_text())
+    [measured] = report["perplexity"]
+    assert report["spec"]["recovery"]["method"] == "distillation"
+    for shown in (f"{measured['recovered']:.2f}", report["verdict"], "writing, tokens/s"):
+        assert shown in " ".join(done.stdout.split()), done.stdout
 
 
 def test_it_leaves_a_folder_alone_that_it_did_not_make(tmp_path: Path) -> None:

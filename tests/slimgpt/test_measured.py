@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.errors import SpecError
+from slimgpt.errors import ResumeError, SpecError, UnreachableTargetError
 from slimgpt.events import LayerFinished, Progress
 from slimgpt.pipeline import run
-from slimgpt.planning import forecast
+from slimgpt.planning import forecast, plan
 from slimgpt.planning.damage import FILE, Damage
+from slimgpt.planning.plan import TOLERANCE
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.test_pipeline import (
+    SETTINGS,
     finish,
     of_type,
     prune_layers,
@@ -79,9 +83,99 @@ def test_curves_of_another_model_are_refused(roots: Roots, tmp_path: Path) -> No
         forecast.make(
             Checkpoint.open(other.save(tmp_path / "other")), spec(recipe="measured"), curves
         )
+    model = Checkpoint.open(tmp_path / "model")
+    for changes, words in (
+        ({"head_unit": "kv_group"}, "another head_unit"),
+        ({"tensor_parallel": 2}, "another head_unit or tensor_parallel"),
+        ({"head_unit": "kv_group", "schedule": {"shape": "log"}}, "go with schedule `measured`"),
+    ):
+        with pytest.raises(SpecError, match=words):
+            forecast.make(model, spec(recipe="measured", **changes), curves)
+    whole = curves.model_dump_json()
+    for number in ("NaN", "-1.0", "Infinity"):
+        (tmp_path / FILE).write_text(whole.replace('"damage":0.0', f'"damage":{number}', 1))
+        with pytest.raises(SpecError, match=r"layers\.0\.attention\.0\.damage"):
+            Damage.read(tmp_path / FILE)
     (tmp_path / FILE).write_text("{}")
     with pytest.raises(SpecError, match="no damage curves"):
         Damage.read(tmp_path / FILE)
+
+
+def test_curves_of_another_job_in_the_working_folder_are_refused(
+    roots: Roots,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Of a model of the same sizes; damaged ones are measured again, and give the same bytes."""
+    MODEL.save(tmp_path / "model")
+    job, layers = spec(recipe="measured"), tmp_path / "work" / "layers"
+    prune_layers(run(job, tmp_path / "work", roots, "cpu"), 1)
+    own = (layers / FILE).read_bytes()
+    other = spec(recipe="measured", calibration=SETTINGS["calibration"] | {"seed": 1})
+    prune_layers(run(other, tmp_path / "other", roots, "cpu"), 1)
+    shutil.copy(tmp_path / "other" / "layers" / FILE, layers / FILE)
+    with pytest.raises(ResumeError, match="measured by another job"):
+        prune_layers(run(job, tmp_path / "work", roots, "cpu", resume=True), 1)
+    (layers / FILE).write_bytes(own[:100])
+    prune_layers(run(job, tmp_path / "work", roots, "cpu", resume=True), 2)
+    assert (layers / FILE).read_bytes() == own
+
+
+def test_finished_layers_of_another_plan_are_not_gone_on_from(
+    roots: Roots,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Damage that is measured again on another machine may differ, and the plan with it."""
+    MODEL.save(tmp_path / "model")
+    job, file = spec(recipe="measured"), tmp_path / "work" / "layers" / FILE
+    prune_layers(run(job, tmp_path / "work", roots, "cpu"), 3)
+    curves = json.loads(file.read_text())
+    curves["layers"] = curves["layers"][::-1]
+    file.write_text(json.dumps(curves))
+    with pytest.raises(ResumeError, match="pruned to other sizes"):
+        prune_layers(run(job, tmp_path / "work", roots, "cpu", resume=True), 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "ratio", "unit"),
+    [
+        (Tiny("mixtral", tokenizer=True, heads=8, kv_heads=4, channels=96), 0.25, "mixed"),
+        (Tiny("mixtral", tokenizer=True, heads=8, kv_heads=4, channels=12), 0.1, "mixed"),
+        (Tiny("llama", tokenizer=True, heads=1, kv_heads=1, channels=96), 0.2, "kv_group"),
+        (Tiny("llama", tokenizer=True, heads=8, kv_heads=4, channels=1), 0.02, "mixed"),
+    ],
+    ids=str,
+)
+def test_what_any_legal_sizes_reach_is_reached(
+    model: Tiny,
+    ratio: float,
+    unit: str,
+    roots: Roots,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Beyond the reach of the uniform schedule, in coarse steps, and of modules that cannot be cut;
+    the oracle is every sum of what the layers may lose.
+    """
+    model.save(tmp_path / "model")
+    job = spec(recipe="measured", ratio=ratio, head_unit=unit)
+    costs = forecast.costs_of(Checkpoint.open(tmp_path / "model"), job)
+    sums = {0}
+    for layer in costs.layers:
+        least = costs.least_multiple
+        widths = {layer.size.channels, *range(least, layer.size.channels, least)}
+        heads = {layer.removed(size) for size in layer.attention_levels()}
+        removed = {a + (layer.size.channels - w) * layer.channel for a in heads for w in widths}
+        sums = {one + more for one in sums for more in removed}
+    target = round(costs.parameters * (1 - ratio))
+    within = {s for s in sums if abs(costs.parameters - s - target) <= TOLERANCE * target}
+    layers = run(job, tmp_path / "work", roots, "cpu")
+    if within:
+        prune_layers(layers, 3)
+        pruned = Damage.read(tmp_path / "work" / "layers" / FILE)
+        made = plan.measured(pruned, job, costs)
+        assert costs.parameters - made.parameters_after in within
+    else:
+        with pytest.raises(UnreachableTargetError, match="cannot be met within"):
+            prune_layers(layers, 3)
 
 
 def test_a_recipe_sets_what_is_not_set() -> None:
@@ -97,9 +191,13 @@ def test_a_recipe_sets_what_is_not_set() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"recipe": "measured", "method": "flap"}, "recipe `measured` needs method `slimgpt`"),
-        ({"residual_target": 0.5, "method": "magnitude"}, "`residual_target` needs method"),
-        ({"head_unit": "mixed"}, "head_unit `mixed` needs schedule `measured`"),
+        ({"recipe": "measured", "method": "flap"}, "recipe `measured` goes with method `slimgpt`"),
+        ({"residual_target": 0.5, "method": "magnitude"}, "`residual_target` goes with method"),
+        ({"head_unit": "mixed"}, "head_unit `mixed` goes with schedule `measured`"),
+        (
+            {"recipe": "measured", "schedule": {"shape": "log"}},
+            "`mixed` of recipe `measured` goes with schedule `measured`, not `log`: choose",
+        ),
         ({"schedule": {"shape": "measured"}, "method": "wanda-sp"}, "SlimGPT's"),
         ({"schedule": {"shape": "measured", "last_ratio": 0.5}}, "takes neither"),
         ({"recipe": "measured", "formats": ["uniform"]}, "needs layers of equal size"),

@@ -42,6 +42,14 @@ def of(checkpoint: Checkpoint, spec: PruneSpec, calibration_hash: str) -> str:
     return digest.hexdigest()
 
 
+def of_weights(checkpoint: Checkpoint) -> str:
+    """Fingerprint of a model: its config, headers, and both ends of each file of weights."""
+    digest = hashlib.sha256(json.dumps(checkpoint.config, sort_keys=True).encode())
+    for file in sorted({info.file for info in checkpoint.tensors.values()}):
+        _add_ends(digest, file)
+    return digest.hexdigest()
+
+
 def _add_ends(digest: hashlib._Hash, file: Path) -> None:
     size = file.stat().st_size
     digest.update(str(size).encode())

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slimgpt.events import ModelName, Verified
-from slimgpt.report.document import NAMES, Document, Score
+from slimgpt.report.document import NAMES, Document, Recovery, Score
 from slimgpt.report.tables import layers
-from slimgpt.report.tables.cells import Table, change, derived, number, pointer, words
+from slimgpt.report.tables.cells import Cell, Table, change, derived, number, pointer, words
 
 
 def tables(document: Document) -> dict[str, Table]:
@@ -175,9 +175,25 @@ def _recovery(document: Document) -> Table:
             words("Parameters trained"),
             number(one.trainable_parameters, "/recovery/trainable_parameters", "whole"),
         ),
+        *_training(one),
         (words("Published"), words("recovered model" if one.published else "unrecovered model")),
     ]
     return Table("recovery", "Recovery", ("", ""), rows, one.left_out)
+
+
+def _training(one: Recovery) -> list[tuple[Cell, ...]]:
+    """How it was trained; nothing in reports of before that was kept."""
+    if not one.steps:
+        return []
+    rows: list[tuple[Cell, ...]] = [
+        (words("Steps"), number(one.steps, "/recovery/steps", "whole")),
+        (words("Sequences a step"), number(one.batch_size, "/recovery/batch_size", "whole")),
+        (words("Learning rate"), number(one.learning_rate, "/recovery/learning_rate")),
+    ]
+    for index, tried in enumerate(one.probe):
+        label = words(f"Held-out loss after a few steps at {tried.learning_rate:g}")
+        rows.append((label, number(tried.loss, f"/recovery/probe/{index}/loss")))
+    return [*rows, (words("Seconds"), number(one.seconds, "/recovery/seconds", "whole"))]
 
 
 def _losses(document: Document) -> Table:

@@ -12,7 +12,7 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 OTHERS = {
-    b"PAR1": "a compressed Parquet file",  # uncompressed ones are detected before
+    b"PAR1": "a Parquet file",
     b"%PDF-": "a PDF",
     b"PK\x03\x04": "a ZIP archive or an Office document",
     b"\xd0\xcf\x11\xe0": "an Office document",

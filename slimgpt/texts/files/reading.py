@@ -103,5 +103,6 @@ def no_text(source: str, error: BadText) -> CalibrationError:
     """The error for a file that is not text."""
     return CalibrationError(
         f"{source}: {error}",
-        hint="provide JSON lines, a JSON array, CSV, TSV, Parquet or plain text, in UTF-8",
+        hint="provide JSON lines, a JSON array, CSV, TSV, uncompressed Parquet or plain "
+        "text, in UTF-8",
     )

@@ -43,7 +43,8 @@ AFTER = """
 Classifiers are those that the family has in transformers: Granite has none there; Gemma 3, OPT and
 OLMo 2 (from transformers 5 on) have one for sequences only.
 
-DoRA divides by the norm of every row of a weight: rows of zeros, which `padded` has, give NaN.
+Avoid DoRA on `padded`: it divides by the norm of every row of a weight, and the rows of zeros that
+`padded` has give NaN. Train a LoRA there, or DoRA on `exact` or `uniform`.
 
 ## Other loaders
 

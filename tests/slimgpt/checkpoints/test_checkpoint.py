@@ -252,7 +252,11 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], type[SlimGPTError], str]] = {
         UnsupportedModelError,
         f"{QUERY} has dtype F8_E4M3",
     ),
-    "integers": (cast(torch.int8, QUERY), UnsupportedModelError, "stored as I8"),
+    "integers": (
+        cast(torch.int8, QUERY),
+        UnsupportedModelError,
+        "has dtype I8, which is not supported",
+    ),
     "mixed precision": (
         cast(torch.bfloat16, QUERY),
         UnsupportedModelError,

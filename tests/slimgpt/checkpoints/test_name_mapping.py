@@ -80,7 +80,7 @@ def test_the_whole_of_baichuan_is_loaded_under_the_names_of_llama(tmp_path: Path
     ("changes", "message"),
     [
         ({"max_position_embeddings": None}, "Baichuan-13B model cannot be pruned.*ALiBi"),
-        ({"vocab_size": 125_696}, "Baichuan2 model cannot be pruned.*normalised"),
+        ({"vocab_size": 125_696}, "Baichuan2 model cannot be pruned.*normalises"),
     ],
 )
 def test_other_baichuans_are_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_wrapped_model_is_written_as_a_stock_class(tmp_path: Path) -> None:
 
 def test_names_that_cannot_be_told_are_named(tmp_path: Path) -> None:
     odd = renamed(tmp_path / "odd", lambda name: name.replace("model.layers", "model.blocks"))
-    with pytest.raises(BrokenCheckpointError, match=r"there is model\.blocks\.0\..* in model"):
+    with pytest.raises(BrokenCheckpointError, match=r"has model\.blocks\.0\..* instead"):
         Checkpoint.open(odd)
     apart = renamed(tmp_path / "apart", lambda n: n if "layers" in n else f"_orig_mod.{n}")
     assert Checkpoint.open(apart).parameters

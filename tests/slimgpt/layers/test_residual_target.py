@@ -10,8 +10,9 @@ from torch import Tensor
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
+from slimgpt.layers.block import HalfPass
 from slimgpt.layers.layer_pruning import PrunedLayer
-from slimgpt.layers.residual_target import DenseStream
+from slimgpt.layers.residual_target import DenseStream, correction
 from slimgpt.layers.sequence import prune_layer
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import registry as methods
@@ -45,6 +46,20 @@ def test_a_half_adds_its_outputs_times_scale_and_gain(family: str, tmp_path: Pat
         added = (seen.scale * seen.gain * seen.outputs).view_as(hidden)
         assert torch.allclose(seen.stream, hidden + added, atol=1e-4, rtol=1e-4)
         hidden = seen.stream
+
+
+@pytest.mark.parametrize("gain", [[0.0, 0.0, 0.0], [0.0, -2.0, 1e-9], [-1.0, 2.0, -0.5]])
+def test_outputs_reach_the_target_but_where_the_norm_silences_them(gain: list[float]) -> None:
+    """Gains of a norm behind the half may be zero, all of them too, or negative."""
+    draw = torch.Generator().manual_seed(0)
+    stream, target, outputs = (torch.randn(2, 4, 3, generator=draw) for _ in range(3))
+    gain_D, scale = torch.tensor(gain), torch.full((8, 1), 0.5)
+    seen = HalfPass(outputs.flatten(0, 1), outputs.flatten(0, 1), stream, scale, gain_D)
+    lacking = correction(seen, target, 1.0)
+    reached = stream.flatten(0, 1) + scale * gain_D * lacking
+    heard = gain_D.abs() > 1e-6
+    assert torch.allclose(reached[:, heard], target.flatten(0, 1)[:, heard], atol=1e-5)
+    assert torch.equal(lacking[:, ~heard], torch.zeros(8, int((~heard).sum())))
 
 
 def pruned(

@@ -1,4 +1,4 @@
-"""Identities of Optimal Brain Surgeon in block form (ALGORITHM section 2), in float64."""
+"""Identities of Optimal Brain Surgeon in block form, in float64."""
 
 from __future__ import annotations
 

@@ -165,25 +165,25 @@ def test_worse_is_not_published_unless_asked(place: Path, tmp_path: Path) -> Non
         json.dumps({"messages": conversation("?", chr(33 + n % 90) * 20)}) + "\n" for n in range(60)
     )
     (place / "noise.jsonl").write_text(noise)
-    chosen = spec(source="local:noise.jsonl", learning_rate=0.1)
+    chosen = spec(source="local:noise.jsonl", learning_rate=1.0)
     plain = chosen.model_copy(update={"recovery": None})
     events = list(job(place, tmp_path / "worse", chosen))
     list(job(place, tmp_path / "plain", plain))
     folder = tmp_path / "worse" / "checkpoint"
-    assert all(
-        torch.equal(tensor, weights(folder)[name])
-        for name, tensor in weights(tmp_path / "plain" / "checkpoint").items()
-    )
     report = json.loads((folder / "report.json").read_bytes())
     assert report["verdict"].startswith(
         "Recovery made the model worse: perplexity on held-out rose from"
+    )
+    assert all(
+        torch.equal(tensor, weights(folder)[name])
+        for name, tensor in weights(tmp_path / "plain" / "checkpoint").items()
     )
     assert "the unrecovered model is published" in report["verdict"]
     assert report["verdict"] in [event.message for event in events if isinstance(event, Warned)]
     assert not (folder / "unrecovered").exists()
     assert (folder / "adapters" / "adapter_model.safetensors").exists()
 
-    asked = spec(source="local:noise.jsonl", learning_rate=0.1, publish="recovered")
+    asked = spec(source="local:noise.jsonl", learning_rate=1.0, publish="recovered")
     list(job(place, tmp_path / "asked", asked))
     report = json.loads((tmp_path / "asked/checkpoint/report.json").read_bytes())
     assert "published as requested" in report["verdict"]
@@ -205,11 +205,8 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(
             if isinstance(event, Loss) and event.step == 9 and event.train is not None:
                 engine.send_signal(signal.SIGKILL)
     (training,) = work.glob("recovery-*/training")
-    snapshots = sorted(training.glob("checkpoint-*"))
-    assert snapshots
-    torn = training / "checkpoint-99"
-    shutil.copytree(snapshots[0], torn)
-    (torn / "trainer_state.json").unlink()
+    snapshot = sorted(training.glob("step-*.safetensors"))[-1]
+    (training / "step-0000099.safetensors").write_bytes(snapshot.read_bytes()[:999])  # no record
 
     events = list(job(place, work, spec(publish="recovered"), resume=True))
     assert all(event.resumed for event in events if isinstance(event, LayerFinished))
@@ -266,6 +263,36 @@ def test_distillation_comes_closer_to_the_dense_model(place: Path, tmp_path: Pat
         return float((dense.exp() * (dense - logits)).sum(-1).mean())
 
     assert distance(after) < 0.8 * distance(before)
+
+
+def test_layers_learn_in_whole_and_nothing_around_them_does(place: Path, tmp_path: Path) -> None:
+    """By distillation, at a rate that is found, within a time that is much too long."""
+    chosen = spec(
+        method="distillation",
+        weights="layers",
+        source="local:text.txt",
+        publish="recovered",
+        learning_rate=None,
+        batch_size=None,
+        minutes=60,
+        epochs=0.1,
+    )
+    events = list(job(place, tmp_path / "work", chosen))
+    folder = tmp_path / "work" / "checkpoint"
+    before, after = weights(folder / "unrecovered"), weights(folder)
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {name for name in after if ".layers." in name}
+    assert not (folder / "adapters").exists()
+    (told,) = [event for event in events if isinstance(event, Perplexity)]
+    assert told.recovered is not None
+    assert told.recovered < told.pruned
+    report = json.loads((folder / "report.json").read_bytes())["recovery"]
+    tried = {one["learning_rate"]: one["loss"] for one in report["probe"]}
+    assert len(tried) >= 2
+    assert tried[report["learning_rate"]] == min(tried.values())
+    assert report["trainable_parameters"] == sum(after[name].numel() for name in changed)
+    assert report["steps"] == report["curves"][-1]["step"]
+    assert report["teacher_bytes"] > 0
 
 
 def test_the_dense_model_is_never_run_from_its_own_code(place: Path, tmp_path: Path) -> None:

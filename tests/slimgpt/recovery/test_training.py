@@ -1,52 +1,149 @@
-"""The distance from a teacher, and what the recipe means, against plain torch."""
+"""Training, its snapshots, its time limit, the probe and the teacher's cache, on a toy."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
-from slimgpt.recovery.training import Course, divergence, micro_batch, steps_of
-from slimgpt.spec.prune import RecoverySpec
-from slimgpt.texts.label_masking import IGNORED, Tokens
+from slimgpt.events import Loss, Progress
+from slimgpt.recovery import probe
+from slimgpt.recovery.course import LESSONS
+from slimgpt.recovery.schedule import Schedule
+from slimgpt.recovery.snapshot import Snapshot
+from slimgpt.recovery.teacher import SHARD, TeacherCache
+from slimgpt.recovery.training import Training, train
+from tests.slimgpt.recovery import toy
+
+STEPS, CPU = 40, torch.device("cpu")
 
 
-def test_divergence_is_kullback_and_leiblers_over_the_tokens_that_predict() -> None:
-    generator = torch.Generator().manual_seed(0)
-    student, teacher = (torch.randn(2, 5, 7, generator=generator) for _ in range(2))
-    labels = torch.tensor([[3, IGNORED, 1, 2, IGNORED], [IGNORED, 4, 4, IGNORED, 0]])
-    for temperature in (1.0, 2.5):
-        expected = 0.0
-        for row, column in ((0, 2), (0, 3), (1, 1), (1, 2), (1, 4)):  # labelled, not the first
-            p, q = (
-                torch.softmax(logits[row, column - 1].double() / temperature, -1)
-                for logits in (teacher, student)
-            )
-            expected += float((p * (p / q).log()).sum()) * temperature**2
-        found = float(divergence(student, teacher, labels, temperature))
-        assert found == pytest.approx(expected, rel=1e-5)
-    assert float(divergence(teacher, teacher, labels, 1.0)) == pytest.approx(0.0, abs=1e-6)
+class Ticks:
+    """A clock that every look moves on, faster from some look on."""
+
+    def __init__(self, slower_from: int) -> None:
+        self._looks, self._now, self._from = 0, 0.0, slower_from
+
+    def __call__(self) -> float:
+        self._looks += 1
+        self._now += 1.0 if self._looks < self._from else 30.0
+        return self._now
 
 
-def test_a_batch_is_filled_up_on_the_right() -> None:
-    course = Course([], {}, pad=9)
-    batch = course.collate([Tokens([1, 2, 3], [IGNORED, 2, 3]), Tokens([4], [4])])
-    assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 9, 9]]
-    assert batch["labels"].tolist() == [[IGNORED, 2, 3], [4, IGNORED, IGNORED]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+def training(teacher: TeacherCache | None = None) -> Training:
+    return Training(toy.student(), toy.course(), teacher, batch=4)
 
 
-@pytest.mark.parametrize(
-    ("batch", "length", "expected"), [(64, 256, 16), (64, 2048, 2), (10, 512, 5), (7, 8192, 1)]
-)
-def test_the_global_batch_is_a_whole_number_of_micro_batches(
-    batch: int, length: int, expected: int
+def state(trained: Training) -> list[torch.Tensor]:
+    return [weight.detach().clone() for weight in trained.weights.values()]
+
+
+def steps(folder: Path, trained: Training, **options: object) -> Iterator[Loss]:
+    for event in train(trained, Schedule(0.05, STEPS), folder, **options):  # type: ignore[arg-type]
+        if isinstance(event, Loss):
+            yield event
+
+
+def test_it_learns_and_measures_held_out_rows(tmp_path: Path) -> None:
+    points = list(steps(tmp_path, training()))
+    measured = [point.lessons for point in points if point.lessons is not None]
+    assert [point.step for point in points] == list(range(STEPS + 1))
+    assert measured[-1] < 0.5 * measured[0]
+
+
+@pytest.mark.parametrize("stop", [1, 4, 9, 23, STEPS])
+def test_a_resumed_training_ends_with_the_same_bytes(stop: int, tmp_path: Path) -> None:
+    whole = training()
+    points = list(steps(tmp_path / "whole", whole))
+    for point in steps(tmp_path / "torn", training()):
+        if point.step == stop:
+            break
+    resumed = training()
+    rest = list(steps(tmp_path / "torn", resumed))
+    assert all(torch.equal(*pair) for pair in zip(state(whole), state(resumed), strict=True))
+    kept = Snapshot.newest(tmp_path / "torn")
+    assert kept is not None
+    assert kept.points == points
+    assert len(rest) < STEPS or stop <= STEPS // 10
+
+
+def test_a_machine_that_gets_slower_ends_in_time_with_its_rate_at_zero(tmp_path: Path) -> None:
+    """And a resumed training keeps to what was decided then."""
+    whole = training()
+    allowed = 200.0
+    points = list(steps(tmp_path / "whole", whole, seconds=allowed, clock=Ticks(5)))
+    assert points[0].steps == STEPS
+    assert points[-1].steps == points[-1].step < STEPS
+    kept = Snapshot.newest(tmp_path / "whole")
+    assert kept is not None
+    assert kept.schedule.at(kept.step) == pytest.approx(0.0, abs=1e-12)
+
+    late = False
+    for point in steps(tmp_path / "torn", training(), seconds=allowed, clock=Ticks(5)):
+        if late:  # the snapshot with the cut is written
+            break
+        late = point.steps < STEPS
+    torn = Snapshot.newest(tmp_path / "torn")
+    assert torn is not None
+    assert len(torn.schedule.cuts) == 1
+    resumed, known = training(), training()
+    list(steps(tmp_path / "torn", resumed))
+    list(train(known, torn.schedule, tmp_path / "known"))
+    assert all(torch.equal(*pair) for pair in zip(state(known), state(resumed), strict=True))
+
+
+def test_the_probe_takes_the_best_of_its_rates_and_stops_where_it_gets_worse() -> None:
+    rates = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+
+    def outcome(rate: float) -> float:
+        one, schedule = training(), Schedule(rate, 6)
+        for step in range(6):
+            one.step(step, schedule.at(step))
+        return one.measure(one.course.held_out[LESSONS])
+
+    losses = {rate: outcome(rate) for rate in rates}
+    expected = min(losses, key=losses.__getitem__)
+    for start in range(len(rates)):
+        work = probe.probe(training, 6, start, rates)
+        while True:
+            try:
+                assert isinstance(next(work), Progress)
+            except StopIteration as end:
+                tried = end.value
+                break
+        assert {one.learning_rate: one.loss for one in tried}.items() <= losses.items()
+        assert probe.best(tried) == expected
+        assert len(tried) <= len(rates)
+
+
+def test_a_rate_that_diverges_is_the_worst() -> None:
+    tried = [
+        probe.Tried(learning_rate=1.0, loss=None, step_seconds=1),
+        probe.Tried(learning_rate=0.1, loss=9.0, step_seconds=1),
+    ]
+    assert probe.best(tried) == 0.1
+
+
+def test_the_teacher_is_asked_once_and_its_pupil_learns_nothing_from_its_own_words(
+    tmp_path: Path,
 ) -> None:
-    spec = RecoverySpec(batch_size=batch, sequence_length=length)
-    assert micro_batch(spec) == expected
-    assert batch % expected == 0
-
-
-def test_steps_are_counted_as_the_trainer_counts_them() -> None:
-    course = Course([Tokens([1, 2], [1, 2])] * 130, {})
-    assert steps_of(RecoverySpec(batch_size=64), course) == 3
-    assert steps_of(RecoverySpec(batch_size=64, epochs=2.5), course) == 8
+    """Distilling a model into itself leaves no loss; what is on disk is not asked for again."""
+    course, teacher = toy.course(), toy.student()
+    teacher.model.eval()
+    cache = TeacherCache(tmp_path / "teacher", course, toy.WORDS, 1.0)
+    assert cache.missing(10**6) == [0, 1, 2]
+    assert cache.missing(SHARD) == [0]
+    for shard in cache.missing(10**6):
+        cache.write(shard, teacher, CPU)
+    assert TeacherCache(tmp_path / "teacher", course, toy.WORDS, 1.0).missing(10**6) == []
+    learned = sum(one.learned for one in course.learned)
+    assert learned * toy.WORDS * 6 < cache.bytes() < learned * (toy.WORDS * 6 + 4) + 3 * 1000
+    places = [37, 2, 18]
+    batch = course.collate([course.learned[place] for place in places])
+    found = toy.student()
+    found.model.eval()
+    own = float(found.loss(batch, cache.of(places, CPU)).detach())
+    other = float(toy.student(5).loss(batch, cache.of(places, CPU)).detach())
+    assert abs(own) < 1e-2 < other

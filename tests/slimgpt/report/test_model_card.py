@@ -9,7 +9,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
-from slimgpt.report import document, licences, model_card
+from slimgpt.report import document, html_page, licences, model_card
 from slimgpt.sources import licence
 from tests.slimgpt.report.sample import HOSTILE, report
 
@@ -115,3 +115,12 @@ def test_licences_are_named_as_the_hub_names_them(
     made(tmp_path, model=content["model"] | {"licence": said})
     # What is pruned again knows its parent's licence.
     assert licence.of_folder(tmp_path) == (front.get("license_name") or front.get("license"))
+
+
+def test_card_and_page_name_the_recipe(tmp_path: Path) -> None:
+    content = report(3)
+    named = content["spec"] | {"recipe": "measured"}
+    assert re.search(r"Recipe\W+measured", made(tmp_path, spec=named).text)
+    page = html_page.render(document.of(content | {"spec": named}, "report"))
+    assert "<dt>Recipe</dt><dd>measured</dd>" in page
+    assert "<dt>Recipe</dt>" not in html_page.render(document.of(content, "report"))

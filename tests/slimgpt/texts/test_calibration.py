@@ -215,7 +215,7 @@ def test_a_single_long_document_is_used_to_the_last_token(first: tuple[int, ...]
         numbered(9 * body), Numbers(first), samples=9, sequence_length=30, seed=0, held_out=1
     )
     assert sorted(t for t in tokens(found.input_ids) if t >= 0) == [*range(9 * body)]
-    with pytest.raises(CalibrationError, match="ask for 300") as e:
+    with pytest.raises(CalibrationError, match="need 300") as e:
         sample(numbered(9 * body), Numbers(first), samples=10, sequence_length=30, seed=0)
     assert "at most 9 samples" in e.value.hint
 

@@ -192,7 +192,7 @@ def test_real_files(shared: Path) -> None:
         ("a.parquet", b"PAR1", "local:a.parquet: the Parquet file cannot be read"),
         ("a.parquet", parquet([{"n": 1}]), "a.parquet: row 1: no field is known .* are: n"),
         ("a.parquet", parquet([{"text": 1}]), "a.parquet: row 1: field 'text' is of type int"),
-        ("a.gz", gzip.compress(PARQUET), "local:a.gz: the file is a compressed Parquet file"),
+        ("a.gz", gzip.compress(PARQUET), "local:a.gz: the file is a Parquet file"),
         ("a.txt", b"eins\nzwei\nfa\xe7ade", "local:a.txt: line 3 is not UTF-8"),
         ("a.txt", "grün".encode()[:3], "local:a.txt: line 1 is not UTF-8"),
         ("a.jsonl", b'{"text": "x"}\n\n{"text": "y"\n', "line 3 is not JSON .* at column 13"),

@@ -34,7 +34,7 @@ SIGNATURES = Signatures(PEPPER)
 
 
 class Post:
-    """A store, webhooks that lead to a receiver, and make_senders."""
+    """A store, webhooks that lead to a receiver, and senders."""
 
     def __init__(self, settings: Settings, receiver: Receiver) -> None:
         self.settings = settings
@@ -43,7 +43,7 @@ class Post:
         self.store = Store(self.engine)
         self.webhooks = Webhooks(self.engine)
         self.deliveries = Deliveries(self.engine)
-        self.make_senders: list[WebhookSender] = []
+        self.senders: list[WebhookSender] = []
 
     def webhook(self, path: str = "/hook", owner: str = "ada") -> Webhook:
         return self.webhooks.create(
@@ -62,7 +62,7 @@ class Post:
         sender = WebhookSender(settings, self.engine, tls=self.receiver.trust())
         sender._pause = 0.05
         sender.start()
-        self.make_senders.append(sender)
+        self.senders.append(sender)
         return sender
 
     def log(self, webhook: Webhook) -> list[Delivery]:
@@ -79,7 +79,7 @@ class Post:
         return found
 
     def close(self) -> None:
-        for sender in self.make_senders:
+        for sender in self.senders:
             sender.stop()
         self.engine.dispose()
 
@@ -224,7 +224,7 @@ def test_receivers_that_hang_hold_up_nobody_elses(post: Post) -> None:
         for _ in range(5):
             post.end("slow")
         post.start()  # trusts the other receiver alone, so this must not be about TLS
-        post.make_senders[0]._client._tls.load_verify_locations(
+        post.senders[0]._client._tls.load_verify_locations(
             cadata=stuck.authority.cert_pem.bytes().decode()
         )
         stuck.wait_for(1)
@@ -282,7 +282,7 @@ def test_a_defect_of_ours_counts_as_an_attempt(post: Post, monkeypatch: pytest.M
     monkeypatch.setattr(sender._client, "post", broken)
     sender._pause = 0.05
     sender.start()
-    post.make_senders.append(sender)
+    post.senders.append(sender)
     (delivery,) = post.settled(webhook)
     assert (delivery.status, delivery.attempts) == (DeliveryStatus.FAILED, 4)
     assert "its log says why" in delivery.log[0]["error"]

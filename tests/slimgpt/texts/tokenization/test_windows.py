@@ -98,7 +98,7 @@ def test_the_protocol_is_said_in_a_sentence(stories: Tokenizer) -> None:
     begin = Beginning.of(stories, "tokenizer", 128)
     said = protocol("wikitext2", 128, None, begin)
     assert said.startswith("wikitext2: the whole text, tokenised once")
-    assert "do not overlap, each begins with <s>; the tail" in said
+    assert "do not overlap, each begins with <s>; an incomplete" in said
     said = protocol("c4", 128, 4096, Beginning.of(stories, "none", 128))
     assert "its first 4,096 tokens" in said
     assert "do not overlap, without prepended tokens; an incomplete last window" in said
