@@ -295,7 +295,7 @@ class PruneSpec(Spec):
         if self.head_unit == "mixed" and self.schedule.shape != "measured":
             whose = " of recipe `measured`" if self.recipe == "measured" else ""
             raise ValueError(
-                f"head_unit `mixed`{whose} goes with schedule `measured`, not "
+                f"head_unit `mixed`{whose} needs schedule `measured`, not "
                 f"`{self.schedule.shape}`: choose head_unit `kv_group` or `query_head`"
             )
         return self

@@ -83,7 +83,7 @@ def recover(
 
     Args:
         pruned: the layers, all finished.
-        workdir: where the recovery's own folder is made.
+        workdir: folder in which the recovery's folder is created.
 
     Raises:
         NumericalError: a loss is not finite; the pruned layers stay.

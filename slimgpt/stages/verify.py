@@ -80,7 +80,7 @@ def _loading(state: ModelState) -> str:
     return "loading in a fresh process" + (f", and writing and loading {others}" if others else "")
 
 
-def _add_recovery(recovery: Recovery, verdict: Verdict, folder: Path) -> None:
+def _add_recovery(recovery: Recovery, verdict: Summary, folder: Path) -> None:
     """The adapters, if it has any, and what was trained where that is not what is published."""
     if (recovery.folder / ADAPTERS).exists():
         shutil.copytree(recovery.folder / ADAPTERS, folder / ADAPTERS)

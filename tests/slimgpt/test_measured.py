@@ -191,12 +191,12 @@ def test_a_recipe_sets_what_is_not_set() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"recipe": "measured", "method": "flap"}, "recipe `measured` goes with method `slimgpt`"),
-        ({"residual_target": 0.5, "method": "magnitude"}, "`residual_target` goes with method"),
-        ({"head_unit": "mixed"}, "head_unit `mixed` goes with schedule `measured`"),
+        ({"recipe": "measured", "method": "flap"}, "recipe `measured` needs method `slimgpt`"),
+        ({"residual_target": 0.5, "method": "magnitude"}, "`residual_target` needs method"),
+        ({"head_unit": "mixed"}, "head_unit `mixed` needs schedule `measured`"),
         (
             {"recipe": "measured", "schedule": {"shape": "log"}},
-            "`mixed` of recipe `measured` goes with schedule `measured`, not `log`: choose",
+            "`mixed` of recipe `measured` needs schedule `measured`, not `log`: choose",
         ),
         ({"schedule": {"shape": "measured"}, "method": "wanda-sp"}, "SlimGPT's"),
         ({"schedule": {"shape": "measured", "last_ratio": 0.5}}, "takes neither"),

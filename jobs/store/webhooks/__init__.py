@@ -1,5 +1,5 @@
 """Webhooks in SQL: endpoints, outbox of deliveries, signatures.
 
-`announcements` writes a delivery for every webhook that wants to know, `deliveries` hands them to
-senders and keeps the log, `endpoints` holds the webhooks themselves.
+`outbox` writes a delivery for every subscribed webhook, `deliveries` hands them to senders and
+keeps the log, `endpoints` has the registered webhooks.
 """

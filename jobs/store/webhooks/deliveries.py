@@ -160,7 +160,7 @@ class Deliveries:
         """A webhook's deliveries, newest first.
 
         Raises:
-            jobs.store.store.InvalidCursor: the cursor is not one that this method gave.
+            jobs.cursors.InvalidCursor: the cursor is not one that this method gave.
         """
         of_webhook = select(*_COLUMNS).where(DELIVERIES.c.webhook_id == webhook_id)
         statement = of_webhook.order_by(DELIVERIES.c.id.desc()).limit(limit + 1)

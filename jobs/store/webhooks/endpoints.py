@@ -79,7 +79,7 @@ class Webhooks:
         """Webhooks, newest first; all owners' if none is named.
 
         Raises:
-            jobs.store.store.InvalidCursor: the cursor is not one that this method gave.
+            jobs.cursors.InvalidCursor: the cursor is not one that this method gave.
         """
         statement = select(WEBHOOKS).order_by(WEBHOOKS.c.id.desc()).limit(limit + 1)
         if owner is not None:
