@@ -66,7 +66,7 @@ def recover(
     resume: Resume = False,
     as_json: Json = False,
 ) -> None:
-    """Train MODEL again, adapters or all layers, and write OUT.
+    """Train MODEL again, adapters or layers, and write OUT.
 
     Nothing is pruned. Without --eval-text, rows of the data that are left out decide whether OUT
     is the recovered model.

@@ -48,7 +48,8 @@ def test_perplexity_is_that_of_transformers() -> None:
     tiny = Tiny("llama")
     model, ids = tiny.build(), tokens(tiny, batch=3)
     perplexity, choices = dense.likelihood(model, ids, given=1)
-    loss = model(input_ids=ids, labels=ids).loss
+    with torch.no_grad():
+        loss = model(input_ids=ids, labels=ids).loss
     assert perplexity == pytest.approx(math.exp(float(loss)), rel=1e-5)
     with torch.no_grad():
         assert torch.equal(choices, model(ids).logits.argmax(-1)[:, :-1])

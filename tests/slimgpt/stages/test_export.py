@@ -54,7 +54,7 @@ def test_a_file_that_computes_something_else_is_not_left_behind(
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="different sizes"):
+    with pytest.raises(SpecError, match="layers differ in size"):
         list(export(model, tmp_path / "out", ["padded", "uniform"], None, "cpu"))
     with pytest.raises(SpecError, match="`exact`"):
         list(export(model, tmp_path / "out", ["exact"], None, "cpu"))

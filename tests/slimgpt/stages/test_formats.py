@@ -56,7 +56,7 @@ def test_every_format_lies_beside_the_checkpoint_and_is_in_the_report(
     assert all(row["max_difference"] <= row["bound"] for row in report["verified"])
     assert report["verified"][2]["bytes"] == (made / "gguf/model-f16.gguf").stat().st_size
     card, page = ((made / name).read_text() for name in ("README.md", "report.html"))
-    assert "`gguf/` holds one file for llama.cpp" in card
+    assert "one file for llama.cpp, tokenizer included" in card
     assert "`padded/`" in card
     assert "llama.cpp" in page
 

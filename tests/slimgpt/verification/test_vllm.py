@@ -116,7 +116,7 @@ def test_it_is_an_error_where_they_differ(tmp_path: Path, monkeypatch: pytest.Mo
     opened, probe = pruned(UNEVEN, tmp_path)
     change(opened.folder, 0.1)
     install(tmp_path / "vllm", STAND_IN, monkeypatch)
-    with pytest.raises(VerificationError, match=r"vllm differs .* `exact`: .* by up to 0\."):
+    with pytest.raises(VerificationError, match=r"format `exact` in vllm differs .* by up to 0\."):
         vllm.prove(opened.folder, "exact", probe)
 
 
