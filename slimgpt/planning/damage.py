@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import ResumeError, SpecError
-from slimgpt.machine import disk
 from slimgpt.planning import knapsack
 from slimgpt.planning.costs import Costs, LayerCosts
 
@@ -68,6 +67,8 @@ class Damage(_Document):
         Raises:
             StorageError: the disk is full or cannot be written.
         """
+        from slimgpt.machine import disk  # needs safetensors, which the API's image lacks
+
         disk.write_text(folder / FILE, self.model_dump_json(exclude_none=True) + "\n")
 
     @classmethod
