@@ -86,8 +86,7 @@ def measure(
         NumericalError: a module's Hessian cannot be factorised, or the output with a cut module is
             not finite.
     """
-    total = len(costs.layers) + 1
-    batches = stack.embed(token_ids_QS)
+    total, batches = len(costs.layers) + 1, stack.embed(token_ids_QS)
     probe_ids = token_ids_QS[:PROBES, :PROBE_TOKENS].contiguous()
     dense_BSD = torch.cat(stack.embed(probe_ids)).to(stack.device)
     modules: list[_Module] = []
@@ -107,7 +106,7 @@ def measure(
     _check_finite(modules)
     yield total, total
     pairs = zip(modules[0::2], modules[1::2], strict=True)
-    layers = [LayerDamage(attention=_attention(a), ffn=_ffn(f)) for a, f in pairs]
+    layers = [_curves(attention, ffn) for attention, ffn in pairs]
     return Damage(measured_tokens=probe_ids.numel(), layers=layers)
 
 
@@ -256,8 +255,8 @@ class _Projection:
 
 
 def _refitted(one: _Projection, kind: Kind, kept_K: Tensor, settings: Settings) -> Solution:
-    problem = Problem(one.weight, one.inputs, (), kind)
-    return Solution(kept_K, damage.refitted(problem, settings, kept_K))
+    W_OK = damage.refitted(Problem(one.weight, one.inputs, (), kind), settings, kept_K)
+    return Solution(kept_K, W_OK)
 
 
 def weighted(seen: HalfPass) -> Tensor:
@@ -292,15 +291,10 @@ def _check_finite(modules: list[_Module]) -> None:
             )
 
 
-def _attention(module: _Module) -> list[AttentionLevel]:
-    return [
-        AttentionLevel(heads=size.heads, kv_heads=size.kv_heads, damage=loss)
-        for size, loss in zip(module.sizes, module.damages, strict=True)
-    ]
-
-
-def _ffn(module: _Module) -> list[FfnLevel]:
-    return [
-        FfnLevel(channels=size.channels, damage=loss)
-        for size, loss in zip(module.sizes, module.damages, strict=True)
-    ]
+def _curves(attention: _Module, ffn: _Module) -> LayerDamage:
+    heads = zip(attention.sizes, attention.damages, strict=True)
+    widths = zip(ffn.sizes, ffn.damages, strict=True)
+    return LayerDamage(
+        attention=[AttentionLevel(heads=s.heads, kv_heads=s.kv_heads, damage=d) for s, d in heads],
+        ffn=[FfnLevel(channels=s.channels, damage=d) for s, d in widths],
+    )

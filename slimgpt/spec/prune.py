@@ -293,9 +293,8 @@ class PruneSpec(Spec):
         if self.residual_target and self.method != "slimgpt":
             raise ValueError("`residual_target` needs method `slimgpt`")
         if self.head_unit == "mixed" and self.schedule.shape != "measured":
-            whose = " of recipe `measured`" if self.recipe == "measured" else ""
             raise ValueError(
-                f"head_unit `mixed`{whose} needs schedule `measured`, not "
-                f"`{self.schedule.shape}`: choose head_unit `kv_group` or `query_head`"
+                f"head_unit `mixed`{' of recipe `measured`' * (self.recipe == 'measured')} needs "
+                f"schedule `measured`: choose head_unit `kv_group` or `query_head`"
             )
         return self
