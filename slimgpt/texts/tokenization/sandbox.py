@@ -255,7 +255,7 @@ class _Server:
     def _bound(self) -> None:
         """Set limits of CPU time and memory, in proportion to the bytes given so far."""
         seconds = self.began + self.seconds + self.given // BYTES_A_SECOND
-        _limit(resource.RLIMIT_CPU, math.ceil(max(seconds, time.process_time())) + 1)
+        _limit(resource.RLIMIT_CPU, math.ceil(seconds) + 1)  # below what was used: it ends at once
         _limit(resource.RLIMIT_DATA, MEMORY + MEMORY_A_BYTE * self.given)
 
 
