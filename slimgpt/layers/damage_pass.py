@@ -31,13 +31,9 @@ from slimgpt.methods.problem import Problem, Settings, Solution, Units
 from slimgpt.methods.statistics import Inputs
 from slimgpt.planning.costs import Costs, LayerCosts
 from slimgpt.planning.damage import AttentionLevel, Damage, FfnLevel, LayerDamage
-from slimgpt.planning.forecast import LOGIT_TOKENS
+from slimgpt.planning.forecast import LOGIT_TOKENS, MEASURED, PROBE_TOKENS, PROBES
 
-PROBES, PROBE_TOKENS = 8, 256
-"""Sequences, and tokens of each, on which the output is compared."""
 FFN_LEVELS = 48
-MEASURED = (1 / 8, 1 / 2, 3 / 4)
-"""Shares of what a module can lose at which the loss is measured; the nearest levels count."""
 Kind = Literal["attention", "ffn"]
 
 
@@ -66,7 +62,7 @@ class _Module:
 
 @dataclass
 class _Probe:
-    """A residual stream (B, S, D) that one cut module has changed."""
+    """A residual stream (B, S, D) that one cut module has changed; in host memory."""
 
     module: _Module
     level: int
@@ -92,15 +88,16 @@ def measure(
     modules: list[_Module] = []
     probes: list[_Probe] = []
     for index, layer in enumerate(costs.layers):
-        half = _Half(stack, index, layer, costs.least_multiple, settings)
+        survey = _LayerSurvey(stack, index, layer, costs.least_multiple, settings)
         call = stack.call(index, dense_BSD)
         for probe in probes:
-            probe.stream = half.block.forward(probe.stream, call)
+            moved_BSD = survey.block.forward(probe.stream.to(stack.device), call)
+            probe.stream = moved_BSD.cpu()
         modules += [
-            half.attention(batches, dense_BSD, probes),
-            half.ffn(batches, dense_BSD, probes),
+            survey.attention(batches, dense_BSD, probes),
+            survey.ffn(batches, dense_BSD, probes),
         ]
-        dense_BSD = half.block.forward(dense_BSD, call)
+        dense_BSD = survey.block.forward(dense_BSD, call)
         yield index + 1, total
     _compare(stack, dense_BSD, probes)
     _check_finite(modules)
@@ -110,7 +107,7 @@ def measure(
     return Damage(measured_tokens=probe_ids.numel(), layers=layers)
 
 
-class _Half:
+class _LayerSurvey:
     """The modules of one dense layer; each is surveyed, and sends its probes on their way."""
 
     def __init__(
@@ -180,7 +177,7 @@ class _Half:
                 for one, levels in zip(projections, cuts, strict=True)
             ]
             cut = self._cut(kind, sizes[level], solutions)
-            probes.append(_Probe(module, level, cut.forward(dense_BSD, call)))
+            probes.append(_Probe(module, level, cut.forward(dense_BSD, call).cpu()))
         return module
 
     def _survey(self, kind: Kind, batches: list[Tensor]) -> list[_Projection]:
@@ -274,7 +271,8 @@ def _compare(stack: Stack, dense_BSD: Tensor, probes: list[_Probe]) -> None:
     for rows in torch.split(torch.arange(len(dense_BSD)), size):
         dense_TV = head(dense_BSD[rows]).float().flatten(0, 1).log_softmax(-1)
         for probe in probes:
-            own_TV = head(probe.stream[rows]).float().flatten(0, 1).log_softmax(-1)
+            own_BSD = probe.stream[rows].to(stack.device)
+            own_TV = head(own_BSD).float().flatten(0, 1).log_softmax(-1)
             loss = torch.nn.functional.kl_div(own_TV, dense_TV, reduction="sum", log_target=True)
             probe.module.losses[probe.level] += float(loss) / dense_BSD[..., 0].numel()
 

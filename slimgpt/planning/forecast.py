@@ -15,6 +15,10 @@ from slimgpt.spec.prune import PruneSpec
 FLOAT = 4
 BATCH_TOKENS = 4096  # a batch of activations
 LOGIT_TOKENS = 1024  # a batch of logits
+PROBES, PROBE_TOKENS = 8, 256
+"""Of schedule `measured`: sequences, and tokens of each, on which the output is compared."""
+MEASURED = (1 / 8, 1 / 2, 3 / 4)
+"""Shares of what a module can lose at which the loss is measured; the nearest levels count."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,6 @@ def make(checkpoint: Checkpoint, spec: PruneSpec, damage: Damage | None = None) 
     width = checkpoint.bytes / checkpoint.parameters
     largest = max(before for before, _ in layers)
     calibration, hidden = spec.calibration, checkpoint.architecture.hidden
-    tokens = calibration.samples * calibration.sequence_length
-    streams = 2 if spec.residual_target else 1
     pruning = largest * width * 2 + _solving(checkpoint, calibration.sequence_length, width)
     return Forecast(
         plan=made,
@@ -88,9 +90,21 @@ def make(checkpoint: Checkpoint, spec: PruneSpec, damage: Damage | None = None) 
         bytes_before=checkpoint.bytes,
         bytes_after=round(made.parameters_after * width),
         peak_memory_bytes=round(max(pruning, _evaluating(checkpoint, spec, width))),
-        activation_bytes=round(streams * tokens * hidden * width),
+        activation_bytes=round(_streamed(spec, len(layers)) * hidden * width),
         provisional=damage is None and spec.schedule.shape in ("global", "measured"),
     )
+
+
+def _streamed(spec: PruneSpec, layers: int) -> int:
+    """Tokens of residual streams in host memory: pruning's one or two, or those of the survey."""
+    tokens = spec.calibration.samples * spec.calibration.sequence_length
+    pruning = tokens * (2 if spec.residual_target else 1)
+    if spec.schedule.shape != "measured":
+        return pruning
+    probes = min(PROBES, spec.calibration.samples) * min(
+        PROBE_TOKENS, spec.calibration.sequence_length
+    )
+    return max(pruning, tokens + 2 * layers * len(MEASURED) * probes)
 
 
 def _solving(checkpoint: Checkpoint, sequence_length: int, width: float) -> float:

@@ -8,7 +8,7 @@ rest is gone. Imports neither torch nor transformers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -86,17 +86,8 @@ def fit(allocate: Callable[[float], Allocation], spec: PruneSpec, costs: Costs) 
     multiples = _multiples(spec, costs)
     if spec.layers_alike:
         return _fit_uniform(target, multiples, spec, costs)
-    nearest: Plan | None = None
-    for multiple in multiples:
-        plan = _rounded(allocate, target, multiple, costs)
-        if nearest is None or abs(plan.parameters_after - target) < abs(
-            nearest.parameters_after - target
-        ):
-            nearest = plan
-        if abs(plan.parameters_after - target) <= TOLERANCE * target:
-            return plan
-    assert nearest is not None
-    raise _unreachable(spec, nearest)
+    plans = (_rounded(allocate, target, multiple, costs) for multiple in multiples)
+    return _first_within(plans, target, spec)
 
 
 def measured(damage: Damage, spec: PruneSpec, costs: Costs) -> Plan:
@@ -113,21 +104,28 @@ def measured(damage: Damage, spec: PruneSpec, costs: Costs) -> Plan:
         )
     damage.check(costs)
     target = target_of(spec, costs)
-    nearest: Plan | None = None
-    excess = int(TOLERANCE * target)  # a knapsack stays below its budget: what is just above counts
-    for multiple, more in product(_multiples(spec, costs), (0, excess)):
-        remove = costs.parameters - target
-        if more and not remove:
-            continue
-        plan = _sized(allocation(damage, costs, remove + more, multiple), multiple, costs)
+    remove = costs.parameters - target
+    # A knapsack stays below its budget: the second budget finds a plan just above the target.
+    budgets = (remove, remove + int(TOLERANCE * target)) if remove else (0,)
+    plans = (
+        _sized(allocation(damage, costs, budget, multiple), multiple, costs)
+        for multiple, budget in product(_multiples(spec, costs), budgets)
+    )
+    return _first_within(plans, target, spec)
+
+
+def _first_within(plans: Iterable[Plan], target: int, spec: PruneSpec) -> Plan:
+    """The first plan that meets the target within `TOLERANCE`.
+
+    Raises:
+        UnreachableTargetError: none does; names the nearest.
+    """
+    missed = []
+    for plan in plans:
         if abs(plan.parameters_after - target) <= TOLERANCE * target:
             return plan
-        if nearest is None or abs(plan.parameters_after - target) < abs(
-            nearest.parameters_after - target
-        ):
-            nearest = plan
-    assert nearest is not None
-    raise _unreachable(spec, nearest)
+        missed.append(plan)
+    raise _unreachable(spec, min(missed, key=lambda plan: abs(plan.parameters_after - target)))
 
 
 def _fit_uniform(target: int, multiples: Sequence[int], spec: PruneSpec, costs: Costs) -> Plan:

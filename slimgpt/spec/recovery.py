@@ -18,8 +18,8 @@ Weights = Literal["adapters", "layers"]
 class RecoverySpec(Spec):
     """How the pruned model learns again (ALGORITHM 8).
 
-    The defaults are the paper's (section 4.1) but for the learning rate, which is 1e-4; rank, alpha
-    and dropout are those of LLM-Pruner, whose recipe the paper follows.
+    The defaults are the paper's (section 4.1), except that a probe chooses the learning rate (the
+    paper's is 1e-4); rank, alpha and dropout are those of LLM-Pruner, which the paper follows.
     """
 
     method: Method = Field(

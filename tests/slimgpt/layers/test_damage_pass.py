@@ -15,7 +15,7 @@ from slimgpt.layers.stack import Stack
 from slimgpt.methods import damage, registry
 from slimgpt.planning import forecast
 from slimgpt.planning.damage import Damage
-from slimgpt.spec.prune import PruneSpec
+from slimgpt.spec.prune import PruneSpec, ScheduleSpec
 from tests.slimgpt.layers.test_sequence import inputs_of, prune_by_refits
 from tests.slimgpt.tiny import FAMILIES, ROUTED, Tiny, tokens
 
@@ -58,7 +58,7 @@ def test_the_damage_is_that_of_the_model_with_one_module_cut(tmp_path: Path) -> 
     model = Tiny("llama", heads=4, kv_heads=2, hidden=16, channels=12, layers=2)
     token_ids = tokens(model, batch=24, length=32, seed=5)
     found = measured(model.save(tmp_path / "model"), token_ids)
-    probe = token_ids[: damage_pass.PROBES]
+    probe = token_ids[: forecast.PROBES]
 
     # The FFN of the first layer with 7 of 12 channels; the stream behind it is the second's input.
     whole: Any = model.build().double()
@@ -91,6 +91,33 @@ def test_every_family_has_its_curves(family: str, tmp_path: Path) -> None:
             assert curve[0].damage == 0
             assert all(level.damage > 0 for level in curve[1:])
         assert [level.channels for level in layer.ffn] == list(range(32, 0, -step))
+
+
+def test_streams_in_host_memory_are_foreseen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that lie there at the end of the survey, when they are most."""
+    model = Tiny("llama", heads=8, kv_heads=4, hidden=32, channels=96, layers=3)
+    folder, held = model.save(tmp_path / "model"), list[Tensor]()
+    compare = damage_pass._compare
+
+    def counted(stack: Stack, dense: Tensor, probes: list[damage_pass._Probe]) -> None:
+        held.extend(probe.stream for probe in probes)
+        compare(stack, dense, probes)
+
+    monkeypatch.setattr(damage_pass, "_compare", counted)
+    measured(folder, tokens(model, batch=16, length=32, seed=5))
+    calibration = {"samples": 16, "sequence_length": 32}
+    spec = PruneSpec.model_validate({**SPEC.model_dump(), "calibration": calibration})
+    checkpoint = Checkpoint.open(folder)
+    stream = 16 * 32 * model.hidden * 4
+    foreseen = forecast.make(checkpoint, spec).activation_bytes
+    assert foreseen == stream + sum(one.nbytes for one in held)
+    assert all(one.device == CPU for one in held)
+    plain = spec.model_copy(update={"schedule": ScheduleSpec(), "head_unit": "kv_group"})
+    assert forecast.make(checkpoint, plain).activation_bytes == stream
+    towards = plain.model_copy(update={"residual_target": 0.5})
+    assert forecast.make(checkpoint, towards).activation_bytes == 2 * stream
 
 
 def test_losses_scale_errors_and_are_met_where_they_were_measured() -> None:
