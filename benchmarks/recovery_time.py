@@ -38,6 +38,8 @@ def recovery_time(
     minutes: Annotated[list[float], typer.Option(help="Of recovery.")] = [30.0],  # noqa: B006
     recipe: Annotated[str, typer.Option(help="Of pruning.")] = "paper",
     windows: Annotated[int, typer.Option(help="Calibration windows of 256 tokens.")] = 128,
+    method: Annotated[list[str], typer.Option(help="Repeatable.")] = [*get_args(Method)],  # noqa: B006
+    weights: Annotated[list[str], typer.Option(help="Repeatable.")] = [*get_args(Weights)],  # noqa: B006
 ) -> None:
     """Measure all methods and write benchmarks/results/recovery-time-MODEL.md and .json."""
     settings = {"recipe": recipe, "windows": windows, "text": C4.name, "held out": HELD_OUT}
@@ -48,7 +50,8 @@ def recovery_time(
         dense = obtain(model)
         (place / dense.name).symlink_to(dense)
         for share in ratio:
-            for row in measure(place, dense.name, share, minutes, recipe, windows):
+            arms = [*product(minutes, method, weights)]
+            for row in measure(place, dense.name, share, arms, recipe, windows):
                 console.print("  ".join(f"{key} {value}" for key, value in row.items()))
                 rows.append(row)
                 path = results.write(f"recovery-time-{dense.name}", settings, rows)
@@ -63,14 +66,18 @@ def split(source: Path, place: Path) -> None:
 
 
 def measure(
-    place: Path, dense: str, ratio: float, minutes: list[float], recipe: str, windows: int
+    place: Path,
+    dense: str,
+    ratio: float,
+    arms: list[tuple[float, str, str]],
+    recipe: str,
+    windows: int,
 ) -> Iterator[dict[str, Any]]:
-    """One row for every method and time; each recovers the same pruned model."""
+    """One row for each time, method and weights; each recovers the same pruned model."""
     calibration = {"source": f"local:{TRAINING}", "samples": windows, "sequence_length": 256}
     pruning = {"model": f"local:{dense}", "ratio": ratio, "recipe": recipe}
     pruned = f"pruned-{ratio:g}"
     before = _job(place, pruned, {**pruning, "calibration": calibration})
-    arms = product(minutes, get_args(Method), get_args(Weights))
     for limit, method, weights in arms:
         teacher = {"teacher": f"local:{dense}"} if method == "distillation" else {}
         training = {"source": f"local:{TRAINING}", "minutes": limit, "rank": 32, "dropout": 0.0}

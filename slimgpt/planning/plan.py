@@ -22,6 +22,8 @@ from slimgpt.spec.sizes import short_size
 
 TOLERANCE = 0.002  # share of the target's parameters
 MULTIPLES = (32, 16, 8, 4, 2, 1)
+FINENESS = 32
+"""Multiples that an FFN's width holds at least, by schedule `measured`."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def measured(damage: Damage, spec: PruneSpec, costs: Costs) -> Plan:
     budgets = (remove, remove + int(TOLERANCE * target)) if remove else (0,)
     plans = (
         _sized(allocation(damage, costs, budget, multiple), multiple, costs)
-        for multiple, budget in product(_multiples(spec, costs), budgets)
+        for multiple, budget in product(_fine(_multiples(spec, costs), costs), budgets)
     )
     return _first_within(plans, target, spec)
 
@@ -142,6 +144,12 @@ def _fit_uniform(target: int, multiples: Sequence[int], spec: PruneSpec, costs: 
     if abs(nearest.parameters_after - target) <= uniform.step(costs, multiples[-1]):
         return nearest
     raise _unreachable(spec, nearest)
+
+
+def _fine(multiples: tuple[int, ...], costs: Costs) -> tuple[int, ...]:
+    """The multiples of which the narrowest FFN holds enough, or the only ones that may be tried."""
+    narrowest = min(layer.size.channels for layer in costs.layers)
+    return tuple(one for one in multiples if one * FINENESS <= narrowest) or multiples[-1:]
 
 
 def _multiples(spec: PruneSpec, costs: Costs) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy
 import pytest
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
@@ -176,6 +177,30 @@ def test_what_any_legal_sizes_reach_is_reached(
     else:
         with pytest.raises(UnreachableTargetError, match="cannot be met within"):
             prune_layers(layers, 3)
+
+
+def test_a_narrow_ffn_is_cut_in_steps_that_suit_it(tmp_path: Path) -> None:
+    """Widths in multiples of 32 leave the plan no choice where an FFN is only three of them wide."""
+    MODEL.save(tmp_path / "model")
+    checkpoint = Checkpoint.open(tmp_path / "model")
+    costs = forecast.costs_of(checkpoint, spec(recipe="measured"))
+    curves = Damage.assumed(costs)
+
+    def lost(multiple: int | None) -> float:
+        made = plan.measured(
+            curves, spec(recipe="measured", ratio=0.3, channel_multiple=multiple), costs
+        )
+        total = 0.0
+        for size, layer in zip(made.after, curves.layers, strict=True):
+            heads = (size.heads, size.kv_heads)
+            total += next(
+                one.damage for one in layer.attention if (one.heads, one.kv_heads) == heads
+            )
+            known = sorted((one.channels, one.damage) for one in layer.ffn)
+            total += float(numpy.interp(size.channels, *zip(*known, strict=True)))
+        return total
+
+    assert lost(None) < 0.95 * lost(32)
 
 
 def test_a_recipe_sets_what_is_not_set() -> None:
