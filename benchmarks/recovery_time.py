@@ -29,6 +29,7 @@ from slimgpt.spec.recovery import Method, Weights
 C4 = SHARED / "data" / "c4" / "c4-en-1300.jsonl"
 HELD_OUT = 150  # documents, the last ones
 TRAINING, EVALUATION = "training.jsonl", "evaluation.jsonl"
+METHODS, WEIGHTS = [*get_args(Method)], [*get_args(Weights)]
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -38,8 +39,8 @@ def recovery_time(
     minutes: Annotated[list[float], typer.Option(help="Of recovery.")] = [30.0],  # noqa: B006
     recipe: Annotated[str, typer.Option(help="Of pruning.")] = "paper",
     windows: Annotated[int, typer.Option(help="Calibration windows of 256 tokens.")] = 128,
-    method: Annotated[list[str], typer.Option(help="Repeatable.")] = [*get_args(Method)],  # noqa: B006
-    weights: Annotated[list[str], typer.Option(help="Repeatable.")] = [*get_args(Weights)],  # noqa: B006
+    method: Annotated[list[str], typer.Option(help="Repeatable.")] = METHODS,
+    weights: Annotated[list[str], typer.Option(help="Repeatable.")] = WEIGHTS,
 ) -> None:
     """Measure all methods and write benchmarks/results/recovery-time-MODEL.md and .json."""
     settings = {"recipe": recipe, "windows": windows, "text": C4.name, "held out": HELD_OUT}

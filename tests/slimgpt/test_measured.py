@@ -180,7 +180,7 @@ def test_what_any_legal_sizes_reach_is_reached(
 
 
 def test_a_narrow_ffn_is_cut_in_steps_that_suit_it(tmp_path: Path) -> None:
-    """Widths in multiples of 32 leave the plan no choice where an FFN is only three of them wide."""
+    """Multiples of 32 leave the plan no choice where an FFN is only three of them wide."""
     MODEL.save(tmp_path / "model")
     checkpoint = Checkpoint.open(tmp_path / "model")
     costs = forecast.costs_of(checkpoint, spec(recipe="measured"))
