@@ -1,9 +1,9 @@
-"""What minutes of recovery buy: perplexity on held-out C4 for each method, at equal time.
+"""What minutes of recovery buy: perplexity on held-out text for each method, at equal time.
 
 `python -m benchmarks.recovery_time smollm2 --minutes 5 --minutes 30` prunes a real model once per
 ratio, then recovers the same pruned model by labels and by distillation, by adapters and in whole
-layers, each within the same time. Text is the C4 of `shared/data`: the first documents are
-calibrated on and trained on, the last ones are only measured on. The machine must be free.
+layers, each within the same time. Texts are those of `benchmarks.quality`: what is calibrated and
+trained on is not measured on. The machine must be free.
 """
 
 from __future__ import annotations
@@ -19,17 +19,15 @@ import typer
 from rich.console import Console
 
 from benchmarks import results
-from benchmarks.models import SHARED, obtain
+from benchmarks.quality.subjects import WINDOW, Subject, subject
 from slimgpt.events import Perplexity
 from slimgpt.pipeline import run
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.spec.recovery import Method, Weights
 
-C4 = SHARED / "data" / "c4" / "c4-en-1300.jsonl"
-HELD_OUT = 150  # documents, the last ones
-TRAINING, EVALUATION = "training.jsonl", "evaluation.jsonl"
 METHODS, WEIGHTS = [*get_args(Method)], [*get_args(Weights)]
+TOKENS = 32_768  # of each held-out text
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -43,48 +41,49 @@ def recovery_time(
     weights: Annotated[list[str], typer.Option(help="Repeatable.")] = WEIGHTS,
 ) -> None:
     """Measure all methods and write benchmarks/results/recovery-time-MODEL.md and .json."""
-    settings = {"recipe": recipe, "windows": windows, "text": C4.name, "held out": HELD_OUT}
+    one = subject(model)
+    settings = {"recipe": recipe, "windows": windows, "text": one.calibration}
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        split(C4, place)
-        dense = obtain(model)
-        (place / dense.name).symlink_to(dense)
+        (place / one.folder.name).symlink_to(one.folder)
         for share in ratio:
             arms = [*product(minutes, method, weights)]
-            for row in measure(place, dense.name, share, arms, recipe, windows):
+            for row in measure(place, one, share, arms, recipe, windows):
                 console.print("  ".join(f"{key} {value}" for key, value in row.items()))
                 rows.append(row)
-                path = results.write(f"recovery-time-{dense.name}", settings, rows)
+                path = results.write(f"recovery-time-{one.model}", settings, rows)
     console.print(f"written: {path}")
-
-
-def split(source: Path, place: Path) -> None:
-    """Documents to learn from and documents to measure on, as two files."""
-    lines = source.read_text(encoding="utf-8").splitlines(keepends=True)
-    (place / TRAINING).write_text("".join(lines[:-HELD_OUT]), encoding="utf-8")
-    (place / EVALUATION).write_text("".join(lines[-HELD_OUT:]), encoding="utf-8")
 
 
 def measure(
     place: Path,
-    dense: str,
+    one: Subject,
     ratio: float,
     arms: list[tuple[float, str, str]],
     recipe: str,
     windows: int,
 ) -> Iterator[dict[str, Any]]:
-    """One row for each time, method and weights; each recovers the same pruned model."""
-    calibration = {"source": f"local:{TRAINING}", "samples": windows, "sequence_length": 256}
-    pruning = {"model": f"local:{dense}", "ratio": ratio, "recipe": recipe}
-    pruned = f"pruned-{ratio:g}"
-    before = _job(place, pruned, {**pruning, "calibration": calibration})
+    """One row for each time, method and weights; each recovers the same pruned model.
+
+    Args:
+        place: a folder with a link to the dense model.
+    """
+    pruned, dense = f"pruned-{ratio:g}", f"local:{one.folder.name}"
+    calibration = {
+        "source": f"local:{one.calibration}",
+        "samples": windows,
+        "sequence_length": WINDOW,
+    }
+    pruning = {"model": dense, "ratio": ratio, "recipe": recipe, "calibration": calibration}
+    before = _job(place, one, pruned, pruning)
     for limit, method, weights in arms:
-        teacher = {"teacher": f"local:{dense}"} if method == "distillation" else {}
-        training = {"source": f"local:{TRAINING}", "minutes": limit, "rank": 32, "dropout": 0.0}
+        teacher = {"teacher": dense} if method == "distillation" else {}
+        training = {"source": calibration["source"], "minutes": limit, "rank": 32, "dropout": 0.0}
         name = f"{pruned}-{limit:g}-{method}-{weights}"
         found = _job(
             place,
+            one,
             name,
             {
                 "model": f"local:{pruned}/checkpoint",
@@ -99,10 +98,15 @@ def measure(
             "minutes": limit,
             "method": method,
             "weights": weights,
-            "dense": before.dense,
-            "pruned": before.pruned,
-            "recovered": found.recovered,
-            "over dense": f"{(found.recovered or found.pruned) / before.dense - 1:.1%}",
+            **{
+                f"{text}, {what}": round(value, 2)
+                for text, measured in found.items()
+                for what, value in (
+                    ("dense", before[text].dense),
+                    ("pruned", before[text].pruned),
+                    ("recovered", measured.recovered or measured.pruned),
+                )
+            },
             "rate": report["learning_rate"],
             "steps": report["steps"],
             "batch": report["batch_size"],
@@ -110,17 +114,17 @@ def measure(
         }
 
 
-def _job(place: Path, name: str, spec: dict[str, Any]) -> Perplexity:
-    """Run a job to its end; its perplexity on the held-out documents."""
+def _job(place: Path, one: Subject, name: str, spec: dict[str, Any]) -> dict[str, Perplexity]:
+    """Run a job to its end; its perplexities on the held-out texts, by their names."""
     evaluation = {
-        "texts": [f"local:{EVALUATION}"],
-        "sequence_lengths": [256],
-        "max_tokens": 32_768,
+        "texts": [f"local:{file}" for file in one.held_out.values()],
+        "sequence_lengths": [WINDOW],
+        "max_tokens": TOKENS,
     }
     whole = PruneSpec.model_validate({**spec, "evaluation": evaluation})
-    roots = Roots(place, place, confined=False)
-    events = list(run(whole, place / name, roots, "cpu"))
-    return next(event for event in events if isinstance(event, Perplexity))
+    events = list(run(whole, place / name, Roots(place, one.texts, confined=False), "cpu"))
+    found = [event for event in events if isinstance(event, Perplexity)]
+    return dict(zip(one.held_out, found, strict=True))
 
 
 if __name__ == "__main__":

@@ -137,6 +137,29 @@ QUALITY_ROW = re.compile(
 )
 
 
+METHOD_ROW = re.compile(
+    r"^\| \**([a-z-]+)\** \| \**([\d.e+]+)\** \| \**([\d.e+]+)\** \| ([\d.]*)%? \|$", re.MULTILINE
+)
+
+
+def test_the_readme_says_what_was_measured_on_a_real_model() -> None:
+    said = METHOD_ROW.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    file = ROOT / "benchmarks" / "results" / "quality-smollm2.json"
+    measured = [
+        row
+        for row in json.loads(file.read_text(encoding="utf-8"))["rows"]
+        if row["ratio"] in (0, 0.2) and row["samples"] in (0, 128) and row["seed"] == 0
+    ]
+    assert {tuple(row) for row in said} == {
+        (
+            row["method"],
+            *(f"{row['perplexity'][text]:.4g}" for text in ("WikiText-2", "C4")),
+            f"{100 * row['top1']['C4']:.1f}" if row["top1"] else "",
+        )
+        for row in measured
+    }
+
+
 def test_the_readme_says_what_was_measured() -> None:
     rows = QUALITY_ROW.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     assert rows
