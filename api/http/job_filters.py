@@ -1,14 +1,16 @@
-"""Query parameters of job lists, parsed to a `jobs.store.lists.filters.Filter`."""
+"""Query parameters of job lists, parsed to a `jobs.store.lists.filters.Filter` and an `Order`."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 from fastapi import Depends, Query
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, StringConstraints
 
+from api.http.paging import Limit
 from jobs.store.lists.filters import Filter
+from jobs.store.lists.order import Order
 
 
 def _utc(value: datetime) -> datetime:
@@ -26,6 +28,8 @@ def _written(value: object) -> object:
 
 
 Time = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_utc)]
+MAX_CURSOR = 2048
+"""Characters; a cursor has the name after which the page begins."""
 # No database keeps NUL in a text, so no job has it.
 Label = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}=[^\x00]{0,512}$")
@@ -57,6 +61,17 @@ def _filter(
             examples=[["team=search"]],
         ),
     ] = None,
+    search: Annotated[
+        str,
+        Query(
+            max_length=256,
+            pattern=r"^[^\x00]*$",
+            description="Only jobs with each of these words in their name, model or a label "
+            "(`KEY=VALUE`) or, from four characters on, their id. Parts of words count; upper and "
+            "lower case are the same.",
+            examples=["smollm2 team=search"],
+        ),
+    ] = "",
 ) -> Filter:
     pairs = [label.partition("=") for label in metadata or ()]
     return Filter(
@@ -64,7 +79,58 @@ def _filter(
         created_after=created_after,
         created_before=created_before,
         metadata=tuple((key, value) for key, _, value in pairs),
+        search=search,
     )
 
 
 Filtered = Annotated[Filter, Depends(_filter)]
+SortName = Literal[
+    "created_at",
+    "-created_at",
+    "name",
+    "-name",
+    "status",
+    "-status",
+    "owner",
+    "-owner",
+    "ratio",
+    "-ratio",
+    "progress",
+    "-progress",
+    "parameters",
+    "-parameters",
+    "perplexity",
+    "-perplexity",
+]
+
+
+class PageRequest(NamedTuple):
+    """Which page of a list, in which order."""
+
+    order: Order
+    limit: int
+    cursor: str | None
+
+
+def _page(
+    sort: Annotated[
+        SortName,
+        Query(
+            description="What to sort by; after `-` from high to low. `ratio` is the share "
+            "removed, as reached, planned or asked for; `parameters` and `perplexity` are those "
+            "of the pruned model. Jobs without a value come last."
+        ),
+    ] = "-created_at",
+    limit: Limit = 50,
+    cursor: Annotated[
+        str | None,
+        Query(
+            max_length=MAX_CURSOR,
+            description="`next_cursor` of the previous page of the same list, sorted alike.",
+        ),
+    ] = None,
+) -> PageRequest:
+    return PageRequest(Order.parse(sort), limit, cursor)
+
+
+SortedPage = Annotated[PageRequest, Depends(_page)]

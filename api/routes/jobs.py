@@ -15,8 +15,7 @@ from api.checks.positions import too_long
 from api.checks.sources import missing_sources, missing_uploads
 from api.dependencies import FoundJob, FoundStatus, ServicesDep
 from api.http.conditional import not_modified
-from api.http.job_filters import Filtered
-from api.http.paging import Cursor, Limit
+from api.http.job_filters import Filtered, SortedPage
 from api.http.problems import Problem
 from api.http.threads import in_broker_thread
 from api.http.validation import summary
@@ -81,6 +80,7 @@ def post_job(
     try:
         job = services.store.create(
             spec,
+            name=body.name,
             metadata=body.metadata,
             owner=caller.owner,
             idempotency_key=idempotency_key,
@@ -131,24 +131,19 @@ def list_jobs(
     ] = None,
     *,
     where: Filtered,
-    limit: Limit = 50,
-    cursor: Cursor = None,
+    page: SortedPage,
 ) -> JobPage:
-    """List jobs, newest first: the caller's own; for an admin, those of all owners.
+    """List jobs, by default newest first: the caller's own; for an admin, those of all owners.
 
     Items are summaries; the job itself has the whole specification, warnings and result.
     """
     if owner is not None and not caller.sees(owner):
         return JobPage(items=[], next_cursor=None)
-    page = services.store.list(
-        owner=owner or caller.scope,
-        status=status or None,
-        where=where,
-        limit=limit,
-        cursor=cursor,
+    found = services.store.list(
+        owner=owner or caller.scope, status=status or None, where=where, **page._asdict()
     )
-    items = [JobSummaryView.of(job) for job in page.items]
-    return JobPage(items=items, next_cursor=page.next_cursor)
+    items = [JobSummaryView.of(job) for job in found.items]
+    return JobPage(items=items, next_cursor=found.next_cursor)
 
 
 @router.get("/{job_id}", responses=problems(404, 503))

@@ -1,7 +1,7 @@
 """Request and response models of `/jobs`, as documented in /docs.
 
-A request is a `PruneSpec` with `metadata` beside its fields; nothing is renamed on the way to
-the store or the engine.
+A request is a `PruneSpec` with `name` and `metadata` beside its fields; nothing is renamed on the
+way to the store or the engine.
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ from api.http.validation import FieldError
 from api.schemas import examples
 from jobs.files.artifacts import Artifact
 from jobs.store.lists.summaries import JobSummary
-from jobs.store.records import IncompatibleSpec, Job, Layer
+from jobs.store.records import MAX_NAME, IncompatibleSpec, Job, Layer
 from slimgpt.spec.prune import PruneSpec
 
 MetadataKey = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}$", max_length=64)
 ]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+JobName = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, min_length=1, max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$"
+    ),
+]
 MAX_METADATA_BYTES = 8192
 """Limit for all labels of a job, because lists contain them."""
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -44,6 +50,11 @@ class JobRequest(PruneSpec):
 
     model_config = ConfigDict(json_schema_extra={"examples": examples.JOBS})
 
+    name: JobName | None = Field(
+        None,
+        description="What to call the job; by default its model and target. Not unique.",
+        examples=["demo for the phone"],
+    )
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=32)] = Field(
         default_factory=dict,
         description="Labels of the client, stored and returned with the job; at most 8 KiB of JSON "
@@ -69,7 +80,7 @@ class JobRequest(PruneSpec):
         return self
 
     def spec(self) -> PruneSpec:
-        """The specification without `metadata`, for the engine."""
+        """The specification without `name` and `metadata`, for the engine."""
         # It is validated already, which takes time if it is large.
         return PruneSpec.model_construct(
             **{name: getattr(self, name) for name in PruneSpec.model_fields}
@@ -141,6 +152,9 @@ class JobView(BaseModel):
     """A job: its request, state and result. Times are in UTC."""
 
     id: str = Field(examples=[examples.JOB_ID])
+    name: str = Field(
+        description="As posted, or by model and target.", examples=["demo, ratio 0.25"]
+    )
     owner: str = Field(description="Owner of the API key that posted it.", examples=["ada"])
     status: str = Field(examples=["succeeded"])
     stage: str | None
@@ -202,6 +216,9 @@ class JobSummaryView(BaseModel):
     """A summary of a job, for lists. Times are in UTC."""
 
     id: str = Field(examples=[examples.JOB_ID])
+    name: str = Field(
+        description="As posted, or by model and target.", examples=["demo, ratio 0.25"]
+    )
     owner: str = Field(description="Owner of the API key that posted it.", examples=["ada"])
     status: str = Field(examples=["succeeded"])
     stage: str | None
@@ -234,7 +251,7 @@ class JobSummaryView(BaseModel):
 
 
 class JobPage(BaseModel):
-    """A page of jobs, newest first; the next page has `cursor=next_cursor`, unless it is null."""
+    """A page of jobs; the next page has `cursor=next_cursor`, unless it is null."""
 
     items: list[JobSummaryView]
     next_cursor: str | None

@@ -14,6 +14,7 @@ from jobs.states import TERMINAL, Status
 from slimgpt.spec.prune import PruneSpec
 
 MAX_FAULTS = 5
+MAX_NAME = 128
 UNKNOWN_TARGET = "a target that this version does not understand"
 T = TypeVar("T")
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -59,6 +60,17 @@ def spec_of(values: dict[str, Any]) -> PruneSpec | IncompatibleSpec:
         return IncompatibleSpec(values, "; ".join(said[:MAX_FAULTS]))
 
 
+def default_name(spec: Any) -> str:
+    """What a job is called of which nobody said it: `tiny, ratio 0.5`.
+
+    Args:
+        spec: with a `model` and a `target` in words.
+    """
+    model = str(spec.model).removeprefix("local:").rpartition("/")[2]
+    name = f"{model}, {spec.target}"
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One job as it was when it was read. Times are aware, in UTC."""
@@ -68,6 +80,8 @@ class Job:
     idempotency_key: str | None
     spec: PruneSpec | IncompatibleSpec
     metadata: dict[str, str]
+    name: str
+    """As given, or by model and target."""
     status: Status
     stage: str | None
     lease_epoch: int

@@ -31,15 +31,26 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from jobs.cursors import InvalidCursor, make_cursor, read_cursor
+from jobs.cursors import InvalidCursor
 from jobs.states import Status
 from jobs.store.clock import from_now
 from jobs.store.leases import touch
 from jobs.store.lists.filters import Filter
+from jobs.store.lists.order import Order
 from jobs.store.lists.quotas import require_within
 from jobs.store.lists.summaries import JobSummary, summary_columns, summary_of
 from jobs.store.reaping import Reaping
-from jobs.store.records import Claim, Job, Layer, Page, Reaped, Renewal, StatusRow, new_job_id
+from jobs.store.records import (
+    Claim,
+    Job,
+    Layer,
+    Page,
+    Reaped,
+    Renewal,
+    StatusRow,
+    default_name,
+    new_job_id,
+)
 from jobs.store.tables import JOB_COLUMNS, JOBS, LAYERS, job_of, layer_of
 from slimgpt.spec.prune import PruneSpec
 
@@ -56,6 +67,7 @@ __all__ = [
     "Store",
 ]
 MAX_PAGE = 200
+NEWEST_FIRST = Order()
 CREATE_TRIES = 5
 
 
@@ -76,6 +88,7 @@ class Store(Reaping):
         self,
         spec: PruneSpec,
         *,
+        name: str | None = None,
         metadata: dict[str, str] | None = None,
         owner: str = "local",
         idempotency_key: str | None = None,
@@ -87,6 +100,7 @@ class Store(Reaping):
 
         Args:
             spec: what is to be done.
+            name: what people call the job; None: by its model and target.
             metadata: labels of the client's own.
             owner: whose job it is.
             idempotency_key: the owner's own; None: every call makes a job.
@@ -94,17 +108,18 @@ class Store(Reaping):
 
         Raises:
             QuotaReached: the owner has `max_active` unfinished jobs already.
-            IdempotencyConflict: the key was used with another spec or other metadata.
+            IdempotencyConflict: the key was used with another spec, name or other metadata.
         """
-        body, labels = spec.model_dump(mode="json"), metadata or {}
+        labels, called = metadata or {}, name or default_name(spec)
+        given = {"spec": spec.model_dump(mode="json"), "metadata": labels, "name": called}
         for _ in range(CREATE_TRIES):
-            row = _new_row(body, labels, owner, idempotency_key, self.max_attempts)
+            row = given | _new_row(owner, idempotency_key, self.max_attempts)
             if (job := self._insert(row, max_active)) is not None:
                 return job
             earlier = self._one(JOBS.c.owner == owner, JOBS.c.idempotency_key == idempotency_key)
             if earlier is None:  # removed between the two statements: the key is free again
                 continue
-            if (earlier.spec, earlier.metadata) == (spec, labels):
+            if (earlier.spec, earlier.metadata, earlier.name) == (spec, labels, called):
                 return earlier
             break
         raise IdempotencyConflict(
@@ -165,30 +180,30 @@ class Store(Reaping):
         owner: str | None = None,
         status: Status | Iterable[Status] | None = None,
         where: Filter | None = None,
+        order: Order = NEWEST_FIRST,
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[JobSummary]:
-        """Jobs, newest first, `limit` (1 to 200) at a time; of each what a list shows.
+        """Jobs in an order, `limit` (1 to 200) at a time; of each what a list shows.
 
         Raises:
-            InvalidCursor: the cursor is not one that this method gave.
+            InvalidCursor: the cursor is not one that this method gave for this order.
         """
         limit = max(1, min(limit, MAX_PAGE))
-        columns = summary_columns(self.engine.dialect.name)
-        statement = select(*columns).order_by(JOBS.c.id.desc()).limit(limit + 1)
+        dialect = self.engine.dialect.name
+        statement = select(*summary_columns(dialect)).limit(limit + 1)
+        statement = order.apply(statement, dialect, cursor)
         if owner is not None:
             statement = statement.where(JOBS.c.owner == owner)
         if status is not None:
             wanted = [status] if isinstance(status, Status) else list(status)
             statement = statement.where(JOBS.c.status.in_(wanted))
         if where is not None:
-            statement = statement.where(*where.conditions())
-        if cursor is not None:
-            statement = statement.where(JOBS.c.id < read_cursor(cursor, "job_"))
+            statement = statement.where(*where.conditions(dialect))
         with self._reading() as connection:
-            jobs = [summary_of(row) for row in connection.execute(statement).mappings()]
-        more = len(jobs) > limit
-        return Page(jobs[:limit], make_cursor(jobs[limit - 1].id) if more else None)
+            rows = connection.execute(statement).mappings().all()
+        next_cursor = order.cursor_after(rows[limit - 1]) if len(rows) > limit else None
+        return Page([summary_of(row) for row in rows[:limit]], next_cursor)
 
     def request_cancel(self, job_id: str) -> Job | None:
         """Cancel a queued job at once, ask the worker of a running one to stop.
@@ -223,15 +238,11 @@ class Store(Reaping):
         return None if row is None else job_of(row)
 
 
-def _new_row(
-    body: dict[str, Any], labels: dict[str, str], owner: str, key: str | None, attempts: int
-) -> dict[str, Any]:
+def _new_row(owner: str, key: str | None, attempts: int) -> dict[str, Any]:
     return {
         "id": new_job_id(),
         "owner": owner,
         "idempotency_key": key,
-        "spec": body,
-        "metadata": labels,
         "status": Status.QUEUED,
         "lease_epoch": 0,
         "attempt": 0,

@@ -27,7 +27,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from jobs.states import Status
 from jobs.store.clock import UtcDateTime
-from jobs.store.records import Job, Layer, spec_of
+from jobs.store.records import Job, Layer, default_name, spec_of
 
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
@@ -86,6 +86,7 @@ class JobRow(Base):
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     spec: Mapped[dict[str, Any]]
     labels: Mapped[dict[str, str]] = mapped_column("metadata")
+    name: Mapped[str | None] = mapped_column(String(128))
     status: Mapped[str] = mapped_column(String(16))
     stage: Mapped[str | None] = mapped_column(String(16))
 
@@ -249,6 +250,7 @@ def job_of(row: RowMapping) -> Job:
     """The job in a row of `JOB_COLUMNS`."""
     values = dict(row)
     values["spec"] = spec_of(values["spec"])
+    values["name"] = values["name"] or default_name(values["spec"])
     values["status"] = Status(values["status"])
     return Job(**values)
 

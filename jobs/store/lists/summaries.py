@@ -15,7 +15,7 @@ from sqlalchemy import JSON, ColumnElement, RowMapping, func
 from sqlalchemy.dialects.postgresql import JSONB
 
 from jobs.states import TERMINAL, Status
-from jobs.store.records import UNKNOWN_TARGET
+from jobs.store.records import UNKNOWN_TARGET, default_name
 from jobs.store.tables import JOBS
 from slimgpt.spec.prune import target_in_words
 
@@ -62,6 +62,7 @@ class JobSummary:
     owner: str
     spec: SpecSummary
     metadata: dict[str, str]
+    name: str
     status: Status
     stage: str | None
     attempt: int
@@ -122,9 +123,11 @@ def summary_of(row: RowMapping) -> JobSummary:
     }
     first = found["result"]["perplexity"]
     result = _there(found["result"] | {"perplexity": [] if first is None else [first]})
+    spec = SpecSummary(**found["spec"])
     plain = {name: row[name] for name in _PLAIN} | {"status": Status(row["status"])}
+    plain["name"] = plain["name"] or default_name(spec)
     return JobSummary(
-        spec=SpecSummary(**found["spec"]),
+        spec=spec,
         plan=_there(found["plan"]),
         result=result,
         error={name: row[name] for name in ERROR if row[name] is not None} or None,

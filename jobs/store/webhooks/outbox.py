@@ -131,6 +131,7 @@ def _data(job: Job) -> dict[str, Any]:
     result, error = job.result or {}, job.error or {}
     return {
         "id": job.id,
+        "name": job.name,
         "owner": job.owner,
         "status": str(job.status),
         "model": job.spec.model,

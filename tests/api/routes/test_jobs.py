@@ -116,6 +116,37 @@ def test_pages_hold_every_job_once_newest_first(api: httpx.Client) -> None:
     assert len(seen) == 7
 
 
+def test_a_job_has_the_name_that_was_posted_or_one_by_model_and_target(api: httpx.Client) -> None:
+    named = post(api, name="  for the phone ").json()
+    assert named["name"] == api.get(f"/jobs/{named['id']}").json()["name"] == "for the phone"
+    assert post(api).json()["name"] == "tiny, ratio 0.25"
+    assert [job["name"] for job in api.get("/jobs").json()["items"]][1] == "for the phone"
+    for wrong in ("", "  ", "a\nb", "x" * 129, 7):
+        answer = post(api, name=wrong)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["pointer"] == "/name"
+
+
+def test_the_list_is_searched_and_sorted_with_a_cursor_for_each_order(api: httpx.Client) -> None:
+    for name in ("c team", "a team", "b team", "other"):
+        post(api, name=name)
+
+    def page(**parameters: str) -> tuple[list[str], str | None]:
+        answer = api.get("/jobs", params={"search": "team", "sort": "name", **parameters})
+        assert answer.status_code == 200, answer.text
+        return [job["name"] for job in answer.json()["items"]], answer.json()["next_cursor"]
+
+    first, cursor = page(limit="2")
+    assert first == ["a team", "b team"]
+    assert cursor is not None
+    assert page(cursor=cursor) == (["c team"], None)
+    assert page(sort="-name")[0] == ["c team", "b team", "a team"]
+    assert page(search="TEAM b")[0] == ["b team"]
+    assert page(search="")[0] == ["a team", "b team", "c team", "other"]
+    for wrong in ({"sort": "-name", "cursor": cursor}, {"sort": "spec"}, {"sort": "--name"}):
+        assert api.get("/jobs", params=wrong).status_code == 422
+
+
 def test_the_list_filters_by_status(api: httpx.Client) -> None:
     kept, cancelled = post(api).json()["id"], post(api).json()["id"]
     api.post(f"/jobs/{cancelled}/cancel")

@@ -71,6 +71,26 @@ def test_the_same_key_and_body_is_the_same_job(store: Store) -> None:
         store.create(SPEC, metadata={"a": "c"}, owner="ann", idempotency_key="k")
 
 
+def test_a_job_is_called_as_its_owner_says_or_by_model_and_target(store: Store) -> None:
+    assert store.create(SPEC, name="for the phone").name == "for the phone"
+    assert store.create(SPEC).name == "tiny, ratio 0.5"
+    sizes = {"model": "org/name@main", "ratio": None, "parameters": 5_400_000_000}
+    assert store.create(SPEC.model_copy(update=sizes)).name == "name@main, 5.4B parameters"
+    long = store.create(SPEC.model_copy(update={"model": f"local:{'x' * 200}"}))
+    assert long.name == "x" * 127 + "…"
+    assert [job.name for job in store.list(limit=1).items] == [long.name]
+
+
+def test_the_name_belongs_to_what_an_idempotency_key_stands_for(store: Store) -> None:
+    first = store.create(SPEC, name="a", idempotency_key="k")
+    assert store.create(SPEC, name="a", idempotency_key="k") == first
+    for name in ("b", None):
+        with pytest.raises(IdempotencyConflict):
+            store.create(SPEC, name=name, idempotency_key="k")
+    unnamed = store.create(SPEC, idempotency_key="l")
+    assert store.create(SPEC, idempotency_key="l") == unnamed
+
+
 def test_lists_page_by_page_newest_first(store: Store) -> None:
     ids = sorted((store.create(SPEC).id for _ in range(7)), reverse=True)
     seen, cursor = [], None

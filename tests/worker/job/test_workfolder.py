@@ -25,6 +25,7 @@ def claim(epoch: int, anew_epoch: int = 0) -> Claim:
         owner="local",
         idempotency_key=None,
         spec=SPEC,
+        name="a job",
         metadata={},
         status=Status.RUNNING,
         stage=None,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from jobs.states import Status
 from jobs.store.lists.filters import Filter
 from jobs.store.store import Store
+from jobs.store.tables import JOBS
 from tests.jobs.conftest import SPEC
 
 HOUR = timedelta(hours=1)
@@ -55,6 +57,50 @@ def test_by_model(store: Store, ids: list[str]) -> None:
     assert found(store, Filter(model="org/other@main")) == {ids[3]}
     assert found(store, Filter(model=SPEC.model)) == set(ids[:3])
     assert found(store, Filter(model="%")) == set()
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        ("", {0, 1, 2, 3}),
+        ("  ", {0, 1, 2, 3}),
+        ("TINY", {0, 1, 2}),  # in the default name
+        ("other@MAIN", {3}),  # in the model
+        ("org/", {3}),
+        ("search", {0, 1}),
+        ("tier=b", {1}),
+        ("search tier=b", {1}),
+        ("search other", set()),
+        ("ü", {2}),
+        ('"quoted"', {2}),
+        ("%", set()),
+        ("_", set()),
+        ("job_", set()),
+        ("t_ny", set()),
+        ("\\", set()),
+        ("'", {2}),
+    ],
+)
+def test_by_search(store: Store, ids: list[str], search: str, expected: set[int]) -> None:
+    assert found(store, Filter(search=search)) == {ids[index] for index in expected}
+
+
+def test_search_knows_names_and_ids(store: Store, ids: list[str]) -> None:
+    named = store.create(SPEC, name="Für das Telefon").id
+    assert found(store, Filter(search="telefon")) == {named}
+    for part in (named, named[4:], named[-8:].upper()):
+        assert found(store, Filter(search=part)) == {named}
+    assert found(store, Filter(search="ratio 0.5")) == set(ids)  # not in a name of one's own
+
+
+def test_a_job_of_an_earlier_version_is_found_by_its_model(store: Store, ids: list[str]) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(update(JOBS).where(JOBS.c.id == ids[3]).values(name=None))
+    assert found(store, Filter(search="other")) == {ids[3]}
+    (job,) = store.list(where=Filter(search="other")).items
+    whole = store.get(ids[3])
+    assert whole is not None
+    assert job.name == whole.name == "other@main, ratio 0.5"
 
 
 def test_by_time(store: Store, ids: list[str]) -> None:

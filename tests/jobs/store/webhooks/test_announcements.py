@@ -38,6 +38,7 @@ def test_what_is_told(ends: Ends) -> None:
     assert datetime.fromisoformat(body["timestamp"]) == job.finished_at
     data = body["data"]
     assert (data["id"], data["owner"], data["status"]) == (job.id, "ada", "succeeded")
+    assert data["name"] == "tiny, ratio 0.5"
     assert data["model"] == job.spec.model
     assert data["result"] == {"ratio_achieved": 0.5, "parameters_after": 450}
     assert data["error"] is None
