@@ -1,6 +1,7 @@
 // The dashboard: header, sign-in, and the view that the address names after `#`.
 
 import { h, show } from "./parts/element.js";
+import { compare } from "./pages/compare.js";
 import { form } from "./pages/form.js";
 import { job } from "./pages/job.js";
 import { list } from "./pages/list.js";
@@ -77,12 +78,16 @@ async function view() {
     document.title = "Job – SlimGPT Service";
     return job(main, rest[0]);
   }
+  if (name === "compare") {
+    document.title = "Comparison – SlimGPT Service";
+    return compare(main, new URLSearchParams(query).get("jobs") ?? "");
+  }
   if (name === "new") {
     document.title = "New job – SlimGPT Service";
     return form(main, new URLSearchParams(query).get("like"));
   }
   document.title = "Jobs – SlimGPT Service";
-  return list(main, { admin: admin && Boolean(key.get()), overview });
+  return list(main, { admin: admin && Boolean(key.get()), overview, query: new URLSearchParams(query) });
 }
 
 async function route() {

@@ -215,6 +215,7 @@ def test_what_strangers_wrote_is_text(up: Up, gates: Path, visit: Visit) -> None
     job_id = post(
         up,
         f"local:{HOSTILE}",
+        name=f"called {MARKUP}",
         metadata={"note": MARKUP},
         calibration=calibration | {"text_field": MARKUP},
         evaluation={"texts": [f"local:{MARKUP}"]},
@@ -222,8 +223,9 @@ def test_what_strangers_wrote_is_text(up: Up, gates: Path, visit: Visit) -> None
     (gates / job_id).touch()
     up.await_status(job_id)
     expect(page.get_by_role("row").filter(has_text="failed")).to_contain_text(f"failed {MARKUP}")
-    page.get_by_role("link", name=f"local:{HOSTILE}").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text(f"local:{HOSTILE}")
+    page.get_by_role("link", name=f"called {MARKUP}").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"called {MARKUP}")
+    expect(page.get_by_text(f"local:{HOSTILE}").first).to_be_visible()
     expect(page.get_by_role("alert")).to_contain_text(f"failed {MARKUP}")
     expect(page.get_by_role("alert")).to_contain_text(f"What to do: hint {MARKUP}")
     expect(page.get_by_role("log")).to_contain_text(f"warned {MARKUP}")
@@ -245,7 +247,7 @@ def test_a_job_of_another_version_is_shown_as_it_was_posted(up: Up, visit: Visit
     with closing(sqlite3.connect(up.home / "slimgpt.db")) as database, database:
         database.execute("UPDATE jobs SET spec = ? WHERE id = ?", ('{"quantise": 4}', job_id))
     row = page.get_by_role("row").filter(has_text="from=another version")
-    row.get_by_role("link", name="a model").click()
+    row.get_by_role("link", name="good, ratio 0.5").click()
     expect(badge(page)).to_have_text("cancelled")
     page.get_by_text("As JSON").click()
     expect(page.locator("pre")).to_contain_text('"quantise": 4')

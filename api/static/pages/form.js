@@ -13,7 +13,7 @@ const UPLOAD = "upload";
 const OTHER = "other";
 // Fields of the form, by where the API says that something is wrong.
 const PLACES = [
-  ["/model", "model"], ["/ratio", "amount"], ["/ratios", "amount"], ["/parameters", "amount"], ["/memory", "amount"],
+  ["/name", "name"], ["/model", "model"], ["/ratio", "amount"], ["/ratios", "amount"], ["/parameters", "amount"], ["/memory", "amount"],
   ["/method", "method"], ["/schedule", "shape"], ["/calibration/source", "source"],
   ["/calibration/samples", "samples"], ["/calibration/sequence_length", "tokens"], ["/calibration/seed", "seed"],
   ["/evaluation", "texts"], ["/formats", "formats"], ["/metadata", "labels"],
@@ -102,6 +102,7 @@ function calibrationFields(spec) {
 function fields(spec, metadata) {
   const shape = spec.schedule?.shape ?? "";
   return [
+    field("name", "Name", text("", { maxlength: 128, placeholder: "by model and target" }), ""),
     field("model", "Model", text(spec.model ?? "", { required: true, placeholder: "org/name or local:NAME" }),
       "A model of the hub, org/name or org/name@revision, or local:NAME, a folder below the service's models."),
     targetFields(spec),
@@ -145,7 +146,7 @@ export async function form(root, like) {
   const made = h("form", { class: "card job-form", novalidate: true, onsubmit: start },
     h("h1", null, "New job"), fields(base, before?.metadata ?? {}), error,
     h("div", { class: "actions" },
-      h("button", { type: "button", onclick: plan }, "Plan"),
+      h("button", { type: "button", onclick: () => plan().then(seePlan) }, "Plan"),
       h("button", { class: "primary" }, "Start job"),
       h("a", { class: "button plain", href: "#/" }, "Back")));
   root.append(h("div", { class: "columns new" }, made, planned));
@@ -171,6 +172,7 @@ export async function form(root, like) {
       formats: names(of("formats").value),
       evaluation: { ...base.evaluation, texts: names(of("texts").value) },
       metadata: labelsOf(of("labels").value),
+      ...(of("name").value.trim() && { name: of("name").value.trim() }),
     };
   }
 
@@ -241,6 +243,11 @@ export async function form(root, like) {
         throw thrown;
       }
     });
+  }
+
+  /** On a narrow screen the plan stands below the form. */
+  function seePlan() {
+    if (!made.querySelector("[aria-invalid]")) planned.scrollIntoView({ block: "nearest" });
   }
 
   function start(event) {

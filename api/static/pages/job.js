@@ -6,8 +6,9 @@ import { log } from "../parts/log.js";
 import { complain, confirmed, copyButton, say } from "../parts/notice.js";
 import { follow, path, post, read, ask } from "../parts/service.js";
 import { badge, bar, isOver, steps } from "../parts/status.js";
-import { charts, models, place as placed } from "../parts/sweep.js";
-import { ago, between, bytes, count, duration, measure, modelOf, moment, percent, target } from "../parts/words.js";
+import { table } from "../parts/table.js";
+import { charts, curveOf, models, place as placed } from "../parts/sweep.js";
+import { ago, between, bytes, count, duration, measure, modelOf, moment, nameOf, percent, target } from "../parts/words.js";
 
 const DRAW_AFTER = 80;
 
@@ -40,13 +41,11 @@ function perplexities(result) {
   const recovered = rows.some((row) => row.recovered);
   const names = ["Perplexity on", "Window", "Begins with", "Tokens", "Dense", "Pruned", ...(recovered ? ["Recovered"] : []), "Change"];
   const change = (row) => (row.recovered ?? row.pruned) / row.dense - 1;
-  return h("div", { class: "scroll" }, h("table", { class: "numbers", "aria-label": "Perplexity" },
-    h("thead", null, h("tr", null, names.map((name) => h("th", { scope: "col" }, name)))),
-    h("tbody", null, rows.map((row) => h("tr", null, [
-      row.text, row.sequence_length, row.begins_with || "text", count(row.tokens), measure(row.dense), measure(row.pruned),
-      ...(recovered ? [measure(row.recovered)] : []),
-      `${change(row) >= 0 ? "+" : "−"}${percent(Math.abs(change(row)))}`,
-    ].map((value) => h("td", null, String(value))))))));
+  return table("Perplexity", "numbers", names, rows.map((row) => [
+    row.text, String(row.sequence_length), row.begins_with || "text", count(row.tokens), measure(row.dense), measure(row.pruned),
+    ...(recovered ? [measure(row.recovered)] : []),
+    `${change(row) >= 0 ? "+" : "−"}${percent(Math.abs(change(row)))}`,
+  ]));
 }
 
 function result(job, report, page) {
@@ -62,7 +61,7 @@ function result(job, report, page) {
       model && tile("Weights", `${bytes(model.bytes_before)} → ${bytes(model.bytes_after)}`, "in safetensors"),
       tile("Time", duration(found.seconds), `peak memory ${bytes(found.peak_memory_bytes)}`),
       proofs.length > 0 && tile("Loads in", [...new Set(proofs.map((proof) => proof.loader.split(/[,(]/)[0].trim()))].join(", "), `logits differ by at most ${measure(apart)}`)),
-    models(found) ?? perplexities(found),
+    curveOf(job), models(found) ?? perplexities(found),
     h("p", { class: "actions" }, h("button", { type: "button", class: "small", "data-do": "report" }, "Download report.json"),
       page && reportLink(job.id)));
 }
@@ -88,7 +87,7 @@ function specification(job) {
 
 function asJson(job) {
   const text = JSON.stringify({ ...job.spec, metadata: job.metadata }, null, 2);
-  return h("details", null, h("summary", null, "As JSON"), h("pre", { tabindex: 0 }, text));
+  return h("details", { "data-key": "json" }, h("summary", null, "As JSON"), h("pre", { tabindex: 0 }, text));
 }
 
 function times(job) {
@@ -113,8 +112,8 @@ function actions(status, id) {
 
 function headline(job, standing, live) {
   return [
-    h("div", { class: "title" }, h("h1", null, modelOf(job.spec)), badge(standing.status),
-      h("span", { class: "quiet" }, target(job.spec)),
+    h("div", { class: "title" }, h("h1", null, nameOf(job)), badge(standing.status),
+      h("span", { class: "quiet" }, `${modelOf(job.spec)}, ${target(job.spec)}`),
       !isOver(standing.status) && h("span", { class: `live ${live ? "on" : ""}` }, live ? "live" : "connecting…")),
     h("div", { class: "actions" }, actions(standing.status, job.id)),
   ];
@@ -149,6 +148,7 @@ export function job(root, id) {
   let timer = null;
   let last;
   let stream = null;
+  let acting = false;
   let ended = false;
 
   root.append(h("p", { class: "back" }, h("a", { href: "#/" }, "← All jobs")), parts.head, parts.steps, parts.failure, parts.times,
@@ -160,7 +160,7 @@ export function job(root, id) {
     timer = null;
     if (!current || ended) return;
     const over = isOver(standing.status);
-    const opened = new Set([...root.querySelectorAll("details[open]")].map((node) => node.parentElement.closest("[class]")?.className));
+    root.classList.toggle("changing", !over);
     show(parts.head, headline(current, standing, live));
     show(parts.steps, progress(current, standing));
     show(parts.times, times(current));
@@ -170,7 +170,6 @@ export function job(root, id) {
     show(parts.spec, specification(current));
     show(parts.layers, rows.size ? card("Layers", charts(rows.values(), standing.layers_total, current.spec.ratios)) : null);
     show(parts.files, published && card("Files", published()));
-    for (const node of root.querySelectorAll("details")) node.open ||= opened.has(node.parentElement.closest("[class]")?.className);
   }
   const soon = () => { timer ??= setTimeout(draw, DRAW_AFTER); };
 
@@ -180,7 +179,7 @@ export function job(root, id) {
     for (const row of done.items) rows.set(placed(row), row);
     current = whole;
     standing = now;
-    document.title = `${modelOf(current.spec)} – SlimGPT Service`;
+    document.title = `${nameOf(current)} – SlimGPT Service`;
     if (whole.status === "succeeded") {
       [report, published] = await Promise.all([
         read(`${at}/report`).catch(() => null), read(`${at}/artifacts`).then(
@@ -251,8 +250,8 @@ export function job(root, id) {
     if (what === "report") return save(`${at}/report`, `${id}-report.json`).catch(complain);
     if (what === "page") return save(`${at}/report.html`, `${id}-report.html`).catch(complain);
     const doing = DOINGS[what];
-    if (doing.ask && !(await confirmed(...doing.ask))) return;
-    button.disabled = true;
+    if (acting || (doing.ask && !(await confirmed(...doing.ask)))) return;
+    acting = true; // and not `disabled`, which would take the focus away
     try {
       await doing.run(at);
       say(doing.words);
@@ -263,7 +262,7 @@ export function job(root, id) {
     } catch (error) {
       complain(error);
     }
-    button.disabled = false;
+    acting = false;
   }
 
   root.addEventListener("click", act);
@@ -276,6 +275,7 @@ export function job(root, id) {
   });
   return () => {
     ended = true;
+    root.classList.remove("changing");
     silence();
     clearTimeout(timer);
     root.removeEventListener("click", act);

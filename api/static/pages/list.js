@@ -1,14 +1,21 @@
-// The table of jobs: counts, filters, pages, and how far the running ones are.
+// The table of jobs: counts, filters, order, pages, what is chosen, and how far the running ones are.
 
+import { addressOf, isFiltered, requestOf, stateOf } from "../list/address.js";
+import { choose, chosenBar, clear, tickBox } from "../list/choice.js";
+import { fillIn, filters } from "../list/filters.js";
 import { h, show } from "../parts/element.js";
 import { complain } from "../parts/notice.js";
 import { path, read, Unreachable } from "../parts/service.js";
 import { badge, bar, isOver } from "../parts/status.js";
-import { ago, between, count, duration, measure, modelOf, moment, percent, target } from "../parts/words.js";
+import { ago, between, count, duration, measure, modelOf, moment, nameOf, percent, target } from "../parts/words.js";
 
 const EVERY = 5000;
 const PAGE = 25;
 const WATCHED = 10; // running jobs whose standing is asked for: a request each
+const COLUMNS = [
+  ["Status", "status"], ["Name", "name"], ["Target", "ratio"], ["Progress", "progress"],
+  ["Parameters", "parameters"], ["Perplexity", "perplexity"], ["Owner", "owner"], ["Posted", "created_at"],
+];
 const SHOWN = ["running", "queued", "succeeded", "failed", "cancelled"];
 
 function size(job) {
@@ -32,14 +39,15 @@ function progress(job, standing) {
   if (isOver(job.status)) return h("span", { class: "quiet" }, job.layers_done ? `after ${job.layers_done} layers` : "before it began");
   if (job.status === "queued") return h("span", { class: "quiet" }, job.attempt ? "waits for another attempt" : "waits for a worker");
   const now = standing ?? { percent: 0, stage: job.stage };
-  return [h("span", { class: "stage" }, now.stage ?? "starting"), bar(now, `Progress of ${modelOf(job.spec)}`)];
+  return [h("span", { class: "stage" }, now.stage ?? "starting"), bar(now, `Progress of ${nameOf(job)}`)];
 }
 
 function cells(job, standing, admin) {
   const labels = Object.entries(job.metadata);
   return [
     ["Status", badge(standing?.status ?? job.status)],
-    ["Model", [h("a", { class: "model", href: `#/jobs/${path(job.id)}` }, modelOf(job.spec)),
+    ["Name", [h("a", { class: "name", href: `#/jobs/${path(job.id)}` }, nameOf(job)),
+      h("span", { class: "quiet model" }, modelOf(job.spec)),
       h("span", { class: "labels" }, labels.slice(0, 3).map(([name, value]) => h("span", null, `${name}=${value}`)),
         labels.length > 3 && h("span", null, `+${labels.length - 3}`))]],
     ["Target", [target(job.spec), job.spec.method && job.spec.method !== "slimgpt" && h("span", { class: "quiet" }, ` ${job.spec.method}`)]],
@@ -52,59 +60,59 @@ function cells(job, standing, admin) {
 }
 
 function row(job, standing, admin) {
-  return h("tr", { role: "row", "data-id": job.id }, cells(job, standing, admin).map(([name, content]) =>
-    h("td", { role: "cell", "data-label": name, class: `${name.toLowerCase()} ${content === "–" ? "none" : ""}` }, h("div", null, content))));
+  const changing = !isOver(standing?.status ?? job.status);
+  return h("tr", { role: "row", "data-id": job.id, "data-key": job.id, class: changing ? "changing" : null },
+    h("td", { role: "cell", class: "choose" }, tickBox(job.id, nameOf(job))),
+    cells(job, standing, admin).map(([name, content]) =>
+      h("td", { role: "cell", "data-label": name, class: `${name.toLowerCase()} ${content === "–" ? "none" : ""}` }, h("div", null, content))));
 }
 
-function filters(state, change) {
-  const field = (label, control) => h("label", null, h("span", null, label), control);
-  const text = (name, placeholder, list) => h("input", {
-    name, placeholder, type: "search", autocomplete: "off", spellcheck: "false", value: state[name], list,
-    onchange: (event) => change({ [name]: event.target.value.trim() }),
-  });
-  const status = h("select", { name: "status", onchange: (event) => change({ status: event.target.value }) },
-    [["", "every status"], ...[...SHOWN, "cancelling"].map((word) => [word, word])].map(([value, word]) =>
-      h("option", { value, selected: state.status === value }, word)));
-  return h("form", { class: "filters", role: "search", "aria-label": "Filter jobs", onsubmit: (event) => event.preventDefault() },
-    field("Status", status),
-    field("Model", text("model", "exactly as posted", "models")), h("datalist", { id: "models" }),
-    state.admin && field("Owner", text("owner", "any")));
+function head([name, key], sort) {
+  const sorted = sort.replace("-", "") === key ? (sort.startsWith("-") ? "descending" : "ascending") : null;
+  return h("th", { role: "columnheader", scope: "col", "aria-sort": sorted },
+    h("button", { type: "button", class: "sort", "data-sort": key }, name, h("span", { "aria-hidden": "true" }, { ascending: " ▲", descending: " ▼" }[sorted])));
 }
 
-/** Show the list in an element; returns a function that ends it. */
-export function list(root, { admin, overview }) {
-  const state = { status: "", model: "", owner: "", admin, cursors: [""], next: null };
+/** What a click on a column's head asks for: texts from A, numbers from the greatest; again: the other way. */
+function next(sort, key) {
+  const first = ["name", "status", "owner"].includes(key) ? key : `-${key}`;
+  const other = first === key ? `-${key}` : key;
+  return sort === first ? other : first;
+}
+
+/** Show the list that a query names in an element; returns a function that ends it. */
+export function list(root, { admin, overview, query }) {
+  const state = stateOf(query);
+  const columns = COLUMNS.filter(([, key]) => admin || key !== "owner");
   const counts = h("div", { class: "counts", role: "group", "aria-label": "Jobs by status" });
+  const heads = h("tr", { role: "row" });
   const body = h("tbody", { role: "rowgroup" });
+  const table = h("table", { class: "jobs", role: "table", "aria-label": "Jobs" }, h("thead", { role: "rowgroup" }, heads), body);
   const empty = h("div", { class: "empty" });
   const pages = h("nav", { class: "pages", "aria-label": "Pages" });
-  const names = ["Status", "Model", "Target", "Progress", "Parameters", "Perplexity", ...(admin ? ["Owner"] : []), "Posted"];
-  const table = h("table", { class: "jobs", role: "table", "aria-label": "Jobs" },
-    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, names.map((name) => h("th", { role: "columnheader", scope: "col" }, name)))),
-    body);
-  const bars = filters(state, change);
+  const chosen = h("div", { class: "chosen", role: "region", "aria-label": "Chosen jobs" });
+  const bars = filters(state, columns, admin, change);
+  let trail = history.state?.trail ?? []; // cursors of the pages before; a link from elsewhere has none
+  let shown = [];
+  let nextCursor = null;
   let timer;
   let asked = 0;
   let ended = false;
 
-  root.append(h("h1", { class: "unseen" }, "Jobs"), counts, bars, table, empty, pages);
+  root.append(h("h1", { class: "unseen" }, "Jobs"), counts, bars, table, empty, pages, chosen);
 
-  function change(more) {
-    Object.assign(state, more, { cursors: [""] });
-    bars.elements.status.value = state.status;
-    refresh();
+  /** Change what is shown, and the address with it; what is typed makes no steps to go back. */
+  function change(more, typed = false, before = []) {
+    if (ended) return null;
+    Object.assign(state, { cursor: "", page: "1" }, more);
+    trail = before;
+    history[typed ? "replaceState" : "pushState"]({ trail }, "", addressOf(state));
+    fillIn(bars, state);
+    return refresh();
   }
 
-  function turn(cursors) {
-    state.cursors = cursors;
-    refresh().then(() => document.getElementById("main").focus());
-  }
-
-  function address() {
-    const query = new URLSearchParams({ limit: PAGE });
-    for (const name of ["status", "model", "owner"]) if (state[name]) query.set(name, state[name]);
-    if (state.cursors.at(-1)) query.set("cursor", state.cursors.at(-1));
-    return `jobs?${query}`;
+  function turn(cursor, page, before) {
+    change({ cursor, page: String(page) }, false, before)?.then(() => document.getElementById("main").focus());
   }
 
   function drawCounts(jobs) {
@@ -118,51 +126,65 @@ export function list(root, { admin, overview }) {
     if (status) change({ status: state.status === status ? "" : status });
   });
 
-  function drawRows(items, standings) {
-    const focused = body.contains(document.activeElement) ? document.activeElement.closest("tr")?.dataset.id : null;
-    show(body, items.map((job) => row(job, standings[job.id], admin)));
-    if (focused && !body.contains(document.activeElement)) body.querySelector(`tr[data-id="${CSS.escape(focused)}"] a`)?.focus();
-    table.hidden = !items.length;
-    const filtered = state.status || state.model || state.owner;
-    show(empty, !items.length && (filtered
+  function drawRows() {
+    show(heads, h("th", { role: "columnheader", scope: "col" }, h("span", { class: "unseen" }, "Choose")), columns.map((column) => head(column, state.sort)));
+    show(body, shown.map(([job, standing]) => row(job, standing, admin)));
+    table.hidden = !shown.length;
+    show(empty, !shown.length && (isFiltered(state)
       ? h("p", null, "No job is like that.")
       : [h("h2", null, "No jobs yet"),
         h("p", null, "A job takes a model and a target and gives back a smaller checkpoint with a report."),
         h("p", null, h("a", { class: "button primary", href: "#/new" }, "Post the first job"))]));
-    show(bars.querySelector("datalist"), [...new Set(items.map((job) => modelOf(job.spec)))].map((value) => h("option", { value })));
+    show(chosen, chosenBar());
   }
+  heads.addEventListener("click", (event) => {
+    const key = event.target.closest("button")?.dataset.sort;
+    if (key) change({ sort: next(state.sort, key) });
+  });
+  body.addEventListener("change", (event) => {
+    choose(event.target.dataset.choose, event.target.checked);
+    drawRows();
+  });
+  chosen.addEventListener("click", (event) => {
+    if (event.target.closest("[data-do=clear]")) { clear(); drawRows(); }
+  });
 
   function drawPages() {
-    const turns = [];
-    if (state.cursors.length > 1) turns.push(h("button", { type: "button", "data-to": "newer" }, "← Newer"));
-    if (state.next) turns.push(h("button", { type: "button", "data-to": "older" }, "Older →"));
-    show(pages, turns);
+    const page = Number(state.page) || 1;
+    const button = (to, words) => h("button", { type: "button", "data-to": to }, words);
+    show(pages,
+      state.cursor && (trail.length ? button("previous", "← Previous page") : button("first", "← First page")),
+      (state.cursor || nextCursor) && h("span", { class: "quiet" }, `Page ${page}`),
+      nextCursor && button("next", "Next page →"));
   }
   pages.addEventListener("click", (event) => {
     const to = event.target.closest("button")?.dataset.to;
-    if (to === "older") turn([...state.cursors, state.next]);
-    if (to === "newer") turn(state.cursors.slice(0, -1));
+    const page = Number(state.page) || 1;
+    if (to === "next") turn(nextCursor, page + 1, [...trail, state.cursor]);
+    if (to === "previous") turn(trail.at(-1), page - 1, trail.slice(0, -1));
+    if (to === "first") turn("", 1, []);
   });
 
   async function standingsOf(items) {
     const running = items.filter((job) => ["running", "cancelling"].includes(job.status)).slice(0, WATCHED);
     const found = await Promise.all(running.map((job) => read(`jobs/${path(job.id)}/status`).catch(() => null)));
-    return Object.fromEntries(running.map((job, i) => [job.id, found[i]]));
+    return new Map(running.map((job, i) => [job.id, found[i]]));
   }
 
   async function refresh() {
     clearTimeout(timer);
     const mine = ++asked;
     try {
-      const [page, whole] = await Promise.all([read(address()), overview()]);
+      const [page, whole] = await Promise.all([read(requestOf(state, PAGE)), overview()]);
       const standings = await standingsOf(page.items);
       if (ended || mine !== asked) return;
-      state.next = page.next_cursor;
+      nextCursor = page.next_cursor;
+      shown = page.items.map((job) => [job, standings.get(job.id)]);
       drawCounts(whole.jobs);
-      drawRows(page.items, standings);
+      drawRows();
       drawPages();
     } catch (error) {
-      if (!ended && mine === asked && !(error instanceof Unreachable)) complain(error); // the header says it
+      if (!ended && mine === asked && !(error instanceof Unreachable)) complain(error); // the line across the top says it
     }
     if (!ended && mine === asked && !document.hidden) timer = setTimeout(refresh, EVERY);
   }

@@ -1,22 +1,26 @@
 // What is left of each layer and what it cost, as small drawings with a table of the same numbers.
 
 import { h, svg } from "./element.js";
+import { scroll } from "./table.js";
 import { count, measure, percent } from "./words.js";
 
-const WIDTH = 640;
+/** Units of a drawing across: about pixels, so that its text is as large as the page's. */
+export const width = () => (matchMedia("(max-width: 760px)").matches ? 340 : 640);
 const HEIGHT = 150;
 const LEFT = 52;
+const NUMBER = 26; // units of a layer's number, with some room
 const BOTTOM = 20;
 const TOP = 8;
 
 const y = (share) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - share);
 
 function frame(label, layers, ticks, marks) {
-  const slot = (WIDTH - LEFT) / layers;
-  const every = Math.max(1, Math.ceil(layers / 12));
-  return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label },
+  const wide = width();
+  const slot = (wide - LEFT) / layers;
+  const every = Math.ceil(Math.max(1, NUMBER / slot, layers / 12));
+  return svg("svg", { viewBox: `0 0 ${wide} ${HEIGHT}`, role: "img", "aria-label": label },
     ticks.map(([share, text]) => [
-      svg("line", { class: "grid", x1: LEFT, x2: WIDTH, y1: y(share), y2: y(share) }),
+      svg("line", { class: "grid", x1: LEFT, x2: wide, y1: y(share), y2: y(share) }),
       svg("text", { x: LEFT - 6, y: y(share) + 4, "text-anchor": "end" }, text)]),
     Array.from({ length: layers }, (_, i) => i).filter((i) => i % every === 0).map((i) =>
       svg("text", { x: LEFT + slot * (i + 0.5), y: HEIGHT - 5, "text-anchor": "middle" }, i)),
@@ -62,12 +66,17 @@ function kept(rows, total) {
     rows.map((row) => pair(row, slot, names, share, words))));
 }
 
-function errors(rows, total) {
-  const names = ["attention_error", "ffn_error"];
-  const most = Math.max(...rows.flatMap((row) => names.map((name) => row[name] || 0)), 1e-9);
+const ERRORS = ["attention_error", "ffn_error"];
+
+/** The greatest error of layers: where an axis ends that several charts share. */
+export const mostError = (rows) => Math.max(...rows.flatMap((row) => ERRORS.map((name) => row[name] || 0)), 1e-9);
+
+/** The errors of layers; charts of one page are given the same greatest one. */
+export function errors(rows, total, most = mostError(rows)) {
+  const names = ERRORS;
   const share = (row, name) => (row[name] || 0) / most;
   const words = (row, name) => `layer ${row.layer}: ${SERIES[name].name} error ${measure(row[name])}`;
-  const label = `Relative error of each layer's output, at most ${measure(most)}`;
+  const label = `Relative error of each layer's output, at most ${measure(mostError(rows))}`;
   const ticks = [[0, "0"], [0.5, measure(most / 2, 2)], [1, measure(most, 2)]];
   return figure("Relative error of each layer", names, frame(label, total, ticks, (slot) =>
     rows.map((row) => pair(row, slot, names, share, words))));
@@ -77,7 +86,7 @@ function table(rows, measured) {
   const head = ["Layer", "Heads", "KV heads", "Channels", "Parameters", "Kept",
     ...(measured ? ["Attention error", "FFN error", "Seconds"] : [])];
   const of = (row, name) => `${row[name]} / ${row[`${name}_before`]}`;
-  return h("details", null, h("summary", null, "The numbers"), h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Numbers of each layer" },
+  return h("details", { "data-key": `numbers ${rows[0].point ?? 0}` }, h("summary", null, "The numbers"), scroll("Numbers of each layer",
     h("table", { class: "numbers" },
       h("thead", null, h("tr", null, head.map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", null, rows.map((row) => h("tr", null, [
@@ -87,10 +96,10 @@ function table(rows, measured) {
       ].map((value) => h("td", null, String(value)))))))));
 }
 
-/** Charts of layers that are pruned, or, without errors, that are planned. */
-export function layers(rows, total) {
+/** Charts of layers that are pruned, or, without errors, that are planned; `worst` ends the errors' axis. */
+export function layers(rows, total, worst) {
   if (!rows.length) return [];
   const measured = rows.some((row) => row.attention_error !== undefined);
   const most = Math.max(total ?? 0, rows.at(-1).layer + 1);
-  return [kept(rows, most), measured && errors(rows, most), table(rows, measured)];
+  return [kept(rows, most), measured && errors(rows, most, worst), table(rows, measured)];
 }

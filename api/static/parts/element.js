@@ -1,19 +1,30 @@
 // Elements of the page. Text becomes text nodes and attributes are set one by one: what strangers
 // wrote (names, labels, errors) is never read as HTML.
 
+import morphdom from "../vendor/morphdom.js";
+
 const SVG = "http://www.w3.org/2000/svg";
+const listened = new Set();
+
+const there = (child) => child !== null && child !== undefined && child !== false;
 
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (value === undefined || value === null || value === false) continue;
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value === true ? "" : String(value));
+    if (!there(value)) continue;
+    if (name.startsWith("on")) {
+      node[name] = value;
+      listened.add(name);
+    } else node.setAttribute(name, value === true ? "" : String(value));
   }
-  node.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...children.flat(3).filter(there));
   return node;
 }
 
-/** An HTML element: `h("p", {class: "quiet"}, "text", child, …)`; `onclick: f` listens. */
+/**
+ * An HTML element: `h("p", {class: "quiet"}, "text", child, …)`; `onclick: f` listens.
+ *
+ * A listener finds its element in `event.currentTarget`: `show` may hand it to one that is there already.
+ */
 export function h(tag, attributes, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
@@ -23,13 +34,25 @@ export function svg(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-/** Put new content into an element, if it differs from what is there. */
+/** What says that two elements are the same one, among those of one call of `show`. */
+const keyOf = (node) => node.dataset?.key ?? node.id;
+
+function adopt(old, fresh) {
+  for (const name of listened) if (old[name] !== fresh[name]) old[name] = fresh[name];
+  if (old.localName === "details") fresh.open = old.open; // the visitor's own doing
+  return true;
+}
+
+/**
+ * Change what is in an element into new content, and nothing that is the same already: folds, focus,
+ * selection and scrolled places stay. Elements with the same `data-key` or `id` are the same, others
+ * if they stand at the same place.
+ */
 export function show(node, ...children) {
-  const fresh = document.createElement("template").content;
+  const fresh = node.cloneNode(false);
   fresh.append(...children.flat(3).filter((child) => child));
-  const before = [...node.childNodes];
-  const same =
-    before.length === fresh.childNodes.length &&
-    before.every((child, i) => child.isEqualNode(fresh.childNodes[i]));
-  if (!same) node.replaceChildren(fresh);
+  const active = node.contains(document.activeElement) ? document.activeElement : null;
+  morphdom(node, fresh, { childrenOnly: true, getNodeKey: keyOf, onBeforeElUpdated: adopt });
+  if (!active || active === document.activeElement) return;
+  (active.isConnected ? active : document.getElementById("main")).focus({ preventScroll: true });
 }

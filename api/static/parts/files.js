@@ -3,9 +3,12 @@
 import { h } from "./element.js";
 import { complain, copyButton, say } from "./notice.js";
 import { ask, key, path } from "./service.js";
+import { table } from "./table.js";
 import { bytes } from "./words.js";
 
 const MOST_IN_BROWSER = 200 * 2 ** 20; // it is held in memory: an <a href> could not send the key
+
+const SHARD = /^(.*)-\d{5}-of-(\d{5})(\.\w+)$/;
 
 const address = (id, file) => `jobs/${path(id)}/artifacts/${path(...file.split("/"))}`;
 
@@ -33,8 +36,8 @@ export function reportLink(id) {
 }
 
 function downloadButton(id, file) {
-  const button = h("button", { type: "button", class: "small", "aria-label": `Download ${file.path}`, onclick: start }, "Download");
-  async function start() {
+  async function start(event) {
+    const button = event.currentTarget;
     button.disabled = true;
     try {
       if (!(await save(`${address(id, file.path)}?redirect=false`, file.path.split("/").at(-1)))) {
@@ -46,7 +49,7 @@ function downloadButton(id, file) {
     }
     button.disabled = false;
   }
-  return button;
+  return h("button", { type: "button", class: "small", "aria-label": `Download ${file.path}`, onclick: start }, "Download");
 }
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
@@ -57,6 +60,35 @@ function curl(id, file) {
   return `curl -fL${authorization} -o ${quoted(name)} ${quoted(new URL(address(id, file.path), document.baseURI).href)}`;
 }
 
+/** The parts of one model's weights as one entry; other files as they are. */
+function folded(items) {
+  const entries = new Map();
+  for (const file of items) {
+    const [, stem, total, suffix] = SHARD.exec(file.path) ?? [];
+    const name = stem === undefined ? file.path : `${stem}-*-of-${total}${suffix}`;
+    if (!entries.has(name)) entries.set(name, []);
+    entries.get(name).push(file);
+  }
+  return [...entries];
+}
+
+function fileRow(id, file) {
+  return Object.assign([
+    file.path, bytes(file.size), h("code", { title: file.sha256 }, file.sha256.slice(0, 12)),
+    file.size <= MOST_IN_BROWSER ? downloadButton(id, file) : copyButton(curl(id, file), "Copy curl"),
+  ], { key: `file ${file.path}` });
+}
+
+function shardsRow(id, name, shards) {
+  const fold = h("details", { "data-key": `shards ${name}` }, h("summary", null, name),
+    h("ul", { class: "shards" }, shards.map((file) => {
+      const [path, size, sha256, action] = fileRow(id, file);
+      return h("li", null, h("span", null, path), h("span", null, size), sha256, action);
+    })));
+  const total = shards.reduce((sum, file) => sum + file.size, 0);
+  return Object.assign([fold, bytes(total), `${shards.length} shards`, ""], { key: `file ${name}` });
+}
+
 /** All files, with the command that fetches and checks them together. */
 export function files(id, items) {
   const total = items.reduce((sum, file) => sum + file.size, 0);
@@ -64,12 +96,8 @@ export function files(id, items) {
   const command = `slimgpt download ${id} ${id} --url ${here}`;
   return [
     h("p", null, `${items.length} files, ${bytes(total)}. Fetch them all, each checked against its sha256:`),
-    h("div", { class: "command" }, h("code", null, command), copyButton(command)),
-    h("div", { class: "scroll" }, h("table", { class: "files", "aria-label": "Files" },
-      h("thead", null, h("tr", null, ["File", "Size", "sha256", ""].map((name) => h("th", { scope: "col" }, name || h("span", { class: "unseen" }, "Action"))))),
-      h("tbody", null, items.map((file) => h("tr", null,
-        h("td", null, file.path), h("td", null, bytes(file.size)),
-        h("td", null, h("code", { title: file.sha256 }, file.sha256.slice(0, 12))),
-        h("td", null, file.size <= MOST_IN_BROWSER ? downloadButton(id, file) : copyButton(curl(id, file), "Copy curl"))))))),
+    h("div", { class: "command" }, h("code", { tabindex: 0 }, command), copyButton(command)),
+    table("Files", "files", ["File", "Size", "sha256", "-Action"],
+      folded(items).map(([name, found]) => (found.length > 1 ? shardsRow(id, name, found) : fileRow(id, found[0])))),
   ];
 }

@@ -34,7 +34,8 @@ function words(name, event) {
 
 /** A log: `element`, and `add(name, event, id)`. Progress within a stage overwrites itself. */
 export function log() {
-  const element = h("ol", { class: "log", role: "log", "aria-live": "off", tabindex: 0, "aria-label": "Events" });
+  const lines = h("ol");
+  const element = h("div", { class: "log", role: "log", "aria-live": "off", tabindex: 0, "aria-label": "Events" }, lines);
   let counting = null;
 
   function add(name, event, id) {
@@ -43,9 +44,9 @@ export function log() {
       h("time", { datetime: new Date(at).toISOString() }, clock(at)), " ", words(name, event));
     const below = element.scrollHeight - element.scrollTop - element.clientHeight < 40;
     if (name === "progress" && counting) counting.replaceWith(line);
-    else element.append(line);
+    else lines.append(line);
     counting = name === "progress" ? line : null;
-    while (element.children.length > MOST) element.firstChild.remove();
+    while (lines.children.length > MOST) lines.firstChild.remove();
     if (below) element.scrollTop = element.scrollHeight;
   }
   return { element, add };

@@ -1,8 +1,12 @@
-// What the page says and asks beside its content: short notices, and a question before harm is done.
+// What the page says and asks beside its content: short notices, a question before harm is done, and
+// across its top that the service has stopped answering.
 
-import { h } from "./element.js";
+import { h, show } from "./element.js";
+import { clock } from "./words.js";
 
 const SECONDS = 8;
+let answered = Date.now();
+let stale = null;
 
 /** Say something for a while; errors until they are dismissed. */
 export function say(text, kind = "info") {
@@ -41,8 +45,8 @@ export function confirmed(question, explanation, action) {
 
 /** Copy a text; the button says so for a moment. */
 export function copyButton(text, label = "Copy") {
-  const button = h("button", { type: "button", class: "small", onclick: copy }, label);
-  async function copy() {
+  async function copy(event) {
+    const button = event.currentTarget;
     try {
       await navigator.clipboard.writeText(text);
       button.textContent = "Copied";
@@ -52,5 +56,27 @@ export function copyButton(text, label = "Copy") {
     }
     setTimeout(() => { button.textContent = label; }, 2000);
   }
-  return button;
+  return h("button", { type: "button", class: "small", onclick: copy }, label);
+}
+
+function drawStale() {
+  document.body.classList.toggle("stale", stale !== null);
+  show(document.getElementById("stale"), stale !== null && h("p", null,
+    h("strong", null, `The service has not answered since ${clock(stale)}. `),
+    "What may have changed since then is dimmed. The page goes on asking."));
+}
+
+/** The service has answered: the page shows what is. */
+export function heard() {
+  answered = Date.now();
+  if (stale === null) return;
+  stale = null;
+  drawStale();
+}
+
+/** The service did not answer, or could not: since when, stands across the top until it does. */
+export function lost() {
+  if (stale !== null) return;
+  stale = answered;
+  drawStale();
 }

@@ -4,8 +4,12 @@
 // out in the Authorization header and nowhere else; EventSource cannot send one, so streams are
 // read with fetch.
 
+import { heard, lost } from "./notice.js";
+
 const KEY = "slimgpt.key";
 const LONGEST_PAUSE = 30_000;
+const ANSWER_WITHIN = 30_000; // what takes longer to read does not come
+const SILENT_FOR = 50_000; // an open stream says something every 15 seconds
 
 export const key = {
   get: () => sessionStorage.getItem(KEY) ?? "",
@@ -50,7 +54,8 @@ async function reach(address, options) {
   try {
     return await fetch(address, options);
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (error.name === "AbortError") throw error; // by this page; a time limit has another name
+    lost();
     throw new Unreachable();
   }
 }
@@ -59,6 +64,8 @@ async function reach(address, options) {
 export async function ask(address, options = {}) {
   const used = key.get();
   const answer = await reach(address, { cache: "no-cache", ...options, headers: headers(options.headers) });
+  if (answer.status < 500) heard();
+  else if (!options.method) lost();
   if (answer.ok || answer.type === "opaqueredirect") return answer;
   const problem = await answer.json().catch(() => ({}));
   // An answer to a key that was changed meanwhile says nothing about the new one.
@@ -67,7 +74,15 @@ export async function ask(address, options = {}) {
 }
 
 /** The JSON at an address. */
-export const read = async (address, options) => (await ask(address, options)).json();
+export async function read(address, options = {}) {
+  const answer = await ask(address, { signal: AbortSignal.timeout(ANSWER_WITHIN), ...options });
+  try {
+    return await answer.json();
+  } catch (error) {
+    lost();
+    throw error instanceof SyntaxError ? error : new Unreachable();
+  }
+}
 
 /** Post JSON; the answer's JSON. */
 export async function post(address, body, more = {}) {
@@ -79,8 +94,9 @@ export async function post(address, body, more = {}) {
 
 /** Whether the service can work, and which parts of it can't. Needs no key. */
 export async function readiness() {
-  const answer = await fetch("readyz", { cache: "no-store" });
+  const answer = await reach("readyz", { cache: "no-store" });
   const body = await answer.json();
+  if (answer.ok) heard();
   const failed = Object.entries(body.checks ?? {}).filter(([, state]) => state !== "ok").map(([name]) => name);
   return { ready: answer.ok, failed };
 }
@@ -91,13 +107,19 @@ const pause = (milliseconds, signal) =>
     signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
   });
 
+function within(milliseconds, promise) {
+  let timer;
+  const late = new Promise((_, reject) => { timer = setTimeout(() => { lost(); reject(new Unreachable()); }, milliseconds); });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
 /** Server-sent events in a stream of text (HTML standard, 9.2.6). */
 async function* eventsOf(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   let event = {};
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await within(SILENT_FOR, reader.read());
     if (done) return;
     text += value;
     const lines = text.split(/\r\n|\n|\r(?!$)/);

@@ -1,7 +1,10 @@
 // A job of several ratios: its layers model by model, and what came of each.
 
-import { layers } from "./chart.js";
+import { curve } from "../compare/curve.js";
+import { curvesOf, modelsOf, onText, textsOf } from "../compare/measures.js";
+import { layers, mostError } from "./chart.js";
 import { h } from "./element.js";
+import { table } from "./table.js";
 import { count, measure, percent } from "./words.js";
 
 /** The key of a layer's row: layers of several models have the same numbers. */
@@ -11,11 +14,21 @@ export const place = (row) => `${row.point ?? 0}:${row.layer}`;
 export function charts(rows, total, ratios) {
   const sorted = [...rows].sort((a, b) => (a.point ?? 0) - (b.point ?? 0) || a.layer - b.layer);
   if (!ratios) return layers(sorted, total);
+  const worst = mostError(sorted);
   return ratios.map((ratio, point) => {
     const mine = sorted.filter((row) => (row.point ?? 0) === point);
     return mine.length > 0 && h("section", { "aria-label": `Layers at ratio ${ratio}` },
-      h("h3", null, `Ratio ${ratio}`), layers(mine, total && total / ratios.length));
+      h("h3", null, `Ratio ${ratio}`), layers(mine, total && total / ratios.length, worst));
   });
+}
+
+/** The curve of a sweep: quality against size on its first text. */
+export function curveOf(job) {
+  const made = modelsOf(job);
+  const [text] = textsOf(made);
+  if (!job.result?.points?.length || !text) return null;
+  const { series, dense, axis } = curvesOf(onText(made, text));
+  return curve(`Perplexity on ${text}`, series, dense, axis);
 }
 
 /** The models of a sweep side by side, with their perplexity on each text. */
@@ -26,10 +39,7 @@ export function models(result) {
   const head = ["Ratio", "Folder", "Parameters", "Removed",
     ...measured(0).map((row) => `${row.text}, ${row.sequence_length} tokens${row.begins_with ? ` from ${row.begins_with}` : ""}`)];
   const said = (row) => [row.dense, row.pruned, row.recovered].filter((value) => typeof value === "number").map((value) => measure(value)).join(" → ");
-  return h("div", { class: "scroll" }, h("table", { class: "numbers", "aria-label": "Models" },
-    h("thead", null, h("tr", null, head.map((name) => h("th", { scope: "col" }, name)))),
-    h("tbody", null, points.map((made, point) => h("tr", null, [
-      made.ratio, made.folder, count(made.parameters_after), percent(made.ratio_achieved),
-      ...measured(point).map(said),
-    ].map((value) => h("td", null, String(value))))))));
+  return table("Models", "numbers", head, points.map((made, point) => [
+    String(made.ratio), made.folder, count(made.parameters_after), percent(made.ratio_achieved), ...measured(point).map(said),
+  ]));
 }

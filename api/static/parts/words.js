@@ -66,6 +66,9 @@ export const moment = (text) => new Date(text).toLocaleString([], { dateStyle: "
 /** The model of a job; another version of the service may have named it otherwise. */
 export const modelOf = (spec) => (typeof spec.model === "string" ? spec.model : "a model");
 
+/** What a job is called. */
+export const nameOf = (job) => (typeof job.name === "string" ? job.name : modelOf(job.spec));
+
 /** What a job was asked to reach. */
 export function target(spec) {
   if (spec.parameters) return `${count(spec.parameters)} parameters`;
