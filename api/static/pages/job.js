@@ -86,7 +86,7 @@ function specification(job) {
 }
 
 function asJson(job) {
-  const text = JSON.stringify({ ...job.spec, metadata: job.metadata }, null, 2);
+  const text = JSON.stringify({ name: job.name, ...job.spec, metadata: job.metadata }, null, 2);
   return h("details", { "data-key": "json" }, h("summary", null, "As JSON"), h("pre", { tabindex: 0 }, text));
 }
 

@@ -23,7 +23,7 @@ DESKTOP = {"viewport": {"width": 1440, "height": 900}}
 PHONE = {"viewport": {"width": 390, "height": 844}}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a process has one Playwright at a time
 def browser() -> Iterator[Browser]:
     with open_browser() as opened:
         yield opened
