@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
@@ -25,10 +26,11 @@ def phone(base_url: str, browser: Browser) -> Iterator[Visit]:
     made.close()
 
 
-def box(place: Locator) -> dict[str, float]:
+def box(place: Locator) -> Any:
+    """Where it is on the screen: `x`, `y`, `width`, `height` in pixels."""
     found = place.bounding_box()
     assert found is not None
-    return {**found}
+    return found
 
 
 def test_a_job_of_many_files_and_layers(phone: Visit, make_job: MakeJob) -> None:
