@@ -79,7 +79,9 @@ def test_the_page_is_open_without_a_key_and_its_data_is_not(settings: Settings) 
     )
     with TestClient(create_app(keyed)) as client:
         assert client.get("/").status_code == 200
-        assert client.get("/static/app.js").status_code == 200
+        for file in filter(Path.is_file, FILES.rglob("*")):
+            address = f"/static/{file.relative_to(FILES).as_posix()}"
+            assert client.get(address).status_code == 200, address
         for closed in ("/overview", "/jobs", "/static", "/static/", "/static/a/b"):
             answer = client.get(closed)
             assert answer.status_code == (404 if closed == "/static/" else 401), closed
