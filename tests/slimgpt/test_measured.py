@@ -197,7 +197,8 @@ def test_a_narrow_ffn_is_cut_in_steps_that_suit_it(tmp_path: Path) -> None:
                 one.damage for one in layer.attention if (one.heads, one.kv_heads) == heads
             )
             known = sorted((one.channels, one.damage) for one in layer.ffn)
-            total += float(numpy.interp(size.channels, *zip(*known, strict=True)))
+            channels, damages = zip(*known, strict=True)
+            total += float(numpy.interp(size.channels, channels, damages))
         return total
 
     assert lost(None) < 0.95 * lost(32)
