@@ -190,7 +190,8 @@ class PlanOptions:
         list[str] | None,
         option(
             "--format",
-            "Also publish this format: uniform, padded or gguf; may be given several times.",
+            "Publish this format, too: padded, gguf, or uniform, which replaces exact unless "
+            "exact is given as well; may be given several times.",
             "exact alone",
         ),
     ] = None

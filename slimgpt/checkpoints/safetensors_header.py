@@ -23,6 +23,7 @@ POINTER = b"version "  # the start of a Git LFS pointer; as a length it would be
 LARGEST_HEADER = 100_000_000  # the library's own limit
 MOST_DIMENSIONS = 8
 FORMATS = {"F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2)}
+CODES = {dtype: code for code, (dtype, _) in FORMATS.items()}
 HINT = "download or copy this file again"
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from slimgpt.checkpoints.checkpoint import CONFIG, INDEX, Checkpoint
+from slimgpt.checkpoints import safetensors_file, safetensors_header, shards
+from slimgpt.checkpoints.checkpoint import CONFIG, Checkpoint
 from slimgpt.checkpoints.families import layout, row_indices
 from slimgpt.checkpoints.families.architecture import LayerSize, overrides
 from slimgpt.checkpoints.output import folder as published
-from slimgpt.checkpoints.output.partial import index_of
 from slimgpt.errors import SpecError
 from slimgpt.formats.stock_classes import padded_size, padding_obstacle, stock_of, uniform_size
-from slimgpt.machine.disk import copy, write_text
+from slimgpt.machine.disk import write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,15 +64,22 @@ def write_uniform(checkpoint: Checkpoint, folder: Path) -> None:
             "format `uniform` needs layers of one size, and this model's layers differ",
             hint="choose format `padded`, which pads them, or `gguf`",
         )
-    made = config(checkpoint, size)
-    if checkpoint.renamed:  # the files use other tensor names
-        _write_layers(checkpoint, folder, size)
-    else:
-        for file in sorted({info.file for info in checkpoint.tensors.values()}):
-            copy(file, folder / file.name)
-        if checkpoint.location.has(INDEX):
-            copy(checkpoint.location.file(INDEX), folder / INDEX)
-    write_text(folder / CONFIG, json.dumps(made, indent=2) + "\n")
+    write_files(checkpoint, size, folder)
+    shards.write(checkpoint.tensors, folder)
+
+
+def write_files(checkpoint: Checkpoint, size: LayerSize, folder: Path) -> None:
+    """Write all files of a stock class except the weights.
+
+    Args:
+        checkpoint: the parent, dense or pruned.
+        size: of every layer.
+
+    Raises:
+        SpecError: no stock class supports such layers.
+        StorageError: the disk is full.
+    """
+    write_text(folder / CONFIG, json.dumps(config(checkpoint, size), indent=2) + "\n")
     published.copy_companions(checkpoint, folder)
 
 
@@ -90,31 +98,16 @@ def write_padded(checkpoint: Checkpoint, folder: Path) -> None:
         raise SpecError(
             f"format `padded` cannot hold this model: {reason}", hint="use format `exact`"
         )
-    made = config(checkpoint, size)
-    _write_layers(checkpoint, folder, size)
-    write_text(folder / CONFIG, json.dumps(made, indent=2) + "\n")
-    published.copy_companions(checkpoint, folder)
-
-
-def _write_layers(checkpoint: Checkpoint, folder: Path, size: LayerSize) -> None:
-    """Write a shard for each padded layer, one for the outer tensors, and their index."""
-    from slimgpt.checkpoints import safetensors_file, safetensors_header
-
-    architecture = checkpoint.architecture
-    total = architecture.layers + 1
-    stored: dict[str, safetensors_header.TensorInfo] = {}
-
-    def save(number: int, tensors: dict[str, Tensor]) -> None:
-        shard = folder / f"model-{number:05d}-of-{total:05d}.safetensors"
-        safetensors_file.save(shard, tensors)
-        stored.update(safetensors_header.read(shard))
-
-    for index, own in enumerate(architecture.sizes):
-        prefix = architecture.family.layer_prefix(index)
-        layer = padded(checkpoint, checkpoint.layer(index), own, size)
-        save(index + 1, {prefix + name: tensor for name, tensor in layer.items()})
-    save(total, checkpoint.load(checkpoint.outer_names()))
-    write_text(folder / INDEX, index_of(stored))
+    write_files(checkpoint, size, folder)
+    tensors = {name: checkpoint.tensors[name] for name in checkpoint.outer_names()}
+    with TemporaryDirectory(prefix=".layers-", dir=folder) as layers:
+        for index, own in enumerate(checkpoint.architecture.sizes):
+            file = Path(layers) / f"{index}.safetensors"
+            prefix = checkpoint.architecture.family.layer_prefix(index)
+            layer = padded(checkpoint, checkpoint.layer(index), own, size)
+            safetensors_file.save(file, {prefix + name: one for name, one in layer.items()})
+            tensors |= safetensors_header.read(file)
+        shards.write(tensors, folder)
 
 
 def padded(

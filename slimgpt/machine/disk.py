@@ -1,4 +1,4 @@
-"""Atomic file writes (temporary file, fsync, rename), and errors of a full disk.
+"""Atomic writes of files and folders (temporary name, fsync, rename), and errors of a full disk.
 
 Imports neither torch nor transformers.
 """
@@ -60,6 +60,42 @@ def write_atomically(file: Path, needed: int, write: Callable[[Path], object]) -
             sync(file.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(destination: Path) -> Iterator[Path]:
+    """A temporary folder, renamed to `destination` at the end; removed on an exception.
+
+    Args:
+        destination: absent or empty.
+
+    Raises:
+        StorageError: the destination exists, or the disk is full or cannot be written.
+    """
+    require_new(destination)
+    aside = destination.with_name(f".{destination.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)  # of a killed process
+    try:
+        with storage_errors(destination, 0):
+            aside.mkdir(parents=True)
+        yield aside
+        with storage_errors(destination, 0):
+            for path in (*aside.rglob("*"), aside):
+                sync(path)
+            aside.rename(destination)
+            sync(destination.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def require_new(destination: Path) -> None:
+    """Check that a folder can be created.
+
+    Raises:
+        StorageError: the destination exists and is not an empty folder.
+    """
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise StorageError(f"{destination} exists already", hint="choose another folder")
 
 
 @contextmanager

@@ -26,6 +26,7 @@ MARKS = re.compile(r"([\\`*_\[\]|~$]|\A[^\w\s&])", re.ASCII)
 LINKS = (("://", ":&#47;/"), ("www.", "www&#46;"), ("@", "&#64;"))
 DATASETS = {"wikitext2": "Salesforce/wikitext", "c4": "allenai/c4", "alpaca": "tatsu-lab/alpaca"}
 FORMS = {
+    "exact": "the same model with a modelling file, as jobs without format `uniform` publish it",
     "uniform": "the same model as a stock class, which needs no code of its own",
     "padded": "the same model padded with zeros to a stock class, for loaders that support nothing "
     "else; it is as large and slow as without pruning",
@@ -42,11 +43,12 @@ def render(document: Document, folder: Path) -> str:
     Args:
         folder: the checkpoint; its `config.json` says whether it needs remote code.
     """
-    made = tables(document)
+    made, remote = tables(document), _remote(folder)
     text = _environment().get_template("card.md.j2").render(
         document=document,
         name=_name(document),
-        remote=_remote(folder),
+        remote=remote,
+        main="exact" if remote else "uniform",
         forms=FORMS,
         kept=made.get("layers"),
         evaluated=[made[name] for name in EVALUATED if name in made],

@@ -175,8 +175,8 @@ class PruneSpec(Spec):
     formats: Several[Format] = Field(
         (),
         max_length=len(get_args(Format)),
-        description="Formats to publish beside `exact`, each in a folder of its name and proved by "
-        "its own loader. `uniform` makes all layers alike, and goes with schedule `uniform`.",
+        description="Formats beside the checkpoint, each proved by its own loader. `uniform` (all "
+        "layers alike) is the checkpoint itself; `exact` is then written only if listed.",
         examples=[["gguf"]],
     )
     gguf_type: GgufType | None = Field(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from slimgpt.checkpoints import tokenizer_checks
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.errors import SpecError, StorageError
+from slimgpt.errors import SpecError
 from slimgpt.events import Event, Progress
 from slimgpt.formats import support
 from slimgpt.formats.gguf import writer
@@ -45,8 +43,7 @@ def export(
             full; nothing is written.
     """
     with resource_errors.expected(destination.parent):
-        if destination.exists():
-            raise StorageError(f"{destination} exists already", hint="choose another folder")
+        disk.require_new(destination)
         checkpoint = Checkpoint.open(model)
         tokenizer_checks.check(checkpoint.location)
         wanted = [form for form in support.FURTHER if form in formats]
@@ -74,22 +71,16 @@ def _written(
     probe: Probe,
     stored: GgufType | None,
 ) -> Iterator[Event]:
-    aside = destination.with_name(f".{destination.name}.{os.getpid()}")
-    try:
+    with disk.new_folder(destination) as made:
         for number, form in enumerate(wanted):
             yield Progress(stage="verify", done=number, total=len(wanted), what=form)
-            folder = aside / form if len(wanted) > 1 else aside
+            folder = made / form if len(wanted) > 1 else made
             with disk.storage_errors(destination, 0):
-                folder.mkdir(parents=True)
+                folder.mkdir(exist_ok=True)
             yield write(form, checkpoint, folder, probe, stored)
             yield from vllm.prove(folder, form, probe)
             if form != "gguf" and _has_tokenizer(checkpoint):
                 tokenizer.prove(checkpoint.folder, [folder])
-        with disk.storage_errors(destination, 0):
-            aside.rename(destination)
-            disk.sync(destination.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _has_tokenizer(checkpoint: Checkpoint) -> bool:

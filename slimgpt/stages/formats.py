@@ -1,23 +1,34 @@
-"""A job's additional formats: checked in `plan`, written and verified in `verify`."""
+"""A job's formats: checked in `plan`, written and verified in `verify`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from slimgpt.checkpoints import shards
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
+from slimgpt.checkpoints.output import folder as published
+from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Verified, Warned
-from slimgpt.formats import support
+from slimgpt.formats import stock, support
 from slimgpt.formats.gguf import writer
 from slimgpt.machine import disk
 from slimgpt.spec.prune import Format, PruneSpec
+from slimgpt.stages.state import ModelState
 from slimgpt.verification import formats, vllm
+from slimgpt.verification.reload import verify
 
 
-def wanted(spec: PruneSpec) -> list[Format]:
-    """The formats that a job writes besides `exact`, in writing order."""
-    return [form for form in support.FURTHER if form in spec.formats]
+def main(spec: PruneSpec) -> Format:
+    """The format of the checkpoint itself: `uniform` if requested, else `exact`."""
+    return "uniform" if spec.layers_alike else "exact"
+
+
+def further(spec: PruneSpec) -> list[Format]:
+    """The formats in folders of their names, in writing order."""
+    order: tuple[Format, ...] = ("exact", *support.FURTHER)
+    return [form for form in order if form in spec.formats and form != main(spec)]
 
 
 def require(spec: PruneSpec, checkpoint: Checkpoint, after: Sequence[LayerSize]) -> None:
@@ -32,31 +43,62 @@ def require(spec: PruneSpec, checkpoint: Checkpoint, after: Sequence[LayerSize])
         UnsupportedModelError: llama.cpp has no such tokenizer.
     """
     pruned = support.sized(checkpoint.architecture, after)
-    for form in wanted(spec):
+    for form in (main(spec), *further(spec)):
         formats.require(form)
         support.require(form, pruned, checkpoint.config)
         if form == "gguf":
             writer.read_vocabulary(checkpoint)
 
 
-def write(
-    spec: PruneSpec, folder: Path, probe: formats.Probe, name: str
+def write_checkpoint(
+    form: Format,
+    partial: PartialCheckpoint,
+    checkpoint: Checkpoint,
+    sizes: Sequence[LayerSize],
+    folder: Path,
+) -> None:
+    """Write finished layers as a checkpoint, `exact` or `uniform`.
+
+    Args:
+        checkpoint: the parent.
+        sizes: of the layers.
+        folder: an existing, empty folder.
+
+    Raises:
+        ResumeError: a layer is not finished.
+        StorageError: the disk is full.
+    """
+    shards.write(partial.tensors(checkpoint), folder)
+    if form == "uniform":
+        stock.write_files(checkpoint, sizes[0], folder)
+    else:
+        published.write(checkpoint, sizes, folder)
+
+
+def write_further(
+    state: ModelState, partial: PartialCheckpoint, folder: Path, probe: formats.Probe, name: str
 ) -> Iterator[Verified | Warned]:
-    """Write a finished checkpoint in the job's formats, each in a folder of its name within.
+    """Write a finished checkpoint in the job's further formats, each in a folder of its name.
 
     If vLLM is installed, it verifies the formats that it loads, too.
 
     Args:
+        folder: the checkpoint.
         name: the model's name, for formats that store one.
 
     Raises:
         VerificationError: a loader fails, or its results differ.
         StorageError: the disk is full.
     """
-    yield from vllm.prove(folder, "exact", probe)
-    for form in wanted(spec):
+    spec, parent = state.spec, state.inputs.checkpoint
+    yield from vllm.prove(folder, main(spec), probe)
+    for form in further(spec):
         place = folder / form
         with disk.storage_errors(place, 0):
             place.mkdir()
-        yield formats.write(form, Checkpoint.open(folder), place, probe, spec.gguf_type, name)
+        if form == "exact":
+            write_checkpoint(form, partial, parent, state.plan.after, place)
+            yield verify(place, probe.tokens, probe.logits, probe.device)
+        else:
+            yield formats.write(form, Checkpoint.open(folder), place, probe, spec.gguf_type, name)
         yield from vllm.prove(place, form, probe)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import slimgpt
-from slimgpt.checkpoints.output import folder as published
 from slimgpt.checkpoints.output import provenance
-from slimgpt.checkpoints.output.partial import PartialCheckpoint, link
+from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.checkpoints.output.provenance import Origin
 from slimgpt.events import Event, PointEvent, Progress, Verified, Warned
 from slimgpt.layers.stack import Stack
@@ -18,7 +17,6 @@ from slimgpt.machine import disk, memory
 from slimgpt.recovery.peft_model import ADAPTERS, BASE
 from slimgpt.report import folder as pages
 from slimgpt.report.schema import CalibrationReport, ModelReport, RecoveryReport, Report
-from slimgpt.report.summary import Summary
 from slimgpt.spec.names import published_name
 from slimgpt.stages import formats
 from slimgpt.stages.recover import Recovery
@@ -42,54 +40,56 @@ def publish(
         NumericalError: the model's logits are not finite.
         StorageError: the disk is full.
     """
-    steps = 2 + len(formats.wanted(state.spec))
+    steps = 2 + len(formats.further(state.spec))
     yield Progress(stage="verify", done=0, total=steps, what="writing")
-    partial.write_outer(state.inputs.checkpoint)
     tokens = state.inputs.calibration.input_ids[:PROBE_SEQUENCES, :PROBE_TOKENS].contiguous()
     probe = Probe(tokens, pruned.logits(tokens), state.device)
-    name = published_name(state.inputs.model.model, state.plan.ratio_achieved)
     unproved: list[Warned] = []
-
-    def complete(folder: Path) -> None:
-        published.write(state.inputs.checkpoint, state.plan.after, folder)
-        state.verified.append(verify(folder, probe.tokens, probe.logits, state.device))
-        for result in formats.write(state.spec, folder, probe, name):
+    with disk.new_folder(destination) as folder:
+        form, parent = formats.main(state.spec), state.inputs.checkpoint
+        formats.write_checkpoint(form, partial, parent, state.plan.after, folder)
+        yield Progress(stage="verify", done=1, total=steps, what=_loading(state))
+        state.verified.append(verify(folder, probe.tokens, probe.logits, state.device, form))
+        name = published_name(state.inputs.model.model, state.plan.ratio_achieved)
+        for result in formats.write_further(state, partial, folder, probe, name):
             if isinstance(result, Verified):
                 state.verified.append(result)
             else:
                 state.warnings.append(result.message)
                 unproved.append(result)
-        stock = [folder / form for form in formats.wanted(state.spec) if form != "gguf"]
-        tokenizer.prove(state.inputs.checkpoint.folder, [folder, *stock])
-        if state.recovery is not None:
-            _add_recovery(state.recovery, state.verdict, folder)
-        provenance.write(folder, _provenance(state))
-        if state.pruning_plan.damage is not None:
-            state.pruning_plan.damage.model_copy(update={"job": None}).save(folder)
-        disk.write_text(folder / REPORT, _report(state, folder).model_dump_json(indent=2) + "\n")
-        pages.write(folder)
-
-    yield Progress(stage="verify", done=1, total=steps, what=_loading(state))
-    partial.finalise(destination, complete)
+        stock = [folder / form for form in formats.further(state.spec) if form != "gguf"]
+        tokenizer.prove(parent.folder, [folder, *stock])
+        _add_documents(state, folder)
     yield from unproved
     yield from state.verified
 
 
 def _loading(state: ModelState) -> str:
-    others = ", ".join(formats.wanted(state.spec))
+    others = ", ".join(formats.further(state.spec))
     return "loading in a fresh process" + (f", and writing and loading {others}" if others else "")
 
 
-def _add_recovery(recovery: Recovery, verdict: Summary, folder: Path) -> None:
-    """The adapters, if it has any, and what was trained where that is not what is published."""
+def _add_documents(state: ModelState, folder: Path) -> None:
+    """Write what is beside the weights: adapters, provenance, measured damage, report and pages."""
+    if state.recovery is not None:
+        _add_recovery(state, state.recovery, folder)
+    provenance.write(folder, _provenance(state))
+    if state.pruning_plan.damage is not None:
+        state.pruning_plan.damage.model_copy(update={"job": None}).save(folder)
+    disk.write_text(folder / REPORT, _report(state, folder).model_dump_json(indent=2) + "\n")
+    pages.write(folder)
+
+
+def _add_recovery(state: ModelState, recovery: Recovery, folder: Path) -> None:
+    """Write the adapters, if any, and their base model if that is not what is published."""
     if (recovery.folder / ADAPTERS).exists():
         shutil.copytree(recovery.folder / ADAPTERS, folder / ADAPTERS)
-    if verdict.recovered:
-        shutil.copytree(recovery.folder / BASE, folder / BASE, copy_function=_link)
-
-
-def _link(source: str, target: str) -> None:
-    link(Path(source), Path(target))
+    if state.verdict.recovered:
+        base = folder / BASE
+        with disk.storage_errors(base, 0):
+            base.mkdir()
+        form, parent = formats.main(state.spec), state.inputs.checkpoint
+        formats.write_checkpoint(form, state.partial, parent, state.plan.after, base)
 
 
 def _provenance(state: ModelState) -> dict[str, Any]:

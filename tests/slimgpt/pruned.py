@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from slimgpt.checkpoints import shards
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families import row_indices
 from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
@@ -85,9 +86,9 @@ def publish(checkpoint: Checkpoint, kept: list[Kept], folder: Path) -> Path:
     )
     for index, layer in enumerate(kept):
         work.write_layer(index, cut(checkpoint, index, layer), {"layer": index})
-    work.write_outer(checkpoint)
-    sizes = [layer.size for layer in kept]
-    work.finalise(folder, lambda aside: published.write(checkpoint, sizes, aside))
+    folder.mkdir(parents=True)
+    shards.write(work.tensors(checkpoint), folder)
+    published.write(checkpoint, [layer.size for layer in kept], folder)
     work.discard()
     return folder
 

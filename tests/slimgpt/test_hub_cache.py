@@ -55,7 +55,7 @@ JOB: dict[str, Any] = {
             "warmup": 0,
         },
     },
-    "formats": FORMATS,
+    "formats": ["exact", *FORMATS],
 }
 
 
@@ -89,7 +89,7 @@ def test_one_job_with_every_stage_and_every_format(
     assert {row.model for row in of_type(events, Latency)} == {"dense", "pruned", "recovered"}
     assert {row.task for row in of_type(events, TaskScore)} == {"piqa"}
     assert of_type(events, Loss)
-    assert [one.format for one in of_type(events, Verified)] == ["exact", *FORMATS]
+    assert [one.format for one in of_type(events, Verified)] == ["uniform", "exact", *FORMATS[1:]]
     assert isinstance(events[-1], Result)
     report = json.loads((tmp_path / "work/checkpoint/report.json").read_bytes())
     assert report["model"]["revision"] == shipped.name

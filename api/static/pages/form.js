@@ -112,7 +112,7 @@ function fields(spec, metadata) {
         field("method", "Method", select(METHODS.map((name) => [name, name]), spec.method ?? "slimgpt"), ""),
         field("shape", "Schedule over depth", select([["", "the method's own"], ...SHAPES.map((name) => [name, name])], SHAPES.includes(shape) ? shape : ""), "global is FLAP's.")),
       field("texts", "Evaluate on", text((spec.evaluation?.texts ?? ["held-out"]).join(", ")), "wikitext2, c4, hf:NAME, local:FILE, or held-out: what calibration did not use. Separated by commas."),
-      field("formats", "Formats", text((spec.formats ?? []).join(", ")), "gguf, padded or uniform, beside the checkpoint itself. Separated by commas."),
+      field("formats", "Formats", text((spec.formats ?? []).join(", ")), "gguf or padded, beside the checkpoint itself; or uniform, which is the checkpoint, without remote code. Separated by commas."),
       field("labels", "Labels", h("textarea", { rows: 3, spellcheck: "false" }, Object.entries(metadata).map((pair) => pair.join("=")).join("\n")), "KEY=VALUE, one a line.")),
   ];
 }

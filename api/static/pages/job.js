@@ -79,7 +79,7 @@ function specification(job) {
       ["Calibration", `${calibration.source}: ${calibration.samples} × ${calibration.sequence_length} tokens, seed ${calibration.seed}`],
       ["Evaluation", evaluation.texts.length ? `${evaluation.texts.join(", ")}, windows of ${evaluation.sequence_lengths.join(", ")}` : "none"],
       ["Recovery", spec.recovery ? `${spec.recovery.method ?? "yes"}, on ${spec.recovery.source ?? "its own source"}` : null],
-      ["Formats", spec.formats?.length ? ["exact", ...spec.formats].join(", ") : null],
+      ["Formats", spec.formats?.length ? [...new Set([...(spec.formats.includes("uniform") ? [] : ["exact"]), ...spec.formats])].join(", ") : null],
       ["Labels", labels.length ? h("span", { class: "labels" }, labels.map(([name, value]) => h("span", null, `${name}=${value}`))) : null],
     ]),
     asJson(job));

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import transformers
 
+from slimgpt.checkpoints import shards
 from slimgpt.checkpoints.checkpoint import INDEX, Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.checkpoints.families.family import Family
@@ -24,11 +25,13 @@ from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.machine import disk
 from slimgpt.machine.precision import DTYPES
 
+OUTER = "outer.safetensors"
+
 
 def place(
     partial: PartialCheckpoint, checkpoint: Checkpoint, sizes: Sequence[LayerSize], folder: Path
 ) -> Path:
-    """Write finished layers and outer tensors to a folder; an existing folder is replaced.
+    """Link finished layers to a folder that loads; an existing folder is replaced.
 
     Args:
         partial: all of its layers are finished.
@@ -39,9 +42,15 @@ def place(
         ResumeError: a layer is not finished.
         StorageError: the disk is full or cannot be written.
     """
-    shutil.rmtree(folder, ignore_errors=True)  # of an interrupted run
-    partial.write_outer(checkpoint)
-    partial.finalise(folder, lambda aside: published.write(checkpoint, sizes, aside))
+    tensors = partial.tensors(checkpoint)
+    outer = {name: checkpoint.tensors[name] for name in checkpoint.outer_names()}
+    _empty(folder)
+    shards.save(outer, folder / OUTER)
+    for file in partial.files():
+        _link(file, folder / file.name)
+    placed = {name: OUTER if name in outer else info.file.name for name, info in tensors.items()}
+    shards.write_index(tensors, placed, folder)
+    published.write(checkpoint, sizes, folder)
     return folder
 
 
@@ -51,29 +60,31 @@ def mirror(checkpoint: Checkpoint, folder: Path) -> Path:
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    if checkpoint.renamed:
-        return _copied(checkpoint, folder)
-    shutil.rmtree(folder, ignore_errors=True)
-    with disk.storage_errors(folder, 0):
-        folder.mkdir(parents=True)
-        for file in {info.file for info in checkpoint.tensors.values()}:
-            (folder / file.name).symlink_to(file.absolute())
-    if (index := checkpoint.folder / INDEX).exists():
-        disk.copy(index, folder / INDEX)
+    _empty(folder)
+    if checkpoint.renamed:  # the family's names differ from those in the files
+        shards.write(checkpoint.tensors, folder)
+    else:
+        with disk.storage_errors(folder, 0):
+            for file in {info.file for info in checkpoint.tensors.values()}:
+                (folder / file.name).symlink_to(file.absolute())
+        if (index := checkpoint.folder / INDEX).exists():
+            disk.copy(index, folder / INDEX)
     published.write(checkpoint, checkpoint.architecture.sizes, folder)
     return folder
 
 
-def _copied(checkpoint: Checkpoint, folder: Path) -> Path:
-    """Copy the tensors with the family's names, which differ from the names in the files."""
-    layers = folder.with_name(f"{folder.name}-layers")
-    shutil.rmtree(layers, ignore_errors=True)
-    copied = PartialCheckpoint(layers, "copy", checkpoint.architecture)
-    for index in range(checkpoint.architecture.layers):
-        copied.write_layer(index, checkpoint.layer(index), {})
-    place(copied, checkpoint, checkpoint.architecture.sizes, folder)
-    copied.discard()
-    return folder
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # of an interrupted run
+    with disk.storage_errors(folder, 0):
+        folder.mkdir(parents=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Create a hard link, or a copy if the file system does not support links."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        disk.copy(source, target)
 
 
 def load(folder: Path, family: Family, dtype: str, device: torch.device) -> Any:

@@ -17,6 +17,7 @@ from slimgpt.events import LayerFinished, Result, Verified
 from slimgpt.formats.gguf import hyperparameters
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
+from slimgpt.stages.export import export
 from slimgpt.verification import formats
 from tests.slimgpt.formats.test_formats import in_halves
 from tests.slimgpt.test_pipeline import SETTINGS, finish, of_type, roots
@@ -61,16 +62,36 @@ def test_every_format_lies_beside_the_checkpoint_and_is_in_the_report(
     assert "llama.cpp" in page
 
 
-def test_layers_of_one_size_are_published_as_a_stock_class(roots: Roots, tmp_path: Path) -> None:
+def test_layers_of_one_size_are_published_as_a_stock_class_alone(
+    roots: Roots, tmp_path: Path
+) -> None:
     Tiny(tokenizer=True, channels=96).save(tmp_path / "model")
     events = finish(spec(formats=["uniform"]), tmp_path / "work", roots)
     (result,) = of_type(events, Result)
     assert len({(row["heads"], row["kv_heads"], row["channels"]) for row in result.layers}) == 1
     made = tmp_path / "work/checkpoint"
-    stock = AutoModelForCausalLM.from_pretrained(made / "uniform")
+    stock = AutoModelForCausalLM.from_pretrained(made)
     assert type(stock).__module__.startswith("transformers.")
     assert sum(one.numel() for one in stock.parameters()) == result.parameters_after
-    assert torch.equal(logits(made, trust_remote_code=True), logits(made / "uniform"))
+    assert [one.format for one in of_type(events, Verified)] == ["uniform"]
+    assert [file.name for file in made.rglob("*.safetensors")] == ["model.safetensors"]
+    assert not list(made.rglob("*.py"))
+    card = (made / "README.md").read_text()
+    assert "trust_remote_code" not in card
+    assert "A fresh process loaded this folder" in card
+
+
+def test_exact_is_published_with_uniform_only_if_listed(roots: Roots, tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "model", ignore=shutil.ignore_patterns("texts"))
+    events = finish(spec(formats=["uniform", "exact", "gguf"]), tmp_path / "work", roots)
+    assert [one.format for one in of_type(events, Verified)] == ["uniform", "exact", "gguf"]
+    made = tmp_path / "work/checkpoint"
+    assert torch.equal(logits(made), logits(made / "exact", trust_remote_code=True))
+    assert "`exact/`" in (made / "README.md").read_text()
+    assert list((made / "gguf").glob("*.gguf"))
+    list(export(made / "exact", tmp_path / "exported", ["uniform"], None, "cpu"))
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "exported" / name).read_bytes() == (made / name).read_bytes()
 
 
 def test_what_cannot_be_is_refused_before_a_layer_is_pruned(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -40,17 +39,11 @@ def partial(checkpoint: Checkpoint, tmp_path: Path) -> PartialCheckpoint:
 def finish(partial: PartialCheckpoint, checkpoint: Checkpoint) -> None:
     """Write what is left."""
     partial.write_layer(LAYERS - 1, checkpoint.layer(LAYERS - 1), {"layer": LAYERS - 1})
-    partial.write_outer(checkpoint)
 
 
 def records(count: int) -> list[dict[str, int]]:
     """Of the first layers."""
     return [{"layer": index} for index in range(count)]
-
-
-def copy_config(checkpoint: Checkpoint, folder: Path) -> None:
-    """The least that makes the folder a checkpoint."""
-    shutil.copyfile(checkpoint.folder / "config.json", folder / "config.json")
 
 
 def test_what_is_written_is_read_back_bit_for_bit(
@@ -61,17 +54,11 @@ def test_what_is_written_is_read_back_bit_for_bit(
         written = partial.layer(index)
         assert written.keys() == checkpoint.layer(index).keys()
         assert all(torch.equal(written[k], v) for k, v in checkpoint.layer(index).items())
-    partial.finalise(tmp_path / "out", lambda aside: copy_config(checkpoint, aside))
-    final = Checkpoint.open(tmp_path / "out")
-    tensors = final.load(final.tensors)
-    assert all(torch.equal(tensors[k], v) for k, v in checkpoint.load(checkpoint.tensors).items())
-    shards = sorted(path.name for path in final.folder.glob("*.safetensors"))
-    assert shards == [f"model-{number:05d}-of-00006.safetensors" for number in range(1, 7)]
-    index_file = json.loads((final.folder / "model.safetensors.index.json").read_text())
-    assert index_file["metadata"]["total_size"] == checkpoint.bytes
-    assert set(index_file["weight_map"]) == set(checkpoint.tensors)
+    tensors = partial.tensors(checkpoint)
+    assert tensors.keys() == checkpoint.tensors.keys()
+    assert sum(info.bytes for info in tensors.values()) == checkpoint.bytes
     partial.discard()
-    assert Checkpoint.open(tmp_path / "out").parameters == checkpoint.parameters
+    assert not partial.folder.exists()
 
 
 def test_weights_may_be_read_by_whom_other_files_may(partial: PartialCheckpoint) -> None:
@@ -152,57 +139,11 @@ def test_the_fingerprint_tells_jobs_apart(checkpoint: Checkpoint, tmp_path: Path
     assert len({first, *others}) == 4
 
 
-def test_nothing_appears_if_completing_fails(
-    partial: PartialCheckpoint, checkpoint: Checkpoint, tmp_path: Path
-) -> None:
-    finish(partial, checkpoint)
-
-    def fail(aside: Path) -> None:
-        assert (aside / "model.safetensors.index.json").exists()
-        raise RuntimeError("the folder does not load")
-
-    with pytest.raises(RuntimeError, match="does not load"):
-        partial.finalise(tmp_path / "out", fail)
-    assert [path.name for path in tmp_path.iterdir()] == ["work"]
-    assert partial.finished() == records(LAYERS)
-    partial.finalise(tmp_path / "out", lambda aside: copy_config(checkpoint, aside))
-
-
-def test_only_a_whole_checkpoint_is_finalised(
-    partial: PartialCheckpoint, checkpoint: Checkpoint, tmp_path: Path
+def test_only_a_finished_model_has_its_tensors(
+    partial: PartialCheckpoint, checkpoint: Checkpoint
 ) -> None:
     with pytest.raises(ResumeError, match="layer 3 is not finished"):
-        partial.finalise(tmp_path / "out", lambda _: None)
-    partial.write_layer(3, checkpoint.layer(3), {})
-    with pytest.raises(ResumeError, match="outer tensors are not finished"):
-        partial.finalise(tmp_path / "out", lambda _: None)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_result_is_not_written_over(
-    partial: PartialCheckpoint, checkpoint: Checkpoint, tmp_path: Path
-) -> None:
-    finish(partial, checkpoint)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine").touch()
-    with pytest.raises(StorageError, match="exists already"):
-        partial.finalise(tmp_path / "out", lambda _: None)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
-
-
-def test_without_hard_links_the_shards_are_copied(
-    partial: PartialCheckpoint,
-    checkpoint: Checkpoint,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    finish(partial, checkpoint)
-    monkeypatch.setattr(os, "link", refuse)
-    partial.finalise(tmp_path / "out", lambda aside: copy_config(checkpoint, aside))
-    assert Checkpoint.open(tmp_path / "out").parameters == checkpoint.parameters
+        partial.tensors(checkpoint)
 
 
 @pytest.fixture
