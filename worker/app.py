@@ -25,6 +25,7 @@ from jobs.settings import load
 from jobs.store.database import make_engine
 from jobs.store.store import Store
 from worker import metrics
+from worker.engine.resource_metrics import EngineMemory, GpuMetrics
 from worker.health import heartbeat
 from worker.health.polls import poll_step
 from worker.job.supervisor import Supervisor
@@ -78,6 +79,8 @@ def _serve_metrics(**_: Any) -> None:
     # In the child, which does the counted work. A replacement child takes over the port.
     metrics.last_poll.set_function(lambda: heart.at() or 0.0)
     metrics.REGISTRY.register(DiskMetrics(lambda: {"work": settings.work_root}))
+    metrics.REGISTRY.register(EngineMemory())
+    metrics.REGISTRY.register(GpuMetrics(settings.device, os.environ))
     serve(settings, metrics.REGISTRY)
 
 

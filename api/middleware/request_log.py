@@ -76,10 +76,13 @@ def _metrics(scope: Scope) -> HttpMetrics:
 
 
 def _route(scope: Scope, status: int) -> str:
-    """The template of the route, `refused` or `unmatched`."""
+    """The template of the route, of a mounted folder's files, `refused` or `unmatched`."""
     template = getattr(scope.get("route"), "path", None)
     if isinstance(template, str):
         return template
+    mount: str = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
+    if mount:  # static files; Starlette sets no route for them
+        return f"{mount}/{{path}}"
     return "refused" if status in REFUSED else "unmatched"
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hmac
 import threading
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import structlog
-from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Info, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import ThreadingWSGIServer, choose_encoder
 
 from jobs.settings import Settings
@@ -24,9 +25,11 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # an extra series pe
 
 
 def new_registry() -> CollectorRegistry:
-    """A registry with the process metrics: memory, CPU, open files."""
+    """A registry with the release, and the process metrics: memory, CPU, open files."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
+    build = Info("slimgpt_build", "The release that this process runs.", registry=registry)
+    build.info({"version": version("slimgpt-service")})
     return registry
 
 

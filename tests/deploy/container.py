@@ -25,7 +25,7 @@ HEALTHY_SECONDS = 180.0
 DONE_SECONDS = 180.0
 PORTS = {
     "postgres": (5432,), "redis": (6379,), "s3": (8333,), "api": (8000,), "reaper": (9100,),
-    "worker-cpu": (9100,), "prometheus": (9090,),
+    "worker-cpu": (9100,), "prometheus": (9090,), "alertmanager": (9093,),
 }  # fmt: skip
 HOME = "/var/lib/slimgpt"
 PRIVATELY = ("unshare", "--mount", "--propagation", "private", "sh", "-c")

