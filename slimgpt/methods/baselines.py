@@ -4,13 +4,13 @@ None updates the kept weights; they differ in the score of a column:
 
 - magnitude: ‖W_:p‖²
 - Wanda-sp: Σ_i |W_ip| · ‖X_p‖₂ (Wanda, Sun et al. 2023, in the structured form of FLAP's paper)
-- FLAP: var(X_p) · ‖W_:p‖² on the dense model's inputs; removed columns leave their mean output
-  behind in the bias where the format has one (An et al. 2023, Eq. 3–6)
+- FLAP: var(X_p) · ‖W_:p‖² on the dense model's inputs; the mean output of removed columns is added
+  to the bias, if the format has one (An et al. 2023, Eq. 3–6)
 
 The score of a head is the sum over its columns.
 
-Names end in their shape: O outputs (d_out), I inputs (d_in), K columns that stay, G groups, U units
-of a group, S units of a group that stay.
+Names end in their shape: O outputs (d_out), I inputs (d_in), K kept columns, G groups, U units of a
+group, S kept units of a group.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from slimgpt.methods.problem import Problem, Settings, Solution, Units
 
 
 def magnitude(problem: Problem, settings: Settings) -> Solution:
-    """Keep the columns of largest norm."""
+    """Keep the columns with the largest norms."""
     return _keep_best(problem, problem.weight.float().square().sum(0))
 
 
 def wanda_sp(problem: Problem, settings: Settings) -> Solution:
-    """Keep the columns whose weights times input norms are largest."""
+    """Keep the columns with the largest weights times input norms."""
     norms_I = problem.inputs.gram.diagonal().sqrt()
     return _keep_best(problem, problem.weight.float().abs().sum(0) * norms_I)
 
 
 def flap(problem: Problem, settings: Settings) -> Solution:
-    """Keep the columns whose outputs fluctuate most; the others leave their mean in the bias."""
+    """Keep the columns with the largest fluctuation; the others' mean output goes to the bias."""
     assert problem.dense_variance is not None
     solution = _keep_best(problem, fluctuation(problem.weight, problem.dense_variance))
     gone_I = torch.ones(problem.weight.shape[1], dtype=torch.bool, device=problem.weight.device)
@@ -62,15 +62,15 @@ def best_units(
     scores_I: Tensor,  # of columns
     units: Units,
 ) -> Tensor:
-    """The units that stay, ascending: in each group all but the `quota` of least score.
+    """The kept units, ascending: in each group all but the `quota` with the smallest scores.
 
     Raises:
-        NumericalError: a score is not finite, and compares with none.
+        NumericalError: a score is not finite.
     """
     if not bool(torch.isfinite(scores_I).all()):
         raise NumericalError(
             "the weights' scores are not finite",
-            hint="the checkpoint holds NaN or infinity: download the model again",
+            hint="the checkpoint contains NaN or infinity: download the model again",
         )
     scores_GU = scores_I.view(-1, units.width).sum(1).view(units.groups, -1)
     kept_GS = scores_GU.argsort(dim=1, stable=True)[:, units.quota :].sort(dim=1).values

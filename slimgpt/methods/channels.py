@@ -1,9 +1,9 @@
 """FFN channel pruning with dynamic group size (paper section 4.2).
 
-The g channels with the least scores ‖W_:p‖² / V_pp leave together, then all are scored again. The
-arithmetic does not depend on g, only the number of passes over V does.
+The g channels with the smallest scores ‖W_:p‖² / V_pp are removed together, then all are scored
+again. The number of operations does not depend on g, only the number of passes over V does.
 
-Names end in their shape: O outputs (d_out), I inputs (channels), P channels that leave together.
+Names end in their shape: O outputs (d_out), I inputs (channels), P channels removed together.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def group_size(
     remaining: int,  # channels still to be removed
     rule: Literal["dynamic"] | int,
 ) -> int:
-    """How many channels leave next: half of what remains, as a power of two in 8…1024, or fixed."""
+    """Channels to remove next: half of the remaining, as a power of two, 8 to 1024; or fixed."""
     if rule == "dynamic":
         half = 1 << max(remaining // 2, 1).bit_length() - 1
         size = min(max(half, SMALLEST_GROUP), LARGEST_GROUP)
@@ -42,7 +42,7 @@ def prune_(
     """Remove `remove` channels.
 
     Returns:
-        the channels in the order in which they left, and the error ‖ΔW X‖²_F, damping included.
+        the channels in the order of removal, and the error ‖ΔW X‖²_F, damping included.
 
     Raises:
         torch.linalg.LinAlgError: a block of V is not positive definite.

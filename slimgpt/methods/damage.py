@@ -1,10 +1,10 @@
-"""Damage curve of one module: what it costs to prune it to each of its levels.
+"""Damage curve of one module: the cost of pruning it to each level.
 
-The *shape* is the error of OBS elimination, ‖ΔW X‖²_F, where every token's input is divided by the
-length of the residual stream behind the module. What the errors are worth,
-the *scale*, is measured elsewhere (`layers.damage_pass`), and `scaled` joins the two.
+The *shape* of the curve is the error of OBS elimination, ‖ΔW X‖²_F, with every input divided by the
+norm of the residual stream after the module. The *scale*, from error to loss, is measured
+elsewhere (`layers.damage_pass`); `scaled` combines the two.
 
-Names end in their shape: K columns that are left.
+Names end in their shape: K kept columns.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from slimgpt.methods.slimgpt import attempted
 
 Rounds = tuple[Units, ...]
 LEAST = 1e-12
-"""Below it a measured loss is rounding."""
+"""Smaller measured losses are rounding errors."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """One way to cut a module.
+    """One pruned size of a module.
 
     Attributes:
-        kept: columns that are left, (K,) int64.
+        kept: kept columns, (K,) int64.
         error: ‖ΔW X‖²_F, damping included.
     """
 
@@ -41,19 +41,19 @@ class Level:
 
 
 def levels(problem: Problem, settings: Settings, tree: Sequence[Sequence[Units]]) -> list[Level]:
-    """Cut a module further and further, in one elimination with side branches.
+    """Prune a module to successively smaller levels, in one elimination with branches.
 
     Args:
-        problem: its `units` are not looked at.
-        tree: one branch each; the first round of a branch goes on from the first round of the
-            branch before (KV groups leave), its other rounds only from each other (query heads of
-            the groups that stay). A first round that removes nothing is left out of the levels.
+        problem: its `units` are ignored.
+        tree: rounds of each branch. The first round of a branch continues from the first round of
+            the branch before (KV groups are removed); its other rounds continue from each other
+            (query heads of the kept groups). A first round that removes nothing gives no level.
 
     Returns:
         the levels in the order of the rounds.
 
     Raises:
-        NumericalError: no factorisation succeeded at any damping.
+        NumericalError: the factorisation failed at every damping.
     """
 
     def solve(damping: float, dtype: torch.dtype) -> list[Level]:
@@ -76,10 +76,10 @@ def levels(problem: Problem, settings: Settings, tree: Sequence[Sequence[Units]]
 
 
 def refitted(problem: Problem, settings: Settings, kept_K: Tensor) -> Tensor:
-    """The weights (O, K) of the columns that are left, by least squares on the problem's inputs.
+    """The weights (O, K) of the kept columns, by least squares on the problem's inputs.
 
     Raises:
-        NumericalError: no factorisation succeeded at any damping.
+        NumericalError: the factorisation failed at every damping.
     """
 
     def solve(damping: float, dtype: torch.dtype) -> Tensor:
@@ -92,14 +92,14 @@ def refitted(problem: Problem, settings: Settings, kept_K: Tensor) -> Tensor:
 
 
 def scaled(errors: Sequence[float], measured: dict[int, float]) -> list[float]:
-    """Errors in the unit of a loss that was measured at a few of the levels.
+    """Convert errors to losses, given measured losses at some levels.
 
-    Between two measured levels the ratio of loss to error is interpolated, logarithms against
-    logarithms of the error; beyond them it is that of the nearest.
+    The ratio of loss to error is interpolated linearly between measured levels, both on logarithmic
+    scales, and constant beyond them.
 
     Args:
         errors: of all levels.
-        measured: level → loss, at one level at least.
+        measured: level → loss, for at least one level.
     """
     known = sorted(
         (max(errors[level], LEAST), max(loss, LEAST)) for level, loss in measured.items()

@@ -1,7 +1,7 @@
-"""`Elimination`: units leave one linear layer in rounds, and what that costs.
+"""`Elimination`: removes units from one linear layer in rounds, and sums the errors.
 
-Names end in their shape: O outputs (d_out), I inputs (d_in), K columns that are left, R columns
-that leave, N units.
+Names end in their shape: O outputs (d_out), I inputs (d_in), K kept columns, R removed columns,
+N units.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from slimgpt.methods.problem import Settings, Units
 
 
 class Elimination:
-    """A weight and the inverse of its damped Hessian, from which units leave; both are used up.
+    """A weight and the inverse of its damped Hessian; both are changed in place.
 
     Attributes:
-        kept: the columns that are left, ascending, (K,) int64.
-        error: Σ of the rounds' errors, ‖ΔW X‖²_F with damping, float.
+        kept: the kept columns, ascending, (K,) int64.
+        error: sum of the rounds' errors, ‖ΔW X‖²_F with damping, float.
 
     Args:
         kind: `attention` removes heads one at a time, `ffn` channels in groups.
@@ -36,12 +36,12 @@ class Elimination:
         self.error = 0.0
 
     def remove(self, units: Units) -> None:
-        """One round: `quota` units of each group leave, counted among the columns that are left.
+        """Remove `quota` units of each group; groups are counted among the kept columns.
 
         Raises:
             torch.linalg.LinAlgError: a block of V is not positive definite.
         """
-        self._close_ranks()
+        self._drop_removed()
         removed_R, error = self._removed(units)
         stays_K = torch.ones(len(self.kept), dtype=torch.bool, device=self.kept.device)
         stays_K[removed_R] = False
@@ -50,21 +50,21 @@ class Elimination:
         self.error += error
 
     def copy(self) -> Elimination:
-        """An elimination that goes on from here by itself."""
-        self._close_ranks()
+        """An independent copy that continues from the present state."""
+        self._drop_removed()
         other = Elimination(self._W.clone(), self._V.clone(), self._kind, self._settings)
         other.kept, other.error = self.kept, self.error
         return other
 
-    def _close_ranks(self) -> None:
-        """Drop the columns of the last round, which elimination has left as zeros."""
+    def _drop_removed(self) -> None:
+        """Drop the columns removed in the last round, which are zeros."""
         if self._stays is not None:
             self._W = self._W[:, self._stays]
             self._V = self._V[self._stays][:, self._stays]
             self._stays = None
 
     def _removed(self, units: Units) -> tuple[Tensor, float]:
-        """Columns (R,) in the order in which they leave, and the error of all."""
+        """Columns (R,) in the order of removal, and their total error."""
         settings = self._settings
         if self._kind == "ffn":
             rule = settings.group_size
@@ -86,6 +86,6 @@ def columns_of(
     units_N: Tensor,  # int64
     width: int,
 ) -> Tensor:
-    """The columns of some units, (N · width,) int64."""
+    """The columns of units, (N · width,) int64."""
     offsets = torch.arange(width, device=units_N.device)
     return (units_N[:, None] * width + offsets).flatten()

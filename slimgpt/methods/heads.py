@@ -1,7 +1,7 @@
 """Batched greedy pruning of attention heads (paper section 4.1, Eq. 5).
 
-Heads are equal blocks of consecutive columns of `o_proj`. One leaves at a time, the one with the
-least score; the others compensate and are scored again.
+Heads are equal blocks of consecutive columns of `o_proj`. The head with the smallest score is
+removed, the others compensate, and are scored again.
 
 Names end in their shape: O outputs (d_out), I inputs (U · B), U heads, B columns of a head, G
 groups of heads.
@@ -70,14 +70,14 @@ def prune_(
     V_II: Tensor,  # changed in place
     width: int,  # B
     *,
-    groups: int,  # equal groups of consecutive heads, each loses the same number
-    quota: int,  # heads that leave each group
+    groups: int,  # equal groups of consecutive heads
+    quota: int,  # heads to remove from each group
     score: HeadScore,
 ) -> tuple[list[int], float]:
     """Remove `groups · quota` heads, one at a time.
 
     Returns:
-        the heads in the order in which they left, and the error ‖ΔW X‖²_F, damping included.
+        the heads in the order of removal, and the error ‖ΔW X‖²_F, damping included.
 
     Raises:
         torch.linalg.LinAlgError: a block of V is not positive definite.
@@ -102,6 +102,6 @@ def prune_(
 
 
 def _solvable(V_UBB: Tensor, gone_U: Tensor) -> Tensor:
-    """V_hh with the identity in place of heads that have left, whose blocks are zero."""
+    """V_hh, with the identity for removed heads, whose blocks are zero."""
     identity_BB = torch.eye(V_UBB.shape[1], dtype=V_UBB.dtype, device=V_UBB.device)
     return torch.where(gone_U[:, None, None], identity_BB, V_UBB)

@@ -1,13 +1,13 @@
 """Optimal Brain Surgeon on the columns of one linear layer (paper section 3).
 
 `W` is the weight and `X` its inputs on calibration tokens; `H = X Xᵀ`, damped, is the Hessian of
-‖ΔW X‖² and `V = H⁻¹`. Removing a set of columns P and letting the kept ones compensate costs only a
+‖ΔW X‖² and `V = H⁻¹`. Removing columns P, with compensation by the kept columns, needs only a
 Cholesky factor of the small block V_PP.
 
-Removed columns stay in `W` and `V` as zeros: nothing is copied while columns leave.
+Removed columns stay in `W` and `V` as zeros, so that removal copies nothing.
 
-Names end in their shape: O outputs (d_out), I inputs (d_in), P the columns that leave together,
-K the columns that stay.
+Names end in their shape: O outputs (d_out), I inputs (d_in), P columns removed together, K kept
+columns.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def remove_(
     V_II: Tensor,  # inverse of the damped Hessian, changed in place
     columns_P: Tensor,  # int64
 ) -> Tensor:
-    """Remove the columns P and compensate with the kept ones (Eq. 3 and 4 in block form).
+    """Remove the columns P, compensated by the kept columns (Eq. 3 and 4 in block form).
 
         ΔW = − W_P (V_PP)⁻¹ V_P,:        V ← V − V_:P (V_PP)⁻¹ V_P:
 
@@ -77,7 +77,7 @@ def refit(
 ) -> Tensor:
     """Least squares on the kept columns: W_K ← (W H)_K (H_KK)⁻¹, (O, K).
 
-    The exact optimum for the chosen set, free of the rounding that many downdates leave in V.
+    The exact optimum for the kept set, without the rounding errors that downdates accumulate in V.
 
     Raises:
         torch.linalg.LinAlgError: H_KK is not positive definite.

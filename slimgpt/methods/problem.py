@@ -1,6 +1,6 @@
 """`Problem`, `Solution`: input and output of a pruning method for one linear layer.
 
-Shapes, as in the names of the methods: O outputs (d_out), I inputs (d_in), K columns that stay.
+Shapes: O outputs (d_out), I inputs (d_in), K kept columns.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from slimgpt.spec.prune import HeadScore
 
 @dataclass(frozen=True)
 class Units:
-    """Which columns leave together and how many such units leave, in one round of elimination.
+    """The units of one round of elimination, and how many to remove.
 
     Attributes:
         width: columns of a unit: a head's or KV group's width, 1 for FFN channels.
-        groups: equal groups of consecutive units, each of which loses the same number.
-        quota: units that leave each group.
+        groups: number of equal groups of consecutive units.
+        quota: units to remove from each group.
     """
 
     width: int
@@ -37,12 +37,11 @@ class Problem:
     Attributes:
         weight: W, (O, I), checkpoint dtype.
         inputs: Gram matrix and mean of the layer's inputs on the calibration tokens.
-        units: what leaves, in rounds; each counts the columns that the round before has left, as
-            where KV groups leave first and then query heads of each group that stays.
+        units: rounds of removal; each counts the columns kept by the round before, for example KV
+            groups first, then query heads of each kept group.
         kind: `attention` for o_proj, `ffn` for down_proj.
-        dense_variance: variance of the inputs in the dense model (I,), for methods that survey.
-        correction: Σ_t r_t x_tᵀ, (O, I), of the correction r that the outputs shall have besides
-            W x; None where they shall stay what they are.
+        dense_variance: variance of the dense model's inputs (I,), for methods with a dense pass.
+        correction: Σ_t r_t x_tᵀ, (O, I), for target outputs W x + r; None for target outputs W x.
     """
 
     weight: Tensor
@@ -55,7 +54,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Settings:
-    """The parts of a specification that methods look at."""
+    """The settings of a specification that methods use."""
 
     head_score: HeadScore
     group_size: Literal["dynamic"] | int
@@ -64,13 +63,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Solution:
-    """What a method decided.
+    """The result of a method.
 
     Attributes:
-        kept: columns that stay, ascending, (K,) int64.
+        kept: kept columns, ascending, (K,) int64.
         weight: their new weights (O, K), float.
-        damping: the λ with which factorisations succeeded; 0 where there was none.
-        bias: to be added to the layer's bias (O,), where the method compensates by it.
+        damping: λ with which the factorisation succeeded; 0 without a factorisation.
+        bias: addition to the layer's bias (O,), if the method compensates by it.
     """
 
     kept: Tensor

@@ -14,7 +14,7 @@ METHODS: dict[Method, Callable[[Problem, Settings], Solution]] = {
     "wanda-sp": baselines.wanda_sp,
     "flap": baselines.flap,
 }
-NEED_DENSE_PASS: frozenset[Method] = frozenset({"flap"})  # need a pass over the dense model before
+NEED_DENSE_PASS: frozenset[Method] = frozenset({"flap"})  # need a pass over the dense model first
 
 
 def of(spec: PruneSpec) -> Prune:
@@ -25,5 +25,5 @@ def of(spec: PruneSpec) -> Prune:
 
 
 def settings_of(spec: PruneSpec) -> Settings:
-    """The parts of the specification that methods look at."""
+    """The settings of the specification that methods use."""
     return Settings(spec.head_score, spec.group_size, spec.damping)

@@ -1,9 +1,9 @@
 """SlimGPT on one linear layer: greedy elimination, then refit (paper Algorithm 1).
 
-Factorisations run in the device's format, then in float64; if they still fail the damping grows
-tenfold, at most three times, and the damping that was used is part of the answer.
+Factorisations run in the device's precision, then in float64; if they still fail, the damping is
+multiplied by ten, at most three times. The damping used is part of the result.
 
-Names end in their shape: O outputs (d_out), I inputs (d_in), K columns that stay.
+Names end in their shape: O outputs (d_out), I inputs (d_in), K kept columns.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def prune(problem: Problem, settings: Settings) -> Solution:
     """Remove the layer's units by OBS.
 
     Raises:
-        NumericalError: no factorisation succeeded at any damping.
+        NumericalError: the factorisation failed at every damping.
     """
     return attempted(
         lambda damping, dtype: _solve(problem, settings, damping, dtype),
@@ -40,10 +40,10 @@ def prune(problem: Problem, settings: Settings) -> Solution:
 def attempted(
     solve: Callable[[float, torch.dtype], T], settings: Settings, device: torch.device
 ) -> T:
-    """What `solve` makes at the least damping, and in the shortest format, in which it can.
+    """The result of `solve` at the smallest damping, and lowest precision, at which it succeeds.
 
     Raises:
-        NumericalError: it fails at any damping.
+        NumericalError: it fails at every damping.
     """
     for damping, dtype in _attempts(settings.damping, device):
         try:
@@ -67,7 +67,7 @@ def _solve(problem: Problem, settings: Settings, damping: float, dtype: torch.dt
     H_II, dead_I = obs.damp(problem.inputs.gram.to(dtype), damping)
     V_II = obs.invert(H_II)
     W_OI = problem.weight.to(dtype, copy=True)
-    if problem.correction is not None:  # the weights that fit W x + r, scored and cut as any other
+    if problem.correction is not None:  # the weights for target outputs W x + r
         W_OI += problem.correction.to(dtype) @ V_II
     W_OI[:, dead_I] = 0
     elimination = Elimination(W_OI.clone(), V_II, problem.kind, settings)

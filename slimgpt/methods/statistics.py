@@ -21,7 +21,7 @@ class Inputs:
     Attributes:
         gram: Σ_t x_t x_tᵀ, (I, I): the undamped Hessian H.
         total: Σ_t x_t, (I,).
-        tokens: how many tokens were added.
+        tokens: number of tokens added.
     """
 
     gram: Tensor
@@ -30,7 +30,7 @@ class Inputs:
 
     @classmethod
     def empty(cls, width: int, device: torch.device) -> Inputs:
-        """No tokens yet, `width` inputs."""
+        """Empty sums for `width` inputs."""
         dtype = precision.sum_dtype(device)
         zeros_II = torch.zeros(width, width, dtype=dtype, device=device)
         return cls(zeros_II, torch.zeros(width, dtype=dtype, device=device))
@@ -43,11 +43,11 @@ class Inputs:
         self.tokens += X_TI.shape[0]
 
     def assume_alike(self) -> None:
-        """Where no token was seen: inputs alike and independent, so that weights decide."""
+        """Use the identity as Gram matrix where no token was seen, so that weights alone decide."""
         self.gram = torch.eye(len(self.gram), dtype=self.gram.dtype, device=self.gram.device)
 
     def check_finite(self) -> None:
-        """Refuse inputs that no method can weigh.
+        """Check that all inputs were finite.
 
         Raises:
             NumericalError: an input was infinite or NaN.
@@ -55,7 +55,7 @@ class Inputs:
         if not bool(torch.isfinite(self.gram).all()):
             raise NumericalError(
                 "the layer's inputs are not finite on the calibration tokens",
-                hint="the checkpoint overflows or holds NaN: try the model in bfloat16 or float32",
+                hint="the checkpoint overflows or has NaN: try the model in bfloat16 or float32",
             )
 
     @property

@@ -1,7 +1,7 @@
-"""`Decision`: what a recovery finds out before it trains: steps, batch, learning rate.
+"""`Decision`: number of steps, batch size and learning rate, chosen before training.
 
-It depends on the machine's speed, so it is stored and never made twice: what is trained after it
-is the same, however often it is interrupted.
+They depend on the machine's speed, so they are stored: an interrupted training resumes with the
+same values.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from slimgpt.machine import disk
-from slimgpt.recovery.probe import Tried
+from slimgpt.recovery.probe import Trial
 from slimgpt.recovery.schedule import Schedule
 
 FEWEST_STEPS = 256
-"""That a batch is to leave within a time limit: fewer and larger steps learn less in it."""
+"""Steps that a batch size must allow within a time limit; fewer, larger steps learn less."""
 SMALLEST_BATCH, LARGEST_BATCH = 4, 64
 PASSES = 4.0
-"""Over the text within a time limit; more of them teach little (Muennighoff et al., 2023)."""
-RESERVE = 0.03  # of the time, for snapshots and for merging
+"""Epochs within a time limit; more improve little (Muennighoff et al., 2023)."""
+RESERVE = 0.03  # share of the time for snapshots and for merging
 
 
 class Decision(BaseModel):
-    """How a recovery trains.
+    """The chosen hyperparameters of a training.
 
     Attributes:
-        learning_rate: the highest.
-        tried: of the probe; empty where the rate was given.
-        seconds: for training, of a time limit; None: none.
-        step_seconds: of a step, as measured; None: nothing was.
+        learning_rate: peak of the schedule.
+        tried: trials of the learning-rate probe; empty if the rate was specified.
+        seconds: training time; None without a time limit.
+        step_seconds: measured duration of a step; None if not measured.
     """
 
     steps: int
     batch_size: int
     learning_rate: float
-    tried: list[Tried] = []
+    tried: list[Trial] = []
     seconds: float | None = None
     step_seconds: float | None = None
 
     def write(self, file: Path) -> None:
-        """Store it.
+        """Write the values to a file.
 
         Raises:
             StorageError: the disk is full.
@@ -50,23 +50,23 @@ class Decision(BaseModel):
         disk.write_text(file, self.model_dump_json(indent=2) + "\n")
 
     def schedule(self, warmup: int) -> Schedule:
-        """The learning rates of the steps."""
+        """The learning-rate schedule."""
         return Schedule(self.learning_rate, self.steps, min(warmup, self.steps - 1))
 
     @classmethod
     def read(cls, file: Path) -> Decision | None:
-        """The stored one, if there is one."""
+        """The stored values; None if there are none."""
         return cls.model_validate_json(file.read_bytes()) if file.exists() else None
 
 
 @dataclass(frozen=True)
-class Pace:
-    """What things take, in seconds.
+class StepTimes:
+    """Measured durations, in seconds.
 
     Attributes:
-        sequence: to learn from a sequence.
-        teacher: to ask the teacher about one; 0 without a teacher.
-        measurement: of all held-out loss.
+        sequence: training on one sequence.
+        teacher: the teacher's forward pass over one sequence; 0 without a teacher.
+        measurement: evaluation of all held-out losses.
     """
 
     sequence: float
@@ -75,13 +75,13 @@ class Pace:
 
 
 def steps_of(sequences: int, batch: int, epochs: float) -> int:
-    """Steps of so many passes over the sequences."""
+    """Number of steps for a number of epochs over the sequences."""
     return max(1, math.ceil(math.ceil(sequences / batch) * epochs))
 
 
-def batch_within(seconds: float, pace: Pace) -> int:
-    """Sequences of a step: a power of two that leaves steps enough."""
-    learned = seconds / (pace.sequence + pace.teacher)
+def batch_within(seconds: float, times: StepTimes) -> int:
+    """Batch size within a time limit: a power of two that allows enough steps."""
+    learned = seconds / (times.sequence + times.teacher)
     batch = LARGEST_BATCH
     while batch > SMALLEST_BATCH and learned / batch < FEWEST_STEPS:
         batch //= 2
@@ -89,23 +89,24 @@ def batch_within(seconds: float, pace: Pace) -> int:
 
 
 def steps_within(
-    seconds: float, pace: Pace, batch: int, *, sequences: int, asked: int, measurements: int
+    seconds: float, times: StepTimes, batch: int, *, sequences: int, asked: int, measurements: int
 ) -> int:
-    """Steps that fit into a time, one at least.
+    """Number of steps that fit into a time limit, at least one.
 
     Args:
-        sequences: that there are; the teacher is asked about each once.
-        asked: about how many of them it was already.
-        measurements: of the held-out loss, over the whole training.
+        seconds: the time limit.
+        sequences: number of training sequences; the teacher reads each once.
+        asked: number of sequences that the teacher has read already.
+        measurements: evaluations of the held-out losses during the training.
     """
-    left = seconds * (1 - RESERVE) - measurements * pace.measurement
-    step = batch * pace.sequence
-    fresh = max(0, sequences - asked) / batch  # steps whose sequences are yet to be asked about
-    free = asked / batch  # steps whose sequences are not
+    left = seconds * (1 - RESERVE) - measurements * times.measurement
+    step = batch * times.sequence
+    fresh = max(0, sequences - asked) / batch  # steps that include the teacher's forward pass
+    free = asked / batch  # steps whose sequences are cached
     if left <= free * step:
         return max(1, int(left / step))
     left -= free * step
-    dear = step + batch * pace.teacher
+    dear = step + batch * times.teacher
     if left <= fresh * dear:
         return max(1, int(free + left / dear))
     return max(1, int(free + fresh + (left - fresh * dear) / step))

@@ -1,10 +1,10 @@
 """Losses of a language model, a chunk of tokens at a time.
 
-A vocabulary of 49k words makes 100 MB of float32 logits of 512 tokens: those of a whole batch are
-never held. Each chunk's logits live as long as their loss and its gradient by the hidden states;
-the output head itself does not learn, so nothing else of them is needed.
+With a vocabulary of 49k tokens, float32 logits of 512 tokens take 100 MB, so those of a whole batch
+are never in memory. A chunk's logits are freed after its loss and the gradient with respect to the
+hidden states; the output head is frozen, so its gradient is not needed.
 
-Names end in their shape: T tokens, D d_model, V vocabulary, K kept of it.
+Names end in their shape: T tokens, D d_model, V vocabulary, K most probable tokens.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ CHUNK = 512  # tokens
 Head = Callable[[Tensor], Tensor]
 """Final norm and output head: hidden (T, D) → logits (T, V)."""
 ChunkLoss = Callable[[Tensor, slice], Tensor]
-"""Of the logits of some tokens, and which of all tokens they are: the sum over them."""
+"""Arguments: the logits of a chunk and its slice of all tokens; returns the sum of the losses."""
 
 
 @dataclass(frozen=True)
 class TopK:
-    """What is known of a teacher's distribution over the next token, for each of T tokens.
+    """The teacher's next-token distribution at T positions: top K tokens, and the remaining mass.
 
     Attributes:
-        logs: natural logarithms of the K largest probabilities, (T, K).
-        ids: whose they are, (T, K), int64.
-        rest: logarithm of the probability of all others, (T,); −∞ where there are none.
+        logs: log-probabilities of the K most probable tokens, (T, K).
+        ids: their token ids, (T, K), int64.
+        rest: log-probability of all other tokens together, (T,); −∞ if there are none.
     """
 
     logs: Tensor
@@ -42,27 +42,28 @@ class TopK:
 
 
 def top_k(logits_TV: Tensor, count: int, temperature: float = 1.0) -> TopK:
-    """The most probable tokens of a teacher, and the rest in one.
+    """The top-K distribution of a teacher's logits.
 
     Args:
-        count: K; the vocabulary's size at most is kept.
-        temperature: T of Hinton et al. (2015), which softens the distribution.
+        count: K, limited to the vocabulary size.
+        temperature: softmax temperature (Hinton et al., 2015).
     """
     logs_TV = (logits_TV.float() / temperature).log_softmax(-1)
     logs_TK, ids_TK = logs_TV.topk(min(count, logs_TV.shape[-1]), dim=-1)
-    # Not 1 − Σ, of which rounding leaves nothing where the teacher is sure.
+    # Not 1 − Σ, which rounds to 0 where the teacher is confident.
     rest_T = logs_TV.scatter(-1, ids_TK, -torch.inf).logsumexp(-1)
     return TopK(logs_TK, ids_TK, rest_T)
 
 
 def divergence(logits_TV: Tensor, teacher: TopK, temperature: float = 1.0) -> Tensor:
-    """Σ KL(teacher ‖ student) over the tokens, times T²; all that is not among the K is one event.
+    """Σ KL(teacher ‖ student) over the tokens, times temperature².
 
-    Never more than the whole divergence, and equal to it for K = V.
+    Tokens outside the top K count as one event: a lower bound of the full divergence, and equal to
+    it for K = V.
 
     Args:
-        logits_TV: of the student.
-        temperature: T, of both distributions.
+        logits_TV: the student's.
+        temperature: of both distributions.
     """
     scaled_TV = logits_TV.float() / temperature
     logs_TK, ids_TK = teacher.logs.float(), teacher.ids
@@ -82,12 +83,12 @@ def cross_entropy(logits_TV: Tensor, labels_T: Tensor) -> Tensor:
 
 
 def over_chunks(hidden_TD: Tensor, head: Head, loss: ChunkLoss, chunk: int = CHUNK) -> Tensor:
-    """The sum of a loss over all tokens, and its gradient by the hidden states.
+    """The sum of a loss over all tokens, differentiable with respect to the hidden states.
 
     Args:
-        hidden_TD: before the final norm.
-        head: none of its weights learns.
-        chunk: tokens whose logits are held at once.
+        hidden_TD: hidden states before the final norm.
+        head: frozen output head.
+        chunk: number of tokens whose logits are in memory at once.
     """
     summed: Tensor = _OverChunks.apply(  # type: ignore[no-untyped-call]
         hidden_TD, head, loss, chunk
@@ -96,7 +97,7 @@ def over_chunks(hidden_TD: Tensor, head: Head, loss: ChunkLoss, chunk: int = CHU
 
 
 class _OverChunks(torch.autograd.Function):
-    """Takes the gradient on the way forward, while a chunk's logits are there."""
+    """Computes the gradient in the forward pass, while a chunk's logits are in memory."""
 
     @staticmethod
     def forward(ctx: Any, hidden_TD: Tensor, head: Head, loss: ChunkLoss, chunk: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What learns of the pruned model: adapters of PEFT, or its layers; saving and merging it."""
+"""Trainable weights of the pruned model: PEFT adapters or its layers; saving and merging."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from slimgpt.spec.prune import RecoverySpec
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 ADAPTERS = "adapters"
 BASE = "unrecovered"
-"""What the adapters say they belong to: the folder beside theirs."""
+"""Base model named in the adapters' config: the folder beside theirs."""
 
 
-def spare_memory(model: Any) -> None:
-    """Compute activations again on the way back instead of keeping them."""
-    # The second is the first one's name before transformers 5.20.
+def enable_activation_checkpointing(model: Any) -> None:
+    """Recompute activations in the backward pass instead of keeping them."""
+    # Older name: before transformers 5.20.
     enable = getattr(model, "activation_checkpointing_enable", None)
     (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
-    model.enable_input_require_grads()  # the embedding does not learn, yet gradients pass it
+    model.enable_input_require_grads()  # the embedding is frozen; its output needs a gradient
 
 
 def with_adapters(model: nn.Module, spec: RecoverySpec, family: Family) -> Any:
-    """The model with fresh adapters in every linear layer of its decoder; only they learn."""
+    """The model with new LoRA adapters in all linear layers of the decoder; the rest is frozen."""
     import peft
 
     torch.manual_seed(spec.seed)
@@ -47,19 +47,19 @@ def with_adapters(model: nn.Module, spec: RecoverySpec, family: Family) -> Any:
         fan_in_fan_out=family.transposed,
     )
     with warnings.catch_warnings():
-        # peft asks the model by a name that transformers is about to change.
+        # peft uses a name that transformers deprecates.
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         return peft.get_peft_model(model, config)
 
 
 def save_adapters(model: Any, folder: Path) -> None:
-    """Write the adapters alone, as peft reads them; nothing of this machine's paths."""
+    """Write the adapters alone, in PEFT's format, without paths of this machine."""
     aside = folder.with_name(f".{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside, save_embedding_layers=False)
     for entry in aside.iterdir():
         if entry.name not in ADAPTER_FILES:
-            entry.unlink()  # a README that claims the base is on a hub
+            entry.unlink()  # a README that names a base model on a hub
     config = json.loads((aside / ADAPTER_FILES[0]).read_bytes())
     config["base_model_name_or_path"] = BASE
     disk.write_text(aside / ADAPTER_FILES[0], json.dumps(config, indent=2) + "\n")
@@ -68,18 +68,18 @@ def save_adapters(model: Any, folder: Path) -> None:
 
 
 def with_layers(model: Any, family: Family) -> Any:
-    """The model, of which all weights of the decoder layers learn, in float32, and no others."""
+    """The model with trainable decoder layers in float32; all other weights are frozen."""
     model.requires_grad_(False)
     model.get_submodule(family.layers).float().requires_grad_(True)
     return model
 
 
 def merged_layers(model: Any, architecture: Architecture) -> Iterator[dict[str, Tensor]]:
-    """Every layer's tensors with what was learned, by their names within the layer.
+    """Each layer's trained tensors, adapters merged, by their names within the layer.
 
     Args:
-        model: of `with_adapters` or `with_layers`.
-        architecture: of the checkpoint, whose dtype they get.
+        model: as returned by `with_adapters` or `with_layers`.
+        architecture: of the checkpoint; its dtype is the tensors'.
     """
     merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     state = merged.state_dict()

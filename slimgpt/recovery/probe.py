@@ -1,8 +1,8 @@
-"""The learning-rate probe: a few short trainings from the same start, judged by held-out rows.
+"""The learning-rate probe: short trainings from the same start, compared by held-out loss.
 
-Each rate gets the same steps on the same sequences, with a schedule of its own that falls to zero;
-what is left of the loss on rows that nothing learns from decides. It climbs a ladder of rates from
-the middle, as long as a rung is better than the one before.
+Each rate is tried for the same steps on the same sequences, with its own schedule, which decays to
+zero. The search starts in the middle of a grid of rates and continues in the direction in which the
+loss on held-out rows falls.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from collections.abc import Callable, Generator, Sequence
 from pydantic import BaseModel
 
 from slimgpt.events import Event, Progress
-from slimgpt.recovery.course import LESSONS, first
+from slimgpt.recovery.batches import HELD_OUT_ROWS, first
 from slimgpt.recovery.schedule import Schedule
 from slimgpt.recovery.training import Clock, Training
 
-LADDER = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+GRID = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 START = {"adapters": 4, "layers": 3}
-"""Rungs where the climb begins: adapters start at zero and bear more."""
+"""Index of the first rate; adapters start at zero and tolerate higher rates."""
 STEPS = 8
 HELD_OUT_TOKENS = 4096
 
 
-class Tried(BaseModel):
-    """What a few steps with a rate came to.
+class Trial(BaseModel):
+    """The result of training with one rate.
 
     Attributes:
-        loss: of held-out rows, nats a token; None: not a finite number.
-        step_seconds: of a step, without the first.
+        loss: on held-out rows, nats per token; None if not finite.
+        step_seconds: mean duration of a step, without the first.
     """
 
     learning_rate: float
@@ -42,56 +42,56 @@ def probe(
     fresh: Callable[[], Training],
     steps: int,
     start: int,
-    rates: Sequence[float] = LADDER,
+    rates: Sequence[float] = GRID,
     clock: Clock = time.monotonic,
-) -> Generator[Event, None, list[Tried]]:
-    """Try rates; `best` chooses.
+) -> Generator[Event, None, list[Trial]]:
+    """Try rates of a grid; `best` selects one.
 
     Args:
-        fresh: a training from the start.
-        steps: of each rate.
-        start: index of the rate that comes first.
+        fresh: creates a training in its initial state.
+        steps: number of steps per rate.
+        start: index of the first rate.
         rates: ascending.
 
     Returns:
-        the rates in the order in which they were tried.
+        the trials in the order in which they were run.
     """
-    tried: dict[int, Tried] = {}
+    tried: dict[int, Trial] = {}
     for direction in (1, -1):
-        rung = start if not tried else start - 1
-        while 0 <= rung < len(rates):
-            what = f"trying learning rate {rates[rung]:g}"
+        index = start if not tried else start - 1
+        while 0 <= index < len(rates):
+            what = f"trying learning rate {rates[index]:g}"
             yield Progress(stage="recover", done=len(tried), total=len(rates), what=what)
-            tried[rung] = _try(fresh(), rates[rung], steps, clock)
-            previous = tried.get(rung - direction)
-            if previous is not None and not _better(tried[rung], previous):
+            tried[index] = _try(fresh(), rates[index], steps, clock)
+            previous = tried.get(index - direction)
+            if previous is not None and not _better(tried[index], previous):
                 break
-            rung += direction
-        if len(tried) > 2 or start == 0:  # the second rung was better: nothing lies below the first
+            index += direction
+        if len(tried) > 2 or start == 0:  # a higher rate was better: skip the lower ones
             break
     return list(tried.values())
 
 
-def best(tried: Sequence[Tried]) -> float:
-    """The rate with the lowest loss."""
+def best(tried: Sequence[Trial]) -> float:
+    """The rate with the lowest held-out loss."""
     return min(tried, key=_loss).learning_rate
 
 
-def _better(one: Tried, other: Tried) -> bool:
+def _better(one: Trial, other: Trial) -> bool:
     return _loss(one) < _loss(other)
 
 
-def _loss(one: Tried) -> float:
+def _loss(one: Trial) -> float:
     return math.inf if one.loss is None else one.loss
 
 
-def _try(training: Training, rate: float, steps: int, clock: Clock) -> Tried:
+def _try(training: Training, rate: float, steps: int, clock: Clock) -> Trial:
     schedule = Schedule(rate, steps)
-    training.step(0, schedule.at(0))  # makes what is made once
+    training.step(0, schedule.at(0))  # includes one-time costs
     began = clock()
     for step in range(1, steps):
         training.step(step, schedule.at(step))
     seconds = (clock() - began) / max(1, steps - 1)
-    loss = training.measure(first(training.course.held_out[LESSONS], HELD_OUT_TOKENS))
+    loss = training.measure(first(training.batches.held_out[HELD_OUT_ROWS], HELD_OUT_TOKENS))
     finite = loss if math.isfinite(loss) else None
-    return Tried(learning_rate=rate, loss=finite, step_seconds=seconds)
+    return Trial(learning_rate=rate, loss=finite, step_seconds=seconds)

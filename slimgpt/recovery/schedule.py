@@ -1,7 +1,7 @@
-"""`Schedule`: the learning rate of every step, and how many steps there are.
+"""`Schedule`: learning rate of every step: linear warm-up, then cosine decay to zero.
 
-It warms up in a line and falls as a cosine to zero at the last step. Where time turns out to be
-shorter than was thought, the rest of the fall is fitted into the steps that are left.
+If the time limit turns out to be too short, the remaining decay is compressed into the steps that
+fit.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps and learning rates of a training.
+    """Number of steps and learning rates.
 
     Attributes:
-        rate: the highest.
-        planned: steps, as decided before the first.
-        warmup: steps, within `planned`.
-        cuts: (step, steps): from `step` on there were to be only `steps` in all.
+        rate: peak learning rate.
+        planned: total number of steps, as decided before the first.
+        warmup: number of warm-up steps, included in `planned`.
+        cuts: (step, steps): at `step` the total was reduced to `steps`.
     """
 
     rate: float
@@ -28,21 +28,21 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """How many there are, as known by now."""
+        """The total number of steps, after all reductions."""
         return self.cuts[-1][1] if self.cuts else self.planned
 
     def at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         if step < self.warmup:
             return self.rate * (step + 1) / (self.warmup + 1)
-        return self.rate * (1 + math.cos(math.pi * self._fallen(step))) / 2
+        return self.rate * (1 + math.cos(math.pi * self._progress(step))) / 2
 
     def cut(self, step: int, steps: int) -> Schedule:
-        """The schedule with only `steps` in all, as of `step`."""
+        """The schedule with its total reduced to `steps` at `step`."""
         return replace(self, cuts=(*self.cuts, (step, steps)))
 
-    def _fallen(self, step: int) -> float:
-        """The share of the cosine's way that lies behind a step."""
+    def _progress(self, step: int) -> float:
+        """Progress of the cosine decay at a step, 0 to 1."""
         share, since, end = 0.0, self.warmup, self.planned
         for at, steps in self.cuts:
             if at >= step:

@@ -1,7 +1,7 @@
-"""`Snapshot`: a training as it stands after a step, in memory and on disk.
+"""`Snapshot`: the state of a training after a step, in memory and on disk.
 
-step-00012.safetensors   the weights that learn and AdamW's moments
-step-00012.json          the rest, written last: the snapshot is whole
+step-00012.safetensors   trainable weights and AdamW's moments
+step-00012.json          the rest, written last; it marks the snapshot as complete
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Weights = dict[str, torch.nn.Parameter]
 
 @dataclass
 class Snapshot:
-    """Where a training stands.
+    """State of a training.
 
     Attributes:
-        schedule: with all cuts so far.
-        step: steps that are done.
-        seconds: that they took, over all attempts.
-        points: of the loss curves.
-        file: with the tensors, of one that was read.
+        schedule: the schedule, with all reductions so far.
+        step: number of finished steps.
+        seconds: their duration, over all attempts.
+        points: the loss curves so far.
+        file: file of the tensors, if read from disk.
     """
 
     schedule: Schedule
@@ -42,7 +42,7 @@ class Snapshot:
 
     @classmethod
     def newest(cls, folder: Path) -> Snapshot | None:
-        """The newest whole one; torn ones do not count."""
+        """The newest complete snapshot of a folder; None if there is none."""
         for record in sorted(folder.glob("step-*.json"), reverse=True):
             tensors = record.with_suffix(".safetensors")
             if tensors.exists():
@@ -58,7 +58,7 @@ class Snapshot:
         return None
 
     def save(self, folder: Path, weights: Weights, optimizer: torch.optim.Optimizer) -> None:
-        """Write it, and remove older ones.
+        """Write the snapshot, and remove older ones.
 
         Raises:
             StorageError: the disk is full.
@@ -84,7 +84,7 @@ class Snapshot:
             file.unlink()
 
     def load(self, weights: Weights, optimizer: torch.optim.Optimizer) -> None:
-        """Give the tensors to a fresh training."""
+        """Load the tensors into a new training's weights and optimizer."""
         assert self.file is not None
         moments: dict[str, dict[str, Tensor]] = {key: {} for key in weights}
         for name, tensor in safetensors_file.load(self.file).items():
@@ -99,15 +99,15 @@ class Snapshot:
             }
 
     def fit(self, seconds: float, allowed: float, late: float) -> None:
-        """Cut the schedule where its end would come too late.
+        """Reduce the number of steps if the training would exceed the time limit.
 
         Args:
             seconds: since the first step.
             allowed: for all steps.
-            late: the end may come so many times later than that.
+            late: tolerated excess, as a factor of `allowed`.
         """
-        pace = seconds / self.step
-        if pace * self.schedule.steps > allowed * late:
-            steps = max(self.step, int(allowed / pace))
+        step_seconds = seconds / self.step
+        if step_seconds * self.schedule.steps > allowed * late:
+            steps = max(self.step, int(allowed / step_seconds))
             if steps < self.schedule.steps:
                 self.schedule = self.schedule.cut(self.step, steps)

@@ -1,6 +1,6 @@
-"""`Student`: the pruned model as it learns: what of it does, and its losses on a batch.
+"""`Student`: the pruned model in training: trainable weights, and losses on a batch.
 
-Names end in their shape: B batch, S sequence, T tokens that are predicted, D d_model.
+Names end in their shape: B batch, S sequence, T predicted tokens, D d_model, V vocabulary.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Head = Callable[[Tensor], Tensor]
 Products = Callable[[], AbstractContextManager[Any]]
 
 
-class Reader:
-    """A whole model that stops short of its logits.
+class ForwardModel:
+    """A model whose logits and losses are computed in chunks of tokens.
 
     Args:
-        model: as `whole_model.load` gives it.
-        head: the checkpoint's, none of whose weights learns.
-        products: the context in which matrices are multiplied.
+        model: from `whole_model.load`.
+        head: the checkpoint's frozen output head.
+        products: context manager that sets the precision of matrix products.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Reader:
         self._head, self._products = head, products
 
     def hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Hidden states before the final norm where a learned token is predicted, and that token.
+        """Hidden states before the final norm at the positions that predict a label.
 
         Returns:
-            (T, D), and labels (T,).
+            hidden states (T, D) and labels (T,).
         """
         with self._products(), self._caught() as streams:
             self._body(
@@ -62,15 +62,15 @@ class Reader:
         return streams[0][:, :-1][predicting_BS], labels_BS[predicting_BS]
 
     def logits(self, hidden_TD: Tensor) -> Tensor:
-        """Logits (T, V): every token is a sequence of its own, which the head does not mind."""
+        """Logits (T, V); the head treats every token as a sequence of length 1."""
         with self._products():
             return self._head(hidden_TD[:, None])[:, 0]
 
     def loss(self, batch: Batch, teacher: TopK | None, temperature: float = 1.0) -> Tensor:
-        """Summed over the batch's learned tokens.
+        """The loss, summed over the batch's labels.
 
         Args:
-            teacher: what it says of these tokens, in their order; None: the labels are right.
+            teacher: distributions for the labels' positions, in order; None for cross-entropy.
         """
         hidden_TD, labels_T = self.hidden(batch)
 
@@ -83,7 +83,7 @@ class Reader:
 
     @contextmanager
     def _caught(self) -> Iterator[list[Tensor]]:
-        """What the final norm is given."""
+        """Capture the input of the final norm."""
         streams: list[Tensor] = []
         handle = self._norm.register_forward_pre_hook(lambda _, given: streams.append(given[0]))
         try:
@@ -92,11 +92,11 @@ class Reader:
             handle.remove()
 
 
-class Student(Reader):
-    """A reader of which some weights learn.
+class Student(ForwardModel):
+    """A model with trainable weights.
 
     Args:
-        learning: the model again, with adapters around it where adapters learn.
+        learning: the same model, wrapped by PEFT if adapters are trained.
     """
 
     def __init__(
@@ -106,6 +106,6 @@ class Student(Reader):
         self.learning = learning
 
     def weights(self) -> dict[str, torch.nn.Parameter]:
-        """Those that learn, by name; float32."""
+        """The trainable weights by name, float32."""
         named = self.learning.named_parameters()
         return {name: weight for name, weight in named if weight.requires_grad}

@@ -24,7 +24,7 @@ MOST_HELD_OUT = 200
 
 @dataclass
 class Count:
-    """How many rows were left out for one reason, and the first of them."""
+    """Number of rows skipped for one reason, and the first of them."""
 
     rows: int
     first: int
@@ -37,24 +37,24 @@ class Count:
 
 @dataclass
 class TrainingData:
-    """Sequences of tokens, and what became of the rows.
+    """Tokenised sequences, and counts of skipped rows.
 
     Attributes:
-        learned: what is trained on.
-        held_out: what is only measured; of rows that are not in `learned`.
-        source: what the rows are.
-        rows: how many were read.
-        reasons: why rows were left out, and how many for each reason.
+        training: training sequences.
+        held_out: sequences of other rows, for the held-out loss.
+        source: description of the text.
+        rows: number of rows read.
+        reasons: skipped rows by reason.
     """
 
     source: str
-    learned: list[Tokens] = field(default_factory=list)
+    training: list[Tokens] = field(default_factory=list)
     held_out: list[Tokens] = field(default_factory=list)
     rows: int = 0
     reasons: dict[Reason, Count] = field(default_factory=dict)
 
     def leave_out(self, number: int, why: LeftOut) -> None:
-        """Count a row, by its number in the source, from 1."""
+        """Count a skipped row, by its number in the source, from 1."""
         count = self.reasons.setdefault(why.reason, Count(0, number, why.detail))
         count.rows += 1
         if number < count.first:
@@ -62,16 +62,16 @@ class TrainingData:
 
     @property
     def sha256(self) -> str:
-        """Of the ids and labels that are trained on, in order."""
+        """Hash of the training sequences' ids and labels, in order."""
         digest = hashlib.sha256()
-        for tokens in self.learned:
+        for tokens in self.training:
             for ids in (tokens.input_ids, tokens.labels):
                 digest.update(np.asarray([len(ids), *ids], dtype="<i8").tobytes())
         return digest.hexdigest()
 
     @property
     def left_out(self) -> str:
-        """What was left out, in words; empty where nothing was."""
+        """The skipped rows as text; empty if there are none."""
         told = (f"{count.rows:,} with {why} ({count})" for why, count in self.reasons.items())
         return ", ".join(told)
 
@@ -79,17 +79,18 @@ class TrainingData:
 def gather(
     spec: RecoverySpec, tokenizer: Tokenizer, evaluation_sets: Iterable[Sequence[int]], roots: Roots
 ) -> TrainingData:
-    """Read the rows in a seeded order and make sequences of them.
+    """Read rows in a seeded order and tokenise them.
 
     Args:
-        exams: sequences of the evaluation text; rows that share long runs with them are left out.
+        evaluation_sets: sequences of the evaluation text; rows that share long runs of tokens with
+            them are skipped.
 
     Raises:
-        CalibrationError: the text cannot be had, a row of it is bad, or nothing is left to learn.
-        HubUnreachableError, StorageError: as `sources.lessons`.
+        CalibrationError: the text is not available, a row is invalid, or no training row is left.
+        HubUnreachableError, StorageError: as `sources.training_rows`.
     """
     tokenizer.check_length(spec.sequence_length)
-    rows = sources.lessons(
+    rows = sources.training_rows(
         spec.source,
         config=spec.config,
         split=spec.split,
@@ -103,7 +104,7 @@ def gather(
         if len(training_data.held_out) < aside:
             place = training_data.held_out
         elif wanted:
-            place, wanted = training_data.learned, wanted - 1
+            place, wanted = training_data.training, wanted - 1
         else:
             break
         training_data.rows += 1
@@ -115,21 +116,21 @@ def gather(
             training_data.leave_out(index + 1, why)
         else:
             place += tokens
-    if not training_data.learned:
-        raise _nothing(training_data, spec)
+    if not training_data.training:
+        raise _empty(training_data, spec)
     return training_data
 
 
-def _nothing(training_data: TrainingData, spec: RecoverySpec) -> CalibrationError:
+def _empty(training_data: TrainingData, spec: RecoverySpec) -> CalibrationError:
     why = f": {training_data.left_out}" if training_data.left_out else ""
     hints = {
         "a prompt that fills the sequence": "raise recovery.sequence_length above "
         f"{spec.sequence_length}",
-        "messages that the chat template refuses": "give conversations in the order that the "
-        "model's chat template wants",
+        "messages that the chat template refuses": "order the messages as the model's chat "
+        "template requires",
     }
     main = max(training_data.reasons, key=lambda why: training_data.reasons[why].rows, default="")
     return CalibrationError(
-        f"recovery: {spec.source} leaves nothing to learn from {training_data.rows:,} rows{why}",
-        hint=hints.get(main, "give rows of a form that docs/calibration.md names, with answers"),
+        f"recovery: {spec.source} has no training row among {training_data.rows:,} rows{why}",
+        hint=hints.get(main, "use rows in a format of docs/calibration.md, with answers"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from slimgpt.checkpoints import shards
@@ -15,7 +16,6 @@ from slimgpt.formats import stock, support
 from slimgpt.formats.gguf import writer
 from slimgpt.machine import disk
 from slimgpt.spec.prune import Format, PruneSpec
-from slimgpt.stages.state import ModelState
 from slimgpt.verification import formats, vllm
 from slimgpt.verification.reload import verify
 
@@ -50,33 +50,40 @@ def require(spec: PruneSpec, checkpoint: Checkpoint, after: Sequence[LayerSize])
             writer.read_vocabulary(checkpoint)
 
 
-def write_checkpoint(
-    form: Format,
-    partial: PartialCheckpoint,
-    checkpoint: Checkpoint,
-    sizes: Sequence[LayerSize],
-    folder: Path,
-) -> None:
-    """Write finished layers as a checkpoint, `exact` or `uniform`.
+@dataclass(frozen=True)
+class FinishedModel:
+    """Finished layers, and what makes a checkpoint of them.
+
+    Attributes:
+        partial: the layers.
+        parent: the dense model.
+        sizes: of the layers.
+    """
+
+    partial: PartialCheckpoint
+    parent: Checkpoint
+    sizes: Sequence[LayerSize]
+
+
+def write_checkpoint(form: Format, model: FinishedModel, folder: Path) -> None:
+    """Write a finished model as a checkpoint, `exact` or `uniform`.
 
     Args:
-        checkpoint: the parent.
-        sizes: of the layers.
         folder: an existing, empty folder.
 
     Raises:
         ResumeError: a layer is not finished.
         StorageError: the disk is full.
     """
-    shards.write(partial.tensors(checkpoint), folder)
+    shards.write(model.partial.tensors(model.parent), folder)
     if form == "uniform":
-        stock.write_files(checkpoint, sizes[0], folder)
+        stock.write_files(model.parent, model.sizes[0], folder)
     else:
-        published.write(checkpoint, sizes, folder)
+        published.write(model.parent, model.sizes, folder)
 
 
 def write_further(
-    state: ModelState, partial: PartialCheckpoint, folder: Path, probe: formats.Probe, name: str
+    spec: PruneSpec, model: FinishedModel, folder: Path, probe: formats.Probe, name: str
 ) -> Iterator[Verified | Warned]:
     """Write a finished checkpoint in the job's further formats, each in a folder of its name.
 
@@ -90,14 +97,13 @@ def write_further(
         VerificationError: a loader fails, or its results differ.
         StorageError: the disk is full.
     """
-    spec, parent = state.spec, state.inputs.checkpoint
     yield from vllm.prove(folder, main(spec), probe)
     for form in further(spec):
         place = folder / form
         with disk.storage_errors(place, 0):
             place.mkdir()
         if form == "exact":
-            write_checkpoint(form, partial, parent, state.plan.after, place)
+            write_checkpoint(form, model, place)
             yield verify(place, probe.tokens, probe.logits, probe.device)
         else:
             yield formats.write(form, Checkpoint.open(folder), place, probe, spec.gguf_type, name)

@@ -2,11 +2,11 @@
 
 recovery-MARK/unrecovered/     the pruned checkpoint, whole, as transformers loads it
 recovery-MARK/decision.json    steps, batch and learning rate, decided once
-recovery-MARK/training/        snapshots; an interrupted training goes on from the newest
-recovery-MARK/adapters/        the adapters alone, where adapters learn
+recovery-MARK/training/        snapshots; an interrupted training resumes from the newest
+recovery-MARK/adapters/        the adapters alone, if adapters are trained
 recovery-MARK/layers/          the recovered layers
 recovery-MARK/curves.json      written last: the stage is done
-recovery-teacher-MARK/         what a teacher says of the text; all models of a sweep read it
+recovery-teacher-MARK/         the teacher's distributions, shared by all models of a sweep
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from slimgpt.layers.stack import Stack
 from slimgpt.machine import disk, precision
 from slimgpt.planning.plan import Plan
 from slimgpt.recovery import peft_model
-from slimgpt.recovery.course import LESSONS, TEXT, Course, first, in_seeded_order
+from slimgpt.recovery.batches import EVALUATION_TEXT, HELD_OUT_ROWS, Batches, first, in_seeded_order
 from slimgpt.recovery.decision import Decision
 from slimgpt.recovery.session import Session, Teacher
-from slimgpt.recovery.student import Reader, Student
+from slimgpt.recovery.student import ForwardModel, Student
 from slimgpt.recovery.teacher import TeacherCache
 from slimgpt.recovery.training_data import TrainingData
 from slimgpt.spec.prune import PruneSpec, RecoverySpec
@@ -43,7 +43,7 @@ from slimgpt.texts.label_masking import IGNORED, Tokens
 
 PREFIX = "recovery-"
 TEACHER = f"{PREFIX}teacher-"
-MOST_WINDOWS = 32  # of the evaluation text, for the curve
+MOST_WINDOWS = 32  # of the evaluation text, for the loss curve
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Recovery:
 
     Attributes:
         partial: the recovered layers.
-        folder: where `unrecovered` and `adapters` lie.
+        folder: contains `unrecovered` and `adapters`.
         curves: the losses, from the first step to the last.
-        trainable: parameters that learned.
-        training_data: what was learned.
+        trainable: number of trained parameters.
+        training_data: the tokenised rows.
         decision: steps, batch and learning rate.
-        seconds: of the attempt that finished, from loading the text to the last step.
-        teacher_bytes: of what the teacher said, on disk.
+        seconds: duration of the attempt that finished, from the first step's preparation on.
+        teacher_bytes: size of the teacher's distributions on disk.
     """
 
     partial: PartialCheckpoint
@@ -137,15 +137,15 @@ def _mark(job: str, recovery: RecoverySpec, training_data: TrainingData) -> str:
 def _trained(
     recovery: RecoverySpec, inputs: JobInputs, folder: Path, device: torch.device
 ) -> Generator[Event, None, tuple[Any, dict[str, Any]]]:
-    """The trained model, its adapters on the disk where it has some, and what there is to report.
+    """Train; returns the model and the content of `curves.json`. Adapters are written to disk.
 
-    The clock of a time limit starts here.
+    The time limit starts here.
     """
     began = time.monotonic()
-    course = _course(inputs, recovery.seed)
-    opening = _Opening(recovery, inputs, folder, device)
-    teacher = opening.teacher(course) if recovery.method == "distillation" else None
-    session = Session(recovery, course, opening.student, teacher, folder, device, began)
+    batches = _batches_of(inputs, recovery.seed)
+    models = _Models(recovery, inputs, folder, device)
+    teacher = models.teacher(batches) if recovery.method == "distillation" else None
+    session = Session(recovery, batches, models.student, teacher, folder, device, began)
     student, decision, points = yield from session.run()
     if recovery.weights == "adapters":
         peft_model.save_adapters(student.learning, folder / peft_model.ADAPTERS)
@@ -159,8 +159,8 @@ def _trained(
 
 
 @dataclass(frozen=True)
-class _Opening:
-    """Opens student and teacher from the recovery's folder."""
+class _Models:
+    """Loads student and teacher."""
 
     recovery: RecoverySpec
     inputs: JobInputs
@@ -168,12 +168,12 @@ class _Opening:
     device: torch.device
 
     def student(self) -> Student:
-        """The pruned model before the first step."""
+        """The pruned model in its initial state."""
         checkpoint, device = self.inputs.checkpoint, self.device
         family, dtype = checkpoint.architecture.family, checkpoint.architecture.dtype
         model = whole.load(self.folder / peft_model.BASE, family, dtype, device)
         if device.type == "cuda":
-            peft_model.spare_memory(model)
+            peft_model.enable_activation_checkpointing(model)
         if self.recovery.weights == "adapters":
             learning = peft_model.with_adapters(model, self.recovery, family)
         else:
@@ -181,7 +181,7 @@ class _Opening:
         products = partial(precision.training_products, device, dtype)
         return Student(model, family, Stack(checkpoint, device).head(), products, learning)
 
-    def teacher(self, course: Course) -> Teacher:
+    def teacher(self, batches: Batches) -> Teacher:
         """The dense model, or the one that the specification names."""
         dense, recovery = self.inputs.teacher or self.inputs.checkpoint, self.recovery
         mark = {
@@ -191,28 +191,28 @@ class _Opening:
         }
         name = TEACHER + hashlib.sha256(json.dumps(mark).encode()).hexdigest()[:16]
         place = self.folder.with_name(name)
-        cache = TeacherCache(place, course, recovery.top_k, recovery.temperature)
+        cache = TeacherCache(place, batches, recovery.top_k, recovery.temperature)
 
-        def opened() -> Reader:
+        def load() -> ForwardModel:
             family, dtype = dense.architecture.family, dense.architecture.dtype
             folder = whole.mirror(dense, self.folder / "dense")
             model = whole.load(folder, family, dtype, self.device)
             products = partial(precision.training_products, self.device, dtype)
-            return Reader(model, family, Stack(dense, self.device).head(), products)
+            return ForwardModel(model, family, Stack(dense, self.device).head(), products)
 
-        return Teacher(opened, cache)
+        return Teacher(load, cache)
 
 
-def _course(inputs: JobInputs, seed: int) -> Course:
+def _batches_of(inputs: JobInputs, seed: int) -> Batches:
     assert inputs.training_data is not None
-    held_out = {LESSONS: inputs.training_data.held_out}
+    held_out = {HELD_OUT_ROWS: inputs.training_data.held_out}
     if inputs.evaluation_sets:
         one = inputs.evaluation_sets[0]
         unread = [IGNORED] * one.begin.given
-        held_out[TEXT] = [
+        held_out[EVALUATION_TEXT] = [
             Tokens(window, unread + window[one.begin.given :])
             for window in one.windows[:MOST_WINDOWS].tolist()
         ]
     kept = {name: first(sequences) for name, sequences in held_out.items() if sequences}
-    learned = in_seeded_order(inputs.training_data.learned, seed)
-    return Course(learned, kept, pad=inputs.end_token or 0, seed=seed)
+    sequences = in_seeded_order(inputs.training_data.training, seed)
+    return Batches(sequences, kept, pad=inputs.end_token or 0, seed=seed)

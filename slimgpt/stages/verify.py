@@ -19,6 +19,7 @@ from slimgpt.report import folder as pages
 from slimgpt.report.schema import CalibrationReport, ModelReport, RecoveryReport, Report
 from slimgpt.spec.names import published_name
 from slimgpt.stages import formats
+from slimgpt.stages.formats import FinishedModel
 from slimgpt.stages.recover import Recovery
 from slimgpt.stages.state import ModelState
 from slimgpt.verification import tokenizer
@@ -47,11 +48,12 @@ def publish(
     unproved: list[Warned] = []
     with disk.new_folder(destination) as folder:
         form, parent = formats.main(state.spec), state.inputs.checkpoint
-        formats.write_checkpoint(form, partial, parent, state.plan.after, folder)
+        model = FinishedModel(partial, parent, state.plan.after)
+        formats.write_checkpoint(form, model, folder)
         yield Progress(stage="verify", done=1, total=steps, what=_loading(state))
         state.verified.append(verify(folder, probe.tokens, probe.logits, state.device, form))
         name = published_name(state.inputs.model.model, state.plan.ratio_achieved)
-        for result in formats.write_further(state, partial, folder, probe, name):
+        for result in formats.write_further(state.spec, model, folder, probe, name):
             if isinstance(result, Verified):
                 state.verified.append(result)
             else:
@@ -88,8 +90,8 @@ def _add_recovery(state: ModelState, recovery: Recovery, folder: Path) -> None:
         base = folder / BASE
         with disk.storage_errors(base, 0):
             base.mkdir()
-        form, parent = formats.main(state.spec), state.inputs.checkpoint
-        formats.write_checkpoint(form, state.partial, parent, state.plan.after, base)
+        pruned = FinishedModel(state.partial, state.inputs.checkpoint, state.plan.after)
+        formats.write_checkpoint(formats.main(state.spec), pruned, base)
 
 
 def _provenance(state: ModelState) -> dict[str, Any]:
@@ -156,8 +158,8 @@ def _recovery(state: ModelState) -> RecoveryReport | None:
     training_data, decision = state.recovery.training_data, state.recovery.decision
     return RecoveryReport(
         source=training_data.source,
-        sequences=len(training_data.learned),
-        tokens=sum(one.learned for one in training_data.learned),
+        sequences=len(training_data.training),
+        tokens=sum(one.learned for one in training_data.training),
         held_out=len(training_data.held_out),
         left_out=training_data.left_out,
         sha256=training_data.sha256,

@@ -76,7 +76,7 @@ def documents(
     return Documents.of(articles, f"{rows.description} in {len(articles):,} articles")
 
 
-def lessons(
+def training_rows(
     source: str,
     *,
     config: str | None = None,

@@ -25,7 +25,7 @@ def test_sparing_memory_changes_no_gradient(family: str, tmp_path: Path) -> None
     for spares in (False, True):
         base = whole_model.load(folder, row, "float32", torch.device("cpu"))
         if spares:
-            peft_model.spare_memory(base)
+            peft_model.enable_activation_checkpointing(base)
         model = peft_model.with_adapters(base, RecoverySpec(dropout=0.0), row)
         tokens = torch.arange(32).view(2, 16)
         model.train()(input_ids=tokens, labels=tokens).loss.backward()

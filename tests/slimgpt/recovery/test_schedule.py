@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from slimgpt.recovery.decision import Pace, batch_within, steps_of, steps_within
+from slimgpt.recovery.decision import StepTimes, batch_within, steps_of, steps_within
 from slimgpt.recovery.schedule import Schedule
 
 
@@ -59,14 +59,14 @@ def test_a_cut_changes_nothing_before_it_and_falls_to_zero_after_it(
 def test_the_steps_that_are_counted_fit_and_one_more_does_not(
     sequences: int, share: float, batch: int, seconds: float, teacher: float
 ) -> None:
-    pace = Pace(sequence=1.0, teacher=teacher, measurement=2.0)
+    times = StepTimes(sequence=1.0, teacher=teacher, measurement=2.0)
     asked = int(sequences * share)
 
     def takes(steps: int) -> float:
         unasked = max(0, min(sequences, steps * batch) - asked)
         return steps * batch * 1.0 + unasked * teacher + 3 * 2.0
 
-    steps = steps_within(seconds, pace, batch, sequences=sequences, asked=asked, measurements=3)
+    steps = steps_within(seconds, times, batch, sequences=sequences, asked=asked, measurements=3)
     allowed = seconds * 0.97
     assert steps == 1 or takes(steps) <= allowed + 1e-6
     assert takes(steps + 1) > allowed - batch * teacher - 1e-6
@@ -74,7 +74,7 @@ def test_the_steps_that_are_counted_fit_and_one_more_does_not(
 
 def test_the_batch_is_the_largest_that_leaves_steps_enough() -> None:
     for seconds, batch in ((100, 4), (2048, 8), (2047, 4), (256 * 64, 64), (10**6, 64)):
-        assert batch_within(seconds, Pace(sequence=0.75, teacher=0.25)) == batch
+        assert batch_within(seconds, StepTimes(sequence=0.75, teacher=0.25)) == batch
 
 
 def test_steps_are_whole_batches_of_all_passes() -> None:

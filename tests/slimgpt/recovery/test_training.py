@@ -10,7 +10,7 @@ import torch
 
 from slimgpt.events import Loss, Progress
 from slimgpt.recovery import probe
-from slimgpt.recovery.course import LESSONS
+from slimgpt.recovery.batches import HELD_OUT_ROWS
 from slimgpt.recovery.schedule import Schedule
 from slimgpt.recovery.snapshot import Snapshot
 from slimgpt.recovery.teacher import SHARD, TeacherCache
@@ -33,7 +33,7 @@ class Ticks:
 
 
 def training(teacher: TeacherCache | None = None) -> Training:
-    return Training(toy.student(), toy.course(), teacher, batch=4)
+    return Training(toy.student(), toy.batches(), teacher, batch=4)
 
 
 def state(trained: Training) -> list[torch.Tensor]:
@@ -101,7 +101,7 @@ def test_the_probe_takes_the_best_of_its_rates_and_stops_where_it_gets_worse() -
         one, schedule = training(), Schedule(rate, 6)
         for step in range(6):
             one.step(step, schedule.at(step))
-        return one.measure(one.course.held_out[LESSONS])
+        return one.measure(one.batches.held_out[HELD_OUT_ROWS])
 
     losses = {rate: outcome(rate) for rate in rates}
     expected = min(losses, key=losses.__getitem__)
@@ -120,8 +120,8 @@ def test_the_probe_takes_the_best_of_its_rates_and_stops_where_it_gets_worse() -
 
 def test_a_rate_that_diverges_is_the_worst() -> None:
     tried = [
-        probe.Tried(learning_rate=1.0, loss=None, step_seconds=1),
-        probe.Tried(learning_rate=0.1, loss=9.0, step_seconds=1),
+        probe.Trial(learning_rate=1.0, loss=None, step_seconds=1),
+        probe.Trial(learning_rate=0.1, loss=9.0, step_seconds=1),
     ]
     assert probe.best(tried) == 0.1
 
@@ -130,18 +130,18 @@ def test_the_teacher_is_asked_once_and_its_pupil_learns_nothing_from_its_own_wor
     tmp_path: Path,
 ) -> None:
     """Distilling a model into itself leaves no loss; what is on disk is not asked for again."""
-    course, teacher = toy.course(), toy.student()
+    batches, teacher = toy.batches(), toy.student()
     teacher.model.eval()
-    cache = TeacherCache(tmp_path / "teacher", course, toy.WORDS, 1.0)
+    cache = TeacherCache(tmp_path / "teacher", batches, toy.WORDS, 1.0)
     assert cache.missing(10**6) == [0, 1, 2]
     assert cache.missing(SHARD) == [0]
     for shard in cache.missing(10**6):
         cache.write(shard, teacher, CPU)
-    assert TeacherCache(tmp_path / "teacher", course, toy.WORDS, 1.0).missing(10**6) == []
-    learned = sum(one.learned for one in course.learned)
+    assert TeacherCache(tmp_path / "teacher", batches, toy.WORDS, 1.0).missing(10**6) == []
+    learned = sum(one.learned for one in batches.sequences)
     assert learned * toy.WORDS * 6 < cache.bytes() < learned * (toy.WORDS * 6 + 4) + 3 * 1000
     places = [37, 2, 18]
-    batch = course.collate([course.learned[place] for place in places])
+    batch = batches.collate([batches.sequences[place] for place in places])
     found = toy.student()
     found.model.eval()
     own = float(found.loss(batch, cache.of(places, CPU)).detach())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from slimgpt.checkpoints.families.family import Family
-from slimgpt.recovery.course import LESSONS, Course
+from slimgpt.recovery.batches import HELD_OUT_ROWS, Batches
 from slimgpt.recovery.student import Student
 from slimgpt.texts.label_masking import Tokens
 
@@ -48,10 +48,10 @@ def student(seed: int = 0) -> Student:
     return Student(model, FAMILY, lambda hidden: hidden @ table.T, nullcontext, model)
 
 
-def course(count: int = 40) -> Course:
+def batches(count: int = 40) -> Batches:
     """Words that count upwards, from any; some of them held out."""
     sequences = [counting(start, 5 + start % 4) for start in range(count + 6)]
-    return Course(sequences[:-6], {LESSONS: sequences[-6:]}, seed=1)
+    return Batches(sequences[:-6], {HELD_OUT_ROWS: sequences[-6:]}, seed=1)
 
 
 def counting(start: int, length: int) -> Tokens:

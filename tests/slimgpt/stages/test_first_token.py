@@ -137,7 +137,7 @@ def test_prose_that_recovery_learns_begins_so_in_every_piece(place: Path) -> Non
     recovery = {"source": "local:prose.jsonl", "sequence_length": 48}
     data = taken(place, spec(recovery=recovery, evaluation="none")).training_data
     assert data is not None
-    pieces = [piece for piece in [*data.learned, *data.held_out] if len(piece.input_ids) > 2]
+    pieces = [piece for piece in [*data.training, *data.held_out] if len(piece.input_ids) > 2]
     assert len(pieces) > 9
     assert all(piece.input_ids[0] == BOS and piece.labels[0] == IGNORED for piece in pieces)
     assert all(piece.labels[1:] == piece.input_ids[1:] for piece in pieces)

@@ -1,4 +1,4 @@
-"""`Course`: what a recovery trains on and what it measures on, as batches."""
+"""`Batches`: training sequences in a seeded order as batches, and held-out sequences."""
 
 from __future__ import annotations
 
@@ -13,47 +13,45 @@ from slimgpt.planning.forecast import BATCH_TOKENS
 from slimgpt.texts.label_masking import IGNORED, Tokens
 from slimgpt.texts.seeded_order import shuffled
 
-TEXT, LESSONS = "text", "lessons"
-MEASURED_TOKENS = 8192  # of each held-out set: a measurement costs about as much as two steps
+EVALUATION_EVALUATION_TEXT, HELD_OUT_ROWS = "text", "lessons"  # as `events.Loss` names them
+MEASURED_TOKENS = 8192  # per held-out set; one evaluation costs about as much as two steps
 
 
 @dataclass(frozen=True)
-class Course:
-    """Sequences to train on, in a seeded order, and held-out ones.
+class Batches:
+    """Training and held-out sequences.
 
     Attributes:
-        learned: sequences with labels.
-        held_out: sequences by name: `text`, windows of the evaluation text; `lessons`, rows that
-            are left out.
-        pad: id that fills short sequences up.
-        seed: of the order from the second pass on.
-        longest: tokens of the longest sequence that there can be.
+        sequences: the training sequences in the order of the first epoch.
+        held_out: held-out sequences by name: windows of the evaluation text, and rows of the
+            training text.
+        pad: id of the padding token.
+        seed: of the order from the second epoch on.
     """
 
-    learned: Sequence[Tokens]
+    sequences: Sequence[Tokens]
     held_out: dict[str, list[Tokens]]
     pad: int = 0
     seed: int = 0
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest sequence that is learned."""
-        return max(len(one.input_ids) for one in self.learned)
+        """Tokens of the longest training sequence."""
+        return max(len(one.input_ids) for one in self.sequences)
 
     def batch(self, step: int, size: int) -> list[int]:
-        """Which sequences a step learns from; the first pass takes them as they come."""
-        return [self._place(number) for number in range(step * size, (step + 1) * size)]
+        """Indices of a step's sequences; the first epoch takes them in order."""
+        return [self._index(number) for number in range(step * size, (step + 1) * size)]
 
-    def _place(self, number: int) -> int:
-        count = len(self.learned)
-        turn, place = divmod(number, count)
-        return place if turn == 0 else self._turn(turn)[place]
+    def _index(self, number: int) -> int:
+        epoch, place = divmod(number, len(self.sequences))
+        return place if epoch == 0 else self._order(epoch)[place]
 
-    def _turn(self, turn: int) -> list[int]:
-        return list(shuffled(len(self.learned), Random(f"{self.seed} {turn}")))
+    def _order(self, epoch: int) -> list[int]:
+        return list(shuffled(len(self.sequences), Random(f"{self.seed} {epoch}")))
 
     def collate(self, batch: Sequence[Tokens]) -> dict[str, Tensor]:
-        """A batch as tensors (batch, longest), filled up on the right."""
+        """A batch as tensors (batch, longest), padded on the right."""
         longest = max(len(one.input_ids) for one in batch)
         shape = (len(batch), longest)
         ids, labels = torch.full(shape, self.pad), torch.full(shape, IGNORED)
@@ -67,12 +65,12 @@ class Course:
 
 
 def in_seeded_order(sequences: Sequence[Tokens], seed: int) -> list[Tokens]:
-    """The sequences shuffled: pieces of one document do not come in a row."""
+    """The sequences, shuffled, so that parts of one document are not adjacent."""
     return [sequences[place] for place in shuffled(len(sequences), Random(seed))]
 
 
 def first(sequences: Sequence[Tokens], tokens: int = MEASURED_TOKENS) -> list[Tokens]:
-    """As many of the sequences, from the first on, as hold so many tokens; one at least."""
+    """The leading sequences with at most `tokens` tokens in all; at least one sequence."""
     taken: list[Tokens] = []
     for one in sequences:
         tokens -= len(one.input_ids)
@@ -83,7 +81,7 @@ def first(sequences: Sequence[Tokens], tokens: int = MEASURED_TOKENS) -> list[To
 
 
 def micro_batches(batch: Sequence[int], sequence_length: int) -> Iterator[Sequence[int]]:
-    """A batch in pieces that are not too many tokens at once."""
+    """Split a batch into micro-batches of at most `BATCH_TOKENS` tokens."""
     most = max(1, BATCH_TOKENS // sequence_length)
     for start in range(0, len(batch), most):
         yield batch[start : start + most]

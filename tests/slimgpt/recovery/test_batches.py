@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from slimgpt.recovery.course import Course, first, in_seeded_order, micro_batches
+from slimgpt.recovery.batches import Batches, first, in_seeded_order, micro_batches
 from slimgpt.texts.label_masking import IGNORED, Tokens
 
 
 def test_a_batch_is_filled_up_on_the_right() -> None:
-    course = Course([], {}, pad=9)
-    batch = course.collate([Tokens([1, 2, 3], [IGNORED, 2, 3]), Tokens([4], [4])])
+    batches = Batches([], {}, pad=9)
+    batch = batches.collate([Tokens([1, 2, 3], [IGNORED, 2, 3]), Tokens([4], [4])])
     assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 9, 9]]
     assert batch["labels"].tolist() == [[IGNORED, 2, 3], [4, IGNORED, IGNORED]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
@@ -22,13 +22,13 @@ def test_micro_batches_are_the_batch_in_pieces_of_few_tokens() -> None:
 
 
 def test_every_pass_takes_every_sequence_once_in_an_order_of_its_own() -> None:
-    course = Course([Tokens([n], [n]) for n in range(30)], {}, seed=3)
-    drawn = [place for step in range(12) for place in course.batch(step, 8)]
+    batches = Batches([Tokens([n], [n]) for n in range(30)], {}, seed=3)
+    drawn = [place for step in range(12) for place in batches.batch(step, 8)]
     passes = [drawn[start : start + 30] for start in (0, 30, 60)]
     assert all(sorted(one) == list(range(30)) for one in passes)
     assert passes[0] == list(range(30))
     assert passes[1] != passes[2] != passes[0]
-    assert drawn[40:48] == course.batch(5, 8)  # whatever came before
+    assert drawn[40:48] == batches.batch(5, 8)  # whatever came before
 
 
 def test_the_order_is_seeded_and_the_first_are_as_many_as_fit() -> None:
