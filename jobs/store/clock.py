@@ -1,8 +1,8 @@
 """Time by the database server's clock, independent of the workers' clocks.
 
-Leases are compared by the server that holds the rows, so a worker whose clock is wrong can
-neither keep a job too long nor lose it too early. SQLite has no time zones: there, times are
-stored as UTC in SQLAlchemy's own text format and come back aware.
+Leases are compared by the server that stores the rows, so a worker with a wrong clock neither keeps
+a job too long nor loses it too early. SQLite has no time zones: times are stored as UTC in
+SQLAlchemy's text format and are returned as aware datetimes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeDecorator
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time in UTC on every database; naive times are refused."""
+    """An aware datetime in UTC on every database; naive datetimes are refused."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -37,7 +37,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class from_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL function it is
-    """The database's clock plus `seconds` (negative: the past)."""
+    """The database's clock plus `seconds` (negative for the past)."""
 
     type = UtcDateTime()
     name = "from_now"
@@ -48,13 +48,13 @@ class from_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL func
 
 
 def moment(seconds: float = 0.0) -> ScalarSelect[datetime]:
-    """The same, read once a statement: PostgreSQL looks up no index with a clock that moves."""
+    """`from_now`, evaluated once per statement: PostgreSQL uses no index with volatile functions."""
     return select(from_now(seconds)).scalar_subquery()
 
 
 @compiles(from_now, "postgresql")
 def _postgresql(element: from_now, compiler: SQLCompiler, **kw: Any) -> str:
-    # Not now(), which stands still in a transaction that waited for a row lock.
+    # Not now(), which is the start of the transaction, possibly before a wait for a row lock.
     seconds = compiler.process(element.clauses, **kw)
     return f"(clock_timestamp() + make_interval(secs => {seconds}))"
 

@@ -14,8 +14,8 @@ from jobs.store.engines.sqlite import make_sqlite_engine
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 BUSY_SECONDS = 30.0
-MIGRATION_LOCK = 0x51190001  # any number that nothing else in this database locks
-# A partitioned PostgreSQL must not hold a worker past its lease, nor a request for ever.
+MIGRATION_LOCK = 0x51190001  # id of an advisory lock
+# An unreachable PostgreSQL must not block a worker past its lease, nor a request for ever.
 CONNECT_SECONDS = 10.0
 PATIENCE = {
     "keepalives_idle": 10,
@@ -24,47 +24,46 @@ PATIENCE = {
     "tcp_user_timeout": 15_000,  # milliseconds
 }
 LOCK_SECONDS = 10
-"""A transaction that nobody goes on with is ended by PostgreSQL after so long.
+"""PostgreSQL ends a transaction that is idle for so long.
 
-A worker that froze between two statements would hold its job's row, and the repair of it, for ever.
+A worker that stops between two statements would otherwise keep its job's row locked for ever.
 """
 READ_ONLY = {"sqlite_begin": "BEGIN"}
-"""Execution options of a transaction that only reads: on SQLite it takes no write lock."""
+"""Execution options of a read-only transaction, which takes no write lock on SQLite."""
 CLUSTER = text(
     "SELECT system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database()) "
     "FROM pg_control_system()"
 )
 UNAVAILABLE = ("42501", "42883")
-"""SQLSTATEs of a server that does not tell: it is not allowed; there is no such function."""
+"""SQLSTATEs: no permission for the function; no such function."""
 
 
 def make_engine(url: str, *, answer_seconds: float | None = None) -> Engine:
     """Connect to the store.
 
-    SQLite gets write-ahead logging, foreign keys, and transactions that take the write lock
-    when they begin (`BEGIN IMMEDIATE`): a transaction that reads first and writes later could
-    otherwise fail with "database is locked" without ever waiting.
+    SQLite gets write-ahead logging, foreign keys, and transactions that take the write lock when
+    they begin (`BEGIN IMMEDIATE`); a transaction that reads first and writes later could fail with
+    "database is locked" without waiting.
 
     Args:
         url: SQLAlchemy URL, `sqlite:///FILE` or `postgresql+psycopg://…`.
-        answer_seconds: a statement, or the wait for a connection or a lock, that takes longer is
-            given up with an OperationalError or a TimeoutError, also where the server stands still
-            (`jobs.store.engines.postgresql`); None: no limit but SQLite's 30 s.
+        answer_seconds: time limit of a statement and of waits for a connection or lock, after which
+            they raise OperationalError or TimeoutError, even if the server hangs
+            (`jobs.store.engines.postgresql`); None: no limit except SQLite's 30 s.
 
     Raises:
-        sqlalchemy.exc.ArgumentError: the URL cannot be read.
+        sqlalchemy.exc.ArgumentError: the URL is invalid.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         parsed = parsed.set(drivername="postgresql+psycopg")
-        # SQLAlchemy's own pool of 5 and 10: measured with 40 threads that poll, 3 to 15 connections
-        # serve as many requests, and every API process takes its share of the server's 100.
+        # SQLAlchemy's default pool of 5 to 15: measured with 40 polling threads, more connections
+        # serve no more requests, and the server has 100 for all processes.
         wait = answer_seconds or 30.0
         patience = PATIENCE | {"connect_timeout": max(2, round(min(wait, CONNECT_SECONDS)))}
         engine = create_engine(parsed, pool_pre_ping=True, pool_timeout=wait, connect_args=patience)
         event.listen(engine, "connect", _limited(answer_seconds))
-        if answer_seconds is not None:
-            # With psycopg, which SQLite does not need.
+        if answer_seconds is not None:  # imports psycopg, which SQLite does not need
             from jobs.store.engines.postgresql import bound
 
             bound(engine, answer_seconds)
@@ -75,7 +74,7 @@ def make_engine(url: str, *, answer_seconds: float | None = None) -> Engine:
 
 
 def _limited(seconds: float | None) -> Callable[[Any, Any], None]:
-    """What bounds the statements, and the silence within a transaction, of a new connection."""
+    """A listener that sets the time limits of a new connection."""
     limits = {"idle_in_transaction_session_timeout": LOCK_SECONDS, "statement_timeout": seconds}
 
     def limit(connection: Any, _record: Any) -> None:
@@ -89,25 +88,25 @@ def _limited(seconds: float | None) -> Callable[[Any, Any], None]:
 
 
 def _without_cascades(connection: sqlite3.Connection, _record: Any) -> None:
-    """For migrations: a table that is changed is copied and dropped, which removes its rows.
+    """Disable foreign keys for migrations, which copy a changed table and drop the old one.
 
-    With foreign keys, the rows of other tables that refer to them would go too.
+    Dropping it would otherwise delete the rows of other tables that refer to it.
     """
     connection.execute("PRAGMA foreign_keys=OFF")
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the schema to `revision`, creating the database file if it is SQLite's."""
+    """Upgrade the schema to `revision`; creates the file of a SQLite database."""
     _migrate(url, "upgrade", revision)
 
 
 def downgrade(url: str, revision: str = "base") -> None:
-    """Take the schema back to `revision`; data of dropped columns is lost."""
+    """Downgrade the schema to `revision`; data of dropped columns is lost."""
     _migrate(url, "downgrade", revision)
 
 
 def revisions(engine: Engine) -> tuple[str | None, str | None]:
-    """The revision that the schema is at, None for an empty database, and the newest there is."""
+    """The schema's revision, None for an empty database, and the newest revision."""
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
@@ -117,7 +116,7 @@ def revisions(engine: Engine) -> tuple[str | None, str | None]:
 
 
 def versions(url: str) -> tuple[str | None, str | None]:
-    """`revisions` of the database at a URL; asking makes no file where there is none."""
+    """`revisions` of the database at a URL; creates no file."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
         from alembic.script import ScriptDirectory
@@ -131,7 +130,7 @@ def versions(url: str) -> tuple[str | None, str | None]:
 
 
 def _migrate(url: str, direction: Literal["upgrade", "downgrade"], revision: str) -> None:
-    # Half a second that the processes of the service, which never migrate, need not spend.
+    # Takes half a second, which the processes of the service, which never migrate, save.
     from alembic import command
     from alembic.config import Config
 
@@ -144,7 +143,7 @@ def _migrate(url: str, direction: Literal["upgrade", "downgrade"], revision: str
     try:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
-                # Two that start at once: the second waits, and finds nothing left to do.
+                # Of two concurrent migrations the second waits, and has nothing left to do.
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             config.attributes["connection"] = connection
             getattr(command, direction)(config, revision)
@@ -153,19 +152,17 @@ def _migrate(url: str, direction: Literal["upgrade", "downgrade"], revision: str
 
 
 def identity(engine: Engine) -> str:
-    """Which service a database belongs to, as far as the database itself can tell: a cluster's own
-    number and the database's in it, or a file's inode.
+    """An identifier of the database: PostgreSQL's system identifier and oid, or a file's inode.
 
-    Disks and buckets may be shared by several services, by design or by mistake. What lies there
-    and belongs to no job of *this* database is removed only where it is marked as this service's.
-    The identity is that of the very database, not of its content: a copy of it, restored for a
-    trial, is another service, and must not tidy up after the original.
+    Disks and buckets may be shared by several services, on purpose or by mistake. Files that belong
+    to no job of this database are removed only if they are marked with its identity. A restored
+    copy of a database has another identity, so it never removes the files of the original.
 
     Returns:
-        "" if the database does not tell: then nothing counts as this service's.
+        "" if the database does not reveal it; then no files are removed.
 
     Raises:
-        sqlalchemy.exc.OperationalError: it does not answer.
+        sqlalchemy.exc.OperationalError: the database does not respond.
     """
     if engine.dialect.name == "sqlite":
         return _file_identity(engine.url.database)

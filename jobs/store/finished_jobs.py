@@ -1,6 +1,6 @@
 """`FinishedJobs`: retry and removal of finished jobs.
 
-Both are one guarded statement, so of a retry and a removal that race exactly one matches the row.
+Both are one guarded statement, so of a concurrent retry and removal exactly one succeeds.
 """
 
 from __future__ import annotations
@@ -19,14 +19,20 @@ RETRIABLE = frozenset({Status.FAILED, Status.CANCELLED})
 
 
 class FinishedJobs(Leases):
-    """The transitions of a job that is over."""
+    """The transitions of a finished job."""
 
     def retry(self, job_id: str, *, anew: bool = False, max_active: int | None = None) -> bool:
-        """Queue a failed or cancelled job again, with as many attempts as a new one has.
+        """Queue a failed or cancelled job again, with the attempts of a new job.
 
-        It goes on from the finished layers that are kept, unless it is to start anew. Attempts and
-        epochs go on counting: what an earlier worker still writes stays refused.
-        Publish the id after this returned True. False: there is no such job in such a state.
+        It resumes from finished layers. Attempts and epochs continue to count, so late writes of
+        earlier workers stay refused. Publish the id after this returned True.
+
+        Args:
+            anew: ignore finished layers.
+            max_active: unfinished jobs that the owner may have, this one included.
+
+        Returns:
+            False if there is no failed or cancelled job with this id.
 
         Raises:
             QuotaReached: the owner has `max_active` unfinished jobs already.
@@ -50,7 +56,7 @@ class FinishedJobs(Leases):
         )
         guarded = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status.in_(RETRIABLE))
         with self.engine.begin() as connection:
-            announce(connection, JOBS.c.id == job_id)  # the end that this undoes
+            announce(connection, JOBS.c.id == job_id)  # before its status changes
             queued = connection.execute(guarded.values(values).returning(JOBS.c.owner))
             owner = queued.scalar_one_or_none()
             if owner is not None and max_active is not None:
@@ -58,9 +64,10 @@ class FinishedJobs(Leases):
         return owner is not None
 
     def remove(self, job: Job) -> bool:
-        """Remove a finished job's row and its layers. Remove its files before: this ends all trace.
+        """Delete a finished job's row and its layers. Remove its files first.
 
-        False: the job is gone, not over, or was tried again since `job` was read.
+        Returns:
+            False if the job is gone, not finished, or was retried since `job` was read.
         """
         statement = delete(JOBS).where(
             JOBS.c.id == job.id,
@@ -68,5 +75,5 @@ class FinishedJobs(Leases):
             JOBS.c.lease_epoch == job.lease_epoch,
         )
         with self.engine.begin() as connection:
-            announce(connection, JOBS.c.id == job.id)  # soon nobody could tell
+            announce(connection, JOBS.c.id == job.id)  # before the row is deleted
             return connection.execute(statement).rowcount == 1

@@ -1,9 +1,9 @@
 """`Keys`: API keys in SQL, stored as keyed hashes.
 
-A key is `slim_ID_SECRET`: the id finds the row, the secret has 256 random bits. What is stored
-is HMAC-SHA256 of the whole key under a secret of the server, the pepper, so that who reads the
-table can neither use a key nor test a guess. A slow password hash would add nothing: there is
-no dictionary of 256 random bits.
+A key is `slim_ID_SECRET`: the id finds the row, the secret has 256 random bits. HMAC-SHA256 of the
+whole key under a secret of the server, the pepper, is stored, so a reader of the table can neither
+use a key nor test a guess. A slow password hash would add nothing, because 256 random bits cannot
+be guessed.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _COLUMNS = tuple(column for column in API_KEYS.c if column.name != "digest")
 
 
 class BadKeyRequest(ValueError):  # noqa: N818 - says what is the case
-    """A key can't be made as asked, or not without a pepper; the message says why."""
+    """A key cannot be created; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is listed: everything but the key."""
+    """A key without its secret."""
 
     id: str
     owner: str
@@ -46,19 +46,19 @@ class ApiKey:
     admin: bool
     created_at: datetime
     last_used_at: datetime | None
-    """To the minute; None if it was never used."""
+    """To the minute; None if never used."""
     revoked_at: datetime | None
 
 
 class NewKey(NamedTuple):
-    """A key just made, and its text, which nobody can tell again."""
+    """A new key, and its text, which is not stored."""
 
     key: ApiKey
     text: str
 
 
 def require_pepper(pepper: str) -> None:
-    """Raise unless keys can be made and checked with this pepper.
+    """Check that the pepper is long enough.
 
     Raises:
         BadKeyRequest: it is missing or short.
@@ -76,7 +76,7 @@ class Keys:
 
     Args:
         engine: from `jobs.store.database.make_engine`, the schema at its newest version.
-        pepper: `Settings.key_pepper`, the same wherever keys are made and checked.
+        pepper: `Settings.key_pepper`, the same in every process.
 
     Raises:
         BadKeyRequest: the pepper is missing or short.
@@ -88,15 +88,15 @@ class Keys:
         self._pepper = pepper.encode()
 
     def create(self, owner: str, *, name: str = "", admin: bool = False) -> NewKey:
-        """Make a key for an owner.
+        """Create a key for an owner.
 
         Raises:
-            BadKeyRequest: the owner or the name is not one.
+            BadKeyRequest: the owner or the name is invalid.
         """
         if not re.fullmatch(OWNER, owner):
             raise BadKeyRequest(
-                f"{owner!r} is no owner; use up to 128 letters, digits and _ . @ -, "
-                "a letter or digit first"
+                f"{owner!r} is not a valid owner; use up to 128 letters, digits and _ . @ -, "
+                "beginning with a letter or digit"
             )
         if len(name) > MAX_NAME or not name.isprintable():
             raise BadKeyRequest(f"a key's name is at most {MAX_NAME} printable characters")
@@ -115,9 +115,9 @@ class Keys:
             return NewKey(_key_of(made.mappings().one()), text)
 
     def find(self, text: str) -> ApiKey | None:
-        """The key that this text is, unless it was revoked; notes, to the minute, that it is used.
+        """The key of this text, unless unknown or revoked; records the time of use, to the minute.
 
-        Nothing is remembered between calls: a key that was revoked is refused from then on.
+        Results are not cached, so a revoked key is refused at once.
         """
         match = _KEY.fullmatch(text)
         if match is None:
@@ -131,7 +131,7 @@ class Keys:
         )
         with self.engine.execution_options(**READ_ONLY).connect() as connection:
             row = connection.execute(statement).mappings().one_or_none()
-        # Without a row something is compared as well: the time says nothing about which ids exist.
+        # Compared without a row as well, so that timing does not reveal which ids exist.
         stored = "0" * 64 if row is None else row["digest"]
         if not hmac.compare_digest(stored, self._digest(text)) or row is None:
             return None
@@ -142,7 +142,7 @@ class Keys:
         return _key_of(row)
 
     def lives(self, key_id: str) -> bool:
-        """Whether a key that was let in before is not revoked meanwhile."""
+        """Whether a key exists and is not revoked."""
         statement = select(API_KEYS.c.id).where(
             API_KEYS.c.id == key_id, API_KEYS.c.revoked_at.is_(None)
         )
@@ -154,7 +154,7 @@ class Keys:
 
 
 def list_keys(engine: Engine, owner: str | None = None) -> list[ApiKey]:
-    """All keys, or an owner's, revoked ones too, oldest first."""
+    """All keys, or an owner's, including revoked ones, oldest first."""
     statement = select(*_COLUMNS).order_by(API_KEYS.c.created_at, API_KEYS.c.id)
     if owner is not None:
         statement = statement.where(API_KEYS.c.owner == owner)
@@ -163,7 +163,7 @@ def list_keys(engine: Engine, owner: str | None = None) -> list[ApiKey]:
 
 
 def revoke_key(engine: Engine, key_id: str) -> ApiKey | None:
-    """End a key; a second time changes nothing. None if there is no such key."""
+    """Revoke a key; idempotent. None if there is no such key."""
     live = update(API_KEYS).where(API_KEYS.c.id == key_id, API_KEYS.c.revoked_at.is_(None))
     with engine.begin() as connection:
         connection.execute(live.values(revoked_at=from_now()))

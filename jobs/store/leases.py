@@ -1,8 +1,8 @@
 """`Leases`: claims, renewals and worker writes, each guarded by the lease's epoch.
 
-A method that returns False or None has written nothing: the lease is lost (it ran out and
-someone else may hold the job now) or the job has left the state that the step starts from. A
-worker that hears so stops its engine and writes no more.
+A method that returns False or None has written nothing: the lease has expired, and another worker
+may hold the job, or the job is not in the state that the transition starts from. The worker then
+stops its engine and writes nothing more.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ FAILED: dict[str, Any] = {"status": Status.FAILED, "layers_kept": HAS_LAYERS, **
 
 
 def plain(value: Mapping[str, Any] | Event) -> dict[str, Any]:
-    """As JSON that every database takes: no infinite or undefined number, no NUL in a text."""
+    """Convert to JSON that every database stores: no NaN or infinity, no NUL in strings."""
     text = value.line() if isinstance(value, Event) else json.dumps(dict(value))
     loaded: dict[str, Any] = storable(json.loads(text, parse_constant=lambda _: None))
     return loaded
 
 
 def storable(value: Any) -> Any:
-    """The same JSON with U+FFFD for U+0000, which PostgreSQL keeps in no text.
+    """JSON with U+FFFD for U+0000, which PostgreSQL does not store in text.
 
-    Messages of an engine quote what strangers wrote: a config, a text, a name.
+    The engine's messages quote untrusted configs, texts and names.
     """
     if isinstance(value, str):
         return value.replace("\0", "\ufffd")
@@ -60,7 +60,7 @@ def storable(value: Any) -> Any:
 
 
 def touch(**values: Any) -> dict[str, Any]:
-    """Values of an update, with the time of it."""
+    """Values of an update, with `updated_at`."""
     return {"updated_at": from_now(), **values}
 
 
@@ -69,8 +69,8 @@ class Leases:
 
     Args:
         engine: from `jobs.store.database.make_engine`, the schema at its newest version.
-        lease_seconds: how long a claim or a renewal lasts.
-        max_attempts: attempts given to jobs that are created here.
+        lease_seconds: duration of a lease.
+        max_attempts: attempts of a new job.
     """
 
     def __init__(
@@ -81,21 +81,21 @@ class Leases:
         self.max_attempts = max_attempts
 
     def claim(self, job_id: str, worker: str) -> Claim | None:
-        """Take a queued job: a new epoch, one more attempt. None: it is not there to be taken."""
+        """Claim a queued job: epoch + 1, attempt + 1. None if it is not queued."""
         job = self._take(JOBS.c.id == job_id, worker)
         return None if job is None else self._understood(job)
 
     def claim_next(self, worker: str) -> Claim | None:
-        """Take the queued job that was created first. None: no job is queued.
+        """Claim the oldest queued job. None if no job is queued.
 
-        Of several who ask at once each gets another job, and nobody waits.
+        Concurrent callers get different jobs, without waiting.
         """
         while True:
             job = self._take(JOBS.c.id == _oldest(wait=False), worker)
             if job is None and not self._any_queued():
                 return None
-            # Rows of queued jobs that somebody else has locked just now, perhaps to note that their
-            # message was sent, are waited for: this message would be lost on them.
+            # Wait for queued jobs whose rows are locked, perhaps to record that their message was
+            # sent: otherwise this message would be lost.
             job = job or self._take(JOBS.c.id == _oldest(wait=True), worker)
             if job is not None and (claim := self._understood(job)) is not None:
                 return claim
@@ -128,7 +128,7 @@ class Leases:
         return None if row is None else job_of(row)
 
     def _understood(self, job: Job) -> Claim | None:
-        """The claim of a job just taken; one that this version can't read is failed instead."""
+        """The claim of a job; a job whose specification this version cannot read fails instead."""
         if isinstance(job.spec, IncompatibleSpec):
             self.fail(job.id, job.lease_epoch, _not_understood(job.spec))
             return None
@@ -136,7 +136,7 @@ class Leases:
         return Claim(job, job.lease_epoch, job.attempt, job.lease_expires_at)
 
     def renew(self, job_id: str, epoch: int) -> Renewal | None:
-        """Prolong the lease. None: it is lost; stop the engine, write nothing more."""
+        """Renew the lease. None if it is lost: stop the engine, write nothing more."""
         statement = (
             self._held(job_id, epoch)
             .values(touch(lease_expires_at=from_now(self.lease_seconds)))
@@ -147,7 +147,7 @@ class Leases:
         return None if row is None else Renewal(row[0], row[1])
 
     def look(self, job_id: str, epoch: int) -> Renewal | None:
-        """Whether the lease holds and a cancel is wanted, without writing; None: lost."""
+        """The lease's state, without writing; None if it is lost."""
         statement = select(JOBS.c.lease_expires_at, JOBS.c.cancel_requested).where(
             JOBS.c.id == job_id, JOBS.c.lease_epoch == epoch, JOBS.c.status.in_(HELD)
         )
@@ -156,16 +156,16 @@ class Leases:
         return None if row is None else Renewal(row[0], row[1])
 
     def stage(self, job_id: str, epoch: int, stage: str) -> bool:
-        """Say which stage the attempt has entered."""
+        """Record the attempt's stage."""
         return self._apply(self._held(job_id, epoch).values(touch(stage=stage)))
 
     def planned(self, job_id: str, epoch: int, event: Planned) -> bool:
-        """Keep the plan: what will be left of the model, and in how many layers."""
+        """Record the plan."""
         values = touch(plan=plain(event), layers_total=event.layers)
         return self._apply(self._held(job_id, epoch).values(values))
 
     def layer_done(self, job_id: str, epoch: int, event: LayerFinished) -> bool:
-        """Write the layer's row, over that of an earlier attempt, and count this attempt's."""
+        """Write a layer's row, replacing that of an earlier attempt, and update `layers_done`."""
         locked = self._held(job_id, epoch).values(touch(layers_total=event.layers_total))
         count = (
             select(func.count())
@@ -173,8 +173,8 @@ class Leases:
             .where(LAYERS.c.job_id == job_id, LAYERS.c.epoch == epoch)
             .scalar_subquery()
         )
-        # The guarded update locks the job's row to the end of the transaction; it can't count as
-        # well, because a statement that waits for a lock still sees the rows from before.
+        # The guarded update locks the job's row until the transaction ends. It cannot count as well,
+        # because a statement that waits for a lock does not see rows written meanwhile.
         with self.engine.begin() as connection:
             if connection.execute(locked).rowcount == 0:
                 return False
@@ -183,7 +183,7 @@ class Leases:
         return True
 
     def warn(self, job_id: str, epoch: int, event: Warned) -> bool:
-        """Add a warning, unless the job has it already (a resumed attempt repeats itself)."""
+        """Add a warning, unless the job has it already (resumed attempts repeat warnings)."""
         warning = {"message": storable(event.message), "layer": event.layer}
         locked = self._held(job_id, epoch).values(touch()).returning(JOBS.c.warnings)
         with self.engine.begin() as connection:
@@ -206,15 +206,18 @@ class Leases:
         report: Mapping[str, Any],
         artifacts_bytes: int | None = None,
     ) -> bool:
-        """Point at the published files and succeed. False: lost, or a cancel came first.
+        """Record the published files; status `succeeded`.
 
         Args:
             job_id: the job.
             epoch: of the lease.
-            prefix: where the files are.
-            result: what the engine said last.
-            report: for people and programs to read, whole.
-            artifacts_bytes: size of all files, by which room is made for others.
+            prefix: of the files in the artifact store.
+            result: the engine's `Result` event.
+            report: content of `report.json`.
+            artifacts_bytes: size of all files.
+
+        Returns:
+            False if the lease is lost or the job was cancelled first.
         """
         values = touch(
             status=Status.SUCCEEDED,
@@ -228,18 +231,18 @@ class Leases:
         return self._apply(self._running(job_id, epoch).values(values))
 
     def fail(self, job_id: str, epoch: int, error: Mapping[str, str]) -> bool:
-        """End the job with an error (`code`, `message`, `hint`); layers are kept for a retry."""
+        """Record an error (`code`, `message`, `hint`); status `failed`. Layers stay for a retry."""
         values = touch(error=plain(error), finished_at=from_now(), **FAILED)
         return self._apply(self._running(job_id, epoch).values(values))
 
     def cancelled(self, job_id: str, epoch: int) -> bool:
-        """The engine of a job that was to be cancelled has stopped."""
+        """Status `cancelled`, after the engine has stopped."""
         values = touch(status=Status.CANCELLED, finished_at=from_now(), **FREED)
         guarded = self._guarded(job_id, epoch).where(JOBS.c.status == Status.CANCELLING)
         return self._apply(guarded.values(values))
 
     def release(self, job_id: str, epoch: int) -> bool:
-        """Give the job back on a planned shutdown; the attempt is not spent."""
+        """Queue the job again on a planned shutdown; the attempt does not count."""
         values = touch(
             status=Status.QUEUED,
             stage=None,
@@ -268,13 +271,13 @@ class Leases:
 
 
 def _oldest(*, wait: bool) -> ScalarSelect[str]:
-    """The queued job that was created first, locked, or the first one that nobody has locked."""
+    """The oldest queued job; waits for locked rows, or skips them."""
     return (
         select(JOBS.c.id)
         .where(*CLAIMABLE)
         .order_by(JOBS.c.id)
         .limit(1)
-        .with_for_update(skip_locked=not wait)  # left out on SQLite, which has one writer
+        .with_for_update(skip_locked=not wait)  # omitted on SQLite, which has one writer
         .scalar_subquery()
     )
 
@@ -282,7 +285,7 @@ def _oldest(*, wait: bool) -> ScalarSelect[str]:
 def _not_understood(spec: IncompatibleSpec) -> dict[str, str]:
     return {
         "code": "spec-not-understood",
-        "message": f"a worker of another version took the job and cannot read it: {spec.reason}",
+        "message": f"a worker of another version claimed the job and cannot read it: {spec.reason}",
         "hint": "retry the job when all workers run the API's version, or post it again",
     }
 

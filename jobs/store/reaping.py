@@ -1,8 +1,7 @@
 """`Reaping`: requeues jobs with expired leases, and finds missing queue messages.
 
-A message is a token: whoever gets one takes the queued job that was created first. So nothing is
-left over as long as there are as many messages as queued jobs, and which job a message names does
-not matter.
+A message is a token: its receiver claims the oldest queued job. So every job is claimed as long as
+there are as many messages as queued jobs, whatever jobs the messages name.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ from jobs.store.tables import JOBS
 MAX_RESENT = 500
 WORKER_LOST = {
     "code": "worker-lost",
-    "message": "the worker fell silent in every attempt that the job had",
+    "message": "the worker was lost in every attempt of the job",
     "hint": "check the workers' logs (out of memory, restarted machine), then retry the job",
 }
 
 
 class Reaping(Retention):
-    """What the reaper does with the store, safe in several places at once."""
+    """The reaper's transitions; several reapers may run at once."""
 
     def reap(self, now: datetime | None = None) -> list[Reaped]:
-        """Take the jobs of silent workers back. Safe to run in several places at once.
+        """Requeue, fail or cancel jobs with expired leases.
 
         Args:
-            now: time to compare leases with; the database's clock if None.
+            now: the present time; the database's clock if None.
         """
         clock = moment() if now is None else literal(now, UtcDateTime())
         expired = and_(JOBS.c.status.in_(HELD), JOBS.c.lease_expires_at < clock)
@@ -49,7 +48,7 @@ class Reaping(Retention):
         spent = and_(JOBS.c.status == Status.RUNNING, JOBS.c.attempt >= JOBS.c.max_attempts)
         done: list[Reaped] = []
         for guard, values in ((again, requeue), (spent, fail), (cancelling, cancel)):
-            # A worker that froze within a transaction locks its row; others do not wait for it.
+            # Skip rows locked by a worker that hangs within a transaction.
             found = select(JOBS.c.id).where(expired, guard).with_for_update(skip_locked=True)
             statement = update(JOBS).where(JOBS.c.id.in_(found), expired, guard).values(values)
             returned = statement.returning(JOBS.c.id, JOBS.c.status, JOBS.c.attempt)
@@ -59,14 +58,15 @@ class Reaping(Retention):
         return done
 
     def engine_killed(self, job_id: str, epoch: int, kills: Sequence[Mapping[str, Any]]) -> bool:
-        """Give a job back whose engine was killed; the attempt is spent.
-
-        False: it was the job's last attempt, a cancel came first, or the lease is lost.
+        """Queue a job again whose engine was killed; the attempt counts.
 
         Args:
             job_id: the job.
             epoch: of the lease.
-            kills: of all the job's engines (`Job.engine_kills`), this one included.
+            kills: all kills of the job's engines (`Job.engine_kills`), including this one.
+
+        Returns:
+            False if it was the last attempt, the job was cancelled first, or the lease is lost.
         """
         values = touch(
             status=Status.QUEUED,
@@ -90,17 +90,17 @@ class Reaping(Retention):
         )
 
     def unanswered(self, older_than: float, most: int) -> list[str]:
-        """Queued jobs whose message was sent, oldest first: it waits its turn, or is lost.
+        """Queued jobs whose message was sent and is waiting or lost, oldest first.
 
         Args:
             older_than: seconds since it was sent.
-            most: so many at once, and never more than `MAX_RESENT`.
+            most: maximum number, at most `MAX_RESENT`.
         """
         sent = JOBS.c.dispatched_at <= moment(-older_than)
         return self._queued(JOBS.c.dispatched_at.is_not(None), sent, min(most, MAX_RESENT))
 
     def awaited(self) -> int:
-        """Queued jobs whose message was sent: so many messages there should be."""
+        """Number of queued jobs whose message was sent: the expected length of the queue."""
         sent = select(func.count()).where(
             JOBS.c.status == Status.QUEUED, JOBS.c.dispatched_at.is_not(None)
         )
@@ -108,7 +108,7 @@ class Reaping(Retention):
             return int(connection.execute(sent).scalar_one())
 
     def dispatched(self, job_id: str) -> bool:
-        """The job's message is in the queue."""
+        """Record that the job's message was sent."""
         guarded = update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status == Status.QUEUED)
         return self._apply(guarded.values(touch(dispatched_at=from_now())))
 

@@ -13,15 +13,17 @@ from slimgpt.spec.prune import PruneSpec
 
 
 def reclaim(store: Leases, worker: str) -> Claim | None:
-    """The job that this worker holds without knowing it, under a new epoch; None: no such job.
+    """Claim the job that this worker holds without knowing it, under a new epoch.
 
-    No attempt is spent. But the job may also be one whose lease this worker has let run out, while
-    the database was away for long: what that attempt still has on its way to the artifact store,
-    or removes from there, must not be mixed with what comes now.
+    The attempt does not count. The new epoch separates its files from those of an earlier attempt
+    of this worker whose lease expired while the database was unavailable.
 
     Args:
-        store: where it is.
-        worker: a name that no other process ever has; it works on nothing at the moment.
+        store: the job store.
+        worker: unique name of this process, which runs no job at present.
+
+    Returns:
+        None if there is no such job.
     """
     mine = (JOBS.c.worker == worker, JOBS.c.status.in_(HELD))
     newest = select(JOBS.c.id).where(*mine).order_by(JOBS.c.lease_expires_at.desc()).limit(1)

@@ -21,7 +21,7 @@ _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def new_id(kind: str) -> str:
-    """A ULID after `kind_`: 48 bits of milliseconds, 80 random bits; sorts by creation."""
+    """`kind_` and a ULID: 48 bits of milliseconds, 80 random bits; sorts by creation time."""
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     return f"{kind}_" + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
@@ -33,25 +33,25 @@ def new_job_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class IncompatibleSpec:
-    """A specification in the words of another version of this service, as it is stored."""
+    """A stored specification that this version cannot validate."""
 
     values: dict[str, Any]
     reason: str
-    """What this version does not understand of it."""
+    """The validation errors."""
 
     @property
     def model(self) -> str:
-        """The model's name, as far as it can be told."""
+        """The model's name, if there is one."""
         return str(self.values.get("model", "a model that cannot be read"))
 
     @property
     def target(self) -> str:
-        """In place of `PruneSpec.target`."""
+        """Placeholder for `PruneSpec.target`."""
         return UNKNOWN_TARGET
 
 
 def spec_of(values: dict[str, Any]) -> PruneSpec | IncompatibleSpec:
-    """The specification in a row, which an older or a newer version may have written."""
+    """The specification of a row, possibly written by an older or newer version."""
     try:
         return PruneSpec.model_validate(values)
     except ValidationError as error:
@@ -73,7 +73,7 @@ def default_name(spec: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job as it was when it was read. Times are aware, in UTC."""
+    """A job as read from the database. Times are aware, in UTC."""
 
     id: str
     owner: str
@@ -101,11 +101,11 @@ class Job:
     artifacts_prefix: str | None = None
     artifacts_bytes: int | None = None
     artifacts_removed_at: datetime | None = None
-    """When the files went, by age or to make room; the record stays."""
+    """When the files expired, by age or for space; the record stays."""
     engine_kills: list[dict[str, Any]] | None = None
-    """`where` the job's engines were killed, and with how many `bytes` of memory at their peak."""
+    """`where` the job's engines were killed, and their peak memory in `bytes`."""
     anew_epoch: int = 0
-    """The last epoch whose layers are of no use, because somebody asked to start anew."""
+    """The last epoch whose layers are ignored, because of a retry from the beginning."""
     created_at: datetime = field(kw_only=True)
     queued_at: datetime = field(kw_only=True)
     started_at: datetime | None = None
@@ -115,13 +115,13 @@ class Job:
 
     @property
     def terminal(self) -> bool:
-        """Whether the job is over, unless somebody asks to try it again."""
+        """Whether the job is finished; a retry may queue it again."""
         return self.status in TERMINAL
 
 
 @dataclass(frozen=True, slots=True)
 class StatusRow:
-    """How far a job is, as its row knows it: what is asked for again and again, and no more."""
+    """The columns of a job that clients poll."""
 
     id: str
     status: Status
@@ -133,30 +133,27 @@ class StatusRow:
 
     @property
     def terminal(self) -> bool:
-        """Whether the job is over, unless somebody asks to try it again."""
+        """Whether the job is finished; a retry may queue it again."""
         return self.status in TERMINAL
 
 
 @dataclass(frozen=True, slots=True)
 class StaleFiles:
-    """A job that is over and may have files that nothing points at.
-
-    Those of the epochs 1 to `epoch` are meant, but for the folder `kept`.
-    """
+    """A finished job that may have unreferenced files, of epochs 1 to `epoch`, except `kept`."""
 
     id: str
     epoch: int
     kept: str | None
-    """Prefix of the files that the job still promises."""
+    """Prefix of the published files."""
     expired: bool
-    """Whether it promised some until they had been kept long enough."""
+    """Whether its published files have expired."""
     layers_kept: bool = False
-    """Whether its finished layers are kept, for a retry."""
+    """Whether its finished layers are kept for a retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One pruned decoder layer; the fields of `slimgpt.events.LayerFinished` and who made it."""
+    """One pruned decoder layer: the fields of `slimgpt.events.LayerFinished`, job and epoch."""
 
     job_id: str
     point: int
@@ -182,7 +179,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some items of a list; `next_cursor` is None on the last page."""
+    """A page of a list; `next_cursor` is None on the last page."""
 
     items: list[T]
     next_cursor: str | None
@@ -190,7 +187,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to work on a job, until the lease runs out. `epoch` guards every write."""
+    """A claimed job and its lease. `epoch` guards every write."""
 
     job: Job
     epoch: int
@@ -199,14 +196,14 @@ class Claim:
 
     @property
     def spec(self) -> PruneSpec:
-        """What is to be done; a job that this version does not understand is not given out."""
+        """The specification; jobs with an incompatible one are never claimed."""
         assert isinstance(self.job.spec, PruneSpec)
         return self.job.spec
 
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """A lease that still holds, and whether the job's owner wants it cancelled."""
+    """A valid lease, and whether cancellation was requested."""
 
     lease_expires_at: datetime
     cancel_requested: bool
@@ -214,7 +211,7 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class Reaped:
-    """A job whose worker fell silent, and what became of it: queued, failed or cancelled."""
+    """A job taken from a lost worker, and its new status: queued, failed or cancelled."""
 
     id: str
     status: Status

@@ -1,9 +1,9 @@
 """`Retention`: expiry and removal of artifacts and job records.
 
-Expiry takes two steps, so that a crash between them can be repaired and nothing is promised that
-is gone: one guarded statement says in the row that the files are no longer promised; then they are
-removed by the same sweep that removes the files of lost attempts, and the row says up to which
-epoch it has swept. A sweep that was cut off is done again.
+Expiry has two steps, so that a crash between them can be repaired and no row refers to removed
+files: one guarded statement marks the files as expired; then the sweep that removes the files of
+lost attempts removes them and records up to which epoch it has swept. An interrupted sweep is
+repeated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jobs.store.tables import JOB_COLUMNS, JOBS, PUBLISHED, UNSWEPT, job_of
 
 BATCH = 200
 DAY_SECONDS = 24 * 3600.0
-WHAT_IS_LEFT = (
+STALE_COLUMNS = (
     JOBS.c.id,
     JOBS.c.status,
     JOBS.c.lease_epoch,
@@ -33,21 +33,25 @@ WHAT_IS_LEFT = (
 
 
 class Retention(FinishedJobs):
-    """What becomes of the files and records of jobs that are over."""
+    """Expiry of files and records of finished jobs."""
 
     def expire_older(self, days: float) -> list[str]:
-        """Take back the promise of files of jobs that ended so long ago; their ids, in batches.
+        """Expire the files of jobs that finished so long ago.
 
-        Their removal is `unswept`'s business. Call again until nothing comes.
+        Returns:
+            the ids of a batch; call again until it is empty. `unswept` lists them for removal.
         """
         old = JOBS.c.finished_at <= moment(-days * DAY_SECONDS)
         found = select(JOBS.c.id).where(PUBLISHED, old).order_by(JOBS.c.finished_at).limit(BATCH)
         return self._expire(found)
 
     def expire_beyond(self, limit_bytes: int) -> list[str]:
-        """The same for the jobs that ended first, as far as the files of all are more than that.
+        """Expire the files of the jobs that finished first, until the rest is within a limit.
 
-        One statement finds them, so that of two reapers neither counts what the other has freed.
+        One statement selects them, so concurrent reapers do not expire more than necessary.
+
+        Returns:
+            as `expire_older`.
         """
         newest_first = (JOBS.c.finished_at.desc(), JOBS.c.id.desc())
         size = func.coalesce(JOBS.c.artifacts_bytes, 0)
@@ -62,7 +66,7 @@ class Retention(FinishedJobs):
         return self._expire(beyond)
 
     def expire_layers(self, days: float) -> list[str]:
-        """Give up the layers of jobs that failed so long ago; the same, in batches."""
+        """Expire the layers of jobs that failed so long ago; returns as `expire_older`."""
         old = (JOBS.c.status == Status.FAILED, JOBS.c.finished_at <= moment(-days * DAY_SECONDS))
         found = select(JOBS.c.id).where(JOBS.c.layers_kept, *old).limit(BATCH)
         statement = (
@@ -75,13 +79,13 @@ class Retention(FinishedJobs):
             return list(connection.scalars(statement))
 
     def unswept(self, after: str = "") -> list[StaleFiles]:
-        """Some jobs, by id, that are over and whose unreferenced files are still to be removed.
+        """A batch of finished jobs whose unreferenced files are not removed yet, by id.
 
         Args:
-            after: only jobs with a greater id: one whose sweep fails must not hold up the rest.
+            after: only jobs with a greater id, so that a failing sweep does not block others.
         """
         statement = (
-            select(*WHAT_IS_LEFT)
+            select(*STALE_COLUMNS)
             .where(UNSWEPT, JOBS.c.status.in_(TERMINAL), JOBS.c.id > after)
             .order_by(JOBS.c.id)
             .limit(BATCH)
@@ -90,20 +94,17 @@ class Retention(FinishedJobs):
             return [_stale_files(row) for row in connection.execute(statement)]
 
     def stale_files(self, job_ids: Collection[str]) -> dict[str, StaleFiles | None]:
-        """What may be left of jobs, by id: None for one that is not over; unknown ones are absent.
-
-        A query for many at once.
-        """
+        """Unreferenced files of jobs, by id: None for an unfinished job; unknown ids are absent."""
         wanted, found = sorted(job_ids), dict[str, StaleFiles | None]()
         for start in range(0, len(wanted), BATCH):
-            some = select(*WHAT_IS_LEFT).where(JOBS.c.id.in_(wanted[start : start + BATCH]))
+            some = select(*STALE_COLUMNS).where(JOBS.c.id.in_(wanted[start : start + BATCH]))
             with self._reading() as connection:
                 rows = connection.execute(some).all()
             found |= {row.id: _stale_files(row) if row.status in TERMINAL else None for row in rows}
         return found
 
     def swept(self, stale: StaleFiles) -> bool:
-        """The files are gone. False: the job was tried again or expired meanwhile: look again."""
+        """Record that the files are removed. False if the job was retried or expired meanwhile."""
         removed = JOBS.c.artifacts_removed_at
         statement = update(JOBS).where(
             JOBS.c.id == stale.id,
@@ -115,9 +116,9 @@ class Retention(FinishedJobs):
         return self._apply(statement.values(swept_epoch=stale.epoch))
 
     def outdated(self, days: float) -> list[Job]:
-        """Some jobs that ended so long ago, the first of each kind (`jobs.files.removal`)."""
+        """A batch of jobs of each status that finished so long ago (`jobs.files.removal`)."""
         found: list[Job] = []
-        for status in sorted(TERMINAL):  # each by itself goes along the index
+        for status in sorted(TERMINAL):  # one query per status uses the index
             statement = (
                 select(*JOB_COLUMNS)
                 .where(JOBS.c.status == status, JOBS.c.finished_at <= moment(-days * DAY_SECONDS))

@@ -1,25 +1,24 @@
 """`Store`: the SQL store of jobs; every state transition is one guarded statement.
 
-Every transition is one guarded statement: it names the state (and, for a worker, the epoch of
-its lease) that it starts from, so of two that race exactly one matches a row. Nothing reads a
-state, decides, and writes it back.
+Each statement names the state that it starts from and, for a worker, the epoch of its lease, so of
+two concurrent transitions exactly one matches the row. Nothing reads a state and writes it back.
 
 | from | to | by |
 |---|---|---|
 | | queued | `create` |
 | queued | running; epoch + 1, attempt + 1 | `claim`, `claim_next` |
-| running, cancelling | the same, lease prolonged | `renew` |
+| running, cancelling | the same, lease renewed | `renew` |
 | running | succeeded; failed | `finish`; `fail` |
-| running | queued, attempt given back | `release` |
-| running, lease expired | queued; failed when attempts are spent | `reap` |
+| running | queued, attempt not counted | `release` |
+| running, lease expired | queued; failed after the last attempt | `reap` |
 | queued; running | cancelled; cancelling | `request_cancel` |
-| cancelling | cancelled | `cancelled`, or `reap` when the lease expired |
+| cancelling | cancelled | `cancelled`, or `reap` after the lease expired |
 | failed, cancelled | queued, more attempts | `retry` |
-| succeeded | the same, its files no longer promised | `expire_older`, `expire_beyond` |
-| succeeded, failed, cancelled | gone | `remove` |
+| succeeded | the same, files expired | `expire_older`, `expire_beyond` |
+| succeeded, failed, cancelled | deleted | `remove` |
 
-The worker's side is in `jobs.store.leases`, what follows the end in `jobs.store.finished_jobs` and
-`jobs.store.retention`, what the reaper repairs in `jobs.store.reaping`.
+Transitions by workers are in `jobs.store.leases`, those of finished jobs in
+`jobs.store.finished_jobs` and `jobs.store.retention`, the reaper's in `jobs.store.reaping`.
 """
 
 from __future__ import annotations
@@ -76,12 +75,12 @@ class IdempotencyConflict(Exception):  # noqa: N818 - a state of the request, no
 
 
 class Store(Reaping):
-    """Jobs in SQL. See the module's table for what may become what.
+    """The job store. The module's docstring lists the transitions.
 
     Args:
         engine: from `jobs.store.database.make_engine`, the schema at its newest version.
-        lease_seconds: how long a claim or a renewal lasts.
-        max_attempts: attempts given to jobs that are created here.
+        lease_seconds: duration of a lease.
+        max_attempts: attempts of a new job.
     """
 
     def create(
@@ -96,14 +95,14 @@ class Store(Reaping):
     ) -> Job:
         """Insert a queued job. The row is the outbox: publish its id after this returned.
 
-        With a key that the owner has used before: the same request gives the same job.
+        With an idempotency key that the owner has used, the same request returns the same job.
 
         Args:
-            spec: what is to be done.
-            name: what people call the job; None: by its model and target.
-            metadata: labels of the client's own.
-            owner: whose job it is.
-            idempotency_key: the owner's own; None: every call makes a job.
+            spec: the specification.
+            name: the job's name; None: from its model and target.
+            metadata: the client's labels.
+            owner: the job's owner.
+            idempotency_key: unique per owner; None: every call creates a job.
             max_active: unfinished jobs that the owner may have, this one included.
 
         Raises:
@@ -117,7 +116,7 @@ class Store(Reaping):
             if (job := self._insert(row, max_active)) is not None:
                 return job
             earlier = self._one(JOBS.c.owner == owner, JOBS.c.idempotency_key == idempotency_key)
-            if earlier is None:  # removed between the two statements: the key is free again
+            if earlier is None:  # removed meanwhile: the key is free
                 continue
             if (earlier.spec, earlier.metadata, earlier.name) == (spec, labels, called):
                 return earlier
@@ -127,13 +126,13 @@ class Store(Reaping):
         )
 
     def knows_key(self, owner: str, idempotency_key: str) -> bool:
-        """Whether a job of the owner has this key: `create` makes no other with it."""
+        """Whether a job of the owner has this idempotency key."""
         here = JOBS.c.owner == owner, JOBS.c.idempotency_key == idempotency_key
         with self._reading() as connection:
             return connection.scalar(select(JOBS.c.id).where(*here)) is not None
 
     def _insert(self, row: dict[str, Any], max_active: int | None) -> Job | None:
-        """The job made of a row; None if its owner has used its key before."""
+        """Insert a row; None if its owner has used its idempotency key."""
         dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
         statement = (
             dialect.insert(JOBS)
@@ -148,27 +147,27 @@ class Store(Reaping):
         return None if made is None else job_of(made)
 
     def get(self, job_id: str, owner: str | None = None) -> Job | None:
-        """The job, or None if there is none or it is another owner's."""
+        """The job; None if it does not exist or has another owner."""
         return self._one(JOBS.c.id == job_id, *([] if owner is None else [JOBS.c.owner == owner]))
 
     def status_row(self, job_id: str, owner: str | None = None) -> StatusRow | None:
-        """How far the job is; None if there is none or it is another owner's."""
+        """The job's status; None if it does not exist or has another owner."""
         where = [JOBS.c.id == job_id] + ([] if owner is None else [JOBS.c.owner == owner])
         return next(iter(self._status_rows(*where)), None)
 
     def status_rows(self, job_ids: Iterable[str]) -> dict[str, StatusRow]:
-        """How far those jobs are of which there is a row."""
+        """The status of jobs by id; unknown ids are absent."""
         return {row.id: row for row in self._status_rows(JOBS.c.id.in_(list(job_ids)))}
 
     def report(self, job_id: str, owner: str | None = None) -> dict[str, Any] | None:
-        """The report of a succeeded job; None while there is none."""
+        """The report of a succeeded job; None if there is none."""
         where = [JOBS.c.id == job_id] + ([] if owner is None else [JOBS.c.owner == owner])
         with self._reading() as connection:
             report: dict[str, Any] | None = connection.scalar(select(JOBS.c.report).where(*where))
         return report
 
     def layers(self, job_id: str) -> builtins.list[Layer]:
-        """The layers that are done, by number; those of an earlier attempt until redone."""
+        """Finished layers in order, including those of earlier attempts until they are replaced."""
         order = (LAYERS.c.point, LAYERS.c.layer)
         statement = select(LAYERS).where(LAYERS.c.job_id == job_id).order_by(*order)
         with self._reading() as connection:
@@ -184,10 +183,13 @@ class Store(Reaping):
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[JobSummary]:
-        """Jobs in an order, `limit` (1 to 200) at a time; of each what a list shows.
+        """A page of job summaries.
+
+        Args:
+            limit: 1 to 200.
 
         Raises:
-            InvalidCursor: the cursor is not one that this method gave for this order.
+            InvalidCursor: the cursor was not returned by this method for this order.
         """
         limit = max(1, min(limit, MAX_PAGE))
         dialect = self.engine.dialect.name
@@ -206,10 +208,10 @@ class Store(Reaping):
         return Page([summary_of(row) for row in rows[:limit]], next_cursor)
 
     def request_cancel(self, job_id: str) -> Job | None:
-        """Cancel a queued job at once, ask the worker of a running one to stop.
+        """Cancel a queued job, or request cancellation of a running one.
 
         Returns:
-            The job as it is now, unchanged if it was finished; None if there is none.
+            the job, unchanged if it is finished; None if it does not exist.
         """
         queued = JOBS.c.status == Status.QUEUED
         statement = (

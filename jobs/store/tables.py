@@ -33,13 +33,13 @@ Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresq
 
 
 UNSWEPT = text("swept_epoch < lease_epoch")
-"""Of rows whose files are not swept yet; written as in the partial index that finds them."""
+"""Rows whose files are not swept yet; the condition of a partial index."""
 PUBLISHED = text("artifacts_removed_at IS NULL AND artifacts_prefix IS NOT NULL")
-"""Of rows that promise files; the same."""
+"""Rows with published files; the condition of a partial index."""
 
 
 class Base(DeclarativeBase):
-    # Named constraints: migrations on SQLite can only change what has a name.
+    # Migrations on SQLite can only change named constraints.
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -59,7 +59,7 @@ class Base(DeclarativeBase):
 
 
 class JobRow(Base):
-    """One job: the truth about it. A message in the queue is only a hint to look here."""
+    """A job. The row is authoritative; queue messages only prompt a worker to read it."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -151,7 +151,7 @@ class LayerRow(Base):
 
 
 class CalibrationSetRow(Base):
-    """One uploaded calibration text; its bytes are in the artifact store."""
+    """An uploaded calibration text; its content is in the artifact store."""
 
     __tablename__ = "calibration_sets"
     __table_args__ = (Index(None, "owner", "id"),)
@@ -168,7 +168,7 @@ class CalibrationSetRow(Base):
 
 
 class ApiKeyRow(Base):
-    """One API key: whose it is, and the keyed hash by which it is known again."""
+    """An API key: owner and keyed hash."""
 
     __tablename__ = "api_keys"
 
@@ -183,7 +183,7 @@ class ApiKeyRow(Base):
 
 
 class WebhookRow(Base):
-    """An address that an owner wants told of the ends of jobs. Its secret is not here."""
+    """A webhook endpoint, without its secret, which is computed."""
 
     __tablename__ = "webhooks"
     __table_args__ = (Index(None, "owner", "id"),)
@@ -204,7 +204,7 @@ class WebhookRow(Base):
 
 
 class DeliveryRow(Base):
-    """One message to one webhook: outbox while it is pending, log afterwards."""
+    """A message to a webhook: outbox while pending, log afterwards."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
@@ -242,12 +242,11 @@ WEBHOOKS = cast(Table, WebhookRow.__table__)
 DELIVERIES = cast(Table, DeliveryRow.__table__)
 HOUSEKEEPING = frozenset({"report", "swept_epoch", "announced", "layers_kept"})
 JOB_COLUMNS = tuple(column for column in JOBS.c if column.name not in HOUSEKEEPING)
-"""A job without its report, which can be as large as all the rest together, and without what
-only its removal and its announcement look at."""
+"""A job without its report, which may be large, and without columns of removal and announcement."""
 
 
 def job_of(row: RowMapping) -> Job:
-    """The job in a row of `JOB_COLUMNS`."""
+    """The job of a row of `JOB_COLUMNS`."""
     values = dict(row)
     values["spec"] = spec_of(values["spec"])
     values["name"] = values["name"] or default_name(values["spec"])
@@ -256,5 +255,5 @@ def job_of(row: RowMapping) -> Job:
 
 
 def layer_of(row: RowMapping) -> Layer:
-    """The layer in a row of `LAYERS`."""
+    """The layer of a row of `LAYERS`."""
     return Layer(**row)

@@ -1,9 +1,8 @@
-"""Waits for PostgreSQL that end by our own clock.
+"""Client-side time limits for PostgreSQL.
 
-A server that is gone breaks its connections, and so, sooner or later, does a network. A server that
-stands still does neither: its kernel acknowledges what we send, and libpq waits for ever. After one
-such wait a circuit breaker refuses new transactions for a while (`jobs.messages.circuit_breaker`);
-those in progress continue.
+A stopped server or a broken network closes connections. A server that hangs does not: its kernel
+acknowledges packets, and libpq waits for ever. After a timeout, a circuit breaker refuses new
+transactions for a while (`jobs.messages.circuit_breaker`); transactions in progress continue.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ from sqlalchemy import Engine, event
 from jobs.messages.circuit_breaker import CircuitBreaker, ServerUnavailable
 
 GRACE_SECONDS = 1.0
-"""After the time in which the server itself gives a statement up, if it lives."""
+"""Added to the server's own statement timeout, which comes first if the server works."""
 T = TypeVar("T")
 
 
 class _Silent(Exception):  # noqa: N818 - says what is the case
-    """There was no answer in time."""
+    """The server did not respond in time."""
 
 
 def bound(engine: Engine, seconds: float) -> None:
-    """Have all waits of an engine for PostgreSQL end.
+    """Set a client-side time limit for all statements and connections of an engine.
 
     Args:
-        engine: none of its connections is open yet.
-        seconds: for a statement; the server is told them as well, and comes first if it lives.
+        engine: has no open connections.
+        seconds: statement timeout, also set on the server.
     """
     failures = (_Silent, psycopg.errors.ConnectionTimeout)
     guard = CircuitBreaker("the database", "what needs it is refused", failures)
@@ -44,7 +43,7 @@ def bound(engine: Engine, seconds: float) -> None:
             try:
                 if self.pgconn.transaction_status != TransactionStatus.IDLE:
                     return super().wait(waited, *given, **named)
-                with guard.asking():  # the first of a transaction
+                with guard.asking():  # the first statement of a transaction
                     return super().wait(waited, *given, **named)
             except (_Silent, ServerUnavailable) as error:
                 self.close()
@@ -60,13 +59,13 @@ def bound(engine: Engine, seconds: float) -> None:
 
 
 def _until(gen: Generator[Any, Any, T], over: float) -> Generator[Any, Any, T]:
-    """The generator that psycopg drives while it waits, which asks now and then what time it is."""
+    """psycopg's generator of a wait, which raises `_Silent` after a deadline."""
     try:
         state = next(gen)
         while True:
             ready = yield state
             if not ready and time.monotonic() >= over:
-                raise _Silent("the server stands still")
+                raise _Silent("the server does not respond")
             state = gen.send(ready)
     except StopIteration as end:
         result: T = end.value

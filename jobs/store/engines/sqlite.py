@@ -1,9 +1,8 @@
-"""SQLite for several threads and processes: connections whose writers take turns.
+"""SQLite for several threads and processes, with a fair queue of writers.
 
-SQLite has one write lock a file, and no queue before it: who finds it taken sleeps up to 100 ms
-and looks again, so that of many who write all the while some hardly ever find it free. Here the
-threads of a process queue, and the first of them alone looks for the lock, often enough to find it
-free between two transactions of another process.
+SQLite has one write lock per file without a queue: a waiting writer sleeps up to 100 ms and tries
+again, so under constant load some writers starve. Here the threads of a process queue, and only the
+first of them polls the lock, often enough to get it between two transactions of another process.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 LOOK_SECONDS = 0.002
-"""Between two looks for a lock that another process holds: less than a commit takes."""
+"""Polling interval for a lock held by another process; shorter than a commit."""
 KEPT = 16
-"""Connections that are kept open. As many as there are threads may be open: who waits for their
-turn has one, and must not keep those who read from theirs."""
+"""Connections kept open. Their number is not limited, because waiting writers hold one each and
+must not block readers."""
 WRITE = "BEGIN IMMEDIATE"
-LOCKED = "database is locked"  # as SQLite says it
-IN_MEMORY = (None, "", ":memory:")  # one connection a thread, as SQLAlchemy has it
+LOCKED = "database is locked"  # SQLite's message
+IN_MEMORY = (None, "", ":memory:")  # one connection per thread, by SQLAlchemy
 
 
 class Turns:
-    """A lock that its waiters get in the order in which they came."""
+    """A lock with a first-in, first-out queue."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,12 +36,12 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """How many wait for their turn."""
+        """Number of waiting threads."""
         with self._lock:
             return len(self._waiting)
 
     def take(self, seconds: float) -> bool:
-        """Wait for one's turn; False: it did not come in time."""
+        """Acquire the lock; False after a timeout."""
         with self._lock:
             if not self._taken:
                 self._taken = True
@@ -52,13 +51,13 @@ class Turns:
             self._waiting.append(mine)
         try:
             return mine.acquire(timeout=seconds) or not self._left(mine)
-        except BaseException:  # of a signal's handler
+        except BaseException:  # raised by a signal handler
             if not self._left(mine):
                 self.give()
             raise
 
     def give(self) -> None:
-        """End one's turn; the next begins at once."""
+        """Release the lock to the next waiting thread."""
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().release()
@@ -66,7 +65,7 @@ class Turns:
                 self._taken = False
 
     def _left(self, mine: threading.Lock) -> bool:
-        """Leave the queue; False: the turn has come after all."""
+        """Leave the queue; False if the lock was acquired meanwhile."""
         with self._lock:
             if mine not in self._waiting:
                 return False
@@ -75,9 +74,9 @@ class Turns:
 
 
 class Queued(sqlite3.Connection):
-    """A connection whose transactions that write have their turn, from `begin_write` to their end.
+    """A connection whose write transactions hold the lock `turns` from `begin_write` to their end.
 
-    `turns` and `seconds` are set when it has been made.
+    `turns` and `seconds` are set after construction.
     """
 
     turns: Turns
@@ -85,7 +84,7 @@ class Queued(sqlite3.Connection):
     _has_turn = False
 
     def begin_write(self) -> None:
-        """Begin a transaction that writes.
+        """Begin a write transaction.
 
         Raises:
             sqlite3.OperationalError: the lock was not free within `seconds`.
@@ -101,7 +100,7 @@ class Queued(sqlite3.Connection):
             raise
 
     def commit(self) -> None:
-        """Commit, or roll back where that fails, as PostgreSQL does."""
+        """Commit; roll back if that fails, as PostgreSQL does."""
         try:
             super().commit()
         except BaseException:
@@ -117,7 +116,7 @@ class Queued(sqlite3.Connection):
             self._give_turn()
 
     def close(self) -> None:
-        """Close, which rolls back."""
+        """Close; an open transaction is rolled back."""
         try:
             super().close()
         finally:
@@ -145,11 +144,11 @@ class Queued(sqlite3.Connection):
 
 
 def make_sqlite_engine(url: URL, seconds: float) -> Engine:
-    """An engine with write-ahead logging, foreign keys, and writers that take turns.
+    """An engine with write-ahead logging, foreign keys, and a queue of writers.
 
     Args:
-        url: of a file, or of memory.
-        seconds: longest wait for the write lock.
+        url: of a file or an in-memory database.
+        seconds: time limit for the write lock.
     """
     turns = Turns()
     sizes = {"pool_size": KEPT, "max_overflow": -1} if url.database not in IN_MEMORY else {}
@@ -158,10 +157,10 @@ def make_sqlite_engine(url: URL, seconds: float) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: Queued, _record: Any) -> None:
         connection.turns, connection.seconds = turns, seconds
-        connection.isolation_level = None  # we say BEGIN ourselves; the driver must not
+        connection.isolation_level = None  # BEGIN is sent explicitly, not by the driver
         connection.execute("PRAGMA journal_mode=WAL")
-        # NORMAL, which many advise with WAL, may lose the last commits with the power supply: a
-        # job that was answered 202 would be gone. It costs a millisecond or two a commit.
+        # NORMAL, often recommended with WAL, may lose the last commits on power failure, and so a
+        # job that was answered with 202. FULL costs one or two milliseconds per commit.
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
 

@@ -10,7 +10,7 @@ from jobs.store.tables import JOBS
 
 
 def count_jobs(engine: Engine, owner: str | None = None) -> dict[str, int]:
-    """Jobs by status, those without any included; all owners' if none is named."""
+    """Number of jobs by status, zeros included; of all owners if None."""
     counted = select(JOBS.c.status, func.count().label("jobs")).group_by(JOBS.c.status)
     if owner is not None:
         counted = counted.where(JOBS.c.owner == owner)

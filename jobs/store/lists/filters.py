@@ -18,12 +18,12 @@ MIN_ID_PART = 4
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What a job must match, all of it; what is empty matches every job.
+    """Conditions that a job must all satisfy; empty ones are ignored.
 
     Attributes:
-        model: the model's name as the job's specification says it.
-        created_after, created_before: aware times; the first is included, the second is not.
-        metadata: every one of these labels, each a key and its value.
+        model: the model's name in the specification.
+        created_after, created_before: aware times, inclusive and exclusive.
+        metadata: labels, as pairs of key and value.
         search: words, each of which is part of the name, the model or a label (`KEY=VALUE`)
             or, from four characters on, of the id; ASCII letters match in either case.
     """
@@ -35,7 +35,7 @@ class Filter:
     search: str = ""
 
     def conditions(self, dialect: str) -> list[ColumnElement[bool]]:
-        """The same in SQL, of `sqlite` or `postgresql`."""
+        """The conditions in SQL, for dialect `sqlite` or `postgresql`."""
         found: list[ColumnElement[bool]] = []
         if self.model is not None:
             found.append(JOBS.c.spec["model"].as_string() == self.model)

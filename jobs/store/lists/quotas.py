@@ -9,14 +9,14 @@ from jobs.store.tables import JOBS
 
 
 class QuotaReached(Exception):  # noqa: N818 - says what is the case
-    """The owner has as many unfinished jobs as they may have."""
+    """The owner has reached the limit of unfinished jobs."""
 
 
 def require_within(connection: Connection, owner: str, most: int) -> None:
-    """Check the unfinished jobs of an owner, those included that this transaction has added.
+    """Check the number of an owner's unfinished jobs, including those added by this transaction.
 
-    Of two that add jobs at once, the second waits here for the end of the first, and counts its
-    job: PostgreSQL locks the owner for it; on SQLite the transaction holds the only write lock.
+    Of two concurrent transactions, the second waits here for the first and counts its job: by an
+    advisory lock on PostgreSQL; on SQLite the transaction holds the only write lock.
 
     Raises:
         QuotaReached: there are more than `most`; roll the transaction back.

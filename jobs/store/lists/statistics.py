@@ -16,11 +16,13 @@ from jobs.store.webhooks.deliveries import count_deliveries
 
 @dataclass(frozen=True, slots=True)
 class JobStatistics:
-    """How many jobs are where.
+    """Counts of jobs.
 
-    `by_status` names every status. `oldest_queued_seconds` is 0 if none waits. `expired_leases`
-    are those that no reaper has seen to yet. `deliveries` counts what the log of webhooks still
-    holds, by status.
+    Attributes:
+        by_status: number of jobs, for every status.
+        oldest_queued_seconds: age of the oldest queued job; 0 if none is queued.
+        expired_leases: expired leases not yet handled by a reaper.
+        deliveries: webhook deliveries in the log, by status.
     """
 
     by_status: dict[str, int]
@@ -30,12 +32,12 @@ class JobStatistics:
 
 
 def take(engine: Engine) -> JobStatistics:
-    """Count.
+    """Query the counts.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database is away.
+        sqlalchemy.exc.SQLAlchemyError: the database does not respond.
     """
-    # By the database's clock throughout; this machine's may be wrong.
+    # By the database's clock; this machine's may be wrong.
     oldest = select(from_now(), func.min(JOBS.c.queued_at)).where(JOBS.c.status == Status.QUEUED)
     expired = select(func.count()).where(
         JOBS.c.status.in_(HELD), JOBS.c.lease_expires_at < from_now()

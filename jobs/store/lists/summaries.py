@@ -1,7 +1,6 @@
-"""`JobSummary`: of each job what a list of many shows, and no more is read of its row.
+"""`JobSummary`: the parts of a job that lists show; only these are read from its row.
 
-A row can be megabytes: thousands of ratios, the indices of every kept channel. A page of two
-hundred would be all that, read, parsed and sent, for a table of a few words a line.
+A row may have megabytes, such as the indices of all kept channels, times 200 rows of a page.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from jobs.store.tables import JOBS
 from slimgpt.spec.prune import target_in_words
 
 MAX_SAID = 500
-"""Characters of a failure's message, and of its hint."""
+"""Maximum characters of an error's message and hint."""
 SIZES = ("parameters_before", "parameters_after", "ratio_achieved")
 TARGET = ("ratio", "ratios", "parameters", "memory")
 PARTS = {
@@ -28,13 +27,13 @@ PARTS = {
     "plan": (*SIZES, "layers"),
     "result": (*SIZES, "seconds", "peak_memory_bytes", "perplexity.0"),
 }
-"""What is read of each column of JSON, with the steps that lead there."""
+"""The paths read from each JSON column."""
 ERROR = ("code", "message", "hint")
 
 
 @dataclass(frozen=True, slots=True)
 class SpecSummary:
-    """What was asked for, as it is stored: of a job of another version any JSON, or None."""
+    """Parts of the stored specification, not validated: another version may have written it."""
 
     model: Any
     ratio: Any
@@ -47,7 +46,7 @@ class SpecSummary:
 
     @property
     def target(self) -> str:
-        """How small the model shall be, in words."""
+        """The target as text."""
         try:
             return target_in_words(self.ratio, self.ratios, self.parameters, self.memory)
         except (TypeError, ValueError):
@@ -56,7 +55,7 @@ class SpecSummary:
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
-    """One job as a list shows it. Times are aware, in UTC."""
+    """A job in a list. Times are aware, in UTC."""
 
     id: str
     owner: str
@@ -69,7 +68,7 @@ class JobSummary:
     layers_done: int
     layers_total: int | None
     plan: dict[str, Any] | None
-    """As in `PARTS`; so is `result`, whose `perplexity` is a list of the first text's."""
+    """As in `PARTS`, like `result`, whose `perplexity` contains only the first text's."""
     result: dict[str, Any] | None
     error: dict[str, str] | None
     artifacts_bytes: int | None
@@ -80,7 +79,7 @@ class JobSummary:
 
     @property
     def terminal(self) -> bool:
-        """Whether the job is over, unless somebody asks to try it again."""
+        """Whether the job is finished; a retry may queue it again."""
         return self.status in TERMINAL
 
 
@@ -88,7 +87,7 @@ _PLAIN = tuple(name for name in JobSummary.__dataclass_fields__ if name not in {
 
 
 def summary_columns(dialect: str) -> list[ColumnElement[Any]]:
-    """What to select of `JOBS` for `summary_of`.
+    """The columns to select for `summary_of`.
 
     Args:
         dialect: `sqlite` or `postgresql`.
@@ -100,7 +99,7 @@ def summary_columns(dialect: str) -> list[ColumnElement[Any]]:
 
 
 def _parts(dialect: str, name: str, paths: Sequence[str]) -> ColumnElement[Any]:
-    """Parts of a column as one JSON list: each by itself would lose digits on SQLite."""
+    """Parts of a column as one JSON list; separate columns would lose digits on SQLite."""
     column = JOBS.c[name]
     steps = [[int(s) if s.isdigit() else s for s in path.split(".")] for path in paths]
     if dialect == "postgresql":
@@ -111,12 +110,12 @@ def _parts(dialect: str, name: str, paths: Sequence[str]) -> ColumnElement[Any]:
 
 
 def _field(path: str) -> str:
-    """What the value at a path is called: `shape` at `schedule.shape`."""
+    """The last name of a path: `shape` of `schedule.shape`."""
     return [step for step in path.split(".") if not step.isdigit()][-1]
 
 
 def summary_of(row: RowMapping) -> JobSummary:
-    """The job in a row of `summary_columns`."""
+    """The job of a row of `summary_columns`."""
     found = {
         name: dict(zip(map(_field, paths), row[name] or [None] * len(paths), strict=True))
         for name, paths in PARTS.items()
@@ -136,5 +135,5 @@ def summary_of(row: RowMapping) -> JobSummary:
 
 
 def _there(values: dict[str, Any]) -> dict[str, Any] | None:
-    """The values; None if there are none, since nothing has been written there yet."""
+    """The values; None if all are empty, because the column is not written yet."""
     return values if any(value not in (None, []) for value in values.values()) else None

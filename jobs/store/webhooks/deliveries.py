@@ -1,9 +1,9 @@
 """`Deliveries`: the queue and log of webhook deliveries: claim, retry, outcome.
 
-A sender claims one delivery at a time by a guarded update that starts an attempt and a lease. What
-it writes afterwards is guarded by the number of that attempt, so a sender that was thought dead
-writes nothing over another's. A delivery whose sender died is due again when the lease ends: a
-message arrives at least once, under the same id.
+A sender claims one delivery at a time by a guarded update that starts an attempt and a lease. Its
+later writes are guarded by the attempt's number: a sender whose lease expired overwrites nothing. A
+delivery whose sender died is due again when the lease expires: messages arrive at least once,
+with the same id.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from jobs.store.webhooks.outbox import new_delivery
 from jobs.store.webhooks.records import Delivery, DeliveryOutcome, DeliveryStatus, Webhook
 
 LEASE_SECONDS = 60.0
-"""More than any attempt takes."""
+"""Longer than any attempt."""
 MOST_OF_WEBHOOK = 2
 MOST_OF_OWNER = 4
 MAX_LOG = 50
 REMOVED_AT_ONCE = 1000
 GONE = "the receiver answered 410 Gone"
 FAILING = "nothing was delivered for days"
-INTERRUPTED = "the sender ended before it knew of an answer"
+INTERRUPTED = "the sender stopped before a response arrived"
 _COLUMNS = tuple(DELIVERIES.c[name] for name in Delivery.__dataclass_fields__)
 
 
@@ -45,9 +45,9 @@ class Deliveries:
         self.engine = engine
 
     def claim(self, lease_seconds: float = LEASE_SECONDS) -> Delivery | None:
-        """Begin an attempt at what has waited longest; None: nothing is due, or may be sent now.
+        """Claim the delivery that has been due longest; None if none may be sent now.
 
-        Of one webhook, and of one owner, only so many are under way at once, over all senders.
+        The number of concurrent deliveries per webhook and per owner is limited, over all senders.
         """
         with self.engine.execution_options(**READ_ONLY).connect() as connection:
             if connection.execute(_due()).first() is None:
@@ -76,15 +76,15 @@ class Deliveries:
         again_in: float | None,
         disable_after: float,
     ) -> bool:
-        """Write down what came of the attempt that `claim` began.
+        """Record the outcome of an attempt begun by `claim`.
 
         Args:
-            again_in: seconds until the next attempt if this one failed; None: it was the last.
-            disable_after: seconds without a success after which the webhook is disabled, once
-                another delivery has failed for good.
+            again_in: seconds until the next attempt if this one failed; None after the last.
+            disable_after: seconds without success after which the webhook is disabled when a
+                delivery fails finally.
 
         Returns:
-            False if the delivery is somebody else's by now, or over; nothing was written.
+            False if another sender has the delivery, or it is finished; nothing was written.
         """
         values: dict[str, Any] = {"log": _logged(delivery, outcome), "lease_expires_at": None}
         if outcome.delivered or outcome.gone:
@@ -100,7 +100,7 @@ class Deliveries:
             DELIVERIES.c.attempts == delivery.attempts,
         )
         with self.engine.begin() as connection:
-            # The webhook before its deliveries, everywhere: locks in one order.
+            # Lock the webhook before its deliveries, everywhere: a consistent order.
             _lock(connection, delivery.webhook_id)
             if connection.execute(guarded.values(values)).rowcount == 0:
                 return False
@@ -114,7 +114,7 @@ class Deliveries:
         return True
 
     def add(self, webhook: Webhook, event: str, body: str) -> Delivery | None:
-        """A message that no job's end brought about; None if the webhook is gone or disabled."""
+        """Add a message that is not about a job; None if the webhook is deleted or disabled."""
         row = new_delivery(webhook.id, webhook.owner, event, body)
         row |= {"next_at": from_now(), "created_at": from_now()}
         with self.engine.begin() as connection:
@@ -124,9 +124,9 @@ class Deliveries:
             return delivery_of(made.mappings().one())
 
     def again(self, delivery: Delivery) -> Delivery | None:
-        """Send it at once and, should that fail, as often as a new one; None as for `add`.
+        """Schedule a delivery again, with the attempts of a new one; None as for `add`.
 
-        One that is under way just now is left to its sender first.
+        An attempt in progress is finished first.
         """
         renewed = (
             update(DELIVERIES)
@@ -146,7 +146,7 @@ class Deliveries:
         return None if row is None else delivery_of(row)
 
     def get(self, delivery_id: str, webhook_id: str) -> Delivery | None:
-        """The delivery, or None if that webhook has none such."""
+        """The delivery; None if the webhook has no such delivery."""
         found = select(*_COLUMNS).where(
             DELIVERIES.c.id == delivery_id, DELIVERIES.c.webhook_id == webhook_id
         )
@@ -160,7 +160,7 @@ class Deliveries:
         """A webhook's deliveries, newest first.
 
         Raises:
-            jobs.cursors.InvalidCursor: the cursor is not one that this method gave.
+            jobs.cursors.InvalidCursor: the cursor was not returned by this method.
         """
         of_webhook = select(*_COLUMNS).where(DELIVERIES.c.webhook_id == webhook_id)
         statement = of_webhook.order_by(DELIVERIES.c.id.desc()).limit(limit + 1)
@@ -172,7 +172,7 @@ class Deliveries:
         return Page(found[:limit], make_cursor(found[limit - 1].id) if more else None)
 
     def forget(self, older_than: float) -> int:
-        """Remove deliveries that were over so many seconds ago; returns how many."""
+        """Delete deliveries that finished so many seconds ago; returns their number."""
         over = DELIVERIES.c.status.in_([DeliveryStatus.DELIVERED, DeliveryStatus.FAILED])
         old = (
             select(DELIVERIES.c.id)
@@ -185,7 +185,7 @@ class Deliveries:
 
 
 def count_deliveries(engine: Engine) -> dict[str, int]:
-    """Deliveries by status, those without any included; of all that the log still holds."""
+    """Number of deliveries in the log by status, zeros included."""
     counted = select(DELIVERIES.c.status, func.count()).group_by(DELIVERIES.c.status)
     with engine.execution_options(**READ_ONLY).connect() as connection:
         found = {row[0]: row[1] for row in connection.execute(counted)}
@@ -193,12 +193,12 @@ def count_deliveries(engine: Engine) -> dict[str, int]:
 
 
 def delivery_of(row: RowMapping) -> Delivery:
-    """The delivery in a row of the columns that `Delivery` has."""
+    """The delivery of a row of `Delivery`'s columns."""
     return Delivery(**{**row, "status": DeliveryStatus(row["status"])})
 
 
 def _due() -> Select[tuple[str]]:
-    """The id of what has waited longest, of webhooks and owners with little under way."""
+    """The id of the delivery due longest, of webhooks and owners below their limits."""
     under_way = DELIVERIES.alias("under_way")
 
     def busy(name: str, most: int) -> Select[tuple[str]]:
@@ -222,7 +222,7 @@ def _due() -> Select[tuple[str]]:
 
 
 def _renew(connection: Connection, delivery: Delivery) -> None:
-    """Send it again now if somebody asked for that while this attempt was under way."""
+    """Schedule it again if that was requested during this attempt."""
     asked = update(DELIVERIES).where(
         DELIVERIES.c.id == delivery.id, DELIVERIES.c.attempts_before > delivery.attempts_before
     )
@@ -231,13 +231,13 @@ def _renew(connection: Connection, delivery: Delivery) -> None:
 
 
 def _lock(connection: Connection, webhook_id: str) -> bool:
-    """Hold the webhook's row to the end of the transaction; False if it is gone or disabled."""
+    """Lock the webhook's row; False if it is deleted or disabled."""
     held = select(WEBHOOKS.c.enabled).where(WEBHOOKS.c.id == webhook_id).with_for_update()
     return bool(connection.execute(held).scalar_one_or_none())
 
 
 def _logged(delivery: Delivery, outcome: DeliveryOutcome) -> list[dict[str, Any]]:
-    """The log with this attempt, and with those that left no word."""
+    """The log with this attempt, and with interrupted ones before it."""
     known = delivery.log[-1]["attempt"] if delivery.log else 0
     lost = [
         {"attempt": n, "at": None, "status_code": None, "error": INTERRUPTED, "seconds": None}

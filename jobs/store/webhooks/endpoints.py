@@ -17,7 +17,7 @@ from jobs.store.webhooks.signatures import ROTATION_SECONDS, Signatures
 
 
 class TooManyWebhooks(Exception):  # noqa: N818 - says what is the case
-    """The owner has as many webhooks as they may have."""
+    """The owner has reached the limit of webhooks."""
 
 
 class Webhooks:
@@ -40,7 +40,7 @@ class Webhooks:
         description: str = "",
         most: int,
     ) -> Webhook:
-        """Register an address, `WebhookUrls.check` having passed it.
+        """Create a webhook; `WebhookUrls.check` has validated the URL.
 
         Raises:
             TooManyWebhooks: the owner has `most` already.
@@ -65,7 +65,7 @@ class Webhooks:
         return webhook
 
     def get(self, webhook_id: str, owner: str | None = None) -> Webhook | None:
-        """The webhook, or None if there is none or it is another owner's."""
+        """The webhook; None if it does not exist or has another owner."""
         found = select(WEBHOOKS).where(WEBHOOKS.c.id == webhook_id)
         if owner is not None:
             found = found.where(WEBHOOKS.c.owner == owner)
@@ -76,10 +76,10 @@ class Webhooks:
     def list(
         self, owner: str | None = None, *, limit: int = 50, cursor: str | None = None
     ) -> Page[Webhook]:
-        """Webhooks, newest first; all owners' if none is named.
+        """A page of webhooks, newest first; of all owners if None.
 
         Raises:
-            jobs.cursors.InvalidCursor: the cursor is not one that this method gave.
+            jobs.cursors.InvalidCursor: the cursor was not returned by this method.
         """
         statement = select(WEBHOOKS).order_by(WEBHOOKS.c.id.desc()).limit(limit + 1)
         if owner is not None:
@@ -92,10 +92,9 @@ class Webhooks:
         return Page(found[:limit], make_cursor(found[limit - 1].id) if more else None)
 
     def change(self, webhook_id: str, **values: Any) -> Webhook | None:
-        """Change `events`, `description` or `enabled`; None if it is gone.
+        """Change `events`, `description` or `enabled`; None if it is deleted.
 
-        Without `enabled` nothing more is sent, and what waits is given up. With it the webhook
-        starts with a clean slate.
+        Disabling it fails its pending deliveries. Enabling it resets its record of failures.
         """
         if values.get("enabled") is True:
             values |= {"disabled_reason": None, "failing_since": None}
@@ -112,9 +111,10 @@ class Webhooks:
         return None if row is None else webhook_of(row)
 
     def rotate(self, webhook: Webhook, signatures: Signatures) -> Webhook | None:
-        """Give it the next secret; the one before signs too, for a day.
+        """Rotate the secret; the previous one also signs for a day.
 
-        Of two rotations at once the second finds nothing to do: None, as for one that is gone.
+        Returns:
+            None if the webhook is deleted, or another rotation was faster.
         """
         version = webhook.secret_version + 1
         until = from_now(ROTATION_SECONDS) if signatures.knows(webhook) else None
@@ -134,21 +134,21 @@ class Webhooks:
         return None if row is None else webhook_of(row)
 
     def remove(self, webhook_id: str) -> bool:
-        """Remove it with its log. False: it is gone already."""
+        """Delete a webhook and its log. False if it does not exist."""
         statement = delete(WEBHOOKS).where(WEBHOOKS.c.id == webhook_id)
         with self.engine.begin() as connection:
             return connection.execute(statement).rowcount == 1
 
 
 def disable(connection: Connection, webhook_id: str, reason: str) -> None:
-    """Send no more to a webhook, and give up what waits for it; one that is off stays as it is."""
+    """Disable a webhook, if enabled, and fail its pending deliveries."""
     off = update(WEBHOOKS).where(WEBHOOKS.c.id == webhook_id, WEBHOOKS.c.enabled.is_(True))
     connection.execute(off.values(enabled=False, disabled_reason=reason, updated_at=from_now()))
     give_up(connection, webhook_id)
 
 
 def give_up(connection: Connection, webhook_id: str) -> None:
-    """End the deliveries of a webhook that wait; they can be asked for again."""
+    """Fail the pending deliveries of a webhook; they can be redelivered."""
     waiting = update(DELIVERIES).where(
         DELIVERIES.c.webhook_id == webhook_id, DELIVERIES.c.status == DeliveryStatus.PENDING
     )
@@ -163,12 +163,12 @@ def give_up(connection: Connection, webhook_id: str) -> None:
 
 
 def webhook_of(row: RowMapping) -> Webhook:
-    """The webhook in a row of `WEBHOOKS`."""
+    """The webhook of a row of `WEBHOOKS`."""
     return Webhook(**row)
 
 
 def note_outcome(connection: Connection, webhook_id: str, *, delivered: bool) -> float:
-    """Remember since when a webhook has failed; for how many seconds, as far as it can be told."""
+    """Record since when a webhook has failed; returns the number of seconds."""
     since = None if delivered else func.coalesce(WEBHOOKS.c.failing_since, from_now())
     noted = update(WEBHOOKS).where(WEBHOOKS.c.id == webhook_id).values(failing_since=since)
     returned = connection.execute(noted.returning(WEBHOOKS.c.failing_since, from_now()))

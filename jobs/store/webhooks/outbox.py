@@ -1,8 +1,8 @@
 """`announce`: writes one delivery per subscribed webhook when a job finishes (outbox).
 
-The flag on the job and the deliveries are written in one transaction, so an end is told neither
-twice nor never, whatever crashes. Whoever is about to undo an end (a retry) or to remove it calls
-this first, in the same transaction.
+The flag of the job and the deliveries are written in one transaction, so every end is announced
+exactly once, whatever crashes. A retry or removal of a job calls this first, in the same
+transaction.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ UNANNOUNCED = (JOBS.c.status.in_(TERMINAL), JOBS.c.announced.is_(False))
 
 
 def announce(connection: Connection, *where: ColumnElement[bool]) -> int:
-    """Write the deliveries of jobs that have ended and were not told yet, a batch at a time.
+    """Write deliveries for a batch of finished jobs that were not announced yet.
 
     Args:
-        connection: in a transaction that writes.
-        where: which jobs; all of them if nothing is said.
+        connection: in a write transaction.
+        where: conditions on the jobs; none: all jobs.
 
     Returns:
-        How many jobs were told; fewer than `BATCH`: there are no more.
+        the number of jobs; fewer than `BATCH` if there are no more.
     """
     unannounced = (
         select(JOBS.c.id)
@@ -64,7 +64,7 @@ def announce(connection: Connection, *where: ColumnElement[bool]) -> int:
 
 
 def announce_all(engine: Engine) -> int:
-    """Tell the ends that nobody told yet; takes no write lock when there are none."""
+    """Announce all jobs not announced yet; takes no write lock if there are none."""
     announced = 0
     while _any_unannounced(engine):
         with engine.begin() as connection:
@@ -76,7 +76,7 @@ def announce_all(engine: Engine) -> int:
 
 
 def new_delivery(webhook_id: str, owner: str, event: str, body: str) -> dict[str, Any]:
-    """A delivery's row, to be sent at once."""
+    """The row of a new delivery."""
     return {
         "id": new_id("msg"),
         "webhook_id": webhook_id,
@@ -98,7 +98,7 @@ def _any_unannounced(engine: Engine) -> bool:
 
 def _deliveries(connection: Connection, jobs: list[Job]) -> Iterable[dict[str, Any]]:
     owners = {job.owner for job in jobs}
-    # Locked against being removed or disabled before the deliveries are there.
+    # Locked, so that they are not deleted or disabled before the deliveries are written.
     wanting = (
         select(WEBHOOKS.c.id, WEBHOOKS.c.owner, WEBHOOKS.c.events, WEBHOOKS.c.created_at)
         .where(WEBHOOKS.c.owner.in_(owners), WEBHOOKS.c.enabled.is_(True))
@@ -109,7 +109,7 @@ def _deliveries(connection: Connection, jobs: list[Job]) -> Iterable[dict[str, A
     for job in jobs:
         event, ended = f"job.{job.status}", job.finished_at or job.updated_at
         for webhook_id, owner, events, created_at in webhooks:
-            # What ended before there was a webhook is no news, should nobody have swept for long.
+            # Jobs that finished before the webhook was created are not announced to it.
             if owner == job.owner and event in events and created_at <= ended:
                 yield {
                     **new_delivery(webhook_id, owner, event, _body(event, job)),
@@ -121,8 +121,8 @@ def _deliveries(connection: Connection, jobs: list[Job]) -> Iterable[dict[str, A
 def _body(event: str, job: Job) -> str:
     ended = job.finished_at or job.updated_at
     message = {"type": event, "timestamp": ended.isoformat(), "data": _data(job)}
-    # In ASCII, every text can be stored and sent, half of a surrogate pair too: one job's odd
-    # error must not keep the ends of all others from being told.
+    # ASCII can represent any string, even a lone surrogate: one job's error message must not block
+    # the announcements of all others.
     return json.dumps(message, separators=(",", ":"))
 
 

@@ -13,7 +13,7 @@ TEST_EVENT = "webhook.test"
 
 
 class DeliveryStatus(StrEnum):
-    """Where a delivery is: to be sent (again), taken by its receiver, or given up."""
+    """State of a delivery: to be sent, accepted by the receiver, or given up."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -22,7 +22,7 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An address that an owner wants told of the ends of jobs. Times are aware, in UTC."""
+    """A webhook endpoint of an owner. Times are aware, in UTC."""
 
     id: str
     owner: str
@@ -31,34 +31,34 @@ class Webhook:
     events: list[str]
     enabled: bool
     disabled_reason: str | None
-    """Why the service has stopped sending; None if it has not, or the owner has."""
+    """Why the service disabled it; None if enabled, or disabled by the owner."""
     secret_version: int
     secret_check: str
     previous_until: datetime | None
-    """Until when the secret before this one signs as well."""
+    """Until when the previous secret also signs."""
     failing_since: datetime | None
-    """The first of the attempts that have failed since one succeeded."""
+    """The first failed attempt since the last success."""
     created_at: datetime
     updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message to one webhook. Its id is the `webhook-id`, the same in every attempt."""
+    """A message to a webhook. Its id is the header `webhook-id`, the same in every attempt."""
 
     id: str
     webhook_id: str
     event: str
     job_id: str | None
     body: str
-    """The JSON that is signed and sent, byte by byte the same in every attempt."""
+    """The signed JSON, the same bytes in every attempt."""
     status: DeliveryStatus
     attempts: int
-    """Attempts begun; also the epoch that guards what a sender writes."""
+    """Attempts begun; also the epoch that guards a sender's writes."""
     attempts_before: int
-    """Attempts of earlier rounds: somebody asked for another since."""
+    """Attempts before the last redelivery request."""
     log: list[dict[str, Any]]
-    """The attempts that ended, as `at`, `status_code`, `error`, `seconds`; the latest of many."""
+    """The latest finished attempts: `at`, `status_code`, `error`, `seconds`."""
     next_at: datetime | None
     created_at: datetime
     finished_at: datetime | None
@@ -66,11 +66,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
-    """What came of one attempt: the HTTP status of an answer, or why there was none.
+    """Outcome of an attempt: the HTTP status of the response, or why there was none.
 
     Attributes:
-        error: words for the owner, without addresses; None with a status of 200 to 299.
-        retry_after: seconds that the receiver asked to wait.
+        error: message for the owner, without addresses; None with a status of 200 to 299.
+        retry_after: seconds, from the receiver's `Retry-After`.
     """
 
     at: datetime
@@ -81,10 +81,10 @@ class DeliveryOutcome:
 
     @property
     def delivered(self) -> bool:
-        """Whether the receiver has taken the message."""
+        """Whether the receiver accepted the message."""
         return self.status_code is not None and 200 <= self.status_code < 300
 
     @property
     def gone(self) -> bool:
-        """Whether the receiver wants no message ever again."""
+        """Whether the receiver responded with 410 Gone."""
         return self.status_code == 410

@@ -1,9 +1,9 @@
 """`Signatures`: derived webhook secrets, and Standard Webhooks signature headers.
 
-A secret is computed, not stored: HMAC-SHA256 of the webhook's id and the secret's number under the
-server's pepper. Who reads the database can sign nothing, and a secret is replaced by counting on.
-Another pepper gives other secrets; `check` is stored beside the number so that it is noticed, and
-nothing is signed with what no receiver knows.
+A secret is computed, not stored: HMAC-SHA256 of the webhook's id and the secret's version under the
+server's pepper. A reader of the database can sign nothing, and rotation increments the version.
+Another pepper gives other secrets; `check` is stored beside the version to detect that, so that
+nothing is signed with a secret that receivers do not know.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ ROTATION_SECONDS = 24 * 3600.0
 
 
 class PepperChanged(Exception):  # noqa: N818 - says what is the case
-    """The secret was made under another pepper; the message is for the owner."""
+    """The secret was computed with another pepper; the message is for the owner."""
 
     def __init__(self) -> None:
-        super().__init__("the service can no longer make this webhook's secret; rotate it")
+        super().__init__("the service can no longer compute this webhook's secret; rotate it")
 
 
 class Signatures:
@@ -44,21 +44,21 @@ class Signatures:
         self._pepper = pepper.encode()
 
     def secret(self, webhook_id: str, version: int) -> str:
-        """The secret as its owner gets it, `whsec_` and 32 bytes in base64."""
+        """The secret: `whsec_` and 32 bytes in base64."""
         key = self._derive("secret", webhook_id, version)
         return "whsec_" + base64.b64encode(key).decode()
 
     def check(self, webhook_id: str, version: int) -> str:
-        """What tells, without giving anything away, whether the pepper is still the same."""
+        """A value that identifies the pepper without revealing it."""
         return self._derive("check", webhook_id, version).hex()
 
     def knows(self, webhook: Webhook) -> bool:
-        """Whether the webhook's secret was made under this pepper."""
+        """Whether the webhook's secret was computed with this pepper."""
         expected = self.check(webhook.id, webhook.secret_version)
         return hmac.compare_digest(expected, webhook.secret_check)
 
     def headers(self, webhook: Webhook, delivery: Delivery, now: datetime) -> Mapping[str, str]:
-        """The headers of Standard Webhooks; for a day after a rotation with both signatures.
+        """The headers of Standard Webhooks, with both signatures for a day after a rotation.
 
         Raises:
             PepperChanged: receivers would not know the signature.

@@ -98,7 +98,7 @@ def test_json_has_all_and_the_key_once(run: Any) -> None:
     ("arguments", "words"),
     [
         (["revoke", "key_none"], "there is no key 'key_none'"),
-        (["create", "--owner", "a b"], "'a b' is no owner"),
+        (["create", "--owner", "a b"], "'a b' is not a valid owner"),
     ],
 )
 def test_refusals_are_one_line(run: Any, arguments: list[str], words: str) -> None:
