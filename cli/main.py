@@ -34,7 +34,7 @@ COMMANDS = {
     "webhooks": ("cli.client.webhooks", "Have addresses notified when jobs end."),
     "keys": ("cli.service.keys", "Create, list and revoke API keys in the service's database."),
     "config": ("cli.service.config_check", "Check the service's settings."),
-    "database": ("migrations.command:app", "See and change the version of the database's schema."),
+    "database": ("migrations.command:app", "Show and change the schema version of the database."),
 }
 
 

@@ -1,6 +1,6 @@
-"""`python -m migrations`, and `slimgpt database`: the schema's version, seen and changed.
+"""`python -m migrations` and `slimgpt database`: show and change the schema version.
 
-Needs neither the engine nor torch: it runs wherever the API runs.
+Independent of the engine and torch, like the API.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Home = Annotated[
     typer.Option(
         "--home",
         envvar="SLIMGPT_HOME",
-        help="Folder of the service; its database, unless SLIMGPT_DATABASE_URL names another.",
+        help="Folder of the service with its database, unless SLIMGPT_DATABASE_URL is set.",
     ),
 ]
 app = typer.Typer(
     name="database",
-    help="See and change the version of the database's schema.",
+    help="Show and change the schema version of the database.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,10 +36,10 @@ app = typer.Typer(
 
 @app.command()
 def upgrade(
-    revision: Annotated[str, typer.Argument(help="The version to reach.")] = "head",
+    revision: Annotated[str, typer.Argument(help="Target version.")] = "head",
     home: Home = None,
 ) -> None:
-    """Bring the schema to the newest version, or to REVISION. Again: nothing to do."""
+    """Upgrade the schema to the newest version, or to REVISION; idempotent."""
     from jobs.store.database import upgrade
 
     _move(upgrade, revision, home)
@@ -47,10 +47,10 @@ def upgrade(
 
 @app.command()
 def downgrade(
-    revision: Annotated[str, typer.Argument(help="The version to go back to; `base`: no tables.")],
+    revision: Annotated[str, typer.Argument(help="Target version; `base` removes all tables.")],
     home: Home = None,
 ) -> None:
-    """Take the schema back to REVISION. What only later versions keep is lost."""
+    """Downgrade the schema to REVISION. Data of removed columns and tables is lost."""
     from jobs.store.database import downgrade
 
     _move(downgrade, revision, home)
@@ -58,7 +58,7 @@ def downgrade(
 
 @app.command()
 def current(home: Home = None) -> None:
-    """Say which version the schema is at; exit status 1 if it is not the newest."""
+    """Show the schema version; exit status 1 if it is not the newest."""
     from jobs.store import database
 
     with _named(home) as url:
@@ -69,7 +69,7 @@ def current(home: Home = None) -> None:
 
 
 def _move(step: Callable[[str, str], None], revision: str, home: Path | None) -> None:
-    """Take the schema to a version, and say from where to where."""
+    """Migrate the schema and print both versions."""
     from jobs.store.database import versions
 
     with _named(home) as url:
@@ -81,7 +81,7 @@ def _move(step: Callable[[str, str], None], revision: str, home: Path | None) ->
 
 @contextmanager
 def _named(home: Path | None) -> Iterator[str]:
-    """The URL of the database that the settings name; what goes wrong with it is one line."""
+    """The database URL of the settings; errors are printed on one line."""
     from alembic.util import CommandError
     from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -93,8 +93,8 @@ def _named(home: Path | None) -> Iterator[str]:
         yield url
     except (BadSettings, CommandError, OSError) as error:
         _fail(str(error))
-    except ArgumentError:  # its message quotes the URL, with its password
-        _fail("SLIMGPT_DATABASE_URL cannot be read as a URL: sqlite:///FILE or postgresql://…")
+    except ArgumentError:  # its message contains the URL with the password
+        _fail("SLIMGPT_DATABASE_URL is not a valid URL: use sqlite:///FILE or postgresql://…")
     except DBAPIError as error:
         _fail(f"{_shown(url)} cannot be used: {' '.join(str(error.orig).split())}")
 

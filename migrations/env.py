@@ -1,4 +1,4 @@
-"""Alembic's entry: migrations run on the connection that `jobs.store.database` hands over."""
+"""Alembic's environment; the connection is that of `jobs.store.database`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of evaluation: texts, tasks and timing, and the part of a specification they make."""
+"""Evaluation options, and the `evaluation` part of the specification."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ OF_SERVICE = ("local:", "upload:")
 
 @dataclass(frozen=True, kw_only=True)
 class Tasks:
-    """Questions to ask the models.
+    """Evaluation tasks.
 
     Attributes:
-        source: a path of this machine, or `local:NAME` or `upload:ID` of the service. Whether a
-            name of the service is a file's is told by its ending.
+        source: a path of this machine, or `local:NAME` or `upload:ID` of the service, where the
+            suffix of a name distinguishes files from folders.
     """
 
     name: Annotated[
@@ -55,7 +55,7 @@ class Tasks:
 
     @property
     def folders(self) -> list[str]:
-        """The source, where it is a folder."""
+        """The source, if it is a folder."""
         if self.source is None:
             return []
         if self.source.startswith(OF_SERVICE):
@@ -66,14 +66,14 @@ class Tasks:
 
     @property
     def files(self) -> list[str]:
-        """The source, where it is a file."""
+        """The source, if it is a file."""
         return [] if self.source is None or self.folders else [self.source]
 
     def fields(self, names: Names) -> Fields:
         """Fields of the specification's evaluation.
 
         Raises:
-            typer.BadParameter: an option of tasks without a task, or one file for many tasks.
+            typer.BadParameter: a task option without a task, or one file for several tasks.
         """
         asked = given(self)
         tasks, source = asked.pop("name", []), asked.pop("source", None)
@@ -96,7 +96,7 @@ class Tasks:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Whether and how generation is timed."""
+    """Inference timing."""
 
     timing: Annotated[
         bool, option("--timing", "Time generation, dense and pruned model in turn.")
@@ -110,7 +110,7 @@ class Timing:
         """Fields of the specification's evaluation.
 
         Raises:
-            typer.BadParameter: batch sizes where nothing is timed.
+            typer.BadParameter: batch sizes without timing.
         """
         timed = self.timing or (isinstance(base, dict) and base.get("inference") is not None)
         if self.batch_sizes and not timed:
@@ -132,7 +132,7 @@ Begin = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What the models are measured on."""
+    """Evaluation texts, tasks and timing."""
 
     texts: Annotated[
         list[str] | None,
@@ -159,7 +159,7 @@ class Evaluation:
 
     @property
     def measured(self) -> list[str]:
-        """The texts that the options name."""
+        """The given texts, without `none`."""
         return [text for text in self.texts or () if text != NO_TEXT]
 
     def fields(self, names: Names, base: Any = None) -> Fields:
@@ -167,7 +167,7 @@ class Evaluation:
 
         Args:
             names: of texts and folders, in the engine's vocabulary.
-            base: what a file of `--spec` says of it.
+            base: this part in the file of `--spec`.
 
         Raises:
             typer.BadParameter: as `Tasks.fields` and `Timing.fields`.

@@ -1,7 +1,7 @@
-"""Groups of options: a frozen dataclass declares them once, and commands take it as a parameter.
+"""Option groups: a frozen dataclass declares options once, and commands take it as a parameter.
 
-A field is `Annotated[…, option("--name", …)]`. A field that is a dataclass is a part, and one
-whose fields are named as the specification's makes that part of a specification.
+A field is `Annotated[…, option("--name", …)]`, or another group. Fields named as the
+specification's form that part of a specification.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ def option(name: str, text: str, default: object = None, **settings: Any) -> Any
     """A `typer.Option`.
 
     Args:
-        default: what it means not to give it, for the help; the value itself stays None.
+        default: shown in the help as the default; the value itself is None.
     """
     shown = "" if default is None else f"  [default: {default}]"
     return typer.Option(name, help=f"{text}{shown}", **settings)
 
 
 class Commands(typer.Typer):
-    """Commands whose parameters may be groups of options."""
+    """A Typer application whose commands may take option groups."""
 
     def __init__(self, name: str | None = None, **settings: Any) -> None:
         plain = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
         super().__init__(name=name, **{**plain, **settings})
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Command], Command]:
-        """Add a function as a command; the function stays as it is."""
+        """Register a function as a command; returns it unchanged."""
 
         def add(function: Command) -> Command:
             typer.Typer.command(self, name, **settings)(expanded(function))
@@ -48,7 +48,7 @@ class Commands(typer.Typer):
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as typer reads it: every option of a group is a parameter of its own."""
+    """The command for Typer, with every option of a group as a separate parameter."""
     hints = get_type_hints(command, include_extras=True)
     parameters = inspect.signature(command).parameters
     single = [
@@ -91,7 +91,7 @@ def _built(name: str, kind: Any, values: Mapping[str, Any]) -> Any:
 
 
 def given(group: Any) -> Fields:
-    """The options of a group itself that were given, by the names of their fields."""
+    """The given options of a group, without nested groups, by field name."""
     values = {field.name: getattr(group, field.name) for field in fields(group)}
     return {
         name: value
@@ -101,11 +101,11 @@ def given(group: Any) -> Fields:
 
 
 def option_names(group: type, *place: str) -> dict[Loc, str]:
-    """What a user types for the fields of a group and of its parts, by their places."""
+    """The option names of a group's fields, nested groups included, by their paths."""
     names: dict[Loc, str] = {}
     for name, kind in get_type_hints(group, include_extras=True).items():
         if is_dataclass(kind):
             names |= option_names(kind, *place, name)  # type: ignore[arg-type]
         else:
-            names[*place, name] = kind.__metadata__[0].default  # typer keeps the name there
+            names[*place, name] = kind.__metadata__[0].default  # where typer stores the name
     return names

@@ -1,6 +1,6 @@
-"""The options that say what a pruning job is, and the specification that they make.
+"""Options of a pruning job, and the specification made from them.
 
-An option that is not given is left out: it means what the specification means without it.
+Options not given are omitted, so the specification's defaults apply.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ GgufPrecision = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How the ratio is spread over the layers."""
+    """The pruning schedule."""
 
     shape: Annotated[
         str | None,
@@ -60,14 +60,14 @@ class Schedule:
     ] = None
 
     def fields(self, method: str | None = None, base: Any = None) -> Fields:
-        """The part of a specification: a shape with its ends, or a file's ratios.
+        """The part of a specification: a shape, or a file's ratios.
 
         Args:
-            method: whose own shape is meant where none is given.
-            base: what a file of `--spec` says of the schedule.
+            method: gives the default shape.
+            base: this part in the file of `--spec`.
 
         Raises:
-            typer.BadParameter: the file cannot be read or holds something else than numbers.
+            typer.BadParameter: the file cannot be read or contains other things than numbers.
         """
         if not given(self):
             return {}
@@ -88,7 +88,7 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Sequences:
-    """How much text a job calibrates on."""
+    """Amount of calibration text."""
 
     samples: Annotated[
         int | None, option("--samples", "Number of calibration sequences.", CALIBRATION.samples)
@@ -101,7 +101,7 @@ class Sequences:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration(Sequences):
-    """What text a job calibrates on."""
+    """The calibration text."""
 
     source: Annotated[
         str | None,
@@ -119,7 +119,7 @@ class Calibration(Sequences):
         str | None, option("--calibration-split", "Split of an hf: data set.", CALIBRATION.split)
     ] = None
     text_field: Annotated[
-        str | None, option("--text-field", "Field that holds the text.", "found automatically")
+        str | None, option("--text-field", "Field that contains the text.", "found automatically")
     ] = None
     seed: Annotated[
         int | None, option("--seed", "Seed of the calibration samples.", CALIBRATION.seed)
@@ -128,7 +128,7 @@ class Calibration(Sequences):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanOptions:
-    """What decides the sizes of the pruned model, and the memory that pruning takes."""
+    """Options that determine the pruned sizes and the memory needed."""
 
     ratios: Annotated[
         list[float] | None,
@@ -199,11 +199,11 @@ class PlanOptions:
     calibration: Sequences
 
     def fields(self, names: Names | None = None, base: Fields | None = None) -> Fields:
-        """What the options say of a specification; None takes away what a file says.
+        """The fields of a specification; None removes a field of the `--spec` file.
 
         Args:
-            names: of texts and folders, in the engine's vocabulary; the others keep their own.
-            base: what a file of `--spec` says, which the options refine.
+            names: of texts and folders, in the engine's vocabulary; others are unchanged.
+            base: the file of `--spec`, which the options override.
 
         Raises:
             typer.BadParameter: options contradict each other, or a file cannot be used.
@@ -227,7 +227,7 @@ class PlanOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Job(PlanOptions):
-    """All that a pruning job is told."""
+    """All options of a pruning job."""
 
     head_score: Annotated[
         HeadScore | None,
@@ -264,7 +264,7 @@ class Job(PlanOptions):
 
     @property
     def texts(self) -> list[str]:
-        """Texts that the options name, by names or as files of this machine."""
+        """The given texts: names, or files of this machine."""
         sources = (self.calibration.source, self.recovery.source)
         return [*filter(None, sources), *self.evaluation.measured]
 

@@ -16,24 +16,24 @@ SOURCES = (
     "of messages, or of text."
 )
 KINDS = (
-    "lora: learn the answers; distillation: learn a dense model's distribution over them.  "
+    "lora: train on the answers; distillation: on a dense model's distribution over them.  "
     f"[default: {DEFAULTS.method}]"
 )
 LIMIT = (
-    "Minutes for the recovery: as many steps as fit, and the learning rate falls to their end.  "
+    "Time limit in minutes: as many steps as fit, with the learning rate decaying to zero.  "
     "[default: no limit]"
 )
 LEARNING = (
-    "What learns: adapters of low rank, or all weights of the decoder layers.  "
+    "Trained weights: LoRA adapters, or all weights of the decoder layers.  "
     f"[default: {DEFAULTS.weights}]"
 )
-ROWS = "Rows to learn from; one of plain text may fill several sequences.  [default: all]"
-CUT = f"Tokens at which rows are cut.  [default: {DEFAULTS.sequence_length}]"
+ROWS = "Training rows; a row of plain text may give several sequences.  [default: all]"
+CUT = f"Maximum tokens of a sequence.  [default: {DEFAULTS.sequence_length}]"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recovery:
-    """Whether and how a pruned model is trained again."""
+    """Training after pruning."""
 
     source: Annotated[
         str | None,
@@ -50,27 +50,27 @@ class Recovery:
     minutes: Annotated[float | None, option("--recover-minutes", LIMIT)] = None
     epochs: Annotated[
         float | None,
-        option("--epochs", "Passes over the rows at most.", "1, and 4 within minutes"),
+        option("--epochs", "Maximum epochs over the rows.", "1, and 4 within minutes"),
     ] = None
     learning_rate: Annotated[
         float | None,
-        option("--learning-rate", "Of AdamW, at the start.", "a short probe chooses"),
+        option("--learning-rate", "AdamW's peak learning rate.", "chosen by a short probe"),
     ] = None
     batch_size: Annotated[
         int | None,
         option(
             "--batch-size",
-            "Rows per step, through accumulation.",
+            "Sequences per step, by gradient accumulation.",
             "64, and within minutes 4 to 64 so that 256 steps fit",
         ),
     ] = None
     weights: Annotated[Weights | None, option("--recover-weights", LEARNING)] = None
-    rank: Annotated[int | None, option("--lora-rank", "Of the adapters.", DEFAULTS.rank)] = None
+    rank: Annotated[int | None, option("--lora-rank", "Adapters' rank.", DEFAULTS.rank)] = None
     publish: Annotated[
         bool,
         option(
             "--publish-recovered",
-            "Publish the recovered model even where held-out text says that it is worse.",
+            "Publish the recovered model even if it is worse on held-out text.",
         ),
     ] = False
 
@@ -79,17 +79,17 @@ class Recovery:
 
         Args:
             names: of texts, in the engine's vocabulary.
-            base: what a file of `--spec` says of recovery.
+            base: this part in the file of `--spec`.
 
         Raises:
-            typer.BadParameter: an option of a recovery without a recovery.
+            typer.BadParameter: a recovery option without a recovery.
         """
         fields = given(self)
         if fields and self.source is None and base is None:
             options = option_names(type(self))
             raise typer.BadParameter(
-                f"only a recovery uses {', '.join(options[name,] for name in fields)}: ask for one "
-                "with --recover TEXT",
+                f"{', '.join(options[name,] for name in fields)} apply to a recovery only: add "
+                "--recover TEXT",
                 param_hint="--recover",
             )
         if self.source is not None:

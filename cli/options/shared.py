@@ -1,4 +1,4 @@
-"""Arguments and options that commands of several kinds share."""
+"""Arguments and options shared by several commands."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Builds a `PruneSpec` and its roots from command line options.
 
-The engine's vocabulary names local things `local:NAME` below a root; people write paths. A path's
-parent becomes the root.
+The engine names local models and texts `local:NAME` below a root; users give paths. The parent of a
+path becomes the root.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ FIELD = re.compile(r"`(\w+)`")
 
 @dataclass(frozen=True)
 class Location:
-    """Where something lies: its name in the engine's vocabulary and the root of that name."""
+    """A name in the engine's vocabulary, and its root."""
 
     name: str
     root: Path
 
 
 def locate_model(model: str) -> Location:
-    """What the user calls a model: a folder, or a hub id where no such folder exists.
+    """The location of a model given as a folder, or else as a hub id.
 
     Raises:
-        ModelNotFoundError: neither.
+        ModelNotFoundError: it is neither.
     """
     path = Path(model).expanduser()
     if model and path.is_dir():
@@ -62,7 +62,7 @@ def locate_model(model: str) -> Location:
 
 
 def locate_models(*models: str) -> tuple[dict[str, str], Path]:
-    """Names of models in the engine's vocabulary, and the one root that their folders share.
+    """Names of models in the engine's vocabulary, and their common root.
 
     Raises:
         ModelNotFoundError: as `locate_model`.
@@ -80,7 +80,7 @@ def locate_models(*models: str) -> tuple[dict[str, str], Path]:
 
 
 def locate_texts(texts: Sequence[str], folders: Sequence[str] = ()) -> tuple[dict[str, str], Path]:
-    """Names of files and folders in the engine's vocabulary, and the root that they share.
+    """Names of files and folders in the engine's vocabulary, and their common root.
 
     Raises:
         CalibrationError: a file or a folder does not exist.
@@ -95,10 +95,10 @@ def locate_texts(texts: Sequence[str], folders: Sequence[str] = ()) -> tuple[dic
 
 
 def make_spec(fields: Mapping[str, Any], options: Mapping[Loc, str]) -> PruneSpec:
-    """The specification.
+    """Validate the fields of a specification.
 
     Args:
-        options: what the user types for its fields, by their places.
+        options: option names by the paths of their fields, for messages.
 
     Raises:
         typer.BadParameter: a value is out of range or contradicts another; names the option.
@@ -118,10 +118,10 @@ def make_spec(fields: Mapping[str, Any], options: Mapping[Loc, str]) -> PruneSpe
 
 
 def device_name(value: str) -> str:
-    """A device that the engine knows by name.
+    """Validate a device name; returns it.
 
     Raises:
-        typer.BadParameter: it does not.
+        typer.BadParameter: it is invalid.
     """
     if not DEVICE.fullmatch(value):
         raise typer.BadParameter(
@@ -131,13 +131,13 @@ def device_name(value: str) -> str:
 
 
 def _local(path: Path) -> Location:
-    # Not resolved: a folder of links, as the hub's cache makes them, keeps the name it was given.
+    # Links are not resolved: a folder of the hub's cache keeps its name.
     absolute = Path(os.path.abspath(path))
     return Location(f"local:{absolute.name}", absolute.parent)
 
 
 def is_named(text: str) -> bool:
-    """Whether this is a text's name, which goes before a file: one called `c4` is `./c4`."""
+    """Whether this is the name of a text; a file of the same name is given as `./c4`."""
     return text in (*NAMED_TEXTS, HELD_OUT) or text.startswith("hf:")
 
 
@@ -163,10 +163,10 @@ def _text_folder(folder: str) -> Path:
 
 
 def read_ratios(path: Path) -> list[float]:
-    """The ratios that a file lists: as JSON, or one a line.
+    """The ratios of a file: a JSON list, or one per line.
 
     Raises:
-        typer.BadParameter: it cannot be read, or holds something else.
+        typer.BadParameter: it cannot be read, or contains something else.
     """
     try:
         text = read_small(path).strip()
@@ -188,7 +188,7 @@ def _option(place: Loc, options: Mapping[Loc, str]) -> str | None:
     """The option that set a field of the specification; None for a part as a whole."""
     if any(known[: len(place)] == place != known for known in options):
         return None
-    # Below the fields come the parts of their types; options of a part stand for its other fields.
+    # Try shorter paths: an option of a part also stands for fields without an option.
     for end in range(len(place), 0, -1):
         if option := _first(place[:end], options):
             return option

@@ -23,16 +23,16 @@ TAIL_BYTES = 8192
 
 @dataclass(frozen=True)
 class Program:
-    """What to run, and how.
+    """A program to run.
 
     Args:
         name: one word, for messages and the log's file name.
         argv: command line.
-        env: the whole environment.
-        grace: seconds between asking it to stop and killing it.
-        stdin: text that it reads, for a configuration with secrets.
-        cwd: working folder.
-        keep: open file descriptors that it inherits.
+        env: the complete environment.
+        grace: seconds between TERM and KILL.
+        stdin: standard input, for a configuration with secrets.
+        cwd: working directory.
+        keep: open file descriptors to inherit.
     """
 
     name: str
@@ -45,10 +45,10 @@ class Program:
 
 
 class Child:
-    """A running program, its output in `NAME.log` of the folder `logs`.
+    """A running program; its output is in `NAME.log` of the folder `logs`.
 
-    It is in a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone,
-    which stops the children in order. Start it from the main thread: it dies with that.
+    It has its own session, so that Ctrl-C in the terminal reaches only the supervisor, which stops
+    the children in order. Start it from the main thread: it is killed when that thread ends.
     """
 
     def __init__(self, program: Program, logs: Path) -> None:
@@ -86,33 +86,33 @@ class Child:
             stdin.write(self.program.stdin.encode())
 
     def rotate(self) -> None:
-        """Set a long log aside as `NAME.log.1`, while the program goes on writing.
+        """Rotate a long log to `NAME.log.1` by copying and truncating it.
 
-        It holds the file open, for appending: so the content is copied and the file emptied. What
-        is written between the two is lost.
+        The program keeps the file open for appending. Lines written between copy and truncation are
+        lost.
         """
         with suppress(OSError):
             if self.log.stat().st_size <= LOG_BYTES:
                 return
             try:
                 shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
-            finally:  # a full disk, most likely of this: room is what is needed
+            finally:  # even on a full disk, which needs the space
                 os.truncate(self.log, 0)
                 self._start_of_log = 0
 
     def exit_status(self) -> int | None:
-        """What the program ended with, negative for a signal; None while it runs."""
+        """The exit status, negative for a signal; None while it runs."""
         return None if self.process is None else self.process.poll()
 
     def ending(self) -> str:
-        """How the program ended and the last line that it wrote."""
+        """The exit status as text, and the last line of output."""
         status = self.exit_status() or 0
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit {status}"
         words = "" if status < 0 else _plain(self._last_line())
         return f"{how}: {words}" if words else how
 
     def said(self) -> str:
-        """The end of what the program wrote since its start."""
+        """The last output since the start."""
         try:
             with self.log.open("rb") as log:
                 end = log.seek(0, os.SEEK_END)
@@ -127,7 +127,7 @@ class Child:
 
 
 def _plain(line: str) -> str:
-    """What a line of a log says, if it is one of structured JSON."""
+    """The event and error of a JSON log line; other lines unchanged."""
     try:
         entry = json.loads(line)
         return ": ".join(str(entry[key]) for key in ("event", "error") if key in entry)
@@ -136,11 +136,11 @@ def _plain(line: str) -> str:
 
 
 def stop(children: Sequence[Child], hurry: Callable[[], bool]) -> None:
-    """End these children and all that descends from them: asked first, killed after their grace.
+    """Stop children and their descendants: TERM, then KILL after the grace period.
 
     Args:
-        children: any of them may have ended already.
-        hurry: true when there is no time for grace any more.
+        children: some may have ended already.
+        hurry: returns True to skip the grace period.
     """
     families = [(child, _family(child)) for child in children if child.process is not None]
     for child, _ in families:
@@ -166,7 +166,7 @@ def _family(child: Child) -> list[psutil.Process]:
 
 
 def _kill(family: Sequence[psutil.Process]) -> None:
-    """Kill who is left; psutil knows a process from another that got its number."""
+    """Kill the remaining processes; psutil detects reused process ids."""
     for process in family:
         with suppress(psutil.NoSuchProcess):
             process.kill()

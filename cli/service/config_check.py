@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
 
 CONNECT_SECONDS = 5.0
-# LEASE_SECOND is like LEASE_SECONDS; MODELS, of docker-compose.yml, is not like MODELS_ROOT.
-ALIKE = 0.85
+# LEASE_SECOND is similar to LEASE_SECONDS; MODELS, of docker-compose.yml, not to MODELS_ROOT.
+SIMILARITY = 0.85
 config = Commands("config", help="Check the service's settings.")
 
 
 class CheckFailed(Exception):  # noqa: N818 - says what is the case
-    """Something is not as the service needs it; the message is one line for people."""
+    """A check failed; the message is one line."""
 
 
 class Finding(NamedTuple):
-    """What a check found: that a part is as it must be, or what is wrong with it."""
+    """The result of a check: a part, whether it is valid, and details."""
 
     part: str
     ok: bool
@@ -49,7 +49,7 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Report what would keep the service from working; exit status 1 if anything would."""
+    """Check settings, database, Redis and storage; exit status 1 if a check fails."""
     state = []
     for finding in _findings(home):
         state.append(finding)
@@ -76,20 +76,20 @@ def _findings(home: Path | None) -> Iterator[Finding]:
             yield Finding(part, True, look(settings))
         except CheckFailed as fault:
             yield Finding(part, False, str(fault))
-        except Exception as error:  # whatever a driver or file system raises is a fault
+        except Exception as error:  # any error of a driver or file system
             yield Finding(part, False, _reason(error))
 
 
 def _reason(error: Exception) -> str:
-    """The words of an exception in one line."""
+    """The message of an exception on one line."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _misspelt() -> list[Finding]:
-    """Variables that are no settings, but nearly: what they ask for would be passed over unsaid.
+    """Findings for variables with names similar to a setting's, which would be ignored silently.
 
-    Others that begin alike are left alone: the client's, those of docker-compose.yml, and what
-    Kubernetes tells its pods of a service called `slimgpt-api`.
+    Other variables with the same prefix are allowed: the client's, docker-compose.yml's, and those
+    that Kubernetes sets for a service called `slimgpt-api`.
     """
     from jobs.settings import PREFIX, Settings
 
@@ -97,7 +97,7 @@ def _misspelt() -> list[Finding]:
     given = {
         name.upper().removeprefix(PREFIX) for name in os.environ if name.upper().startswith(PREFIX)
     }
-    near = {name: get_close_matches(name, known, n=1, cutoff=ALIKE) for name in given - known}
+    near = {name: get_close_matches(name, known, n=1, cutoff=SIMILARITY) for name in given - known}
     return [
         Finding(
             "settings", False, f"{PREFIX}{name} is not a setting; did you mean {PREFIX}{meant[0]}?"

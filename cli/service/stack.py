@@ -18,7 +18,7 @@ from jobs.messages.queue import SOFT_SHUTDOWN_SECONDS
 
 START_SECONDS = 60.0
 BACKLOG = 512
-"""Connections that wait to be accepted, while the API starts again for one."""
+"""Queue of connections, for example while the API restarts."""
 POLL_SECONDS = 0.2
 POLL_TIMEOUT_SECONDS = 2.0
 MOST_RESTARTS = 5
@@ -28,18 +28,18 @@ Say = Callable[[str, str], None]  # (who, what)
 
 
 class StackError(Exception):
-    """The stack cannot run; the message is one line for people."""
+    """The stack cannot run; the message is one line."""
 
 
 def programs(env: Mapping[str, str], listener: socket.socket) -> dict[str, Program]:
-    """The service's own processes, in the order in which they are stopped."""
+    """The service's processes, in the order of stopping."""
     python, number = sys.executable, listener.fileno()
     uvicorn = [python, "-m", "uvicorn", "--factory", "api.app:from_environment",
                "--fd", str(number), "--backlog", str(BACKLOG), "--no-access-log",
                "--timeout-graceful-shutdown", "3"]  # fmt: skip
     return {
         "api": Program("api", uvicorn, env, API_STOP_SECONDS, keep=(number,)),
-        # Asked to end, it gives its job back.
+        # On TERM it releases its job.
         "worker": Program("worker", [python, "-m", "worker"], env, SOFT_SHUTDOWN_SECONDS + 10.0),
         "reaper": Program("reaper", [python, "-m", "worker.housekeeping.reaper"], env, 5.0),
     }
@@ -49,12 +49,11 @@ class Stack:
     """All processes of one service on this machine.
 
     Args:
-        env: environment of the service's processes, settings included; it gets the address of
-            the embedded Redis.
-        listener: the API's socket on 127.0.0.1. Nobody else can answer there.
+        env: environment of the processes, with the settings; the embedded Redis's URL is added.
+        listener: the API's listening socket on 127.0.0.1.
         logs: folder for the processes' output.
-        redis: the server to run beside them; None if the settings name one that runs already.
-        say: tells the user what happens: who, and what.
+        redis: the embedded server; None if the settings name a running one.
+        say: prints a message: process and text.
     """
 
     def __init__(
@@ -76,11 +75,11 @@ class Stack:
         self._restarts: deque[float] = deque(maxlen=MOST_RESTARTS)
 
     def start(self, stopping: Callable[[], bool]) -> bool:
-        """Start everything and wait until the API is ready; False if told to stop before.
+        """Start all processes and wait until the API is ready; False if `stopping` becomes true.
 
         Raises:
-            StackError: a process ended at its start, or the API does not get ready.
-            RedisNotStartedError: the embedded Redis does not come up.
+            StackError: a process ended, or the API does not become ready.
+            RedisNotStartedError: the embedded Redis does not start.
         """
         if self.redis and self.redis_child:
             self.redis.start(self.redis_child, lambda what: self.say("redis", what))
@@ -99,14 +98,14 @@ class Stack:
                     log = self.children["api"].log
                     raise StackError(f"after {START_SECONDS:.0f} s {self._missing}; see {log}")
                 time.sleep(POLL_SECONDS / 2)
-        self.children["reaper"].start()  # not needed in the first seconds, when all compete
+        self.children["reaper"].start()  # last, because the start is limited by the processor
         return True
 
     def supervise(self) -> None:
-        """Start again what has ended by itself, and keep the logs short.
+        """Restart processes that have ended, and rotate logs.
 
         Raises:
-            StackError: it happens too often.
+            StackError: processes end too often.
         """
         for child in self._all():
             child.rotate()
@@ -121,12 +120,12 @@ class Stack:
             child.start()
 
     def stop(self, hurry: Callable[[], bool], idle: Callable[[], bool]) -> None:
-        """End all processes: no new requests, then the work, then what the work needs.
+        """Stop all processes: the API, then worker and reaper, then Redis.
 
         Args:
-            hurry: true when there is no time for grace any more.
-            idle: true when no job is held by a worker. Celery sleeps through its whole
-                shutdown time even if its task ended at once, so it is not waited for then.
+            hurry: returns True to skip grace periods.
+            idle: returns True if no worker holds a job. Celery waits for its whole shutdown timeout
+                even without a task, so it is killed then.
         """
         stop([self.children["api"]], hurry)
         self._listener.close()

@@ -17,14 +17,14 @@ LINGER_SECONDS = 2.0
 
 
 class StatusChanges:
-    """Tells each change of a job's status once. Jobs that were over before are no news."""
+    """Reports each change of a job's status once, except of jobs finished before the start."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, Status] | None = None
 
     def read(self) -> list[str]:
-        """The changes since the last call, a line each; none while the database is away."""
+        """The changes since the last call, one per line; none while the database is unavailable."""
         try:
             jobs = self._look()
         except SQLAlchemyError:
@@ -37,7 +37,7 @@ class StatusChanges:
         return changes
 
     def _look(self) -> list[Job | JobSummary]:
-        """The newest jobs and those that were under way, oldest first."""
+        """The newest jobs and those that were unfinished, oldest first."""
         jobs: dict[str, Job | JobSummary] = {
             job.id: job for job in self._store.list(limit=NEWEST).items
         }
@@ -48,7 +48,7 @@ class StatusChanges:
 
 
 class WorkersIdle:
-    """Whether no job has been held by a worker for a little while; asks the store sparingly."""
+    """Whether no worker has held a job for `LINGER_SECONDS`; limits its queries."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

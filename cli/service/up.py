@@ -68,12 +68,11 @@ def up(
 
 
 def _listening(port: int) -> socket.socket:
-    """The API's socket, made here and handed on: of two that want a port one gets it, before
-    anything is started, and whatever answers there is this service."""
+    """The API's listening socket, bound first, so that a port conflict fails before the start."""
     from cli.service.stack import BACKLOG
 
     listener = socket.socket()
-    # Accepted connections inherit it: without it small events wait for the client's receipts.
+    # Inherited by accepted connections: without it small events wait for acknowledgements.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -86,7 +85,7 @@ def _listening(port: int) -> socket.socket:
 
 
 def _run(home: Home, listener: socket.socket) -> None:
-    """Start, serve until a signal comes, stop; a second signal stops without grace."""
+    """Start, run until a signal, stop; a second signal skips grace periods."""
     from cli.service.embedded_redis import EmbeddedRedis
     from cli.service.stack import Stack
     from cli.service.status_changes import StatusChanges, WorkersIdle
@@ -115,14 +114,14 @@ def _run(home: Home, listener: socket.socket) -> None:
         finally:
             try:
                 say(console, "up", "stopping; running jobs continue at the next start")
-            finally:  # whatever has become of the terminal
+            finally:  # even if the terminal is closed
                 stack.stop(hurry.is_set, WorkersIdle(store))
                 store.engine.dispose()
             say(console, "up", "stopped")
 
 
 def _raise_descriptors() -> None:
-    """Let the processes open as many files and connections as this user may, within reason."""
+    """Raise the limit of open files and connections of this process and its children."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -131,7 +130,7 @@ def _raise_descriptors() -> None:
 
 @contextmanager
 def _signals() -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Events set by the first and by the second signal that asks to stop."""
+    """Events set by the first and the second stop signal."""
     stopping, hurry = threading.Event(), threading.Event()
 
     def stop_asked(_number: int, _frame: object) -> None:
@@ -146,7 +145,7 @@ def _signals() -> Iterator[tuple[threading.Event, threading.Event]]:
 
 
 def _places(home: Home, redis_url: str | None) -> dict[str, str]:
-    """The settings that the command line decides, for this process and its children."""
+    """Settings given by the command line, for this process and its children."""
     places = {
         "SLIMGPT_HOME": str(home.root),
         "SLIMGPT_MODELS_ROOT": str(home.models),
@@ -155,16 +154,16 @@ def _places(home: Home, redis_url: str | None) -> dict[str, str]:
     if redis_url:
         places["SLIMGPT_REDIS_URL"] = redis_url
     if os.environ.get("SLIMGPT_AUTH") in (None, "", "off"):
-        # Bound to 127.0.0.1, and held to it: whoever can use the machine can use the service.
+        # Bound to 127.0.0.1: users of this machine may use the service.
         places |= {"SLIMGPT_AUTH": "off", "SLIMGPT_LOOPBACK_ONLY": "true"}
         if not os.environ.get("SLIMGPT_WEBHOOK_ALLOW_PRIVATE"):
-            # They reach what they could reach anyway: it is their machine.
+            # Webhooks reach nothing that users of this machine cannot reach anyway.
             places["SLIMGPT_WEBHOOK_ALLOW_PRIVATE"] = "true"
     return places
 
 
 def _open_store(home: Home) -> Store:
-    """The store at its newest schema, the jobs of an `up` that was killed queued again.
+    """The store, upgraded to the newest schema; jobs of a killed `up` are queued again.
 
     Raises:
         HomeError: a setting or the database is not usable.
@@ -180,12 +179,12 @@ def _open_store(home: Home) -> Store:
         settings = load()
         url = settings.database_url.get_secret_value()
         upgrade(url)
-        # A database that hangs must not keep the processes from being looked after.
+        # A hanging database must not block supervision.
         engine = make_engine(url, answer_seconds=ANSWER_SECONDS)
         store = Store(engine, lease_seconds=settings.lease_seconds)
         if "database_url" not in settings.model_fields_set:
-            # The home's own database, and we hold the home: no worker of an earlier run is
-            # left that could hold a lease, so nobody needs to wait until it expires.
+            # The home's own database, and the home is locked: no worker of an earlier run is left,
+            # so its leases need not expire first.
             store.reap(datetime.now(UTC) + timedelta(days=1))
     except BadSettings as error:
         raise HomeError("; ".join(str(error).splitlines())) from error
@@ -215,11 +214,11 @@ def _announce(console: Console, home: Home, url: str) -> None:
     if exposed := home.exposure():
         rows["warning"] = exposed
     lines = "\n".join(f"  [cyan]{name:<8}[/cyan] {escape(what)}" for name, what in rows.items())
-    # In one piece: whoever reads that it is ready finds the rest as well.
+    # One write, so that a program that waits for "ready" can read the rest.
     console.print(f"\n[bold]SlimGPT is ready at {url}[/bold]\n\n{lines}\n")
 
 
 def say(console: Console, who: str, what: str) -> None:
-    """A line for the terminal, if there still is one."""
-    with suppress(OSError):  # a terminal that was closed; the logs have it too
+    """Print a line to the terminal, if it is open."""
+    with suppress(OSError):  # closed terminal; the logs have the message, too
         console.print(f"{datetime.now():%H:%M:%S} {who:<7} {escape(what)}")

@@ -48,7 +48,7 @@ class from_now(FunctionElement[datetime]):  # noqa: N801 - reads as the SQL func
 
 
 def moment(seconds: float = 0.0) -> ScalarSelect[datetime]:
-    """`from_now`, evaluated once per statement: PostgreSQL uses no index with volatile functions."""
+    """`from_now`, evaluated once per statement; a volatile function prevents use of an index."""
     return select(from_now(seconds)).scalar_subquery()
 
 

@@ -173,7 +173,7 @@ class Leases:
             .where(LAYERS.c.job_id == job_id, LAYERS.c.epoch == epoch)
             .scalar_subquery()
         )
-        # The guarded update locks the job's row until the transaction ends. It cannot count as well,
+        # The guarded update locks the job's row until the transaction ends. It cannot count, too,
         # because a statement that waits for a lock does not see rows written meanwhile.
         with self.engine.begin() as connection:
             if connection.execute(locked).rowcount == 0:

@@ -1,7 +1,6 @@
 """Jobs and their layers.
 
-Types are spelled out here and not imported from `jobs.store.tables`: a migration must go on meaning
-what it meant on the day it was written.
+Types are not imported from `jobs.store.tables`, because a migration must not change.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""API keys: who may ask, told apart by owner."""
+"""API keys."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a finished job still occupies, and whether its end has been told.
+"""Retention of finished jobs, and announcement to webhooks.
 
-`artifacts_bytes` and `artifacts_removed_at` are for retention, `swept_epoch` says up to which epoch
-the files of lost attempts are gone, `announced` whether the job's end went to the webhooks.
+`artifacts_bytes` and `artifacts_removed_at` are for retention; up to `swept_epoch` files of lost
+attempts are removed; `announced` says whether webhook deliveries were written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def upgrade() -> None:
         )
         jobs.create_index("ix_jobs_announced_status", ["announced", "status"])
         jobs.create_index("ix_jobs_status_finished_at", ["status", "finished_at"])
-    # There were no webhooks when these ended.
+    # These finished before webhooks existed.
     op.execute(
         sa.text(
             "UPDATE jobs SET announced = :told WHERE status IN ('succeeded', 'failed', 'cancelled')"

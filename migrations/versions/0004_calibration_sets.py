@@ -1,4 +1,4 @@
-"""Calibration texts that clients have uploaded."""
+"""Uploaded calibration texts."""
 
 from __future__ import annotations
 

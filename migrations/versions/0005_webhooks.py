@@ -1,6 +1,6 @@
-"""Webhooks, and the log of what was sent to each.
+"""Webhooks and their delivery log.
 
-A delivery has no foreign key to its job: that a job ended stays true after the job is removed.
+A delivery has no foreign key to its job, because it outlives the job.
 """
 
 from __future__ import annotations

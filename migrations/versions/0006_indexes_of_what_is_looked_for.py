@@ -1,6 +1,6 @@
-"""Indexes for what is looked for again and again: unfinished jobs of an owner, files to remove.
+"""Indexes of frequent queries: unfinished jobs of an owner, files to remove.
 
-The two partial ones hold only the rows that are wanted, however many jobs are over.
+The two partial indexes contain only the relevant rows, however many jobs are finished.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A job may make several models: a layer's row says which of them it belongs to."""
+"""Sweeps: a layer's row has the index of its model."""
 
 from __future__ import annotations
 

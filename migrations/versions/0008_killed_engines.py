@@ -1,8 +1,8 @@
-"""A job whose engine was killed goes on, and one that is tried again does so from its layers.
+"""Resumption after a killed engine, and of retries from finished layers.
 
-`engine_kills` says where its engines were killed and with how much memory, `layers_kept` that a
-failed job's finished layers are kept for a retry, `anew_epoch` up to which epoch they are of no
-use, because somebody asked to start anew.
+`engine_kills` records where engines were killed and their memory; `layers_kept` that a failed job's
+finished layers are kept for a retry; layers up to `anew_epoch` are ignored after a retry from the
+beginning.
 """
 
 from __future__ import annotations

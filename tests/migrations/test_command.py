@@ -62,7 +62,7 @@ def _upgrade_apart(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("not a url", "cannot be read as a URL"),
+        ("not a url", "is not a valid URL"),
         ("postgresql://u:hunter2@127.0.0.1:1/x", "cannot be used"),
     ],
 )

@@ -179,7 +179,7 @@ def test_tasks_and_times_of_options_stand_beside_what_the_file_says(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--epochs", "2"], "only a recovery uses --epochs: ask for one with --recover TEXT"),
+        (["--epochs", "2"], "--epochs apply to a recovery only: add --recover TEXT"),
         (["--timing-batch", "2"], "give --timing as well"),
         (["--limit", "2"], "name one with --task NAME"),
         (["--schedule", "nosuch"], "'nosuch' is none of log, linear"),
