@@ -13,7 +13,7 @@ from slimgpt.planning.forecast import BATCH_TOKENS
 from slimgpt.texts.label_masking import IGNORED, Tokens
 from slimgpt.texts.seeded_order import shuffled
 
-EVALUATION_EVALUATION_TEXT, HELD_OUT_ROWS = "text", "lessons"  # as `events.Loss` names them
+EVALUATION_TEXT, HELD_OUT_ROWS = "text", "lessons"  # as `events.Loss` names them
 MEASURED_TOKENS = 8192  # per held-out set; one evaluation costs about as much as two steps
 
 
