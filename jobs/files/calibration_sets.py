@@ -33,7 +33,7 @@ from jobs.cursors import make_cursor, read_cursor
 from jobs.files.artifacts import Artifacts
 from jobs.states import TERMINAL, Status
 from jobs.store.clock import from_now
-from jobs.store.database import READ_ONLY
+from jobs.store.database import READ_ONLY, lock_owner
 from jobs.store.records import Page, new_id
 from jobs.store.store import MAX_PAGE
 from jobs.store.tables import CALIBRATION_SETS, JOBS
@@ -117,7 +117,7 @@ class CalibrationSets:
             UploadQuotaReached: the set exceeds the owner's quota.
         """
         with self.engine.begin() as connection:
-            _lock(connection, owner)
+            lock_owner(connection, "uploads", owner)
             if twin := _twin(connection, owner, content):
                 return twin
             _require_within(connection, owner, content.size, most)
@@ -142,7 +142,7 @@ class CalibrationSets:
             if row is None:
                 return None
             found = CalibrationSet(**row)
-            _lock(connection, found.owner)
+            lock_owner(connection, "uploads", found.owner)
             content = Content(found.format, found.documents, found.size, found.sha256)
             if twin := _twin(connection, found.owner, content):
                 return twin
@@ -276,16 +276,6 @@ def _twin(connection: Connection, owner: str, content: Content) -> CalibrationSe
         SETS.sha256 == content.sha256,
         SETS.format == content.format,
     )
-
-
-def _lock(connection: Connection, owner: str) -> None:
-    """Serialise the uploads of an owner until the end of the transaction.
-
-    On SQLite the transaction holds the only write lock anyway.
-    """
-    if connection.dialect.name == "postgresql":
-        name = func.hashtextextended(f"uploads {owner}", 0)
-        connection.execute(select(func.pg_advisory_xact_lock(name)))
 
 
 def _require_within(connection: Connection, owner: str, size: int, most: Quota) -> None:

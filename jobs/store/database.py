@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
 from jobs.store.engines.sqlite import make_sqlite_engine
@@ -85,6 +85,16 @@ def _limited(seconds: float | None) -> Callable[[Any, Any], None]:
         connection.commit()
 
     return limit
+
+
+def lock_owner(connection: Connection, resource: str, owner: str) -> None:
+    """Serialise transactions that add a resource of an owner, until they end.
+
+    By an advisory lock on PostgreSQL; on SQLite the transaction holds the only write lock.
+    """
+    if connection.dialect.name == "postgresql":
+        name = func.hashtextextended(f"{resource} {owner}", 0)
+        connection.execute(select(func.pg_advisory_xact_lock(name)))
 
 
 def _without_cascades(connection: sqlite3.Connection, _record: Any) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, sel
 
 from jobs.cursors import make_cursor, read_cursor
 from jobs.store.clock import from_now
-from jobs.store.database import READ_ONLY
+from jobs.store.database import READ_ONLY, lock_owner
 from jobs.store.records import Page, new_id
 from jobs.store.tables import DELIVERIES, WEBHOOKS
 from jobs.store.webhooks.records import DeliveryStatus, Webhook
@@ -182,9 +182,7 @@ def _require_within(connection: Connection, owner: str, most: int) -> None:
     Raises:
         TooManyWebhooks: there are more than `most`, the new one included.
     """
-    if connection.dialect.name == "postgresql":
-        name = func.hashtextextended(f"webhooks {owner}", 0)
-        connection.execute(select(func.pg_advisory_xact_lock(name)))
+    lock_owner(connection, "webhooks", owner)
     count = select(func.count()).where(WEBHOOKS.c.owner == owner)
     if connection.execute(count).scalar_one() > most:
         raise TooManyWebhooks(f"{owner} has {most} webhooks, which is the limit")
