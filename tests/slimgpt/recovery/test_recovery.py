@@ -313,7 +313,7 @@ def test_the_dense_model_is_never_run_from_its_own_code(place: Path, tmp_path: P
         ('{"instruction": "a"}\n', "line 1: the instruction has no answer"),
         (
             '{"instruction": "a", "output": " "}\n',
-            r"nothing to learn .* 1 with an empty answer \(row 1\)",
+            r"no training row .* 1 with an empty answer \(row 1\)",
         ),
         ('{"instruction": "' + "a " * 99 + '", "output": "b"}\n', "1 with a prompt that fills"),
         ("", "the file is empty"),
