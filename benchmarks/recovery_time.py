@@ -78,40 +78,41 @@ def measure(
     pruning = {"model": dense, "ratio": ratio, "recipe": recipe, "calibration": calibration}
     before = _job(place, one, pruned, pruning)
     for limit, method, weights in arms:
-        teacher = {"teacher": dense} if method == "distillation" else {}
-        training = {"source": calibration["source"], "minutes": limit, "rank": 32, "dropout": 0.0}
+        recovery = {
+            "source": calibration["source"],
+            "minutes": limit,
+            "method": method,
+            "weights": weights,
+            "rank": 32,
+            "dropout": 0.0,
+            **({"teacher": dense} if method == "distillation" else {}),
+        }
+        again = {"model": f"local:{pruned}/checkpoint", "ratio": 0.0, "recovery": recovery}
         name = f"{pruned}-{limit:g}-{method}-{weights}"
-        found = _job(
-            place,
-            one,
-            name,
-            {
-                "model": f"local:{pruned}/checkpoint",
-                "ratio": 0.0,
-                "calibration": {**calibration, "samples": 4},
-                "recovery": {**training, **teacher, "method": method, "weights": weights},
-            },
-        )
+        few = {**calibration, "samples": 4}
+        found = _job(place, one, name, {**again, "calibration": few})
         report = json.loads((place / name / "checkpoint" / "report.json").read_bytes())["recovery"]
         yield {
             "ratio": ratio,
             "minutes": limit,
             "method": method,
             "weights": weights,
-            **{
-                f"{text}, {what}": round(value, 2)
-                for text, measured in found.items()
-                for what, value in (
-                    ("dense", before[text].dense),
-                    ("pruned", before[text].pruned),
-                    ("recovered", measured.recovered or measured.pruned),
-                )
-            },
+            **_perplexities(before, found),
             "rate": report["learning_rate"],
             "steps": report["steps"],
             "batch": report["batch_size"],
             "seconds": report["seconds"],
         }
+
+
+def _perplexities(before: dict[str, Perplexity], found: dict[str, Perplexity]) -> dict[str, float]:
+    """Of the dense, the pruned and the recovered model, by text."""
+    values = {}
+    for text, measured in found.items():
+        values[f"{text}, dense"] = round(before[text].dense, 2)
+        values[f"{text}, pruned"] = round(before[text].pruned, 2)
+        values[f"{text}, recovered"] = round(measured.recovered or measured.pruned, 2)
+    return values
 
 
 def _job(place: Path, one: Subject, name: str, spec: dict[str, Any]) -> dict[str, Perplexity]:
