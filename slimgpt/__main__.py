@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import TextIO
 from pydantic import ValidationError
 
 from slimgpt.errors import SlimGPTError, SpecError
-from slimgpt.events import Event, Failed
+from slimgpt.events import Event, Failed, StageStarted
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.texts.files.encoding import BadText, decoded, read_small
 
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
     run.add_argument("--resume", action="store_true", help="continue after the last finished layer")
     run.add_argument("--keep-layers", action="store_true", help="keep finished layers")
+    run.add_argument("--began", type=float, default=None, help="Unix time when the job was claimed")
     run.set_defaults(work=_run)
     plan = commands.add_parser("plan", help="print the sizes and costs of a pruning job")
     plan.add_argument("spec", type=Path, help="a PruneSpec as JSON; -: standard input")
@@ -80,13 +82,19 @@ def _write(events: TextIO, event: Event) -> None:
 
 
 def _run(options: argparse.Namespace) -> Iterator[Event]:
+    began = time.time() if options.began is None else options.began
     spec = _spec(options.spec)
+    yield StageStarted(stage="start")
+    from slimgpt.machine import launch
+
+    yield from launch.imports()
     from slimgpt.pipeline import run
     from slimgpt.sources.roots import Roots
 
     roots = Roots(options.models_root, options.texts_root, uploads=options.uploads_root)
     flags = {"resume": options.resume, "keep_layers": options.keep_layers}
-    yield from run(spec, options.workdir, roots, options.device, **flags)
+    started = launch.Launch(began)
+    yield from run(spec, options.workdir, roots, options.device, launch=started, **flags)
 
 
 def _plan(options: argparse.Namespace) -> Iterator[Event]:

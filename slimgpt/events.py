@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from slimgpt.spec.names import Format
+from slimgpt.spec.planned_sizes import PlannedLayer, PlannedPoint
 
-Stage = Literal["resolve", "plan", "prune", "recover", "evaluate", "verify", "publish"]
+Stage = Literal["start", "resolve", "plan", "prune", "recover", "evaluate", "verify", "publish"]
 ModelName = Literal["dense", "pruned", "recovered"]
+Interval = tuple[float, float]
 
 
 class Event(BaseModel):
@@ -43,16 +44,6 @@ class StageFinished(Event):
     seconds: float
 
 
-class PlannedPoint(BaseModel):
-    """Planned size of one model of a sweep."""
-
-    ratio: float
-    parameters_after: int
-    bytes_after: int
-    ratio_achieved: float
-    channel_multiple: int
-
-
 class Planned(Event):
     """The plan: the model's size before and after pruning, and the number of layers to prune.
 
@@ -77,28 +68,6 @@ class Progress(Event):
     done: int
     total: int
     what: str = ""
-
-
-class FormatSupport(BaseModel):
-    """Whether the pruned model can be written in a format; if not, `reason` says why."""
-
-    format: Format
-    possible: bool
-    reason: str = ""
-
-
-class PlannedLayer(BaseModel):
-    """Size of one decoder layer before and after pruning."""
-
-    layer: int
-    heads_before: int
-    heads: int
-    kv_heads_before: int
-    kv_heads: int
-    channels_before: int
-    channels: int
-    parameters_before: int
-    parameters: int
 
 
 class LayerFinished(PointEvent, PlannedLayer):
@@ -131,7 +100,10 @@ class Warned(Event):
 
 
 class Loss(PointEvent):
-    """A point of the recovery's loss curves, in nats a token; None: not measured at this step."""
+    """A point of the recovery's loss curves, in nats a token; None: not measured at this step.
+
+    `text`: on windows of the evaluation text; `lessons`: on held-out rows of the recovery's source.
+    """
 
     type: Literal["loss"] = "loss"
     step: int
@@ -139,16 +111,17 @@ class Loss(PointEvent):
     learning_rate: float | None = None
     train: float | None = None
     text: float | None = None
-    """Loss on windows of the evaluation text."""
     lessons: float | None = None
-    """Loss on rows of the recovery's source that are held out from training."""
 
 
 class Perplexity(PointEvent):
     """Perplexity of the dense and the pruned model on one text, under one protocol.
 
-    `begins_with`: the tokens prepended to every window, as text; empty if there are none.
-    `recovered`: of the pruned model after recovery; None without recovery.
+    `begins_with`: the tokens prepended to every window, as text. `tokens`: how many are predicted.
+    `sha256`: over the token ids of all windows, and how many of each are not predicted;
+    perplexities are comparable only where it is the same. `recovered`: None without recovery.
+    Intervals: 95%, low and high (`slimgpt.report.bootstrap`), of a perplexity and of its ratio to
+    that of the dense model; None from a single window.
     """
 
     type: Literal["perplexity"] = "perplexity"
@@ -157,9 +130,16 @@ class Perplexity(PointEvent):
     sequence_length: int
     begins_with: str = ""
     tokens: int
+    windows: int | None = None
+    sha256: str = ""
     dense: float
+    dense_interval: Interval | None = None
     pruned: float
+    pruned_interval: Interval | None = None
+    pruned_ratio_interval: Interval | None = None
     recovered: float | None = None
+    recovered_interval: Interval | None = None
+    recovered_ratio_interval: Interval | None = None
 
     @property
     def window(self) -> str:
@@ -195,8 +175,9 @@ class Latency(PointEvent):
 class TaskScore(PointEvent):
     """Scores of the models on one task or group of tasks, by one metric of the harness.
 
-    `group`: the group of the task; in the row of a group's mean, the group's own name. Errors are
-    standard errors; None if the harness gives none. `recovered`: None without recovery.
+    `group`: the group of the task; in the row of a group's mean, the group's own name. `sha256`:
+    over everything that the scores depend on, except the model. Errors are standard errors; None if
+    the harness gives none. `recovered`: None without recovery.
     """
 
     type: Literal["task_score"] = "task_score"
@@ -205,6 +186,7 @@ class TaskScore(PointEvent):
     shots: int
     samples: int
     group: str | None = None
+    sha256: str = ""
     dense: float
     dense_error: float | None = None
     pruned: float
@@ -214,40 +196,58 @@ class TaskScore(PointEvent):
 
 
 class Verified(PointEvent):
-    """A fresh process loaded the written model; its logits differ by at most `bound`."""
+    """A fresh process loaded the written model; its logits differ by at most `bound`, which
+    `bound_is` explains."""
 
     type: Literal["verified"] = "verified"
     format: str = "exact"
     loader: str
     max_difference: float
     bound: float = 0.0
+    bound_is: str = ""
     tokens: int
     bytes: int | None = None
 
 
-class ResultPoint(BaseModel):
-    """One model of a sweep; `folder` is relative to the job's folder."""
+class Outcome(BaseModel):
+    """What became of one model.
+
+    `published`: whether the pruned or the recovered model is. `assessment`: the fields of
+    `slimgpt.report.assessment.Assessment`.
+    """
+
+    parameters_after: int
+    ratio_achieved: float
+    published: ModelName = "pruned"
+    verdict: str = ""
+    assessment: dict[str, Any] | None = None
+
+
+class ResultPoint(Outcome):
+    """One model of a sweep; `folder` is relative to the job's folder.
+
+    `perplexity`: the fields of `Perplexity` on the first text; None if none was measured.
+    """
 
     ratio: float
     folder: str
-    parameters_after: int
-    ratio_achieved: float
-    verdict: str
+    perplexity: dict[str, Any] | None = None
 
 
-class Result(Event):
+class Result(Outcome, Event):
     """The job is done. `checkpoint` is the folder, relative to the working folder.
 
-    `layers` has the fields of `LayerFinished` and the kept indices; `perplexity` those of
-    `Perplexity`; `verified` those of `Verified`. For a sweep the counts are those of its smallest
-    model, the lists have the entries of all models, and `points` has each model's folder.
+    `seconds`: wall time since the command, or since a worker's claim of the job; `stages` has those
+    of each stage, until the next begins, and adds up to it. `layers` has the fields of
+    `LayerFinished` and the kept indices; `perplexity` those of `Perplexity`; `verified` those of
+    `Verified`. For a sweep counts and outcome are those of its smallest model, the lists have the
+    entries of all models, and `points` has each model.
     """
 
     type: Literal["result"] = "result"
     parameters_before: int
-    parameters_after: int
-    ratio_achieved: float
     seconds: float
+    stages: dict[str, float] = {}
     peak_memory_bytes: int
     layers: list[dict[str, Any]] = []
     perplexity: list[dict[str, Any]] = []
@@ -267,21 +267,10 @@ class Failed(Event):
 
 
 AnyEvent = Annotated[
-    StageStarted
-    | StageFinished
-    | Planned
-    | Progress
-    | LayerFinished
-    | Warned
-    | Loss
-    | Perplexity
-    | Latency
-    | TaskScore
-    | Verified
-    | Result
-    | Failed,
+    StageStarted | StageFinished | Planned | Progress | LayerFinished | Warned | Loss | Perplexity
+    | Latency | TaskScore | Verified | Result | Failed,
     Field(discriminator="type"),
-]
+]  # fmt: skip
 _adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 
 

@@ -1,7 +1,7 @@
 """The pipeline: runs a job's stages in order and yields their events.
 
-Stages: resolve → plan → prune → recover (optional) → evaluate → verify. A sweep runs each stage for
-all its models before the next stage. The working folder contains
+Stages: start → resolve → plan → prune → recover (optional) → evaluate → verify. A sweep runs each
+stage for all its models before the next stage. The working folder contains
 
     layers/       finished layers, from which an interrupted job resumes; of a sweep in p0/, p1/, …
     recovery-…/   the training snapshots and results of a recovery
@@ -13,6 +13,7 @@ An exception leaves the first three unchanged, and no `checkpoint/`.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -33,6 +34,7 @@ from slimgpt.events import (
     Warned,
 )
 from slimgpt.machine import memory, precision, resource_errors
+from slimgpt.machine.launch import Launch, asking_hub, opening_device
 from slimgpt.planning.damage import Damage
 from slimgpt.sources import hub_check
 from slimgpt.sources.roots import Roots
@@ -55,6 +57,7 @@ def run(
     device: str = "auto",
     resume: bool = False,
     keep_layers: bool = False,
+    launch: Launch | None = None,
 ) -> Iterator[Event]:
     """Run a pruning job.
 
@@ -67,6 +70,8 @@ def run(
             without it, `workdir` must not contain layers.
         keep_layers: keep the finished layers after the end, until the caller has published the
             result.
+        launch: when and how the run was started, by a caller that has yielded the start of that
+            stage; None: now.
 
     Yields:
         events; the last one is `Result`.
@@ -76,9 +81,14 @@ def run(
     """
     with resource_errors.expected(workdir):
         _check(workdir, resume)
+        if launch is None:
+            launch = Launch()
+            yield StageStarted(stage="start")
+        yield asking_hub()
         hub_check.require(spec)
+        yield opening_device()
         chosen = precision.device_for(device)
-        points = [ModelState(point, chosen) for point in spec.points]
+        points = [ModelState(point, chosen, launch) for point in spec.points]
         job = _Job(spec, points, workdir)
         yield from job.stages(roots)
         if not keep_layers:  # the caller has the `Result`: a crash before this loses no layer
@@ -96,6 +106,7 @@ class _Job:
     def stages(self, roots: Roots) -> Iterator[Event]:
         """Run all stages in order."""
         stages, points = Stages(self._points), self._points
+        yield stages.started()
         resolving = resolve.resolve(self._spec, roots)
         inputs = yield from stages.shared("resolve", resolving)
         for point in points:
@@ -118,8 +129,9 @@ class _Job:
         yield from stages.each("verify", self._publish)
         if self._sweeps:
             whole = self._workdir / CHECKPOINT
-            result.publish_sweep(self._spec, points, self._workdir / POINTS, whole)
-        yield result.result(points, CHECKPOINT)
+            seconds = stages.durations()
+            result.publish_sweep(self._spec, points, seconds, self._workdir / POINTS, whole)
+        yield result.result(points, stages.durations(), CHECKPOINT)
 
     def discard(self) -> None:
         """Remove everything that a resumed run would start from."""
@@ -194,10 +206,25 @@ class Stages:
 
     def __init__(self, points: Sequence[ModelState]) -> None:
         self._points = points
+        self._began: dict[Stage, float] = {"start": points[0].launch.began}
+
+    def started(self) -> StageFinished:
+        """End the stage `start`, which began before this process did."""
+        seconds = time.time() - self._began["start"]
+        for point in self._points:
+            point.seconds["start"] = seconds
+        return StageFinished(stage="start", seconds=seconds)
+
+    def durations(self) -> dict[str, float]:
+        """Seconds of each stage so far, from its start to that of the next; the last until now."""
+        moments = [*self._began.values(), time.time()]
+        spans = (end - begin for begin, end in itertools.pairwise(moments))
+        return dict(zip(self._began, spans, strict=True))
 
     def shared(self, stage: Stage, work: Generator[Event, None, T]) -> Generator[Event, None, T]:
         """Run a stage once for all models; returns the return value of `work`."""
         yield StageStarted(stage=stage)
+        self._began[stage] = time.time()
         began = time.monotonic()
         memory.forget_peak(self._points[0].device)
         result = yield from self._collect_warnings(work, self._points)
@@ -208,6 +235,7 @@ class Stages:
     def each(self, stage: Stage, work: Work) -> Iterator[Event]:
         """Run a stage for one model after the other."""
         yield StageStarted(stage=stage)
+        self._began[stage] = time.time()
         began = time.monotonic()
         for number, point in enumerate(self._points):
             since = time.monotonic()

@@ -11,8 +11,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.auth import Caller
 from api.checks.disk import require_free_disk
+from api.checks.plan_check import require_plannable
 from api.checks.positions import too_long
 from api.checks.sources import missing_sources, missing_uploads
+from api.checks.text_sizes import too_little_text
 from api.dependencies import FoundJob, FoundStatus, ServicesDep
 from api.http.conditional import not_modified
 from api.http.job_filters import Filtered, SortedPage
@@ -74,9 +76,12 @@ def post_job(
     faults = missing_sources(spec, settings.models_root, settings.texts_root)
     faults += too_long(spec, settings.models_root)
     faults += missing_uploads(spec, services.calibration_sets, caller.scope)
+    faults = faults or too_little_text(spec, settings.texts_root, services.calibration_sets)
     # An existing job is returned even if its model has been removed since.
-    if faults and not (idempotency_key and services.store.knows_key(caller.owner, idempotency_key)):
-        raise Problem("invalid-request", summary(faults), errors=faults)
+    if not (idempotency_key and services.store.knows_key(caller.owner, idempotency_key)):
+        if faults:
+            raise Problem("invalid-request", summary(faults), errors=faults)
+        require_plannable(spec, settings, caller.owner)
     try:
         job = services.store.create(
             spec,

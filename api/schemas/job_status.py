@@ -30,6 +30,7 @@ def job_status(job: Job | StatusRow, snapshot: Snapshot | None) -> StatusView:
             "id": job.id,
             "status": job.status,
             "stage": (snapshot.stage if snapshot else None) or job.stage,
+            "step": (snapshot.step if snapshot else None) or None,
             "layers_done": max(job.layers_done, snapshot.layers_done if snapshot else 0),
             "layers_total": layers_total,
             "percent": _percent(job, snapshot),

@@ -116,14 +116,19 @@ class StatusView(BaseModel):
         examples=["running"],
     )
     stage: str | None = Field(
-        description="resolve, plan, prune, recover, evaluate, verify or publish.",
+        description="start, resolve, plan, prune, recover, evaluate, verify or publish.",
         examples=["prune"],
+    )
+    step: str | None = Field(
+        None, description="What the stage is doing, in words.", examples=["layer 7 of 32"]
     )
     layers_done: int = Field(examples=[7])
     layers_total: int | None = Field(description="Known once the plan is made.", examples=[32])
     percent: float = Field(ge=0, le=100, examples=[31.5])
     eta_seconds: float | None = Field(
-        description="Estimated time left in seconds, if known.", examples=[812.0]
+        description="Estimated time left in seconds, verification and publication included; "
+        "null: not known yet.",
+        examples=[812.0],
     )
     attempt: int = Field(description="Number of attempts so far.", examples=[1])
     error: ErrorView | None = None
@@ -177,8 +182,14 @@ class JobView(BaseModel):
         None, description="When the files expired, by age or to free space; the report stays."
     )
     created_at: datetime
-    started_at: datetime | None
+    started_at: datetime | None = Field(description="When a worker first claimed the job.")
     finished_at: datetime | None
+    seconds: float | None = Field(
+        None, description="Wall time from the claim to the end, publication included."
+    )
+    stages: dict[str, float] | None = Field(
+        None, description="Seconds of each stage of a succeeded job; they add up to `seconds`."
+    )
     links: Links
 
     @classmethod
@@ -188,8 +199,8 @@ class JobView(BaseModel):
         given = {name: getattr(job, name) for name in cls.model_fields if name not in made_here}
         given["spec_understood"] = isinstance(job.spec, PruneSpec)
         given["spec"] = job.spec.values if isinstance(job.spec, IncompatibleSpec) else job.spec
-        if job.result is not None:  # the layers are at /layers
-            given["result"] = {k: v for k, v in job.result.items() if k != "layers"}
+        if (result := job.timed_result) is not None:  # the layers are at /layers
+            given["result"] = {k: v for k, v in result.items() if k != "layers"}
         return cls.model_validate({**given, "links": Links.of(job.id)})
 
 
@@ -239,6 +250,7 @@ class JobSummaryView(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    seconds: float | None = Field(None, description="Wall time from the claim to the end.")
     links: Links
 
     @classmethod

@@ -19,7 +19,8 @@ from cli.options.specification import Location, device_name, locate_model, locat
 from cli.terminal.event_output import event_output
 from cli.terminal.exit_status import report_failure
 from cli.terminal.summary import asked, score, show_facts, size
-from slimgpt.events import Event, Progress, StageFinished, StageStarted
+from jobs.messages.expectation import Expectation
+from slimgpt.events import Event, Interval, StageFinished, StageStarted
 from slimgpt.spec.prune import EvaluationSpec
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def evaluate(
         device_name(device)
         run = _evaluation_run(model, measurement)
         result: Score | None = None
+        output.expect({"evaluate": Expectation()})
         with output:
             for event in run.measure(device):
                 if isinstance(event, Score):
@@ -109,6 +111,7 @@ class TaskResult(BaseModel):
     shots: int
     samples: int
     group: str | None
+    sha256: str
     value: float
     error: float | None
 
@@ -116,7 +119,8 @@ class TaskResult(BaseModel):
 class Score(Event):
     """What one model scores: perplexity under the protocol that it names, and tasks.
 
-    The fields of perplexity are None where only tasks were asked for.
+    The fields of perplexity are None where only tasks were asked for. `interval`: 95%, from
+    resampled windows; `sha256`: of their tokens, as in a report.
     """
 
     type: Literal["result"] = "result"
@@ -126,7 +130,10 @@ class Score(Event):
     sequence_length: int | None = None
     begins_with: str | None = None
     tokens: int | None = None
+    windows: int | None = None
+    sha256: str | None = None
     perplexity: float | None = None
+    interval: Interval | None = None
     tasks: tuple[TaskResult, ...] = ()
     parameters: int
     seconds: float
@@ -233,18 +240,24 @@ class EvaluationRun:
     ) -> Generator[Event, None, dict[str, Any]]:
         from slimgpt.layers import perplexity
         from slimgpt.layers.stack import Stack
+        from slimgpt.report import bootstrap
+        from slimgpt.stages.perplexity import as_progress
         from slimgpt.texts.tokenization import windows
 
         measured = perplexity.measure(Stack(checkpoint, device), cut, begin.given)
-        value = yield from _watched(measured, checkpoint.architecture.layers)
+        found = yield from as_progress(measured, 0, checkpoint.architecture.layers)
+        intervals, _ = bootstrap.intervals({"dense": found.losses}, found.predicted)
         text = self.wanted.texts[0]
         return {
             "text": text,
             "protocol": windows.protocol(text, self.length, self.max_tokens, begin),
             "sequence_length": self.length,
             "begins_with": begin.text,
-            "tokens": len(cut) * (self.length - begin.given),
-            "perplexity": value,
+            "tokens": len(cut) * found.predicted,
+            "windows": len(cut),
+            "sha256": windows.digest(cut, begin.given),
+            "perplexity": found.perplexity,
+            "interval": intervals.get("dense"),
         }
 
 
@@ -263,21 +276,15 @@ def _scores(
     return [TaskResult.model_validate(asdict(row)) for row in rows]
 
 
-def _watched(measured: Generator[int, None, float], layers: int) -> Generator[Event, None, float]:
-    """Report the layers of a measurement as progress."""
-    while True:
-        try:
-            done = next(measured)
-        except StopIteration as finished:
-            return float(finished.value)
-        yield Progress(stage="evaluate", done=done, total=layers)
+def _range(interval: Interval | None) -> str:
+    return f" (95%: {interval[0]:.4g} to {interval[1]:.4g})" if interval else ""
 
 
 def _print(console: Console, measured: Score) -> None:
     facts = []
     if measured.perplexity is not None:
         facts += [
-            ("perplexity", f"{measured.perplexity:.4f}"),
+            ("perplexity", f"{measured.perplexity:.4f}{_range(measured.interval)}"),
             ("protocol", str(measured.protocol)),
             ("tokens", f"{measured.tokens:,} predicted"),
         ]

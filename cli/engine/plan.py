@@ -16,8 +16,8 @@ from cli.terminal.event_output import event_output
 from cli.terminal.exit_status import report_failure
 from cli.terminal.layer_row import PLAN_HEADER, aligned, sizes
 from cli.terminal.summary import show_facts, size
-from slimgpt.events import FormatSupport
 from slimgpt.planning.document import PlanPreview
+from slimgpt.spec.planned_sizes import FormatSupport
 
 Curves = Annotated[
     Path | None,

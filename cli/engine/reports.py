@@ -18,7 +18,7 @@ from cli.terminal.summary import show_facts
 from cli.terminal.table import wide_console
 
 if TYPE_CHECKING:
-    from slimgpt.report.comparison import Entry
+    from slimgpt.report.comparison.rows import Entry
     from slimgpt.report.document import Document
     from slimgpt.report.sweep import Sweep
     from slimgpt.report.tables.cells import Table
@@ -70,18 +70,20 @@ def compare(
 
     The page that --html writes has plots, too.
     """
-    from slimgpt.report import comparison
+    from slimgpt.report.comparison.page import page
+    from slimgpt.report.comparison.rows import rows
+    from slimgpt.report.comparison.table import table
 
     with expected():
         found = [(place, load_report(place, connection)) for place in places]
         entries = [entry for place, told in found for entry in _entries(told, place)]
-        compared = comparison.rows(entries)
+        compared = rows(entries)
         if html is not None:
-            _write(html, comparison.page(compared))
+            _write(html, page(compared))
         if as_json:
             typer.echo(json.dumps({"rows": compared}))
         elif html is None:
-            wide_console().print(_beside(comparison.table(compared)))
+            _print_beside(table(compared))
 
 
 def load_report(place: str, connection: Connection) -> Document | Sweep:
@@ -112,29 +114,31 @@ def read_report(path: Path) -> Document | Sweep:
 
 
 def _entries(found: Document | Sweep, name: str) -> list[Entry]:
-    from slimgpt.report import comparison, sweep
+    from slimgpt.report import sweep
+    from slimgpt.report.comparison.rows import Entry
 
-    if isinstance(found, sweep.Sweep):
-        return found.entries(name)
-    return [comparison.Entry(name, found)]
+    return found.entries(name) if isinstance(found, sweep.Sweep) else [Entry(name, found)]
 
 
 def _page(found: Document | Sweep) -> str:
-    from slimgpt.report import comparison, html_page, sweep
+    from slimgpt.report import html_page, sweep
+    from slimgpt.report.comparison.page import page
+    from slimgpt.report.comparison.rows import rows
 
     if isinstance(found, sweep.Sweep):
-        return comparison.page(comparison.rows(found.entries()), found.verdict)
+        return page(rows(found.entries()), found.verdict)
     return html_page.render(found)
 
 
 def _show(found: Document | Sweep) -> None:
-    from slimgpt.report import comparison, sweep
+    from slimgpt.report import sweep
+    from slimgpt.report.comparison.rows import rows
+    from slimgpt.report.comparison.table import table
     from slimgpt.report.tables.cells import printable
 
     if isinstance(found, sweep.Sweep):
-        console = wide_console()
-        console.print(Text(printable(found.verdict), style="bold"))
-        console.print(_beside(comparison.table(comparison.rows(found.entries()))))
+        wide_console().print(Text(printable(found.verdict), style="bold"))
+        _print_beside(table(rows(found.entries())))
     else:
         _print(found)
 
@@ -155,6 +159,10 @@ def _print(document: Document) -> None:
     console = wide_console()
     if document.verdict:
         console.print(Text(printable(document.verdict), style="bold"))
+    if document.assessment:
+        told = document.assessment
+        for sentence in (*told.evidence, *told.advice):
+            console.print(Text(printable(sentence)))
     for warning in document.warnings:
         console.print(Text(f"warning: {printable(warning)}", style="yellow"))
     for table in tables(document).values():
@@ -163,6 +171,12 @@ def _print(document: Document) -> None:
         console.print(_grid(table))
     console.print()
     show_facts(console, [(f"{name.lower()} ", value) for name, value in facts(document)])
+
+
+def _print_beside(table: Table) -> None:
+    console = wide_console()
+    console.print(_beside(table))
+    console.print(Text(table.note, style="dim"))
 
 
 def _beside(table: Table) -> Grid:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +15,9 @@ from cli.engine.workdir import Workdir
 from cli.terminal.ctrl_c import CtrlC
 from cli.terminal.event_output import EventOutput
 from cli.terminal.summary import Measured, show_summary
+from jobs.messages.expectation import expectations
 from slimgpt.errors import SlimGPTError, StorageError
-from slimgpt.events import Event, LayerFinished, Result
+from slimgpt.events import Event, LayerFinished, Result, StageStarted
 from slimgpt.spec.prune import PruneSpec
 
 
@@ -52,6 +56,7 @@ class Run:
         measured: list[Measured] = []
         result: Result | None = None
         try:
+            output.expect(expectations(self.spec, publishes=False))
             with CtrlC() as ctrl_c, output:
                 for event in self._events(workdir):
                     ctrl_c.raise_if_pressed()
@@ -79,8 +84,26 @@ class Run:
         from slimgpt.sources import hub_check
         from slimgpt.sources.roots import Roots
 
+        began = time.time()
+        yield StageStarted(stage="start")
         hub_check.require(self.spec)  # before torch is loaded, which takes longer
+        from slimgpt.machine import launch
+
+        yield from launch.imports()
         from slimgpt.pipeline import run
 
         roots = Roots(models=self.models_root, texts=self.texts_root, confined=False)
-        yield from run(self.spec, workdir.path, roots, self.device, resume=workdir.resumed)
+        yield from run(
+            self.spec,
+            workdir.path,
+            roots,
+            self.device,
+            resume=workdir.resumed,
+            launch=launch.Launch(began, command_line()),
+        )
+
+
+def command_line() -> str:
+    """This command, as one would type it again; the home folder as `~`."""
+    command = shlex.join(["slimgpt", *sys.argv[1:]])
+    return command.replace(f"{Path.home()}/", "~/")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, Protocol
@@ -21,13 +21,15 @@ from rich.text import Text
 
 from cli.terminal.json_lines import Write, json_lines
 from cli.terminal.layer_row import HEADER, layer_row
-from cli.terminal.summary import scores
+from cli.terminal.summary import allowed, scores
+from jobs.messages.expectation import Expectation
+from jobs.messages.snapshot import Snapshot, advance, aged, begun
 from slimgpt import events
 from slimgpt.events import AnyEvent, Event
 
-STARTING = "starting"
 LABELS = {
-    "resolve": "finding the model",
+    "start": "starting",
+    "resolve": "reading model and texts",
     "plan": "planning",
     "prune": "pruning layers",
     "recover": "recovering",
@@ -46,6 +48,9 @@ class EventOutput(Protocol):
 
     def show(self, event: Event) -> None:
         """Show one event."""
+
+    def expect(self, expected: Mapping[str, Expectation]) -> None:
+        """Say which stages there will be, for the time that is left."""
 
 
 @contextmanager
@@ -70,6 +75,9 @@ class JsonOutput(AbstractContextManager["JsonOutput"]):
         """Write the event's line."""
         self._write(event.line())
 
+    def expect(self, expected: Mapping[str, Expectation]) -> None:
+        """The events have no time left."""
+
     def __exit__(self, *_: object) -> None:
         """There is nothing to close."""
 
@@ -85,6 +93,9 @@ class TextOutput(AbstractContextManager["TextOutput"]):
 
     def __exit__(self, *_: object) -> None:
         """There is nothing to close."""
+
+    def expect(self, expected: Mapping[str, Expectation]) -> None:
+        """The text has no time left."""
 
     def show(self, event: Event) -> None:
         """Print the event, if it is of interest to people."""
@@ -117,7 +128,7 @@ class TextOutput(AbstractContextManager["TextOutput"]):
 
 
 class ProgressOutput(TextOutput):
-    """The text, and below it one progress bar per stage with the time left."""
+    """The text, and below it one progress bar per stage with the time left of the whole run."""
 
     def __init__(self, console: Console, progress: Progress | None = None) -> None:
         super().__init__(console)
@@ -131,13 +142,16 @@ class ProgressOutput(TextOutput):
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._paces: dict[str, tuple[float, int]] = {}  # from when, and how many were done then
+        self._snapshot = Snapshot(expected={})
 
     def __enter__(self) -> ProgressOutput:
-        # The first event comes after torch is imported, which takes seconds.
-        self._tasks[STARTING] = self._progress.add_task(STARTING, total=None)
+        self._begin("start")
         self._progress.start()
         return self
+
+    def expect(self, expected: Mapping[str, Expectation]) -> None:
+        """Count the time that is left over these stages."""
+        self._snapshot = begun(expected)
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
@@ -145,33 +159,36 @@ class ProgressOutput(TextOutput):
     def show(self, event: Event) -> None:
         """Print the event and update the bars."""
         super().show(event)
-        if STARTING in self._tasks:
-            self._progress.remove_task(self._tasks.pop(STARTING))
+        self._snapshot = advance(self._snapshot, event)
         if isinstance(event, events.StageStarted):
-            self._tasks[event.stage] = self._progress.add_task(LABELS[event.stage], total=None)
+            self._begin(event.stage)
         elif isinstance(event, events.StageFinished):
-            self._progress.remove_task(self._tasks.pop(event.stage))
+            self._end(event.stage)
         elif isinstance(event, events.LayerFinished):
-            if event.resumed:  # read, not pruned: not part of the mean pace
-                self._paces["prune"] = (self._progress.get_time(), event.done)
             self._move("prune", event.done, event.layers_total)
         elif isinstance(event, events.Progress):
             self._move(event.stage, event.done, event.total, event.what)
+
+    def _begin(self, stage: str) -> None:
+        if stage != "start":  # a command without that stage starts with another
+            self._end("start")
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(LABELS[stage], total=None, left=self._left)
+
+    def _end(self, stage: str) -> None:
+        if stage in self._tasks:
+            self._progress.remove_task(self._tasks.pop(stage))
 
     def _move(self, stage: str, done: int, total: int, what: str = "") -> None:
         if stage not in self._tasks:
             return
         label = f"{LABELS[stage]}: {what}" if what else LABELS[stage]
-        began, before = self._paces.get(stage, (self._task(stage).start_time or 0.0, 0))
-        now, end = self._progress.get_time(), None
-        if done > before:
-            end = now + (now - began) * (total - done) / (done - before)
-        self._progress.update(
-            self._tasks[stage], completed=done, total=total, description=label, end=end
-        )
+        self._progress.update(self._tasks[stage], completed=done, total=total, description=label)
 
-    def _task(self, stage: str) -> Task:
-        return self._progress.tasks[self._progress.task_ids.index(self._tasks[stage])]
+    def _left(self) -> float | None:
+        """Seconds until the end of the run, at this moment."""
+        self._snapshot = aged(self._snapshot)
+        return self._snapshot.eta_seconds
 
 
 class CountColumn(ProgressColumn):
@@ -183,20 +200,17 @@ class CountColumn(ProgressColumn):
 
 
 class TimeLeftColumn(ProgressColumn):
-    """Time left at the mean pace so far.
-
-    Rich's own column looks back 30 seconds, which is less than one large layer takes.
-    """
+    """Time until the end of the run, all stages included; empty while it is not known."""
 
     max_refresh = 0.5
 
     def render(self, task: Task) -> Text:
-        """`0:01:30 left`, counting down between two updates."""
-        end = task.fields.get("end")
-        if end is None or task.finished:
+        """`0:01:30 left`, never less than a second."""
+        left = task.fields["left"]()
+        if left is None:
             return Text("")
-        left = timedelta(seconds=max(0, round(end - task.get_time())))
-        return Text(f"{left} left", style="progress.remaining")
+        shown = timedelta(seconds=max(1, round(left)))
+        return Text(f"{shown} left", style="progress.remaining")
 
 
 def describe(event: AnyEvent | Event) -> Text | None:
@@ -235,7 +249,7 @@ def _fact(event: AnyEvent | Event) -> str:
         case events.Verified():
             return (
                 f"verified: {event.format}, by {event.loader}; logits of {event.tokens} tokens "
-                f"differ by at most {event.max_difference:g}"
+                f"differ by at most {event.max_difference:g}{allowed(event)}"
             )
     return ""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from slimgpt.events import LayerFinished, PlannedLayer
+from slimgpt.events import LayerFinished
+from slimgpt.spec.planned_sizes import PlannedLayer
 
 # Fixed widths: rows are printed as layers finish, before the later ones are known.
 SIZES = (("layer", 5), ("heads", 6), ("kv", 5), ("channels", 11), ("parameters", 13))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -29,6 +30,7 @@ def show_summary(console: Console, result: Result, measured: Sequence[Measured])
             )
         )
         rows += [_row(event) for event in measured if event.point == number]
+        rows += _assessed(made.assessment)
     first = Path(result.checkpoint, *(point.folder for point in result.points[:1]))
     rows += [
         ("took", f"{result.seconds:.1f} s, {size(result.peak_memory_bytes)} at the peak"),
@@ -36,6 +38,15 @@ def show_summary(console: Console, result: Result, measured: Sequence[Measured])
         ("load it", loading(first)),
     ]
     show_facts(console, rows)
+
+
+def _assessed(assessment: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """What the numbers mean, rest on, and suggest."""
+    if assessment is None:
+        return []
+    rows = [("meaning", str(assessment["meaning"]))]
+    rows += [("evidence", str(one)) for one in assessment["evidence"]]
+    return rows + [("what to do", str(one)) for one in assessment["advice"]]
 
 
 def _row(event: Measured) -> tuple[str, str]:
@@ -46,8 +57,13 @@ def _row(event: Measured) -> tuple[str, str]:
     return (
         "verified",
         f"{event.format}: a fresh process loaded it ({event.loader}); largest difference "
-        f"{event.max_difference:g} over {event.tokens} tokens",
+        f"{event.max_difference:g} over {event.tokens} tokens{allowed(event)}",
     )
+
+
+def allowed(event: Verified) -> str:
+    """What difference is allowed, and why."""
+    return f"; allowed: {event.bound:.3g}, {event.bound_is}" if event.bound_is else ""
 
 
 def _perplexity(event: Perplexity) -> str:

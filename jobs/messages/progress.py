@@ -24,8 +24,9 @@ from redis.retry import Retry
 
 from jobs import request_id
 from jobs.messages.circuit_breaker import CircuitBreaker, ServerUnavailable
+from jobs.messages.expectation import Expectation
 from jobs.messages.redis_thread import RedisThread
-from jobs.messages.snapshot import Snapshot, advance, fields, of_json
+from jobs.messages.snapshot import Snapshot, advance, aged, begun, fields, of_json
 from jobs.states import Status
 from slimgpt.events import Event, Result
 
@@ -80,14 +81,33 @@ class Progress:
         redis = Redis.from_url(redis_url, retry=retry, health_check_interval=30, **OPTIONS)
         return cls(redis, guard or breaker())
 
-    def start(self, job_id: str) -> None:
-        """Reset the progress for a new attempt; events are kept."""
+    def start(self, job_id: str, expected: Mapping[str, Expectation] | None = None) -> None:
+        """Reset the progress for a new attempt, which begins now; events are kept.
+
+        Args:
+            expected: the stages of the job, and how long they are expected to take.
+        """
+        first = Snapshot() if expected is None else begun(expected)
 
         def forget(redis: Redis) -> None:
-            self._latest = job_id, Snapshot()
+            self._latest = job_id, first
             redis.delete(_hash(job_id))
+            if expected is not None:
+                _write(redis, job_id, None, first)
 
         self._thread.tell(forget)
+
+    def tick(self, job_id: str) -> None:
+        """Let percent and time left go on while the engine is silent."""
+        if self.away:  # it would displace events that wait for Redis
+            return
+
+        def write(redis: Redis) -> None:
+            after = aged(self._before(redis, job_id))
+            self._latest = job_id, after
+            _write(redis, job_id, None, after)
+
+        self._thread.tell(write)
 
     def record(self, job_id: str, event: Event) -> None:
         """Add an event of the engine."""
@@ -245,11 +265,12 @@ def _stream(job_id: str) -> str:
     return f"slimgpt:job:{job_id}:events"
 
 
-def _write(redis: Redis, job_id: str, line: str, snapshot: Snapshot | None) -> None:
+def _write(redis: Redis, job_id: str, line: str | None, snapshot: Snapshot | None) -> None:
     with redis.pipeline(transaction=True) as pipe:
         if snapshot is not None:
             pipe.hset(_hash(job_id), mapping=fields(snapshot))
             pipe.expire(_hash(job_id), KEPT_SECONDS)
-        pipe.xadd(_stream(job_id), {"event": line}, maxlen=KEPT_EVENTS, approximate=True)
-        pipe.expire(_stream(job_id), KEPT_SECONDS)
+        if line is not None:
+            pipe.xadd(_stream(job_id), {"event": line}, maxlen=KEPT_EVENTS, approximate=True)
+            pipe.expire(_stream(job_id), KEPT_SECONDS)
         pipe.execute()

@@ -1,25 +1,49 @@
-"""`Snapshot`: how far a job's attempt is, from the events that its engine said."""
+"""`Snapshot`: how far a job's attempt is, from the events that its engine said, and how long it
+will take (`jobs.messages.expectation`).
+
+The time left is that of the stage under way and of all stages after it, verification and
+publication included. It is unknown while a stage ahead is, and never less than what surely remains.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from jobs.messages.expectation import PLAN, PUBLISH, RESOLVE, STAGES, START, Expectation
 from slimgpt.events import Event, LayerFinished, Planned, StageFinished, StageStarted
 from slimgpt.events import Progress as Counted
 
-WEIGHTS = {"resolve": 2, "plan": 1, "prune": 80, "evaluate": 12, "verify": 3, "publish": 2}
-"""Percent of a job's time that a stage takes, roughly, in the order of the stages."""
+TIMES = ("started_at", "updated_at", "stage_at", "layer_at")
+PACED = ("prune", "recover", "evaluate")
+"""Stages whose progress runs in proportion to their time."""
+TRUSTED_SHARE = 0.1
+"""From this share of a stage on its own pace tells how long it takes."""
+OVERRUN = 0.1
+"""Of a stage that takes longer than expected, so much of its time is expected to remain."""
+LEAST_SECONDS = 1.0
+"""What remains of an attempt that has not ended."""
+UNKNOWN_SHARES = {"start": 2.0, "resolve": 4.0, "plan": 5.0}
+"""Percent at the end of stages before the time of the job is known."""
+UNKNOWN = {
+    "start": Expectation(START), "resolve": Expectation(RESOLVE), "plan": Expectation(PLAN),
+    "prune": Expectation(), "evaluate": Expectation(of="prune", times=0.3),
+    "verify": Expectation(of="start", times=1.0), "publish": Expectation(PUBLISH),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The latest state of a job's attempt.
 
-    `percent` runs over all stages, 0 to 100; `eta_seconds` is None until a layer is done, and
-    never 0; `layer_seconds` is the mean time of a layer, `started_at` the attempt's first event.
+    `step`: what the stage is doing, in words. `percent`: of the attempt's time, 0 to 100, never
+    falls. `eta_seconds`: None while unknown, else `LEAST_SECONDS` or more. `layer_seconds`: mean
+    time of a layer. `started_at`: the claim, or the first event. `share`: of the current stage, 0
+    to 1; `stage_at`: its start; `layer_at`: the end of the last layer. `took`: seconds of the
+    stages that are over. `expected`: the stages of the job, as an `Expectation` each.
     """
 
     stage: str | None = None
@@ -31,6 +55,19 @@ class Snapshot:
     layer_seconds: float | None = None
     layers_timed: int = 0
     started_at: datetime | None = None
+    step: str = ""
+    share: float = 0.0
+    stage_at: datetime | None = None
+    layer_at: datetime | None = None
+    took: dict[str, float] = field(default_factory=dict)
+    expected: dict[str, Expectation] = field(default_factory=lambda: dict(UNKNOWN))
+
+
+def begun(expected: Mapping[str, Expectation], at: datetime | None = None) -> Snapshot:
+    """The snapshot of an attempt that was claimed just now."""
+    now = at or datetime.now(UTC)
+    made = Snapshot(stage="start", started_at=now, stage_at=now, expected=dict(expected))
+    return aged(made, now)
 
 
 def advance(before: Snapshot, event: Event, at: datetime | None = None) -> Snapshot:
@@ -39,36 +76,49 @@ def advance(before: Snapshot, event: Event, at: datetime | None = None) -> Snaps
     Args:
         at: when it was said; None: now.
     """
-    after = before
-    if isinstance(event, StageStarted):
-        after = _at(replace(before, stage=event.stage), event.stage, 0.0)
-    elif isinstance(event, StageFinished):
-        after = _at(before, event.stage, 1.0)
-    elif isinstance(event, Planned):
-        after = replace(before, layers_total=event.layers)
-    elif isinstance(event, Counted):
-        after = _at(before, event.stage, event.done / max(event.total, 1))
-    elif isinstance(event, LayerFinished):
-        after = _with_layer(before, event)
     now = at or datetime.now(UTC)
-    after = replace(after, started_at=before.started_at or now, updated_at=now)
-    return replace(after, eta_seconds=_eta(after))
+    after = replace(before, started_at=before.started_at or now)
+    if isinstance(event, StageStarted):
+        if event.stage != before.stage:
+            after = replace(after, stage=event.stage, stage_at=now, share=0.0, step="")
+    elif isinstance(event, StageFinished):
+        seconds = max(event.seconds, _seconds(after.stage_at, now))
+        after = replace(after, took=after.took | {event.stage: seconds}, share=1.0, step="")
+    elif isinstance(event, Planned):
+        after = replace(after, layers_total=event.layers)
+    elif isinstance(event, Counted):
+        share = min(max(event.done / max(event.total, 1), 0.0), 1.0)
+        after = replace(after, share=share, step=event.what)
+    elif isinstance(event, LayerFinished):
+        after = replace(_with_layer(after, event), layer_at=now)
+    return aged(after, now)
 
 
-def _at(snapshot: Snapshot, stage: str, share: float) -> Snapshot:
-    """Move to a share (0 to 1) of a stage; a stage without weight moves nothing."""
-    if stage not in WEIGHTS:
-        return snapshot
-    names = list(WEIGHTS)
-    before = sum(WEIGHTS[name] for name in names[: names.index(stage)])
-    percent = before + WEIGHTS[stage] * min(max(share, 0.0), 1.0)
-    return replace(snapshot, percent=max(snapshot.percent, round(percent, 2)))
+def aged(snapshot: Snapshot, at: datetime | None = None) -> Snapshot:
+    """The same later, without an event: percent and time left have gone on."""
+    now = at or datetime.now(UTC)
+    left = _left(snapshot, now)
+    elapsed = _seconds(snapshot.started_at, now)
+    if left is None:
+        percent = _known_share(snapshot)
+    else:
+        percent = 100.0 * elapsed / (elapsed + left) if elapsed else 0.0
+    if snapshot.stage == "publish" and snapshot.share == 1.0:
+        percent, left = 100.0, None
+    percent = max(snapshot.percent, round(percent, 2))
+    eta = None if left is None else round(max(left, LEAST_SECONDS), 1)
+    return replace(snapshot, percent=percent, eta_seconds=eta, updated_at=now)
 
 
 def _with_layer(before: Snapshot, event: LayerFinished) -> Snapshot:
-    done = event.done
-    moved = _at(before, "prune", done / max(event.layers_total, 1))
-    moved = replace(moved, layers_done=done, layers_total=event.layers_total)
+    done, total = event.done, event.layers_total
+    moved = replace(
+        before,
+        layers_done=done,
+        layers_total=total,
+        share=done / max(total, 1),
+        step=f"layer {done} of {total}",
+    )
     if event.resumed:  # took its time in another attempt
         return moved
     timed = before.layers_timed + 1
@@ -76,27 +126,66 @@ def _with_layer(before: Snapshot, event: LayerFinished) -> Snapshot:
     return replace(moved, layers_timed=timed, layer_seconds=mean + (event.seconds - mean) / timed)
 
 
-def _eta(snapshot: Snapshot) -> float | None:
-    """Seconds left, if a percent takes as long as those of the layers, or those so far, took.
+def _known_share(snapshot: Snapshot) -> float:
+    """Percent while the time of the job is unknown: that of stages that are short before others."""
+    return max((UNKNOWN_SHARES.get(stage, 0.0) for stage in snapshot.took), default=0.0)
 
-    The longer of both: a small model's layers pass in no time, its other stages do not.
-    """
-    if snapshot.layer_seconds is None or snapshot.layers_total is None:
+
+def _left(snapshot: Snapshot, now: datetime) -> float | None:
+    """Seconds until the end of the attempt; None: unknown."""
+    if not snapshot.expected:
         return None
-    per_percent = snapshot.layer_seconds * snapshot.layers_total / WEIGHTS["prune"]
-    if snapshot.started_at is not None and snapshot.updated_at is not None:
-        so_far = (snapshot.updated_at - snapshot.started_at).total_seconds()
-        per_percent = max(per_percent, so_far / max(snapshot.percent, 1.0))
-    # What is done but not told yet takes a moment that nobody knows.
-    return round(per_percent * (100.0 - snapshot.percent), 1) or None
+    stages = [stage for stage in STAGES if stage in snapshot.expected or stage == snapshot.stage]
+    at = stages.index(snapshot.stage) if snapshot.stage in stages else 0
+    ahead = [_whole(snapshot, stage) for stage in stages[at + 1 :]]
+    current = _left_of_stage(snapshot, stages[at], now)
+    if current is None or any(seconds is None for seconds in ahead):
+        return None
+    return current + sum(seconds for seconds in ahead if seconds is not None)
+
+
+def _left_of_stage(snapshot: Snapshot, stage: str, now: datetime) -> float | None:
+    """Seconds until the end of the current stage; None: unknown."""
+    if stage in snapshot.took:
+        return 0.0
+    elapsed, share = _seconds(snapshot.stage_at, now), snapshot.share
+    if stage == "prune" and snapshot.layer_seconds is not None and snapshot.layers_total:
+        after_next = snapshot.layer_seconds * (snapshot.layers_total - snapshot.layers_done - 1)
+        since = _seconds(snapshot.layer_at, now)
+        next_one = max(snapshot.layer_seconds - since, OVERRUN * snapshot.layer_seconds)
+        return max(0.0, after_next + next_one)
+    whole = _whole(snapshot, stage)
+    if stage in PACED and share >= TRUSTED_SHARE and stage != "prune":
+        paced = elapsed * (1.0 - share) / share
+        # What comes after the last count, such as drift, takes its time, too.
+        return max(paced, OVERRUN * elapsed, (whole or 0.0) - elapsed)
+    return None if whole is None else max(whole - elapsed, OVERRUN * elapsed)
+
+
+def _whole(snapshot: Snapshot, stage: str) -> float | None:
+    """Seconds that a stage takes as a whole; None: unknown."""
+    if stage in snapshot.took:
+        return snapshot.took[stage]
+    if stage == "prune" and snapshot.layer_seconds is not None and snapshot.layers_total:
+        return snapshot.layer_seconds * snapshot.layers_total
+    expected = snapshot.expected.get(stage, Expectation())
+    if expected.of is None or expected.seconds is not None:
+        return expected.seconds
+    base = _whole(snapshot, expected.of)
+    return None if base is None else base * expected.times
+
+
+def _seconds(since: datetime | None, now: datetime) -> float:
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())
 
 
 def fields(snapshot: Snapshot) -> dict[Any, Any]:
     """Fields for people and dashboards, and the whole as JSON for `of_json`."""
     values = asdict(snapshot)
-    for name in ("started_at", "updated_at"):
+    for name in TIMES:
         values[name] = values[name] and values[name].isoformat()
-    plain = {name: "" if value is None else str(value) for name, value in values.items()}
+    shown = {name: value for name, value in values.items() if name not in ("took", "expected")}
+    plain = {name: "" if value is None else str(value) for name, value in shown.items()}
     return plain | {"snapshot": json.dumps(values)}
 
 
@@ -104,8 +193,10 @@ def of_json(text: str | None) -> Snapshot | None:
     """The snapshot in a hash's field `snapshot`; None: there is none that can be read."""
     try:
         values = json.loads(text or "")
-        for name in ("started_at", "updated_at"):
-            values[name] = values[name] and datetime.fromisoformat(values[name])
+        for name in TIMES:
+            values[name] = values.get(name) and datetime.fromisoformat(values[name])
+        found = values.get("expected", {}).items()
+        values["expected"] = {stage: Expectation(*one) for stage, one in found}
         return Snapshot(**values)
-    except (ValueError, TypeError, KeyError):  # of another version, or torn: a hint, no truth
+    except (ValueError, TypeError, KeyError, AttributeError):  # of another version, or torn: a hint
         return None

@@ -15,6 +15,9 @@ from slimgpt.spec.prune import PruneSpec
 
 MAX_FAULTS = 5
 MAX_NAME = 128
+EARLIER_ATTEMPTS = "earlier attempts"
+"""Time of a job before the attempt that succeeded, among its stages."""
+LEAST_ATTEMPT_SECONDS = 1.0
 UNKNOWN_TARGET = "a target that this version does not understand"
 T = TypeVar("T")
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -29,6 +32,33 @@ def new_id(kind: str) -> str:
 def new_job_id() -> str:
     """The id of a new job."""
     return new_id("job")
+
+
+def wall_seconds(started_at: datetime | None, finished_at: datetime | None) -> float | None:
+    """The one duration of a job: from its first claim to its end, publication included."""
+    if started_at is None or finished_at is None:
+        return None
+    return max(0.0, (finished_at - started_at).total_seconds())
+
+
+def whole_stages(stored: Any, seconds: float | None) -> dict[str, float] | None:
+    """The stages of the attempt that succeeded, completed so that they add up to the job's time.
+
+    What is left over by less than a second is the commit of the end, and belongs to the last stage;
+    more is time of earlier attempts, and between them.
+    """
+    if not isinstance(stored, dict) or not stored or seconds is None:
+        return None
+    found = {str(name): float(one) for name, one in stored.items()}
+    over = seconds - sum(found.values())
+    if over >= LEAST_ATTEMPT_SECONDS:
+        return {EARLIER_ATTEMPTS: over, **found}
+    last = [*found][-1]
+    return found | {last: found[last] + over}
+
+
+def _stages_field(stages: dict[str, float] | None) -> dict[str, Any]:
+    return {} if stages is None else {"stages": stages}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +148,23 @@ class Job:
         """Whether the job is finished; a retry may queue it again."""
         return self.status in TERMINAL
 
+    @property
+    def seconds(self) -> float | None:
+        """Wall time from the claim to the end; None while there is none, or no end."""
+        return wall_seconds(self.started_at, self.finished_at)
+
+    @property
+    def stages(self) -> dict[str, float] | None:
+        """Seconds of each stage, which add up to `seconds`; None unless it succeeded."""
+        return whole_stages((self.result or {}).get("stages"), self.seconds)
+
+    @property
+    def timed_result(self) -> dict[str, Any] | None:
+        """The result, with the job's own times in place of the engine's."""
+        if self.result is None or self.seconds is None:
+            return self.result
+        return self.result | {"seconds": self.seconds} | _stages_field(self.stages)
+
 
 @dataclass(frozen=True, slots=True)
 class StatusRow:
@@ -193,6 +240,8 @@ class Claim:
     epoch: int
     attempt: int
     lease_expires_at: datetime
+    began: float = field(default_factory=time.time)
+    """Unix time of the claim, by this machine's clock."""
 
     @property
     def spec(self) -> PruneSpec:

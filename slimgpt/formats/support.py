@@ -12,9 +12,9 @@ from typing import Any, get_args
 
 from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.errors import SpecError
-from slimgpt.events import FormatSupport
 from slimgpt.formats import stock_classes
 from slimgpt.formats.gguf import hyperparameters
+from slimgpt.spec.planned_sizes import FormatSupport
 from slimgpt.spec.prune import Format
 
 BLOCKS = (32, 256)  # quantisation block sizes: Q8_0 and Q4_0, K-quants

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ class Score:
 
     Attributes:
         group: the group of the task; the task's own name for the group's mean.
+        sha256: over everything that the score depends on, except the model.
         error: standard error; None if the harness gives none.
     """
 
@@ -29,6 +31,7 @@ class Score:
     shots: int
     samples: int
     group: str | None
+    sha256: str
     value: float
     error: float | None
 
@@ -67,10 +70,18 @@ def _of_group(
         return
     for name in group.leaves:
         made.add(leaves[name].task)
-    yield from _of(made.name, leaves[group.leaves[0]], within, made.aggregate(metrics))
+    asked = [leaves[name] for name in group.leaves]
+    yield from _of(made.name, asked[0], within, made.aggregate(metrics), _digest(asked))
 
 
-def _of(name: str, leaf: Leaf, group: str | None, metrics: Mapping[str, Any]) -> Iterator[Score]:
+def _digest(leaves: Sequence[Leaf]) -> str:
+    """SHA-256 of the tasks of a group together."""
+    return hashlib.sha256(" ".join(leaf.sha256 for leaf in leaves).encode()).hexdigest()
+
+
+def _of(
+    name: str, leaf: Leaf, group: str | None, metrics: Mapping[str, Any], sha256: str = ""
+) -> Iterator[Score]:
     """A row for every metric, such as `acc,none`, with its error `acc_stderr,none`."""
     for key, value in metrics.items():
         metric, comma, filtered = key.partition(",")
@@ -79,7 +90,8 @@ def _of(name: str, leaf: Leaf, group: str | None, metrics: Mapping[str, Any]) ->
         error = metrics.get(f"{metric}_stderr,{filtered}")
         shown = metric if filtered == NO_FILTER else f"{metric} ({filtered})"
         count = int(metrics["sample_len"])
-        yield Score(name, shown, leaf.shots, count, group, float(value), _number(error))
+        score, mark = float(value), sha256 or leaf.sha256
+        yield Score(name, shown, leaf.shots, count, group, mark, score, _number(error))
 
 
 def _chosen(harness_task: HarnessTask, metrics: TaskMetrics) -> list[Score]:
@@ -97,7 +109,16 @@ def _chosen(harness_task: HarnessTask, metrics: TaskMetrics) -> list[Score]:
     samples = sum(row.samples for row in found)
     return [
         *found,
-        Score(harness_task.name, MEAN, found[0].shots, samples, harness_task.name, mean, error),
+        Score(
+            harness_task.name,
+            MEAN,
+            found[0].shots,
+            samples,
+            harness_task.name,
+            _digest(harness_task.leaves),
+            mean,
+            error,
+        ),
     ]
 
 

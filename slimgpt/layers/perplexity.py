@@ -1,17 +1,18 @@
-"""Perplexity with one layer in memory at a time.
+"""Likelihood of windows and perplexity, with one layer in memory at a time.
 
 Windows do not overlap, every window stands alone, and its first token is not predicted: the
 protocol of the paper and of LLM-Pruner. What a window begins with:
 `slimgpt.texts.tokenization.windows`.
 
 Names end in their shape: N windows, S tokens of a window, B windows of a batch, D d_model, V
-vocabulary.
+vocabulary, T predicted tokens of a batch.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Generator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +24,32 @@ from slimgpt.planning.forecast import LOGIT_TOKENS
 LARGEST_LOG = 700.0  # e^700 still is a number
 
 
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely a model finds the windows of a text.
+
+    Attributes:
+        losses: negative log likelihood of each window's predicted tokens, their sum in nats.
+        predicted: number of predicted tokens of each window.
+    """
+
+    losses: tuple[float, ...]
+    predicted: int
+
+    @property
+    def perplexity(self) -> float:
+        """exp(mean negative log likelihood) over all predicted tokens, e^700 at most."""
+        mean = math.fsum(self.losses) / (len(self.losses) * self.predicted)
+        return math.exp(min(mean, LARGEST_LOG))
+
+
 @torch.no_grad()
 def measure(
     stack: Stack,
     windows_NS: Tensor,  # int64
     given: int = 1,
-) -> Generator[int, None, float]:
-    """Perplexity exp(mean negative log likelihood) over all predicted tokens.
+) -> Generator[int, None, Likelihood]:
+    """Likelihood of windows, of which each stands alone.
 
     Args:
         given: tokens at the start of each window that are not predicted.
@@ -38,7 +58,7 @@ def measure(
         how many layers are done.
 
     Returns:
-        the perplexity, e^700 at most.
+        the likelihood of every window.
 
     Raises:
         NumericalError: the likelihood is not finite.
@@ -47,21 +67,20 @@ def measure(
     for index in range(stack.architecture.layers):
         stack.advance(index, stack.layer(index).forward, batches)
         yield index + 1
-    head, total, start = stack.head(), 0.0, 0
+    head, losses, start = stack.head(), list[float](), 0
     step = max(1, LOGIT_TOKENS // windows_NS.shape[1])
     for batch in batches:
         for hidden_BSD in torch.split(batch, step):
             ids_BS = windows_NS[start : start + len(hidden_BSD)].to(stack.device)
             start += len(hidden_BSD)
             logits_BSV = head(hidden_BSD.to(stack.device))[:, given - 1 : -1].float()
-            losses = nn.functional.cross_entropy(
-                logits_BSV.flatten(0, 1), ids_BS[:, given:].flatten(), reduction="sum"
+            losses_T = nn.functional.cross_entropy(
+                logits_BSV.flatten(0, 1), ids_BS[:, given:].flatten(), reduction="none"
             )
-            total += float(losses)
-    mean = total / (windows_NS.shape[0] * (windows_NS.shape[1] - given))
-    if not math.isfinite(mean):
+            losses += losses_T.view(len(ids_BS), -1).double().sum(1).tolist()
+    if not all(map(math.isfinite, losses)):
         raise NumericalError(
             "the likelihood of the evaluation text is not finite",
             hint="the checkpoint overflows or holds NaN: try the model in bfloat16 or float32",
         )
-    return math.exp(min(mean, LARGEST_LOG))
+    return Likelihood(tuple(losses), windows_NS.shape[1] - given)

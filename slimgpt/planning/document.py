@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from slimgpt.events import Event, FormatSupport, PlannedLayer, PlannedPoint
+from slimgpt.events import Event
+from slimgpt.spec.planned_sizes import FormatSupport, PlannedLayer, PlannedPoint
 
 if TYPE_CHECKING:
     from slimgpt.planning.plan import Plan

@@ -9,14 +9,15 @@ from slimgpt.checkpoints import config_only
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import UnsupportedModelError
-from slimgpt.events import FormatSupport, PlannedLayer
 from slimgpt.formats import support
 from slimgpt.planning import forecast
 from slimgpt.planning.damage import Damage
 from slimgpt.planning.document import PlanPreview, planned_layer, planned_point
 from slimgpt.planning.forecast import Forecast
-from slimgpt.sources.resolve import resolve_model
+from slimgpt.sources.hub_errors import is_offline
+from slimgpt.sources.resolve import cached_snapshot, resolve_model
 from slimgpt.sources.roots import PREFIX, Roots
+from slimgpt.spec.planned_sizes import FormatSupport, PlannedLayer
 from slimgpt.spec.prune import PruneSpec
 
 UNPADDED = frozenset({"falcon", "gpt2", "gpt_neox"})
@@ -35,7 +36,8 @@ def plan_preview(
 ) -> PlanPreview:
     """Plan a job; reads headers only.
 
-    A local folder with `config.json` but without weights is planned from its config.
+    A local folder with `config.json` but without weights is planned from its config; offline, so is
+    a hub model of which the cache has no more.
 
     Args:
         check: another check of the model, such as `layers.sanity.build`, which imports torch;
@@ -91,6 +93,10 @@ def _opened(model: str, roots: Roots) -> tuple[Checkpoint, list[str]]:
         location = Location.of(roots.model(model), within)
         if config_only.alone(location):
             return config_only.of(location), [NO_WEIGHTS]
+    elif is_offline() and (snapshot := cached_snapshot(model)) is not None:
+        location = Location.of(snapshot)
+        if config_only.alone(location):
+            return config_only.of(location), []
     return Checkpoint.open(resolve_model(model, roots, None).folder, within=within), []
 
 

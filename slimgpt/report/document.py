@@ -44,6 +44,7 @@ class Score(LenientModel):
     shots: int | None = None
     samples: int | None = None
     group: str | None = None
+    sha256: str = ""
     dense: float | None = None
     dense_error: float | None = None
     pruned: float | None = None
@@ -103,6 +104,35 @@ class Recovery(LenientModel):
     seconds: float = 0.0
 
 
+class Told(LenientModel):
+    """What the numbers mean, what they are worth, and what to do."""
+
+    loss: str = "unknown"
+    meaning: str = ""
+    evidence: list[str] = []
+    advice: list[str] = []
+
+
+class Environment(LenientModel):
+    """Versions and hardware of a run."""
+
+    versions: dict[str, str] = {}
+    system: str = ""
+    processor: str = ""
+    cores: int | None = None
+    threads: int | None = None
+    gpu: str | None = None
+    gpu_memory_bytes: int | None = None
+    cuda: str | None = None
+
+
+class Repeat(LenientModel):
+    """The command or the body that runs the same again."""
+
+    command: str | None = None
+    body: dict[str, Any] = {}
+
+
 class Document(LenientModel):
     """A report; parts that its version did not have or that were not requested are empty.
 
@@ -112,6 +142,7 @@ class Document(LenientModel):
     """
 
     verdict: str = ""
+    assessment: Told | None = None
     schema_version: int = 1
     engine_version: str = ""
     model: ModelReport
@@ -125,7 +156,10 @@ class Document(LenientModel):
     drift: list[LayerDrift] = []
     verified: list[Verified] = []
     seconds: dict[str, float] = {}
+    seconds_unknown: dict[str, str] = {}
     device: str = ""
+    environment: Environment | None = None
+    repeat: Repeat | None = None
     stage_memory_bytes: dict[str, int] = {}
     peak_memory_bytes: int | None = None
     warnings: list[str] = []

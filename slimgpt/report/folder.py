@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from slimgpt.machine import disk
-from slimgpt.report import comparison, document, html_page, model_card, sweep
+from slimgpt.report import document, html_page, model_card, sweep
+from slimgpt.report.comparison.page import page
+from slimgpt.report.comparison.rows import rows
 
 PAGE = "report.html"
 
@@ -30,5 +32,4 @@ def write_sweep(folder: Path) -> None:
         StorageError: the disk is full or cannot be written.
     """
     report = sweep.read(folder / document.REPORT)
-    rows = comparison.rows(report.entries())
-    disk.write_text(folder / PAGE, comparison.page(rows, report.verdict))
+    disk.write_text(folder / PAGE, page(rows(report.entries()), report.verdict))

@@ -37,7 +37,7 @@ def render(document: Document) -> str:
         tables=tables(document),
         plots=plots(document),
         facts=facts(document),
-        spec=json.dumps(document.spec, indent=2, ensure_ascii=False),
+        spec=json.dumps(_body(document), indent=2, ensure_ascii=False),
     )
 
 
@@ -47,6 +47,11 @@ def fill(template: str, **content: Any) -> str:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     page = environment().get_template(template)
     return page.render(style=style, hash=f"sha256-{digest}", **content) + "\n"
+
+
+def _body(document: Document) -> dict[str, Any]:
+    """The specification that repeats it; in reports of before, the one that was given."""
+    return document.repeat.body if document.repeat and document.repeat.body else document.spec
 
 
 @cache

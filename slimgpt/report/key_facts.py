@@ -5,6 +5,7 @@ from __future__ import annotations
 from slimgpt.report.document import Document
 from slimgpt.report.schema import SCHEMA_VERSION
 from slimgpt.report.tables.cells import NOTHING, printable
+from slimgpt.spec.sizes import short_size
 
 
 def facts(document: Document) -> list[tuple[str, str]]:
@@ -25,6 +26,8 @@ def facts(document: Document) -> list[tuple[str, str]]:
          + (f", each begins with {calibration.begins_with}" if calibration.begins_with else "")),
         ("Calibration tokens", calibration and f"sha256 {calibration.sha256}"),
         ("Device", document.device),
+        ("Hardware", _hardware(document)),
+        ("System", document.environment and document.environment.system),
         ("Engine", document.engine_version and f"slimgpt-service {document.engine_version}"),
         ("Libraries", _libraries(document)),
         ("Started", document.provenance.get("started")),
@@ -43,8 +46,20 @@ def target(document: Document) -> str:
     return ""
 
 
+def _hardware(document: Document) -> str:
+    """Processor with its threads, and the GPU."""
+    one = document.environment
+    if one is None:
+        return ""
+    threads = f", {one.threads} threads on {one.cores} cores" if one.threads else ""
+    memory = f" of {short_size(one.gpu_memory_bytes)}" if one.gpu_memory_bytes else ""
+    gpu = f"{one.gpu}{memory}, CUDA {one.cuda}; " if one.gpu else ""
+    return f"{gpu}{one.processor}{threads}"
+
+
 def _libraries(document: Document) -> str:
-    libraries = document.provenance.get("libraries")
+    known = document.environment.versions if document.environment else {}
+    libraries = known or document.provenance.get("libraries")
     if not isinstance(libraries, dict):
         return ""
     return ", ".join(f"{name} {version}" for name, version in libraries.items())

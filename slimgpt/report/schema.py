@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import models_json_schema
 
 from slimgpt import events
+from slimgpt.report.assessment import Assessment
 from slimgpt.spec.prune import PruneSpec
 
 SCHEMA_VERSION = 2
@@ -88,11 +89,51 @@ class RecoveryReport(BaseModel):
     teacher_bytes: int = 0
 
 
+class EnvironmentReport(BaseModel):
+    """What the numbers depend on besides model, text and specification.
+
+    Attributes:
+        versions: of Python and of the libraries that compute.
+        threads: that torch computes with on the processor.
+        gpu: name of the device; None if the model was pruned on the processor.
+        cuda: version of CUDA or ROCm.
+    """
+
+    versions: dict[str, str]
+    system: str
+    processor: str
+    cores: int
+    threads: int
+    gpu: str | None = None
+    gpu_memory_bytes: int | None = None
+    cuda: str | None = None
+
+
+class RepeatReport(BaseModel):
+    """How to run the same again.
+
+    Attributes:
+        command: the command line, if it was one.
+        body: for `POST /jobs`, or as a file for `slimgpt submit --spec`; the model is named with
+            its revision.
+    """
+
+    command: str | None = None
+    body: dict[str, Any]
+
+
+UNKNOWN_SECONDS = {
+    "verify": "counted until this report was written, which is part of it",
+    "publish": "comes after this report: the service's record of the job has it, in `stages`",
+}
+
+
 class Report(BaseModel):
     """The results of a job.
 
     Attributes:
-        verdict: summary in one or two sentences.
+        verdict: summary in two sentences or three.
+        assessment: what the numbers mean, what they are worth, and what to do.
         layers: the fields of `LayerFinished`, for every layer.
         recovery: None without recovery.
         perplexity: the fields of `Perplexity`, for every text and length.
@@ -101,14 +142,18 @@ class Report(BaseModel):
         verified: the fields of `Verified`, for every loader.
         drift: relative squared error of the activations of `model` after each layer, `stream` and
             `ffn`, see `slimgpt.layers.drift`.
-        seconds: duration of each stage before `verify`, in the attempt that finished.
-        stage_memory_bytes: peak memory of each of these stages.
+        seconds: duration of each stage in the attempt that finished, `start` from the command or
+            the claim; of a sweep's model, what its own share took. What the report cannot know:
+            `seconds_unknown`.
+        seconds_unknown: stages whose time is not, or not wholly, in `seconds`, with the reason.
+        stage_memory_bytes: peak memory of each stage from `resolve` to `evaluate`.
         peak_memory_bytes: GPU memory allocated, or resident memory of the engine on a CPU.
     """
 
     model_config = ConfigDict(frozen=True)
 
     verdict: str
+    assessment: Assessment | None = None
     schema_version: int = SCHEMA_VERSION
     engine_version: str
     model: ModelReport
@@ -122,8 +167,11 @@ class Report(BaseModel):
     verified: list[dict[str, Any]]
     drift: list[dict[str, Any]] = []
     seconds: dict[str, float]
+    seconds_unknown: dict[str, str] = UNKNOWN_SECONDS
     stage_memory_bytes: dict[str, int] = {}
     device: str
+    environment: EnvironmentReport | None = None
+    repeat: RepeatReport | None = None
     peak_memory_bytes: int
     warnings: list[str]
 
@@ -146,6 +194,7 @@ class SweepReport(BaseModel):
 
     Attributes:
         verdict: summary in one or two sentences.
+        seconds: of each stage of the whole job, until this report was written.
         points: in the order of the requested ratios.
     """
 
@@ -156,6 +205,7 @@ class SweepReport(BaseModel):
     schema_version: int = SCHEMA_VERSION
     engine_version: str
     spec: PruneSpec
+    seconds: dict[str, float] = {}
     points: list[SweepPoint]
 
 

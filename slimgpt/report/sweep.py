@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from slimgpt.report import document
-from slimgpt.report.comparison import Entry
+from slimgpt.report.comparison.rows import Entry
 from slimgpt.report.document import SWEEP, Document, LenientModel, ReportError, validated
 
 

@@ -171,6 +171,12 @@ def _cached(repository: str, revision: str | None, cache: Path) -> Path | None:
         return None
 
 
+def cached_snapshot(model: str) -> Path | None:
+    """The folder of a hub model in this machine's cache, complete or not; None if there is none."""
+    repository, _, revision = model.partition("@")
+    return _cached(repository, revision or None, Path(constants.HF_HUB_CACHE))
+
+
 def check_room(sizes: Mapping[str, int], folder: Path, what: str) -> None:
     """Check that a download fits the disk, before it starts.
 

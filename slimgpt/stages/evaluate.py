@@ -7,11 +7,13 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from slimgpt.checkpoints.output import whole_model
 from slimgpt.events import Event, ModelName, Warned
 from slimgpt.layers import drift
 from slimgpt.report import summary
+from slimgpt.report.assessment import Calibration
 from slimgpt.stages import perplexity, tasks
 from slimgpt.stages.state import ModelState
 from slimgpt.verification import timing
@@ -28,17 +30,42 @@ def measure(state: ModelState, workdir: Path, first: ModelState) -> Generator[Ev
             itself for the first model.
     """
     models, inputs = state.models, state.inputs
-    state.perplexity = yield from perplexity.evaluate(
-        inputs.evaluation_sets, models, first.perplexity
-    )
+    measuring = perplexity.evaluate(inputs.evaluation_sets, models, first.dense_likelihoods)
+    state.perplexity, state.dense_likelihoods = yield from measuring
     for name in [name for name in models if name != "dense"]:
         for one in drift.measure(models["dense"], models[name], inputs.calibration.input_ids):
             state.drift.append({"model": name, **asdict(one)})
     yield from _measure_whole(state, workdir, first)
     curves = None if state.recovery is None else state.recovery.curves
-    state.verdict = summary.of(state.spec, state.plan, state.perplexity, curves)
+    state.verdict = summary.of(
+        state.spec, state.plan, state.perplexity, curves, _calibration(state)
+    )
     if state.verdict.worse:
         yield Warned(message=state.verdict.line)
+
+
+def _calibration(state: ModelState) -> Calibration | None:
+    """How much the calibration tells about the columns of an FFN; None if nothing was pruned."""
+    if state.plan.parameters_after == state.plan.parameters_before:
+        return None
+    checkpoint, wanted = state.inputs.checkpoint, state.spec.calibration
+    tokens, columns = state.inputs.calibration.input_ids.numel(), state.plan.before
+    widest = max(size.channels for size in columns)
+    experts = checkpoint.architecture.experts
+    reach = tokens if not experts else tokens * _chosen_experts(checkpoint.config) / experts
+    return Calibration(
+        tokens=tokens,
+        columns=widest,
+        per_column=reach / widest,
+        samples=wanted.samples,
+        sequence_length=wanted.sequence_length,
+    )
+
+
+def _chosen_experts(config: Mapping[str, Any]) -> int:
+    """Experts that each token reaches; 1 if the config does not say."""
+    found = [config.get(name) for name in ("num_experts_per_tok", "moe_topk", "top_k_experts")]
+    return next((one for one in found if isinstance(one, int) and one > 0), 1)
 
 
 def _measure_whole(

@@ -6,20 +6,25 @@ from collections.abc import Generator, Mapping, Sequence
 
 from slimgpt.events import Event, ModelName, Perplexity, Progress
 from slimgpt.layers import perplexity
+from slimgpt.layers.perplexity import Likelihood
 from slimgpt.layers.stack import Stack
+from slimgpt.report import bootstrap
 from slimgpt.stages.resolve import EvaluationSet
 
 
 def evaluate(
     evaluation_sets: Sequence[EvaluationSet],
     models: Mapping[ModelName, Stack],
-    known: Sequence[Perplexity] = (),
-) -> Generator[Event, None, list[Perplexity]]:
+    known: Sequence[Likelihood] = (),
+) -> Generator[Event, None, tuple[list[Perplexity], list[Likelihood]]]:
     """Perplexity of the models on every evaluation set.
 
     Args:
         models: `dense` and `pruned`, and `recovered` after a recovery.
-        known: earlier results on the same sets, from which the dense model's values are reused.
+        known: the dense model's likelihoods on the same sets, if they were measured before.
+
+    Returns:
+        the perplexities, and the dense model's likelihoods, of each set.
 
     Raises:
         NumericalError: a likelihood is not finite.
@@ -27,37 +32,49 @@ def evaluate(
     layers = models["dense"].architecture.layers
     total, before = len(models) * len(evaluation_sets) * layers, 0
     results: list[Perplexity] = []
+    dense: list[Likelihood] = []
     for number, evaluation_set in enumerate(evaluation_sets):
-        values: dict[ModelName, float] = {"dense": known[number].dense} if known else {}
-        before += layers * len(values)
+        found: dict[ModelName, Likelihood] = {"dense": known[number]} if known else {}
+        before += layers * len(found)
         for name, stack in models.items():
-            if name in values:
+            if name in found:
                 continue
             measured = perplexity.measure(stack, evaluation_set.windows, evaluation_set.begin.given)
             what = f"{evaluation_set.text}, {evaluation_set.length} tokens, {name}"
-            values[name] = yield from as_progress(measured, before, total, what)
+            found[name] = yield from as_progress(measured, before, total, what)
             before += layers
-        result = Perplexity(
-            text=evaluation_set.text,
-            protocol=evaluation_set.protocol,
-            sequence_length=evaluation_set.length,
-            begins_with=evaluation_set.begin.text,
-            tokens=len(evaluation_set.windows)
-            * (evaluation_set.length - evaluation_set.begin.given),
-            **values,
-        )
+        result = _result(evaluation_set, found)
         results.append(result)
+        dense.append(found["dense"])
         yield result
-    return results
+    return results, dense
+
+
+def _result(evaluation_set: EvaluationSet, found: Mapping[ModelName, Likelihood]) -> Perplexity:
+    losses = {str(name): one.losses for name, one in found.items()}
+    perplexities, ratios = bootstrap.intervals(losses, found["dense"].predicted)
+    return Perplexity(
+        text=evaluation_set.text,
+        protocol=evaluation_set.protocol,
+        sequence_length=evaluation_set.length,
+        begins_with=evaluation_set.begin.text,
+        tokens=len(evaluation_set.windows) * found["dense"].predicted,
+        windows=len(evaluation_set.windows),
+        sha256=evaluation_set.sha256,
+        **{name: one.perplexity for name, one in found.items()},
+        **{f"{name}_interval": one for name, one in perplexities.items()},
+        **{f"{name}_ratio_interval": one for name, one in ratios.items()},
+    )
 
 
 def as_progress(
-    measured: Generator[int, None, float], before: int, total: int, what: str = ""
-) -> Generator[Event, None, float]:
+    measured: Generator[int, None, Likelihood], before: int, total: int, what: str = ""
+) -> Generator[Event, None, Likelihood]:
     """Convert the layer counts of a measurement to progress events of the stage."""
     while True:
         try:
             done = before + next(measured)
         except StopIteration as finished:
-            return float(finished.value)
+            likelihood: Likelihood = finished.value
+            return likelihood
         yield Progress(stage="evaluate", done=done, total=total, what=what)

@@ -55,6 +55,11 @@ class EvaluationSet:
         return int(self.windows.shape[1])
 
     @property
+    def sha256(self) -> str:
+        """Over the token ids, and how many of each window are not predicted."""
+        return windows.digest(self.windows, self.begin.given)
+
+    @property
     def ids(self) -> list[int]:
         """The text's own tokens, the windows joined."""
         ids: list[int] = self.windows[:, len(self.begin.ids) :].flatten().tolist()
@@ -86,8 +91,9 @@ def resolve(spec: PruneSpec, roots: Roots) -> Generator[Event, None, JobInputs]:
         UnreachableTargetError, SpecError: no legal plan meets the target.
         CalibrationError: of the texts, or of the questions of tasks.
     """
-    yield Progress(stage="resolve", done=0, total=_steps(spec), what="model")
+    yield Progress(stage="resolve", done=0, total=_steps(spec), what="finding the model")
     model = resolve_model(spec.model, roots, cache=None)
+    yield Progress(stage="resolve", done=0, total=_steps(spec), what="reading the model")
     checkpoint = _opened(model, roots)
     sanity.build(checkpoint)
     for point in spec.points:

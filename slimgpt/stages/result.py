@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import slimgpt
-from slimgpt.events import Planned, PlannedPoint, PointEvent, Result, ResultPoint
+from slimgpt.events import Planned, PointEvent, Result, ResultPoint
 from slimgpt.machine import disk
 from slimgpt.planning.document import planned_point
+from slimgpt.report import assessment
 from slimgpt.report import folder as pages
 from slimgpt.report.document import REPORT
 from slimgpt.report.schema import SweepPoint, SweepReport
+from slimgpt.spec.planned_sizes import PlannedPoint
 from slimgpt.spec.prune import PruneSpec, point_folder
 from slimgpt.stages.state import ModelState
 
@@ -34,20 +35,24 @@ def planned(points: Sequence[ModelState]) -> Planned:
     )
 
 
-def result(points: Sequence[ModelState], checkpoint: str) -> Result:
+def result(points: Sequence[ModelState], seconds: Mapping[str, float], checkpoint: str) -> Result:
     """The `result` event of the job.
 
     Args:
+        seconds: of each stage.
         checkpoint: the result's folder, relative to the working folder.
     """
     smallest = _smallest(points)
-    began = min(point.started for point in points)
     sweep = [point for point in points if len(points) > 1]
     return Result(
         parameters_before=smallest.plan.parameters_before,
         parameters_after=smallest.plan.parameters_after,
         ratio_achieved=smallest.plan.ratio_achieved,
-        seconds=(datetime.now(UTC) - began).total_seconds(),
+        published=smallest.published,
+        verdict=_verdict(points) if sweep else smallest.verdict.line,
+        assessment=smallest.verdict.assessment.model_dump(),
+        seconds=sum(seconds.values()),
+        stages=dict(seconds),
         peak_memory_bytes=max(max(point.peaks.values()) for point in points),
         layers=[
             {"point": number, **record}
@@ -63,11 +68,16 @@ def result(points: Sequence[ModelState], checkpoint: str) -> Result:
 
 
 def publish_sweep(
-    spec: PruneSpec, points: Sequence[ModelState], folder: Path, destination: Path
+    spec: PruneSpec,
+    points: Sequence[ModelState],
+    seconds: Mapping[str, float],
+    folder: Path,
+    destination: Path,
 ) -> None:
     """Write the sweep's report and page beside its models, then rename the folder.
 
     Args:
+        seconds: of each stage of the job so far.
         folder: contains the models, each in `point_folder` of its ratio.
         destination: on the same disk; must not exist.
 
@@ -78,6 +88,7 @@ def publish_sweep(
         verdict=_verdict(points),
         engine_version=slimgpt.__version__,
         spec=spec,
+        seconds=dict(seconds),
         points=[
             SweepPoint(ratio=ratio, folder=name, report=_report(folder / name))
             for ratio, name in ((ratio, point_folder(ratio)) for ratio in spec.ratios or ())
@@ -109,6 +120,9 @@ def _result_point(point: ModelState, ratio: float | None) -> ResultPoint:
         parameters_after=point.plan.parameters_after,
         ratio_achieved=point.plan.ratio_achieved,
         verdict=point.verdict.line,
+        assessment=point.verdict.assessment.model_dump(),
+        published=point.published,
+        perplexity=point.perplexity[0].model_dump() if point.perplexity else None,
     )
 
 
@@ -138,10 +152,13 @@ def _verdict(points: Sequence[ModelState]) -> str:
         return line
     first = points[0].perplexity[0]
     values = [
-        one.recovered if point.verdict.recovered and one.recovered is not None else one.pruned
+        (
+            getattr(one, point.published),
+            assessment.loss_of(getattr(one, point.published) / one.dense),
+        )
         for point in points
         for one in point.perplexity[:1]
     ]
     where = f"{first.text} at {first.window}"
-    pruned = ", ".join(f"{value:.4g}" for value in values)
+    pruned = ", ".join(f"{value:.4g} ({assessment.WORDS[loss]})" for value, loss in values)
     return f"{line} Perplexity on {where}: dense {first.dense:.4g}, then {pruned}."

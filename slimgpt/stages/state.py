@@ -10,7 +10,9 @@ import torch
 
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Latency, ModelName, Perplexity, TaskScore, Verified
+from slimgpt.layers.perplexity import Likelihood
 from slimgpt.layers.stack import Stack
+from slimgpt.machine.launch import Launch
 from slimgpt.planning.plan import Plan
 from slimgpt.report.summary import Summary
 from slimgpt.spec.prune import PruneSpec
@@ -32,6 +34,7 @@ class ModelState:
 
     spec: PruneSpec
     device: torch.device
+    launch: Launch = field(default_factory=Launch)
     inputs: JobInputs = field(init=False)
     pruning_plan: PruningPlan = field(init=False)
     fingerprint: str = field(init=False)
@@ -40,6 +43,7 @@ class ModelState:
     recovery: Recovery | None = None
     verdict: Summary = field(init=False)
     perplexity: list[Perplexity] = field(default_factory=list)
+    dense_likelihoods: list[Likelihood] = field(default_factory=list)
     inference: list[Latency] = field(default_factory=list)
     tasks: list[TaskScore] = field(default_factory=list)
     verified: list[Verified] = field(default_factory=list)
@@ -47,12 +51,21 @@ class ModelState:
     seconds: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def started(self) -> datetime:
+        """When the run was started."""
+        return datetime.fromtimestamp(self.launch.began, UTC)
 
     @property
     def plan(self) -> Plan:
         """The sizes of the model after pruning."""
         return self.pruning_plan.plan
+
+    @property
+    def published(self) -> ModelName:
+        """The model that is published; known after the evaluation."""
+        return "recovered" if self.verdict.recovered else "pruned"
 
     @property
     def models(self) -> dict[ModelName, Stack]:

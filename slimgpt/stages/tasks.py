@@ -131,6 +131,7 @@ def _joined(rows: Mapping[ModelName, Score]) -> TaskScore:
         shots=dense.shots,
         samples=dense.samples,
         group=dense.group,
+        sha256=dense.sha256,
         dense=dense.value,
         dense_error=dense.error,
         pruned=pruned.value,

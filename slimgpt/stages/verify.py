@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,17 @@ from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.checkpoints.output.provenance import Origin
 from slimgpt.events import Event, PointEvent, Progress, Verified, Warned
 from slimgpt.layers.stack import Stack
-from slimgpt.machine import disk, memory
+from slimgpt.machine import disk, environment, memory
 from slimgpt.recovery.peft_model import ADAPTERS, BASE
 from slimgpt.report import folder as pages
-from slimgpt.report.schema import CalibrationReport, ModelReport, RecoveryReport, Report
+from slimgpt.report.schema import (
+    CalibrationReport,
+    EnvironmentReport,
+    ModelReport,
+    RecoveryReport,
+    RepeatReport,
+    Report,
+)
 from slimgpt.spec.names import published_name
 from slimgpt.stages import formats
 from slimgpt.stages.formats import FinishedModel
@@ -41,7 +49,7 @@ def publish(
         NumericalError: the model's logits are not finite.
         StorageError: the disk is full.
     """
-    steps = 2 + len(formats.further(state.spec))
+    began, steps = time.monotonic(), 2 + len(formats.further(state.spec))
     yield Progress(stage="verify", done=0, total=steps, what="writing")
     tokens = state.inputs.calibration.input_ids[:PROBE_SEQUENCES, :PROBE_TOKENS].contiguous()
     probe = Probe(tokens, pruned.logits(tokens), state.device)
@@ -61,6 +69,7 @@ def publish(
                 unproved.append(result)
         stock = [folder / form for form in formats.further(state.spec) if form != "gguf"]
         tokenizer.prove(parent.folder, [folder, *stock])
+        state.seconds["verify"] = time.monotonic() - began
         _add_documents(state, folder)
     yield from unproved
     yield from state.verified
@@ -111,6 +120,7 @@ def _report(state: ModelState, folder: Path) -> Report:
     calibration, spec = state.inputs.calibration, state.spec
     return Report(
         verdict=state.verdict.line,
+        assessment=state.verdict.assessment,
         engine_version=slimgpt.__version__,
         model=ModelReport(
             model=model.model,
@@ -142,9 +152,20 @@ def _report(state: ModelState, folder: Path) -> Report:
         seconds=state.seconds,
         stage_memory_bytes=state.peaks,
         device=str(state.device),
+        environment=EnvironmentReport(**environment.describe(state.device)),
+        repeat=_repeat(state),
         peak_memory_bytes=max(memory.peak_bytes(state.device), *state.peaks.values()),
         warnings=state.warnings,
     )
+
+
+def _repeat(state: ModelState) -> RepeatReport:
+    """The specification, with the model at the revision that was pruned."""
+    model = state.inputs.model
+    named = model.model.partition("@")[0] if model.revision else model.model
+    body = state.spec.model_dump(mode="json", exclude_none=True)
+    body["model"] = f"{named}@{model.revision}" if model.revision else named
+    return RepeatReport(command=state.launch.command or None, body=body)
 
 
 def _event_fields(events: Sequence[PointEvent], *without: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from slimgpt.formats.gguf import architectures, writer
 from slimgpt.layers.stack import Stack
 from slimgpt.spec.prune import Format, GgufType
 from slimgpt.texts.tokenization import sandbox
-from slimgpt.verification.reload import fresh_process, require_finite, tail, verify
+from slimgpt.verification.reload import fresh_process, in_places, require_finite, tail, verify
 
 PLACES = 8  # positions of a sequence at which next-token probabilities are compared
 TEXT = "Once upon a time, there was a girl named Lily. She had 12 books; it's größer:\n\tx = 3.5\n"
@@ -107,10 +107,10 @@ def write(
     return verify(folder, probe.tokens, probe.logits, probe.device, form, bound)
 
 
-def padded_bound(logits: Tensor) -> float:
-    """The largest difference of logits that padding may cause, by a different summation order."""
-    bound = PADDED_PLACES * torch.finfo(logits.dtype).eps * float(logits.abs().max())
-    return bound if logits.dtype == torch.float32 else bound / (PADDED_PLACES / 16)
+def padded_bound(logits: Tensor) -> tuple[float, str]:
+    """The largest difference of logits that padding may cause, and why in words."""
+    places = PADDED_PLACES if logits.dtype == torch.float32 else 16
+    return in_places(logits, places, "padding with zeros changes the order of summation")
 
 
 def prove_gguf(checkpoint: Checkpoint, file: Path, kind: GgufType, probe: Probe) -> Verified:
@@ -153,6 +153,7 @@ def prove_gguf(checkpoint: Checkpoint, file: Path, kind: GgufType, probe: Probe)
         + (f", the median of {apart.numel()} places" if routed else ""),
         max_difference=difference,
         bound=bound,
+        bound_is=f"{share:.3g} of the largest log-probability: llama.cpp rounds to {kind}",
         tokens=tokens.numel(),
         bytes=file.stat().st_size,
     )
@@ -180,6 +181,6 @@ def _ask(file: Path, tokens: Tensor, places: Tensor, rows: int) -> dict[str, Ten
     if found is None:
         raise VerificationError(
             f"llama.cpp cannot load the written file {tail(done)}",
-            hint="nothing was written; exit status -9 means that the process ran out of memory",
+            hint="nothing was written; exit status -9: something killed it, perhaps for memory",
         )
     return found

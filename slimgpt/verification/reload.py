@@ -32,7 +32,7 @@ def verify(
     expected: Tensor,
     device: torch.device,
     form: Format = "exact",
-    allowed: float | None = None,
+    allowed: tuple[float, str] | None = None,
 ) -> Verified:
     """Load the folder in a fresh process by plain `from_pretrained` and compare logits.
 
@@ -43,7 +43,8 @@ def verify(
             `device` as one batch.
         device: the fresh process's device.
         form: the folder's format; only `exact` is loaded with `trust_remote_code`.
-        allowed: the largest difference allowed; `bound(expected)` if None.
+        allowed: the largest difference allowed, and where it comes from in words;
+            `bound(expected)` if None.
 
     Raises:
         VerificationError: the folder does not load, or the logits differ by more than allowed.
@@ -54,7 +55,7 @@ def verify(
         torch.cuda.empty_cache()  # for the other process
     logits = _reload(folder, tokens, device, form)
     difference = _compared(logits, expected)
-    most = bound(expected) if allowed is None else allowed
+    most, reason = bound(expected) if allowed is None else allowed
     if not difference <= most:
         raise VerificationError(
             f"the reloaded model differs from the model in memory: logits differ by up to "
@@ -66,6 +67,7 @@ def verify(
         loader=LOADER if form == "exact" else f"{LOADER}, without remote code",
         max_difference=difference,
         bound=most,
+        bound_is=reason,
         tokens=tokens.numel(),
         bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
     )
@@ -104,15 +106,26 @@ def require_finite(logits: Tensor) -> None:
         )
 
 
-def bound(expected: Tensor) -> float:
-    """The largest difference that rounding explains: 0 in float32, a few last places in 16 bits.
+def bound(expected: Tensor) -> tuple[float, str]:
+    """The largest difference that rounding explains, and why in words.
+
+    0 in float32, a few last places in 16 bits.
 
     Args:
         expected: (batch, seq, vocab) logits, model dtype.
     """
-    return (
-        LAST_PLACES[expected.dtype] * torch.finfo(expected.dtype).eps * float(expected.abs().max())
-    )
+    places = LAST_PLACES[expected.dtype]
+    if not places:
+        return 0.0, "the same sums in the same order must be equal"
+    return in_places(expected, places, "a GPU library may choose another order of summation")
+
+
+def in_places(expected: Tensor, places: float, reason: str) -> tuple[float, str]:
+    """So many units in the last place of the largest logit."""
+    largest = float(expected.abs().max())
+    name = str(expected.dtype).removeprefix("torch.")
+    said = f"{places:g} last places of the largest logit, {largest:.3g}, in {name}: {reason}"
+    return places * torch.finfo(expected.dtype).eps * largest, said
 
 
 def _largest(logits: Tensor, expected: Tensor) -> float:
@@ -129,7 +142,7 @@ def _reload(folder: Path, tokens: Tensor, device: torch.device, form: Format) ->
     if found is None:
         raise VerificationError(
             f"the written checkpoint cannot be loaded {tail(done)}",
-            hint="nothing was published; exit status -9 means that the process ran out of memory",
+            hint="nothing was published; exit status -9: something killed it, perhaps for memory",
         )
     return found["logits"]
 

@@ -67,6 +67,8 @@ def prove(folder: Path, form: Format, probe: Probe) -> list[Verified | Warned]:
             loader=name,
             max_difference=difference,
             bound=bound,
+            bound_is=f"{SHARES[OWN[probe.logits.dtype]]:.3g} of the largest log-probability: "
+            "vLLM's own kernels round otherwise",
             tokens=tokens.numel(),
             bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
         )

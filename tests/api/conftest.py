@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,14 @@ from slimgpt.events import Result
 from tests.servers import free_port, wait_until
 
 BODY: dict[str, Any] = {"model": "local:tiny", "ratio": 0.25, "calibration": {"source": "c4"}}
+CONFIG: dict[str, Any] = {
+    "model_type": "llama", "dtype": "float16", "vocab_size": 32_000, "hidden_size": 4096,
+    "intermediate_size": 11_008, "num_hidden_layers": 32, "num_attention_heads": 32,
+    "num_key_value_heads": 32, "max_position_embeddings": 131_072, "tie_word_embeddings": False,
+}  # fmt: skip
+"""Of a model of 6.7B without weights, which can be planned."""
+TEXT = "Once upon a time.\n" * 32_768
+"""Not surely too short for 256 sequences of 2,048 tokens."""
 PublishJob = Callable[[Path, dict[str, Any]], str]
 
 
@@ -37,8 +46,8 @@ def base_url(settings: Settings) -> Iterator[str]:
     """Address of the API over the test's own store, with one model folder and one text."""
     model = settings.models_root / "tiny"
     model.mkdir()
-    (model / "config.json").write_text("{}")
-    (settings.texts_root / "notes.txt").write_text("Once upon a time.")
+    (model / "config.json").write_text(json.dumps(CONFIG))
+    (settings.texts_root / "notes.txt").write_text(TEXT)
     port = free_port()
     config = uvicorn.Config(create_app(settings), port=port, log_level="error", ws="none")
     server = uvicorn.Server(config)

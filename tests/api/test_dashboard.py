@@ -19,6 +19,7 @@ from jobs.store.store import Store
 from tests.api.conftest import BODY
 from tests.api.routes.test_jobs import post
 from tests.browser import Visit, open_browser
+from tests.jobs.store.lists.test_summaries import finished, sweep
 
 VENDOR = FILES / "vendor"
 SCRIPTS = sorted(path for path in FILES.rglob("*.js") if VENDOR not in path.parents)
@@ -141,4 +142,28 @@ def test_a_narrow_dark_screen_shows_it_all(
 def test_a_job_that_is_not_there_is_said(base_url: str, browser: Browser) -> None:
     visit = Visit(browser, base_url)
     expect(visit.open("jobs/job_none").get_by_role("heading")).to_have_text("There is no such job")
+    visit.close()
+
+
+def test_a_sweep_is_a_row_of_ranges_and_a_cancelled_stage_is_not_red(
+    api: httpx.Client, base_url: str, own_store: Store, browser: Browser
+) -> None:
+    """Seen: the smallest model's size beside the first one's perplexity."""
+    finished(own_store, sweep())
+    stopped = post(api).json()["id"]
+    claim = own_store.claim(stopped, "tester")
+    assert claim is not None
+    assert own_store.stage(stopped, claim.epoch, "prune")
+    api.post(f"/jobs/{stopped}/cancel")
+    assert own_store.cancelled(stopped, claim.epoch)
+    visit = Visit(browser, base_url, viewport={"width": 1440, "height": 900})
+    page = visit.open()
+    row = page.get_by_role("row").filter(has_text="succeeded")
+    expect(row).to_contain_text("260K → 208K…130K")
+    expect(row).to_contain_text("−20.0%…50.0%")
+    expect(row).to_contain_text("4.56 → 8.23…37.6")
+    page = visit.open(f"jobs/{stopped}")
+    stage = page.get_by_role("list", name="Stages").get_by_text("prune")
+    expect(stage).to_contain_text("(cancelled here)")
+    expect(page.locator(".steps .stopped")).to_have_count(0)
     visit.close()

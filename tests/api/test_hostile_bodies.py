@@ -23,7 +23,8 @@ from api.schemas.webhooks import WebhookChange, WebhookRequest
 from jobs.settings import Settings
 from jobs.store.lists.summaries import MAX_SAID
 from jobs.store.store import MAX_PAGE, Store
-from slimgpt.events import Planned, PlannedPoint, Warned
+from slimgpt.events import Planned, Warned
+from slimgpt.spec.planned_sizes import PlannedPoint
 from slimgpt.texts.json_limits import require_within
 from tests.api.conftest import BODY
 from tests.api.http.test_problems import JSON, problem

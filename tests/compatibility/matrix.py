@@ -146,7 +146,7 @@ def measured(form: Format, samples: list[Sample], pythons: Mapping[str, Path], h
                 continue
             most = bound(one.family) if loader == OLD else 0.0
             if form == "padded":
-                most = formats.padded_bound(asked[folder][1])
+                most, _ = formats.padded_bound(asked[folder][1])
             value = Measured(differences[folder.name], most)
             cells[one.family, Column(form, loader)] = value
     return cells

@@ -35,7 +35,7 @@ def up(tmp_path_factory: pytest.TempPathFactory, gates: Path) -> Iterator[Up]:
         (home / "models" / model).mkdir(parents=True)
         (home / "models" / model / "config.json").write_text("{}")
     (home / "texts").mkdir()
-    (home / "texts" / MARKUP).write_text("Once upon a time.")
+    (home / "texts" / MARKUP).write_text("Once upon a time.\n" * 32_768)
     keys = {"SLIMGPT_AUTH": "keys", "SLIMGPT_KEY_PEPPER": PEPPER}
     keys["SLIMGPT_REQUESTS_PER_MINUTE"] = "100000"
     service = Up(home, settings=keys | script_engine("as-named", str(gates)))

@@ -58,7 +58,7 @@ def up(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Up]:
     texts.mkdir()
     with (shared / "data" / "tinystories" / "stories-1MiB.txt").open("rb") as stories:
         (texts / "stories.txt").write_bytes(stories.read(TEXT_BYTES))
-    (texts / "blank.txt").write_text("\n \n" * 10)
+    (texts / "blank.txt").write_text("\n \n" * 20_000)
     (texts / "empty.txt").touch()
     service = Up(folder / "home", ["--models", str(models), "--texts", str(texts)])
     service.start()
@@ -156,13 +156,27 @@ def test_what_cannot_be_right_is_refused_at_once(
     ("changes", "code"),
     [
         ({"ratio": 0.99}, "unreachable-target"),
+        ({"model": "local:unknown-architecture"}, "unsupported-model"),
+        ({"model": "local:pickled"}, "unsupported-model"),
+        ({"model": "local:torn"}, "broken-checkpoint"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_at_once(
+    up: Up, changes: dict[str, Any], code: str
+) -> None:
+    answer = up.post({**SPEC, **changes})
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/plan-refused")
+    assert answer.json()["code"] == code
+    assert str(up.home.parent) not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
         (
             {"calibration": {"source": "local:blank.txt", "sequence_length": 128}},
             "calibration-error",
         ),
-        ({"model": "local:unknown-architecture"}, "unsupported-model"),
-        ({"model": "local:pickled"}, "unsupported-model"),
-        ({"model": "local:torn"}, "broken-checkpoint"),
         ({"model": "no-such-org/no-such-model"}, "hub-unreachable"),  # tests run offline
     ],
 )

@@ -97,6 +97,29 @@ def assert_report_agrees(file: Path, result: Result) -> None:
     assert [{"point": 0, **one} for one in report["layers"]] == result.layers
     assert PruneSpec.model_validate(report["spec"]) == spec()
     assert report["calibration"]["documents_used"] > 0
+    assert_times_add_up(report, result)
+    assert_it_can_be_repeated(report)
+
+
+def assert_times_add_up(report: dict[str, Any], result: Result) -> None:
+    """One duration, of which the stages are parts; the report says what it cannot know."""
+    assert list(result.stages) == ["start", "resolve", "plan", "prune", "evaluate", "verify"]
+    assert sum(result.stages.values()) == pytest.approx(result.seconds)
+    assert list(report["seconds"]) == list(result.stages)
+    assert set(report["seconds_unknown"]) == {"verify", "publish"}
+    for stage, seconds in report["seconds"].items():
+        assert 0 <= seconds <= result.stages[stage] + 0.1, stage
+
+
+def assert_it_can_be_repeated(report: dict[str, Any]) -> None:
+    environment = report["environment"]
+    assert {"python", "torch", "transformers", "datasets"} <= set(environment["versions"])
+    assert environment["versions"]["torch"] == torch.__version__
+    assert environment["processor"]
+    assert environment["threads"] == torch.get_num_threads()
+    assert PruneSpec.model_validate(report["repeat"]["body"]) == spec()
+    assert report["assessment"]["meaning"] in report["verdict"]
+    assert all(len(one["sha256"]) == 64 for one in report["perplexity"])
 
 
 @pytest.mark.parametrize("method", ["slimgpt", "magnitude", "wanda-sp", "flap"])

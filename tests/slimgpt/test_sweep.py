@@ -89,7 +89,7 @@ def check_report(made: Path, result: Event) -> None:
 def check_events(events: list[Event]) -> None:
     """Each stage comes once; what is counted never falls and is complete in the end."""
     stages = [event.stage for event in of_type(events, StageStarted)]
-    assert stages == ["resolve", "plan", "prune", "recover", "evaluate", "verify"]
+    assert stages == ["start", "resolve", "plan", "prune", "recover", "evaluate", "verify"]
     (planned,) = of_type(events, Planned)
     assert [point.ratio for point in planned.points] == list(RATIOS)
     layers = of_type(events, LayerFinished)

@@ -23,8 +23,9 @@ import structlog
 
 from jobs.logs.redaction import for_clients, redact
 from slimgpt.events import AnyEvent, Result, parse
-from worker.engine import launch
+from worker.engine import launch, oom_kills
 from worker.engine.log import EngineLog
+from worker.engine.oom_kills import Finding
 
 LINE_BYTES = 128 << 20  # a result names every channel kept: 10 MB for a model of 70B
 EVENT_BYTES = 64 << 10  # of any other event, and of a result without its layers
@@ -55,6 +56,7 @@ class EngineProcess:
         environment: Mapping[str, str],
         keep: Sequence[int] = (),
     ) -> None:
+        self._oom_kills = oom_kills.read()
         self._process = subprocess.Popen(
             launch.command(command, oom_score=launch.EXPENDABLE),
             cwd=folder,
@@ -69,6 +71,8 @@ class EngineProcess:
         self.garbage = 0
         self.peak_bytes = 0
         """Peak resident memory, known after the end."""
+        self.memory: tuple[Finding, int | None] = ("unknown", None)
+        """Whether memory ran out, and its limit in bytes; known after the end."""
         self._events: queue.Queue[AnyEvent | None] = queue.Queue(QUEUED_EVENTS)
         self._tail = bytearray()
         self._reaping = threading.Lock()
@@ -145,6 +149,8 @@ class EngineProcess:
             _signal_group(self.pid, signal.SIGKILL)
             _, status, usage = os.wait4(self.pid, 0)
             self.peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            now = oom_kills.read()
+            self.memory = now.since(self._oom_kills), now.limit
             self._process.returncode = os.waitstatus_to_exitcode(status)
 
     def _read_events(self) -> None:

@@ -40,6 +40,8 @@ from worker.job.shared_layers import SharedLayers
 from worker.job.workfolder import WorkFolder
 
 TICK_SECONDS = 0.2
+TELL_SECONDS = 5.0
+"""Percent and time left go on at least this often while the engine is silent."""
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 SIGNAL_SECONDS = 5.0
 """Longest wait for the worker's own stop signal after the engine died of one of these."""
@@ -69,7 +71,7 @@ class Attempt:
         self._settings = settings
         self._store = store
         self._progress = progress
-        self._id, self._epoch = claim.job.id, claim.epoch
+        self._id, self._epoch, self._began = claim.job.id, claim.epoch, claim.began
         self._lease = lease
         self._shutting_down = shutting_down
         self._last: Result | Failed | None = None
@@ -114,20 +116,25 @@ class Attempt:
             str(folder.uploads),
             "--device",
             settings.device,
+            "--began",
+            repr(self._began),
             "--keep-layers",  # if publishing fails, a retry resumes from them
             *(["--resume"] if folder.resume else []),
         ]
 
     def _watch(self, engine: EngineProcess, layers: SharedLayers) -> AttemptResult:
-        started = heard = time.monotonic()
+        started = heard = told = time.monotonic()
         while True:
             try:
                 event = engine.next_event(TICK_SECONDS)
                 if event is not None:
-                    heard = time.monotonic()
+                    heard = told = time.monotonic()
                     self._record(event)
                     if isinstance(event, LayerFinished):
                         layers.layer_finished()
+                elif time.monotonic() - told > TELL_SECONDS:
+                    told = time.monotonic()
+                    self._progress.tick(self._id)
             except EOFError:
                 return self._result(engine)
             except LeaseLost:
@@ -151,7 +158,12 @@ class Attempt:
 
     def _result(self, engine: EngineProcess) -> AttemptResult:
         result = attempt_result.from_exit(
-            engine.returncode, self._last, self._where, engine.tail, engine.peak_bytes
+            engine.returncode,
+            self._last,
+            self._where,
+            engine.tail,
+            engine.peak_bytes,
+            engine.memory,
         )
         failed = isinstance(result, Failure | Killed)
         if failed and (reason := self._late_stop_reason(engine)) is not None:

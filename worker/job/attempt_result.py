@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.logs.machine_paths import without_rooted
 from jobs.logs.redaction import for_clients
 from slimgpt.events import Failed, Result
+from worker.engine.oom_kills import Finding
 
 SHELL = 128
 StopReason = Literal["lost", "cancel", "shutdown"]
@@ -49,22 +50,45 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """A signal ended the engine, for example because memory ran out."""
+    """A signal ended the engine.
+
+    `out_of_memory`: what the system's counters tell; `limit`: of the memory of the worker's control
+    group, bytes.
+    """
 
     number: int
     where: str
     peak_bytes: int = 0
+    out_of_memory: Finding = "unknown"
+    limit: int | None = None
 
     def message(self, how: str = "") -> str:
         """A sentence for people, without a full stop."""
         known = signal.Signals(self.number).name if self.number in _SIGNALS else "unknown"
         memory = f", after it used up to {_size(self.peak_bytes)} of memory" * bool(self.peak_bytes)
         signalled = f"the engine was killed by signal {self.number} ({known})"
-        return f"{signalled} {how}during {self.where}{memory}"
+        return f"{signalled} {how}during {self.where}{memory}{self._cause()}"
+
+    def _cause(self) -> str:
+        """What the system says of a SIGKILL; of other signals nothing."""
+        if self.number != signal.SIGKILL:
+            return ""
+        limit = f" at the worker's limit of {_size(self.limit)}" if self.limit else ""
+        return {
+            "group": f": the system killed it because memory ran out{limit}",
+            "machine": ": memory ran out on the machine, and the system killed a process",
+            "none": ": the system did not run out of memory",
+            "unknown": ": the system does not tell whether memory ran out",
+        }[self.out_of_memory]
 
     def record(self) -> dict[str, str | int]:
         """The kill as it is stored in `Job.engine_kills`."""
-        return {"where": self.where, "signal": self.number, "bytes": self.peak_bytes}
+        return {
+            "where": self.where,
+            "signal": self.number,
+            "bytes": self.peak_bytes,
+            "out_of_memory": self.out_of_memory,
+        }
 
     def failure(self, *, twice: bool) -> Failure:
         """The failure of the job.
@@ -74,11 +98,7 @@ class Killed:
         """
         how = "for the second time " if twice else "in the job's last attempt "
         if self.number == signal.SIGKILL:
-            hint = (
-                "memory probably ran out: use fewer or shorter calibration sequences, or a machine "
-                "with more memory, and retry the job; it resumes after its last finished layer"
-            )
-            return Failure("engine-killed", self.message(how), hint)
+            return Failure("engine-killed", self.message(how), _HINTS[self.out_of_memory])
         return Failure("engine-crashed", self.message(how), _ENGINE_DEFECT)
 
 
@@ -86,7 +106,12 @@ AttemptResult = Completed | Failure | Stopped | Killed
 
 
 def from_exit(
-    returncode: int, last: Result | Failed | None, where: str, tail: str, peak_bytes: int = 0
+    returncode: int,
+    last: Result | Failed | None,
+    where: str,
+    tail: str,
+    peak_bytes: int = 0,
+    memory: tuple[Finding, int | None] = ("unknown", None),
 ) -> Completed | Failure | Killed:
     """The result of an engine that ended without being stopped.
 
@@ -96,6 +121,7 @@ def from_exit(
         where: what the engine was doing, for people: "stage prune, layer 3 of 32".
         tail: the end of its standard error.
         peak_bytes: peak resident memory.
+        memory: whether it ran out, as the system tells, and its limit in bytes.
     """
     if isinstance(last, Failed):
         defect = last.code == "internal-error"
@@ -103,7 +129,7 @@ def from_exit(
         return Failure(last.code, message, last.hint)
     number = -returncode if returncode < 0 else returncode - SHELL  # a shell reports 128 + signal
     if returncode < 0 or number in _SIGNALS:
-        return Killed(number, where, peak_bytes)
+        return Killed(number, where, peak_bytes, *memory)
     if returncode != 0:
         message = f"the engine exited with status {returncode} during {where}"
         last_line = _last_line(tail)
@@ -115,6 +141,15 @@ def from_exit(
     return Completed(last)
 
 
+_LESS_MEMORY = "use fewer or shorter calibration sequences, or a machine with more memory"
+_RETRY = "retry the job; it resumes after its last finished layer"
+_NOT_MEMORY = "somebody sent the signal: an operator, a service manager, an orchestrator"
+_HINTS: dict[Finding, str] = {
+    "group": f"{_LESS_MEMORY}, and {_RETRY}",
+    "machine": f"{_LESS_MEMORY}, or stop what else runs there, and {_RETRY}",
+    "none": f"{_NOT_MEMORY}; {_RETRY}",
+    "unknown": f"{_NOT_MEMORY}, or the system because memory ran out; {_RETRY}",
+}
 _ENGINE_DEFECT = (
     "this is a defect of the engine, not of the request; its full output is in the worker's log"
 )

@@ -92,7 +92,7 @@ class OutcomeRecorder:
         before = claim.job.engine_kills or []
         twice = any(kill.get("where") == killed.where for kill in before)
         if not twice:
-            log.warning("engine killed", where=killed.where, peak_bytes=killed.peak_bytes)
+            log.warning("engine killed", **killed.record())
             kills = [*before, killed.record()]
             message = f"{killed.message()}; the job resumes after its last finished layer"
             event = Warned(message=message)

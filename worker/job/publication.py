@@ -25,6 +25,8 @@ from worker.job.cancellation import StopRequested, run_cancellable, run_with_tim
 
 REPORT_BYTES = 64 << 20
 ROLLBACK_SECONDS = 3.0
+TELL_SECONDS = 5.0
+"""Percent and time left go on this often during the upload."""
 log = structlog.get_logger(__name__)
 
 
@@ -51,7 +53,8 @@ class Publication:
     def __init__(self, artifacts: Artifacts, progress: Progress, claim: Claim) -> None:
         self._artifacts = artifacts
         self._progress = progress
-        self._id = claim.job.id
+        self._id, self._began = claim.job.id, claim.began
+        self._last_tick = time.monotonic()
         self.prefix = prefixes.published(claim.job.id, claim.epoch)
 
     def run(
@@ -74,7 +77,8 @@ class Publication:
         began = time.monotonic()
         try:
             files = run_cancellable(
-                lambda stop: self._artifacts.put(self.prefix, checkpoint, stop), reason
+                lambda stop: self._artifacts.put(self.prefix, checkpoint, stop),
+                lambda: self._told(reason()),
             )
         except StopRequested as stop:
             log.info("publishing stopped", why=stop.reason)
@@ -91,8 +95,25 @@ class Publication:
         size = sum(file.size for file in files)
         metrics.record_event(published)
         metrics.published_bytes.inc(size)
-        kept = for_clients(json.loads(result.model_dump_json(exclude={"layers"})))
+        timed = result.model_copy(update=self._times(result))
+        kept = for_clients(json.loads(timed.model_dump_json(exclude={"layers"})))
         return Published(self.prefix, kept, report, size)
+
+    def _told(self, reason: StopReason | None) -> StopReason | None:
+        """Let the progress go on; returns the reason."""
+        if time.monotonic() - self._last_tick > TELL_SECONDS:
+            self._last_tick = time.monotonic()
+            self._progress.tick(self._id)
+        return reason
+
+    def _times(self, result: Result) -> dict[str, Any]:
+        """Wall time since the claim, and its stages: those of the engine, and the rest of it."""
+        seconds = time.time() - self._began
+        engine = sum(result.stages.values())
+        # The engine is told when the claim was; one that is not ours may tell anything.
+        known = bool(result.stages) and 0 <= engine <= seconds
+        stages = result.stages | {"publish": seconds - engine} if known else {}
+        return {"seconds": seconds, "stages": stages}
 
     def rollback(self) -> None:
         """Remove published files; waits for the store only `ROLLBACK_SECONDS`."""

@@ -28,10 +28,12 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from jobs.files.artifacts import Artifacts
 from jobs.files.calibration_sets import CalibrationSets
+from jobs.messages.expectation import Earlier, expectations
 from jobs.messages.progress import Progress
 from jobs.settings import Settings
 from jobs.states import Status
 from jobs.store.database import identity
+from jobs.store.lists.stage_times import earlier_jobs
 from jobs.store.reclaims import reclaim
 from jobs.store.records import Claim
 from jobs.store.store import Store
@@ -121,7 +123,7 @@ class Supervisor:
             **self.progress.request_of(job_id),
         ):
             log.info("claimed", model=claim.spec.model)
-            self.progress.start(job_id)
+            self.progress.start(job_id, expectations(claim.spec, self._earlier()))
             self.progress.record_status(job_id, Status.RUNNING)
             with metrics.busy.track_inprogress():
                 outcome = self._guarded(claim)
@@ -133,6 +135,13 @@ class Supervisor:
             if self._broken:
                 self._pause()
             return outcome
+
+    def _earlier(self) -> list[Earlier]:
+        """Earlier jobs, for the estimate of time; none if the store does not answer."""
+        try:
+            return earlier_jobs(self.store.engine)
+        except SQLAlchemyError:
+            return []
 
     def _sweep_lost(self) -> None:
         """Remove the folder if another worker has ended the job while this one held the folder."""

@@ -39,13 +39,24 @@ function perplexities(result) {
   const rows = result.perplexity ?? [];
   if (!rows.length) return null;
   const recovered = rows.some((row) => row.recovered);
-  const names = ["Perplexity on", "Window", "Begins with", "Tokens", "Dense", "Pruned", ...(recovered ? ["Recovered"] : []), "Change"];
-  const change = (row) => (row.recovered ?? row.pruned) / row.dense - 1;
+  const published = result.published ?? "pruned";
+  const names = ["Perplexity on", "Window", "Begins with", "Tokens", "Dense", "Pruned", ...(recovered ? ["Recovered"] : []), `Change, ${published}`, "95% interval"];
+  const change = (row) => (row[published] ?? row.pruned) / row.dense - 1;
+  const interval = (row) => row[`${published}_ratio_interval`]?.map((end) => `×${measure(end, 3)}`).join(" to ") ?? "–";
   return table("Perplexity", "numbers", names, rows.map((row) => [
     row.text, String(row.sequence_length), row.begins_with || "text", count(row.tokens), measure(row.dense), measure(row.pruned),
     ...(recovered ? [measure(row.recovered)] : []),
-    `${change(row) >= 0 ? "+" : "−"}${percent(Math.abs(change(row)))}`,
+    `${change(row) >= 0 ? "+" : "−"}${percent(Math.abs(change(row)))}`, interval(row),
   ]));
+}
+
+/** What the numbers mean, rest on, and suggest. */
+function assessed(told) {
+  if (!told) return null;
+  return facts([
+    ["Meaning", told.meaning], ["Evidence", told.evidence.join(" ")],
+    ["What to do", told.advice.length ? told.advice.join(" ") : null],
+  ]);
 }
 
 function result(job, report, page) {
@@ -54,14 +65,15 @@ function result(job, report, page) {
   const model = report?.model;
   const tile = (name, value, more) => h("div", { class: "tile" }, h("span", null, name), h("strong", null, value), h("span", { class: "quiet" }, more));
   const proofs = found.verified ?? [];
-  const apart = Math.max(...proofs.map((proof) => proof.max_difference));
+  const proofOf = (proof) => `${proof.format}: differs by ${measure(proof.max_difference)} at most, allowed ${measure(proof.bound)}${proof.bound_is ? ` (${proof.bound_is})` : ""}`;
   return card("Result",
     h("div", { class: "tiles" },
       tile("Parameters", `${count(found.parameters_before)} → ${count(found.parameters_after)}`, `${percent(found.ratio_achieved)} removed${found.points?.length ? " of the smallest" : ""}`),
       model && tile("Weights", `${bytes(model.bytes_before)} → ${bytes(model.bytes_after)}`, "in safetensors"),
       tile("Time", duration(found.seconds), `peak memory ${bytes(found.peak_memory_bytes)}`),
-      proofs.length > 0 && tile("Loads in", [...new Set(proofs.map((proof) => proof.loader.split(/[,(]/)[0].trim()))].join(", "), `logits differ by at most ${measure(apart)}`)),
+      proofs.length > 0 && tile("Loads in", [...new Set(proofs.map((proof) => proof.loader.split(/[,(]/)[0].trim()))].join(", "), h("span", { title: proofs.map(proofOf).join("\n") }, `logits differ by at most ${measure(Math.max(...proofs.map((proof) => proof.max_difference)))}`))),
     curveOf(job), models(found) ?? perplexities(found),
+    assessed(found.assessment),
     h("p", { class: "actions" }, h("button", { type: "button", class: "small", "data-do": "report" }, "Download report.json"),
       page && reportLink(job.id)));
 }
@@ -94,7 +106,8 @@ function times(job) {
   const when = (text) => text && h("time", { datetime: text, title: moment(text) }, ago(text));
   return facts([
     ["Owner", job.owner], ["Posted", when(job.created_at)], ["Started", when(job.started_at)],
-    [job.finished_at ? "Took" : "Runs for", job.started_at ? duration(between(job.started_at, job.finished_at)) : null],
+    [job.finished_at ? "Took" : "Runs for", job.started_at ? duration(job.seconds ?? between(job.started_at)) : null],
+    ["Stages", job.stages ? Object.entries(job.stages).map(([name, seconds]) => `${name} ${duration(seconds)}`).join(", ") : null],
     ["Attempt", job.attempt ? String(job.attempt) : null],
     ["Id", h("span", { class: "id" }, h("code", null, job.id), copyButton(job.id))],
   ]);
@@ -122,7 +135,7 @@ function headline(job, standing, live) {
 function progress(job, standing) {
   const { layers_done: done, layers_total: total } = standing;
   const now = isOver(standing.status) ? null : bar(standing, "Progress");
-  const words = total ? `${done} of ${total} layers` : null;
+  const words = [total && `${done} of ${total} layers`, standing.stage !== "prune" && standing.step].filter(Boolean).join("; ");
   return [steps(standing.stage, standing.status, job.spec.recovery), now && h("div", { class: "far" }, now, words && h("span", { class: "quiet" }, words))];
 }
 

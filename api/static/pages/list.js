@@ -7,7 +7,7 @@ import { h, show } from "../parts/element.js";
 import { complain } from "../parts/notice.js";
 import { path, read, Unreachable } from "../parts/service.js";
 import { badge, bar, isOver } from "../parts/status.js";
-import { ago, between, count, duration, measure, modelOf, moment, nameOf, percent, target } from "../parts/words.js";
+import { ago, count, duration, measure, modelOf, moment, nameOf, percent, target } from "../parts/words.js";
 
 const EVERY = 5000;
 const PAGE = 25;
@@ -18,28 +18,35 @@ const COLUMNS = [
 ];
 const SHOWN = ["running", "queued", "succeeded", "failed", "cancelled"];
 
+// One row, one model; of a sweep, the range over its models: 260K → 208K…130K.
+const range = (values, words) => [...new Set([values[0], values.at(-1)].map(words))].join("…");
+const modelsOf = (of) => (of?.points?.length ? of.points : [of]);
+
 function size(job) {
   const of = job.result ?? job.plan;
   if (!of?.parameters_before) return "–";
-  const removed = 1 - of.parameters_after / of.parameters_before;
-  return [`${count(of.parameters_before)} → ${count(of.parameters_after)} `,
-    h("span", { class: "quiet" }, `−${percent(removed)}`)];
+  const after = modelsOf(of).map((model) => model.parameters_after).sort((a, b) => b - a);
+  return [`${count(of.parameters_before)} → ${range(after, count)} `,
+    h("span", { class: "quiet" }, `−${range(after.map((left) => 1 - left / of.parameters_before), percent)}`)];
 }
 
 function perplexity(job) {
-  const first = job.result?.perplexity?.[0];
+  const { result } = job;
+  const first = result?.perplexity?.[0];
   if (!first) return "–";
+  const measured = result.points?.length ? result.points.map((point) => [point.perplexity, point.published]) : [[first, result.published]];
+  const values = measured.map(([found, published]) => found?.[published] ?? found?.pruned).filter(Number.isFinite).sort((a, b) => a - b);
   return h("span", { title: `${first.text}, windows of ${first.sequence_length} tokens${first.begins_with ? ` from ${first.begins_with}` : ""}` },
-    `${measure(first.dense)} → ${measure(first.pruned)}`);
+    `${measure(first.dense)} → ${range(values, (value) => measure(value))}`);
 }
 
 function progress(job, standing) {
   if (job.status === "failed") return h("span", { class: "reason" }, job.error?.message ?? "no reason was recorded");
-  if (job.status === "succeeded") return h("span", { class: "quiet" }, `took ${duration(between(job.started_at ?? job.created_at, job.finished_at))}`);
+  if (job.status === "succeeded") return h("span", { class: "quiet" }, `took ${duration(job.seconds)}`);
   if (isOver(job.status)) return h("span", { class: "quiet" }, job.layers_done ? `after ${job.layers_done} layers` : "before it began");
   if (job.status === "queued") return h("span", { class: "quiet" }, job.attempt ? "waits for another attempt" : "waits for a worker");
   const now = standing ?? { percent: 0, stage: job.stage };
-  return [h("span", { class: "stage" }, now.stage ?? "starting"), bar(now, `Progress of ${nameOf(job)}`)];
+  return [h("span", { class: "stage", title: now.step ?? "" }, now.stage ?? "start"), bar(now, `Progress of ${nameOf(job)}`)];
 }
 
 function cells(job, standing, admin) {

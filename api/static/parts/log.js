@@ -8,7 +8,7 @@ const MOST = 500;
 const WORDS = {
   stage_started: (e) => `stage ${e.stage} begins`,
   stage_finished: (e) => `stage ${e.stage} took ${duration(e.seconds)}`,
-  planned: (e) => `plan: ${count(e.parameters_before)} → ${count(e.parameters_after)} parameters in ${e.layers} layers`,
+  planned: (e) => `plan: ${count(e.parameters_before)} → ${e.points?.length ? e.points.map((point) => count(point.parameters_after)).join(", ") : count(e.parameters_after)} parameters in ${e.layers} layers`,
   progress: (e) => `${e.stage}: ${e.done} of ${e.total}${e.what ? ` ${e.what}` : ""}`,
   layer_finished: (e) =>
     `${e.points > 1 ? `model ${e.point + 1}, ` : ""}layer ${e.layer} (${(e.point ?? 0) * (e.layers_total / (e.points ?? 1)) + e.layer + 1} of ${e.layers_total}${e.resumed ? ", from an earlier attempt" : ""}): ` +

@@ -5,7 +5,7 @@ import { duration } from "./words.js";
 
 const KNOWN = ["queued", "running", "cancelling", "succeeded", "failed", "cancelled"];
 const OVER = ["succeeded", "failed", "cancelled", "deleted"];
-const STAGES = ["resolve", "plan", "prune", "recover", "evaluate", "verify", "publish"];
+const STAGES = ["start", "resolve", "plan", "prune", "recover", "evaluate", "verify", "publish"];
 
 export const isOver = (status) => OVER.includes(status);
 
@@ -30,8 +30,9 @@ export function steps(stage, status, recovery) {
   return h("ol", { class: "steps", "aria-label": "Stages" }, names.map((name, i) => {
     const current = i === at;
     const stopped = current && isOver(status);
-    const state = i < at ? "done" : current ? (stopped ? "stopped" : "now") : "";
-    const said = { done: " (done)", now: " (under way)", stopped: " (stopped here)" }[state];
+    // Only a failure is a fault of the stage: who cancels stops it where it happens to be.
+    const state = i < at ? "done" : current ? (stopped ? (status === "failed" ? "stopped" : "left") : "now") : "";
+    const said = { done: " (done)", now: " (under way)", stopped: " (failed here)", left: ` (${status} here)` }[state];
     return h("li", { class: state, "aria-current": current && !stopped ? "step" : null }, name,
       said && h("span", { class: "unseen" }, said));
   }));

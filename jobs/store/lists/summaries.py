@@ -14,7 +14,7 @@ from sqlalchemy import JSON, ColumnElement, RowMapping, func
 from sqlalchemy.dialects.postgresql import JSONB
 
 from jobs.states import TERMINAL, Status
-from jobs.store.records import UNKNOWN_TARGET, default_name
+from jobs.store.records import UNKNOWN_TARGET, default_name, wall_seconds
 from jobs.store.tables import JOBS
 from slimgpt.spec.prune import target_in_words
 
@@ -24,10 +24,12 @@ SIZES = ("parameters_before", "parameters_after", "ratio_achieved")
 TARGET = ("ratio", "ratios", "parameters", "memory")
 PARTS = {
     "spec": ("model", *TARGET, "method", "formats", "schedule.shape"),
-    "plan": (*SIZES, "layers"),
-    "result": (*SIZES, "seconds", "peak_memory_bytes", "perplexity.0"),
+    "plan": (*SIZES, "layers", "points"),
+    "result": (*SIZES, "published", "seconds", "peak_memory_bytes", "perplexity.0", "points"),
 }
 """The paths read from each JSON column."""
+POINT = ("ratio", "parameters_after", "ratio_achieved", "published", "perplexity")
+"""What is shown of each model of a sweep, of a plan and of a result alike."""
 ERROR = ("code", "message", "hint")
 
 
@@ -68,7 +70,8 @@ class JobSummary:
     layers_done: int
     layers_total: int | None
     plan: dict[str, Any] | None
-    """As in `PARTS`, like `result`, whose `perplexity` contains only the first text's."""
+    """As in `PARTS`, with `POINT` of each model of a sweep; so is `result`, whose `perplexity` is
+    a list of the first text's, of the model whose size it has: the smallest of a sweep."""
     result: dict[str, Any] | None
     error: dict[str, str] | None
     artifacts_bytes: int | None
@@ -81,6 +84,11 @@ class JobSummary:
     def terminal(self) -> bool:
         """Whether the job is finished; a retry may queue it again."""
         return self.status in TERMINAL
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time from the claim to the end; None while there is none, or no end."""
+        return wall_seconds(self.started_at, self.finished_at)
 
 
 _PLAIN = tuple(name for name in JobSummary.__dataclass_fields__ if name not in {*PARTS, "error"})
@@ -120,9 +128,14 @@ def summary_of(row: RowMapping) -> JobSummary:
         name: dict(zip(map(_field, paths), row[name] or [None] * len(paths), strict=True))
         for name, paths in PARTS.items()
     }
-    first = found["result"]["perplexity"]
+    for values in (found["plan"], found["result"]):
+        values["points"] = _points(values["points"])
+    first = _first(found["result"])
     result = _there(found["result"] | {"perplexity": [] if first is None else [first]})
     spec = SpecSummary(**found["spec"])
+    whole = wall_seconds(row["started_at"], row["finished_at"])
+    if result is not None and whole is not None:
+        result["seconds"] = whole
     plain = {name: row[name] for name in _PLAIN} | {"status": Status(row["status"])}
     plain["name"] = plain["name"] or default_name(spec)
     return JobSummary(
@@ -132,6 +145,20 @@ def summary_of(row: RowMapping) -> JobSummary:
         error={name: row[name] for name in ERROR if row[name] is not None} or None,
         **plain,
     )
+
+
+def _points(stored: Any) -> list[dict[str, Any]]:
+    """What is shown of the models of a sweep; empty for one model."""
+    found = [point for point in stored or () if isinstance(point, dict)]
+    return [{name: point[name] for name in POINT if name in point} for point in found]
+
+
+def _first(result: dict[str, Any]) -> Any:
+    """The perplexity on the first text of the model whose size the result has."""
+    for point in result["points"]:
+        if point.get("parameters_after") == result["parameters_after"]:
+            return point.get("perplexity")
+    return None if result["points"] else result["perplexity"]
 
 
 def _there(values: dict[str, Any]) -> dict[str, Any] | None:

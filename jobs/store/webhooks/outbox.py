@@ -128,7 +128,7 @@ def _body(event: str, job: Job) -> str:
 
 def _data(job: Job) -> dict[str, Any]:
     here = f"/jobs/{job.id}"
-    result, error = job.result or {}, job.error or {}
+    result, error = job.timed_result or {}, job.error or {}
     return {
         "id": job.id,
         "name": job.name,

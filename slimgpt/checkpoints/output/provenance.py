@@ -7,22 +7,19 @@ heads and channels of the base model remain. Imports neither torch nor transform
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import slimgpt
 from slimgpt.checkpoints.checkpoint import LARGEST_JSON, Checkpoint
-from slimgpt.machine import disk
+from slimgpt.machine import disk, environment
 from slimgpt.spec.prune import PruneSpec
 
 FILE = "provenance.json"
 FORMAT = 1
-LIBRARIES = ("datasets", "numpy", "safetensors", "tokenizers", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def build(
         "seed": spec.calibration.seed,
         "calibration_sha256": origin.calibration_sha256,
         "engine": {"name": "slimgpt-service", "version": slimgpt.__version__},
-        "libraries": {"python": platform.python_version(), **_versions()},
+        "libraries": environment.versions(),
         "started": origin.started.astimezone(UTC).isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "layers": [dict(layer) for layer in layers],
@@ -88,10 +85,6 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
         ValueError: a number is not finite.
     """
     disk.write_text(folder / FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in LIBRARIES}
 
 
 def _earlier(checkpoint: Checkpoint) -> dict[str, Any] | None:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from slimgpt.events import ModelName, Perplexity
 from slimgpt.report.document import NAMES, Document, InferenceTiming, Score
 from slimgpt.report.plots import layers as by_layer
-from slimgpt.report.plots.canvas import ERROR, bars, canvas, depth, legend, line
+from slimgpt.report.plots.canvas import ERROR, apart, bars, canvas, depth, legend, line
 from slimgpt.report.plots.svg import COLOURS, drawing, inline, label
 from slimgpt.report.tables.tables import named, shown
 
@@ -60,16 +61,31 @@ def _perplexity(document: Document) -> Figure:
         + (f" from {label(one.begins_with)}" if one.begins_with else "")
         for one in many
     ]
-    blank = [None] * len(many)
-    bars(axes, groups, [(n, [getattr(one, n) for one in many], blank) for n in shown(document)])
+    bars(
+        axes,
+        groups,
+        [
+            (name, [getattr(one, name) for one in many], [_apart(one, name) for one in many])
+            for name in shown(document)
+        ],
+    )
     if len(many) == 1:
         axes.set_xlim(-1.2, 1.2)
     for container in axes.containers:
         if len(many) <= 4 and hasattr(container, "datavalues"):
             axes.bar_label(container, fmt="{:.4g}", padding=2, fontsize=8)  # type: ignore[arg-type]
-    axes.set_ylabel("perplexity")
+    axes.set_ylabel("perplexity, with 95% interval" if _known(document) else "perplexity")
     legend(figure, axes)
     return figure
+
+
+def _apart(one: Perplexity, name: ModelName) -> tuple[float, float] | None:
+    interval, value = getattr(one, f"{name}_interval"), getattr(one, name)
+    return None if interval is None or value is None else apart(value, interval)
+
+
+def _known(document: Document) -> bool:
+    return any(one.dense_interval is not None for one in document.perplexity)
 
 
 def _tasks(document: Document) -> Figure:

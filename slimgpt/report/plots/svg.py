@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 INK = "#2b2f36"
 FAINT = "#d5d9e0"
 COLOURS = {"dense": "#6b7280", "pruned": "#1d6fd1", "recovered": "#c2570c", "other": "#0f8a6d"}
+SERIES = (
+    "#1d6fd1", "#c2570c", "#0f8a6d", "#8a3fb0", "#b8860b", "#c2255c", "#3b7a8c", "#5c6f1d"
+)  # fmt: skip
+"""Colours that tell lines apart, in their order."""
 SETTINGS: Any = {  # matplotlib's type requires literal keys
     "svg.fonttype": "none",
     "svg.hashsalt": "slimgpt",

@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from slimgpt.events import Interval
 from slimgpt.spec.sizes import short_count, short_size
 
-Form = Literal["whole", "number", "fine", "percent", "score", "size", "count", "seconds", "bare"]
+Form = Literal[
+    "whole", "number", "fine", "percent", "score", "size", "count", "seconds", "times", "bare"
+]
 FORMS: dict[Form, Callable[[float], str]] = {
     "whole": lambda value: f"{value:,.0f}",
     "number": lambda value: f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}",
@@ -18,6 +21,7 @@ FORMS: dict[Form, Callable[[float], str]] = {
     "size": lambda value: short_size(int(value)),
     "count": lambda value: short_count(int(value)),
     "seconds": lambda value: f"{value:,.1f} s",
+    "times": lambda value: f"×{value:.3g}",
     "bare": str,
 }
 NOTHING = "–"
@@ -86,6 +90,14 @@ def change(value: float | None, base: float | None) -> Cell:
     if value is None or not base:
         return Cell(NOTHING, derived=True)
     return Cell(f"{value / base - 1:+.1%}".replace("-", "−"), derived=True)
+
+
+def between(interval: Interval | None, form: Form = "number") -> Cell:
+    """A cell with the two ends of an interval."""
+    if interval is None:
+        return Cell(NOTHING, derived=True)
+    low, high = map(FORMS[form], interval)
+    return Cell(f"{low} to {high}", derived=True)
 
 
 def pointer(name: str) -> str:

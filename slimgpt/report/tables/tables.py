@@ -7,7 +7,16 @@ from collections.abc import Callable
 from slimgpt.events import ModelName, Verified
 from slimgpt.report.document import NAMES, Document, Recovery, Score
 from slimgpt.report.tables import layers
-from slimgpt.report.tables.cells import Cell, Table, change, derived, number, pointer, words
+from slimgpt.report.tables.cells import (
+    Cell,
+    Table,
+    between,
+    change,
+    derived,
+    number,
+    pointer,
+    words,
+)
 
 
 def tables(document: Document) -> dict[str, Table]:
@@ -56,10 +65,10 @@ def _size(document: Document) -> Table:
 
 def _perplexity(document: Document) -> Table:
     names = shown(document)
+    kept = document.published if document.published in names else "pruned"
     rows = []
     for index, one in enumerate(document.perplexity):
         at = f"/perplexity/{index}"
-        best = one.recovered if one.recovered is not None else one.pruned
         rows.append(
             (
                 words(one.text),
@@ -67,7 +76,8 @@ def _perplexity(document: Document) -> Table:
                 words(one.begins_with or "text"),
                 number(one.tokens, f"{at}/tokens", "whole"),
                 *(number(getattr(one, name), f"{at}/{name}") for name in names),
-                change(best, one.dense),
+                change(getattr(one, kept), one.dense),
+                between(getattr(one, f"{kept}_ratio_interval"), "times"),
             )
         )
     header = (
@@ -76,9 +86,13 @@ def _perplexity(document: Document) -> Table:
         "Begins with",
         "Tokens",
         *(name.capitalize() for name in names),
-        "Change",
+        f"Change, {kept}",
+        "95% interval",
     )
-    note = "Lower is better. All models are measured on the same windows, which do not overlap."
+    note = (
+        "Lower is better. All models are measured on the same windows, which do not overlap. "
+        f"Interval: of {kept} ÷ dense, from 2,000 samples of the windows with replacement."
+    )
     return Table("perplexity", "Perplexity", header, rows, note)
 
 
@@ -236,8 +250,9 @@ def _stages(document: Document) -> Table:
         total = sum(document.seconds.values())
         rows.append((words("total"), derived(total, "seconds"), peak))
     where = "GPU memory" if document.device.startswith("cuda") else "resident memory of the process"
-    return Table("cost", "Cost of pruning", ("Stage", "Time", "Peak memory"), rows,
-                 f"Memory: {where}.")  # fmt: skip
+    unknown = [f"{stage} {why}" for stage, why in document.seconds_unknown.items()]
+    note = " ".join([f"Memory: {where}.", *([f"Time: {'; '.join(unknown)}."] if unknown else [])])
+    return Table("cost", "Cost of pruning", ("Stage", "Time", "Peak memory"), rows, note)
 
 
 def _bound(proof: Verified) -> float | None:
@@ -252,14 +267,24 @@ def _proofs(document: Document) -> Table:
             words(one.loader),
             number(one.max_difference, f"/verified/{index}/max_difference", "fine"),
             number(_bound(one), f"/verified/{index}/bound", "fine"),
+            words(one.bound_is or "–"),
             number(one.tokens, f"/verified/{index}/tokens", "whole"),
             number(one.bytes, f"/verified/{index}/bytes", "size"),
         )
         for index, one in enumerate(document.verified)
     ]
-    header = ("Format", "Loaded by", "Largest difference", "At most", "Tokens", "Weights")
+    header = (
+        "Format",
+        "Loaded by",
+        "Largest difference",
+        "Allowed",
+        "Which is",
+        "Tokens",
+        "Weights",
+    )
     note = (
         "A fresh process loaded each format and compared its logits (llama.cpp and vLLM: "
-        "log-probabilities) with those of the model in memory."
+        "log-probabilities) with those of the model in memory. Allowed: the most that rounding "
+        "explains in the worst case, over all logits; a difference far below it is the rule."
     )
     return Table("proof", "Verification", header, rows, note)

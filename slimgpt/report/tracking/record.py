@@ -167,5 +167,10 @@ def _tags(document: Document) -> dict[str, str]:
         "slimgpt.licence": model.licence or "",
         "slimgpt.published": document.published,
         "slimgpt.device": document.device,
+        "slimgpt.evaluation_sha256": ", ".join(
+            f"{one.text}/{one.sequence_length} {one.sha256}"
+            for one in document.perplexity
+            if one.sha256
+        ),
         "slimgpt.warnings": "\n".join(document.warnings),
     }

@@ -8,6 +8,7 @@ calibration too, begins with the tokens that the tokenizer prepends, unless `bos
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -150,6 +151,18 @@ def windows(
             hint="use a longer text, a shorter sequence length, or a larger max_tokens",
         )
     return stacked(found, length)
+
+
+def digest(windows_NS: Tensor, given: int) -> str:
+    """SHA-256 of what is measured on windows: their token ids, and those that are not predicted.
+
+    Args:
+        windows_NS: (n, length) int64.
+        given: tokens at the start of each window that are not predicted.
+    """
+    said = hashlib.sha256(f"{windows_NS.shape[1]} {given}\n".encode())
+    said.update(windows_NS.numpy().astype("<i8").tobytes())
+    return said.hexdigest()
 
 
 def stacked(sequences: Sequence[Ids], length: int) -> Tensor:

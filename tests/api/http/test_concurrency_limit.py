@@ -14,9 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
+from api.checks import plan_check
 from api.http.concurrency_limit import ConcurrencyLimit
 from api.http.problems import Problem
-from api.routes import plans, webhooks
+from api.routes import webhooks
 from api.uploads import receive
 from api.uploads.spool import Spool
 from jobs.messages import webhook_urls
@@ -83,7 +84,7 @@ def test_no_owner_takes_all_plans(
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(ada.post, "/plans", json={**BODY, "ratio": SLOW})
         wait_until(begun.exists, "the slow plan is being made")
-        for _ in range(plans.AT_ONCE):
+        for _ in range(plan_check.AT_ONCE):
             refused = client("ada").post("/plans", json={**BODY, "ratio": QUICK})
             problem(refused, "too-many-plans")
             assert int(refused.headers["Retry-After"]) > 0

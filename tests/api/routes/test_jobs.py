@@ -204,6 +204,7 @@ def test_the_status_of_a_queued_job(api: httpx.Client) -> None:
         "id": job_id,
         "status": "queued",
         "stage": None,
+        "step": None,
         "layers_done": 0,
         "layers_total": None,
         "percent": 0.0,

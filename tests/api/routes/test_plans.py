@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from api.checks import plan_check
 from api.http.problems import Problem
-from api.routes import plans
 from jobs.settings import Settings
 from slimgpt.events import Failed
 from slimgpt.spec.prune import PruneSpec
@@ -22,15 +22,28 @@ ROOT = Path(__file__).resolve().parents[3]
 MODEL = ROOT / "examples" / "model"
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes longer for a plan than a client would wait for its job."""
+    monkeypatch.setattr(plan_check, "NEW_JOB_SECONDS", 100.0)
+    monkeypatch.setattr(plan_check, "PLAN_SECONDS", 100.0)
+
+
 @pytest.fixture
 def model(settings: Settings) -> str:
     """The shipped model below the root of models."""
     shutil.copytree(MODEL, settings.models_root / "shipped")
+    (settings.models_root / "odd").mkdir()
+    (settings.models_root / "odd" / "config.json").write_text("{}")
     return "local:shipped"
 
 
 def ask(api: httpx.Client, **body: Any) -> httpx.Response:
-    return api.post("/plans", json=body)
+    return api.post("/plans", json=body, timeout=120)
+
+
+def post(api: httpx.Client, body: dict[str, Any], **options: Any) -> httpx.Response:
+    return api.post("/jobs", json=body, timeout=120, **options)
 
 
 def test_a_plan_adds_up_and_queues_nothing(api: httpx.Client, model: str) -> None:
@@ -80,7 +93,7 @@ def test_a_target_in_other_units_is_met(
         ({"model": "local:shipped"}, "invalid-request", "exactly one of"),
         ({"model": "local:shipped", "ratio": 0.99}, "plan-refused", "cannot be met"),
         ({"model": "local:none", "ratio": 0.2}, "invalid-request", "no model folder 'none'"),
-        ({"model": "local:tiny", "ratio": 0.2}, "plan-refused", "model_type None"),
+        ({"model": "local:odd", "ratio": 0.2}, "plan-refused", "model_type None"),
         ({"model": "org/name", "ratio": 0.2}, "model-not-cached", "org/name"),
         ({"model": "local:shipped", "ratio": "a lot"}, "invalid-request", "ratio"),
     ],
@@ -94,6 +107,74 @@ def test_what_cannot_be_planned_is_said(
     assert str(ROOT) not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"model": "local:shipped", "parameters": "5B"}, "the model has only"),
+        ({"model": "local:shipped", "ratio": 0.99}, "cannot be met"),
+        ({"model": "local:shipped", "ratios": [0.2, 0.99]}, "cannot be met"),
+        ({"model": "local:odd", "ratio": 0.2}, "model_type None"),
+    ],
+)
+def test_what_cannot_be_planned_is_not_queued(
+    api: httpx.Client, model: str, body: dict[str, Any], words: str
+) -> None:
+    body |= {"calibration": {"source": "c4", "samples": 8, "sequence_length": 128}}
+    for _ in range(2):  # the second verdict is remembered
+        planned, posted = ask(api, **body), post(api, body)
+        assert (posted.status_code, posted.json()["type"]) == (422, "/problems/plan-refused")
+        assert words in posted.json()["detail"]
+        assert planned.json()["detail"] == posted.json()["detail"]
+    assert api.get("/jobs").json()["items"] == []
+
+
+def test_a_format_that_cannot_hold_the_model_is_refused_at_its_place(
+    api: httpx.Client, settings: Settings
+) -> None:
+    config = json.loads((MODEL / "config.json").read_text()) | {"hidden_act": "gelu"}
+    (settings.models_root / "gelu").mkdir()
+    (settings.models_root / "gelu" / "config.json").write_text(json.dumps(config))
+    calibration = {"source": "c4", "samples": 8, "sequence_length": 128}
+    body = {"model": "local:gelu", "ratio": 0.2, "calibration": calibration}
+    answer = post(api, {**body, "formats": ["padded", "gguf"]})
+    assert answer.status_code == 422, answer.text
+    (fault,) = answer.json()["errors"]
+    assert fault["pointer"] == "/formats/1"
+    assert "`gguf` cannot hold this model: its activation is gelu" in fault["message"]
+    assert post(api, {**body, "formats": ["padded"]}).status_code == 202
+
+
+def test_a_text_that_is_surely_too_short_is_refused_at_its_place(
+    api: httpx.Client, model: str, settings: Settings
+) -> None:
+    (settings.texts_root / "short.txt").write_text("Once upon a time. " * 20)
+    made = api.post(
+        "/calibration-sets", content=b"Once upon a time.", headers={"Content-Type": "text/plain"}
+    ).json()
+    for source in ("local:short.txt", made["source"]):
+        calibration = {"source": source, "samples": 16, "sequence_length": 128}
+        answer = post(api, {"model": model, "ratio": 0.2, "calibration": calibration})
+        assert answer.status_code == 422, answer.text
+        (fault,) = answer.json()["errors"]
+        assert fault["pointer"] == "/calibration/source"
+        assert "16 sequences of 128 tokens need 2,048" in fault["message"]
+        calibration |= {"samples": 1, "sequence_length": 16}
+        wanted = {"model": model, "ratio": 0.2, "calibration": calibration}
+        assert post(api, wanted).status_code == 202
+
+
+def test_a_job_posted_again_is_returned_though_it_could_not_be_planned_now(
+    api: httpx.Client, model: str, settings: Settings
+) -> None:
+    calibration = {"source": "c4", "samples": 8, "sequence_length": 128}
+    body = {"model": model, "ratio": 0.2, "calibration": calibration}
+    key = {"Idempotency-Key": "once"}
+    first = post(api, body, headers=key)
+    (settings.models_root / "shipped" / "config.json").write_text("{}")
+    assert post(api, body, headers=key).json()["id"] == first.json()["id"]
+    assert post(api, body).status_code == 422
+
+
 def engine(settings: Settings, script: str) -> Settings:
     """Settings whose engine is a line of Python."""
     return settings.model_copy(update={"engine_command": (sys.executable, "-c", script)})
@@ -105,10 +186,10 @@ SPEC = PruneSpec(model="local:shipped", ratio=0.2)
 def test_an_engine_that_does_not_end_is_stopped(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(plans, "PLAN_SECONDS", 1.0)
+    monkeypatch.setattr(plan_check, "PLAN_SECONDS", 1.0)
     script = f"import time; time.sleep(20); open({str(tmp_path / 'alive')!r}, 'w')"
     with pytest.raises(Problem, match="took more than 1 seconds"):
-        plans._ask_engine(SPEC, engine(settings, script))
+        plan_check.ask_engine(SPEC, engine(settings, script))
     assert not (tmp_path / "alive").exists()
 
 
@@ -126,10 +207,10 @@ def test_an_engine_that_does_not_end_is_stopped(
 def test_an_engine_that_wants_too_much_is_stopped(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
-    monkeypatch.setattr(plans, "PLAN_BYTES", 1 << 28)
-    monkeypatch.setattr(plans, "PROCESSOR_SECONDS", 1)
+    monkeypatch.setattr(plan_check, "PLAN_BYTES", 1 << 28)
+    monkeypatch.setattr(plan_check, "PROCESSOR_SECONDS", 1)
     with pytest.raises(Problem, match="takes more than") as refused:
-        plans._ask_engine(SPEC, engine(settings, script))
+        plan_check.ask_engine(SPEC, engine(settings, script))
     assert (refused.value.kind, refused.value.status_code) == ("plan-refused", 422)
 
 
@@ -140,7 +221,7 @@ def test_the_engine_sees_no_secret_and_no_hub(
         monkeypatch.setenv(name, "secret")
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     script = "import json, os; m = json.dumps(dict(os.environ)); print(json.dumps({'type': 'failed', 'code': 'x', 'message': m}))"  # noqa: E501
-    said = plans._ask_engine(SPEC, engine(settings, script))
+    said = plan_check.ask_engine(SPEC, engine(settings, script))
     assert isinstance(said, Failed)
     seen = json.loads(said.message)
     assert "secret" not in seen.values()
@@ -149,13 +230,13 @@ def test_the_engine_sees_no_secret_and_no_hub(
 
 def test_an_engine_that_crashes_is_a_fault_of_the_service(settings: Settings) -> None:
     with pytest.raises(RuntimeError, match="ended with 3"):
-        plans._ask_engine(SPEC, engine(settings, "raise SystemExit(3)"))
+        plan_check.ask_engine(SPEC, engine(settings, "raise SystemExit(3)"))
 
 
 def test_no_more_than_so_many_at_once(api: httpx.Client, model: str) -> None:
     with ExitStack() as held:
-        for n in range(plans.AT_ONCE):
-            held.enter_context(plans._limit.held(f"owner-{n}", alone=False))
+        for n in range(plan_check.AT_ONCE):
+            held.enter_context(plan_check.limit.held(f"owner-{n}", alone=False))
         answer = ask(api, model=model, ratio=0.2)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert ask(api, model=model, ratio=0.2).status_code == 200

@@ -58,7 +58,7 @@ def test_reports_stand_side_by_side_the_least_pruned_first(
     lines = slimgpt("compare", *places).stdout.splitlines()
     assert [Path(name).name for name in lines[0].split()[1:]] == ["at-0.2", "at-0.5"]
     shown = {" ".join(line.split()[:-2]): line.split()[-2:] for line in lines}
-    assert shown["org/model-7b, 128: dense"] == ["12.63", "12.63"]
+    assert shown["Perplexity on org/model-7b, 128 tokens: dense"] == ["12.63", "12.63"]
     assert shown["Removed"] == ["20.0%", "50.0%"]
 
 

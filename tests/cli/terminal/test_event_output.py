@@ -17,6 +17,7 @@ from cli.terminal.event_output import (
 )
 from cli.terminal.layer_row import HEADER, layer_row, short
 from cli.terminal.summary import size
+from jobs.messages.expectation import Expectation
 from slimgpt.events import (
     Event,
     LayerFinished,
@@ -134,34 +135,33 @@ def test_sizes_are_for_people(count: int, text: str) -> None:
     assert size(count) == text
 
 
-def test_the_time_left_follows_the_mean_pace_however_slow_the_layers() -> None:
+def test_the_time_left_is_that_of_the_whole_run_and_never_nothing() -> None:
     now = 0.0
     progress = BarProgress(CountColumn(), TimeLeftColumn(), get_time=lambda: now, disable=True)
     bars = ProgressOutput(Console(file=io.StringIO()), progress)
+    verify = {"prune": Expectation(), "verify": Expectation(30.0)}
+    bars.expect(verify)
     bars.show(StageStarted(stage="prune"))
     (task,) = progress.tasks
     assert TimeLeftColumn().render(task).plain == ""
-    now = 100.0
-    bars.show(layer(0))  # one of two layers took 100 seconds
-    assert (CountColumn().render(task).plain, TimeLeftColumn().render(task).plain) == (
-        "1/2",
-        "0:01:40 left",
-    )
-    now = 160.0
-    assert TimeLeftColumn().render(task).plain == "0:00:40 left"
-    now = 300.0
-    assert TimeLeftColumn().render(task).plain == "0:00:00 left"
+    bars.show(layer(0).model_copy(update={"seconds": 100.0}))  # of two
+    assert CountColumn().render(task).plain == "1/2"
+    assert TimeLeftColumn().render(task).plain == "0:02:10 left"
+    bars.show(layer(1).model_copy(update={"seconds": 100.0}))
+    assert TimeLeftColumn().render(task).plain == "0:00:30 left"  # the proof is still to come
+    bars.show(StageFinished(stage="prune", seconds=200.0))
+    bars.show(StageStarted(stage="verify"))
+    bars.show(StageFinished(stage="verify", seconds=30.0))
+    assert TimeLeftColumn().render(task).plain == "0:00:01 left"
 
 
 def test_layers_that_were_there_do_not_count_for_the_pace() -> None:
-    now = 0.0
-    progress = BarProgress(get_time=lambda: now, disable=True)
+    progress = BarProgress(get_time=lambda: 0.0, disable=True)
     bars = ProgressOutput(Console(file=io.StringIO()), progress)
+    bars.expect({"prune": Expectation()})
     bars.show(StageStarted(stage="prune"))
     (task,) = progress.tasks
-    now = 1.0
     bars.show(layer(0, resumed=True).model_copy(update={"layers_total": 3}))
     assert TimeLeftColumn().render(task).plain == ""
-    now = 61.0
-    bars.show(layer(1).model_copy(update={"layers_total": 3}))
+    bars.show(layer(1).model_copy(update={"layers_total": 3, "seconds": 60.0}))
     assert TimeLeftColumn().render(task).plain == "0:01:00 left"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis import Redis
@@ -58,25 +57,6 @@ def test_percent_rises_to_a_hundred_over_all_stages() -> None:
     assert (snapshot.layers_done, snapshot.layers_total, snapshot.eta_seconds) == (4, 4, None)
 
 
-def test_time_left_follows_the_layers() -> None:
-    snapshot = Snapshot()
-    for event in STORY[:6]:
-        snapshot = advance(snapshot, event)
-    assert snapshot.eta_seconds is None
-    snapshot = advance(advance(snapshot, layer(0, resumed=True)), layer(1, seconds=8.0))
-    # 4 layers of 8 s are 80 percent of the job: 0.4 s a percent, 57 percent left.
-    assert (snapshot.percent, snapshot.layer_seconds) == (43.0, 8.0)
-    assert snapshot.eta_seconds == pytest.approx(0.4 * 57)
-
-
-def test_time_left_of_a_tiny_model_follows_the_time_so_far() -> None:
-    minute = datetime.now(UTC) - timedelta(seconds=60)
-    before = Snapshot(percent=74.0, layers_total=4, layer_seconds=0.01, started_at=minute)
-    after = advance(before, StageFinished(stage="prune", seconds=0.04))
-    assert after.percent == 83.0
-    assert after.eta_seconds == pytest.approx(60 / 83 * 17, rel=0.1)
-
-
 def test_what_is_recorded_is_read(progress: Progress) -> None:
     assert snapshot(progress, "job_1") is None
     expected = Snapshot()
@@ -86,7 +66,8 @@ def test_what_is_recorded_is_read(progress: Progress) -> None:
     read = snapshot(progress, "job_1")
     assert read is not None
     assert read.updated_at is not None
-    assert (read.stage, read.percent, read.eta_seconds) == ("prune", 43.0, expected.eta_seconds)
+    assert (read.stage, read.step, read.layers_done) == ("prune", "layer 2 of 4", 2)
+    assert read.eta_seconds == pytest.approx(expected.eta_seconds, rel=0.5)
     fields = progress.redis.hgetall("slimgpt:job:job_1:progress")
     assert isinstance(fields, dict)
     assert (fields["stage"], fields["layers_done"], fields["layers_total"]) == ("prune", "2", "4")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from slimgpt.checkpoints import config_only
 from slimgpt.checkpoints.checkpoint import Checkpoint
@@ -16,6 +17,7 @@ from slimgpt.planning.preview import NO_WEIGHTS, plan_preview
 from slimgpt.sources.resolve import resolve_model
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import CalibrationSpec, PruneSpec
+from tests.hub import cached
 from tests.slimgpt.tiny import FAMILIES, Tiny
 
 SPEC = PruneSpec.model_validate(
@@ -84,3 +86,16 @@ def test_a_config_does_not_lead_out_of_the_root(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="leads out"):
         plan_preview(SPEC, roots)
     assert plan_preview(SPEC, replace(roots, confined=False)).parameters_before
+
+
+def test_a_hub_model_is_planned_from_its_config_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is enough for the API, whose machine has no weights."""
+    folder = Tiny().save(tmp_path / "model")
+    plan = plan_preview(SPEC, Roots(tmp_path, tmp_path))
+    cached(without_weights(folder), tmp_path / "cache", "tiny/cached")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    there = SPEC.model_copy(update={"model": "tiny/cached"})
+    assert plan_preview(there, Roots(tmp_path, tmp_path)) == plan

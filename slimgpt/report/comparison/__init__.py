@@ -1,0 +1,1 @@
+"""Several reports side by side: rows, what they can be compared by, table, plots and page."""
