@@ -50,12 +50,14 @@ class JobFields(TypedDict, total=False):
     tensor_parallel: int
     formats: Sequence[Format]
     gguf_type: GgufType
+    name: str
     metadata: Mapping[str, str]
 
 
 class JobFilters(TypedDict, total=False):
     """Which jobs a list has: `status` one or several, `metadata` labels that they have.
 
+    `search` finds parts of names, ids and labels; `sort` is a field, after `-` from high to low.
     `owner` is for admins, who see the jobs of all.
     """
 
@@ -65,6 +67,8 @@ class JobFilters(TypedDict, total=False):
     owner: str
     created_after: datetime | str
     created_before: datetime | str
+    search: str
+    sort: str
 
 
 def params_of(filters: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,7 @@ class JobSummary(Model):
     """A job in a list: of `spec`, `plan` and `result` only what a table shows. Times are in UTC."""
 
     id: str
+    name: str = ""
     owner: str
     status: str
     stage: str | None

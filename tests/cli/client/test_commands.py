@@ -329,7 +329,8 @@ def test_an_outcome_tells_what_recovery_gave_back() -> None:
     measured = {"text": "wikitext2", "sequence_length": 128, "dense": 5.0, "pruned": 9.0}
     sizes = {"parameters_before": 100, "parameters_after": 75, "ratio_achieved": 0.25}
     result = {**sizes, "seconds": 1.5, "perplexity": [{**measured, "recovered": 7.0}, measured]}
-    job = Job.model_construct(id="job_1", status="succeeded", spec={}, warnings=[], result=result)
+    fields: dict[str, Any] = {"id": "job_1", "status": "succeeded", "spec": {}, "warnings": []}
+    job = Job.model_construct(**fields, result=result)
     show_outcome(console, job, [])
     said = [line for line in console.export_text().splitlines() if "perplexity" in line]
     assert [line.partition("dense ")[2] for line in said] == [
