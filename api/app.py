@@ -38,6 +38,7 @@ from api.routes import (
     reports,
     webhooks,
 )
+from api.schemas.paths import VERSION
 from api.services import Services
 from jobs.files import storage_urls
 from jobs.logs import structured
@@ -60,10 +61,10 @@ ROUTED = (
     webhooks,
     deliveries,
     overview,
-    metrics,
-    health,
 )
-"""Modules with routes, in the order of the documentation."""
+"""Modules with routes, in the order of the documentation, below `VERSION`."""
+OF_OPERATORS = (metrics, health)
+"""Modules whose paths have no version: probes and scrapers are configured once."""
 
 
 class SecurityHeaders:
@@ -107,13 +108,15 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         redirect_slashes=False,
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
     )
     for mounted in app.routes:  # what /docs loads
         if isinstance(mounted, Mount) and isinstance(mounted.app, StaticFiles):
             mounted.app = InMemoryFiles(Path(str(mounted.app.directory)))
     problems.install(app)
     openapi.install(app, with_keys=settings.auth == "keys", loopback_only=settings.loopback_only)
-    uploads = {("POST", calibration_sets.router.prefix): settings.max_upload_bytes}
+    sets = calibration_sets.router.prefix
+    uploads = {("POST", place + sets): settings.max_upload_bytes for place in ("", VERSION)}
     app.add_middleware(JsonSizeLimit, apart=uploads)
     app.add_middleware(BodySizeLimit, max_bytes=MAX_BODY_BYTES, larger=uploads)
     app.add_middleware(auth.ApiKeyAuth)
@@ -124,10 +127,19 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(EarlyResponse)
     app.add_middleware(RequestLog)  # the outermost
-    for module in ROUTED:
-        app.include_router(module.router)
+    _route(app)
     dashboard.install(app)
     return app
+
+
+def _route(app: FastAPI) -> None:
+    """Add the routes, and again those with a version as they were before there was one."""
+    for module in ROUTED:
+        app.include_router(module.router, prefix=VERSION)
+    for module in OF_OPERATORS:
+        app.include_router(module.router)
+    for module in ROUTED:
+        app.include_router(module.router, include_in_schema=False)
 
 
 def from_environment() -> FastAPI:

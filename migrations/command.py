@@ -39,7 +39,12 @@ def upgrade(
     revision: Annotated[str, typer.Argument(help="Target version.")] = "head",
     home: Home = None,
 ) -> None:
-    """Upgrade the schema to the newest version, or to REVISION; idempotent."""
+    """Upgrade the schema to the newest version, or to REVISION; idempotent.
+
+    \b
+    Example:
+      slimgpt database upgrade
+    """
     from jobs.store.database import upgrade
 
     _move(upgrade, revision, home)
@@ -50,7 +55,12 @@ def downgrade(
     revision: Annotated[str, typer.Argument(help="Target version; `base` removes all tables.")],
     home: Home = None,
 ) -> None:
-    """Downgrade the schema to REVISION. Data of removed columns and tables is lost."""
+    """Downgrade the schema to REVISION. Data of removed columns and tables is lost.
+
+    \b
+    Example:
+      slimgpt database downgrade 0001
+    """
     from jobs.store.database import downgrade
 
     _move(downgrade, revision, home)
@@ -58,7 +68,12 @@ def downgrade(
 
 @app.command()
 def current(home: Home = None) -> None:
-    """Show the schema version; exit status 1 if it is not the newest."""
+    """Show the schema version; exit status 1 if it is not the newest.
+
+    \b
+    Example:
+      slimgpt database current
+    """
     from jobs.store import database
 
     with _named(home) as url:

@@ -43,7 +43,7 @@ def _filter(
             max_length=256,
             pattern=r"^[^\x00]+$",
             description="Only jobs for this model, named as in the request.",
-            examples=["local:demo"],
+            examples=["local:model"],
         ),
     ] = None,
     created_after: Annotated[

@@ -27,20 +27,20 @@ KINDS: dict[str, Kind] = {
         403, "Only admins may do this", "Use a key created with `slimgpt keys create --admin`."
     ),
     "not-found": Kind(404, "There is no such path", "See /docs for the paths of the API."),
-    "job-not-found": Kind(404, "There is no such job", "List the jobs with GET /jobs."),
+    "job-not-found": Kind(404, "There is no such job", "List the jobs with GET /v1/jobs."),
     "webhook-not-found": Kind(
-        404, "There is no such webhook", "List the webhooks with GET /webhooks."
+        404, "There is no such webhook", "List the webhooks with GET /v1/webhooks."
     ),
     "delivery-not-found": Kind(
         404,
         "The webhook has no such delivery",
-        "List its deliveries with GET /webhooks/{id}/deliveries; old ones are removed.",
+        "List its deliveries with GET /v1/webhooks/{id}/deliveries; old ones are removed.",
     ),
     "artifact-not-found": Kind(
-        404, "The job has no such file", "List its files with GET /jobs/{id}/artifacts."
+        404, "The job has no such file", "List its files with GET /v1/jobs/{id}/artifacts."
     ),
     "calibration-set-not-found": Kind(
-        404, "There is no such calibration set", "List the sets with GET /calibration-sets."
+        404, "There is no such calibration set", "List the sets with GET /v1/calibration-sets."
     ),
     "method-not-allowed": Kind(
         405, "The path does not support this method", "The header Allow lists the methods."
@@ -49,11 +49,11 @@ KINDS: dict[str, Kind] = {
         408, "The upload was too slow", "Send it again over a faster connection."
     ),
     "job-not-finished": Kind(
-        409, "The job has not finished", "Poll GET /jobs/{id}/status until it has succeeded."
+        409, "The job has not finished", "Poll GET /v1/jobs/{id}/status until it has succeeded."
     ),
     "job-finished": Kind(409, "The job has finished", "A finished job cannot be changed."),
     "job-without-result": Kind(
-        409, "The job ended without a result", "GET /jobs/{id} has the reason; submit a new job."
+        409, "The job ended without a result", "GET /v1/jobs/{id} has the reason; submit a new job."
     ),
     "calibration-set-in-use": Kind(
         409, "An unfinished job uses the calibration set", "Wait for the job to end, or cancel it."
@@ -66,10 +66,10 @@ KINDS: dict[str, Kind] = {
     "artifacts-expired": Kind(
         410,
         "The job's files have expired",
-        "GET /jobs/{id}/report still works; post the job again for new files.",
+        "GET /v1/jobs/{id}/report still works; post the job again for new files.",
     ),
     "webhook-disabled": Kind(
-        409, "The webhook is disabled", 'Enable it: PATCH /webhooks/{id} with {"enabled": true}.'
+        409, "The webhook is disabled", 'Enable it: PATCH /v1/webhooks/{id} with {"enabled": true}.'
     ),
     "webhook-changed": Kind(
         409, "Another request has changed the webhook", "Get the webhook, then try again."
@@ -114,7 +114,7 @@ KINDS: dict[str, Kind] = {
     "too-many-streams": Kind(
         429,
         "The owner has too many open event streams",
-        "Close one, or poll GET /jobs/{id}/status.",
+        "Close one, or poll GET /v1/jobs/{id}/status.",
     ),
     "too-many-downloads": Kind(
         429, "The owner has too many downloads in progress", "Wait until one has finished."

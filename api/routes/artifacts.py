@@ -90,7 +90,7 @@ def _list(artifacts: Artifacts, job: Job) -> list[Artifact]:
     },
     dependencies=[Depends(counted_download)],
 )
-async def get_artifact(
+async def download_artifact(
     job: FoundJob,
     path: Annotated[str, FilePath(description="As in the list.", examples=["config.json"])],
     services: ServicesDep,

@@ -20,6 +20,7 @@ from api.http.streaming import chunks
 from api.http.threads import in_storage_thread
 from api.openapi import problems
 from api.schemas.examples import JSON_LINES, SET_ID
+from api.schemas.paths import VERSION
 from api.services import Services
 from api.uploads.receive import MEDIA_TYPES, Declared, receive
 from jobs.files.calibration_sets import CalibrationSet, Format, discard
@@ -78,7 +79,7 @@ class CalibrationSetView(BaseModel):
     @classmethod
     def of(cls, found: CalibrationSet) -> CalibrationSetView:
         """The view of a set of the store."""
-        here = f"/calibration-sets/{found.id}"
+        here = f"{VERSION}/calibration-sets/{found.id}"
         links = SetLinks(self=here, content=f"{here}/content")
         names = [name for name in cls.model_fields if name not in ("source", "links")]
         given = {name: getattr(found, name) for name in names}
@@ -149,7 +150,7 @@ async def upload_calibration_set(
     kept, new = await receive(request, services, caller.owner, name, (form, text_field))
     if not new:
         response.status_code = 200
-    response.headers["Location"] = f"/calibration-sets/{kept.id}"
+    response.headers["Location"] = f"{VERSION}/calibration-sets/{kept.id}"
     return CalibrationSetView.of(kept)
 
 

@@ -39,7 +39,7 @@ FoundDelivery = Annotated[Delivery, Depends(_delivery)]
 
 
 @router.post("/{webhook_id}/test", status_code=202, responses=problems(404, 409, 503))
-def send_test(webhook: FoundWebhook, services: ServicesDep) -> DeliveryView:
+def test_webhook(webhook: FoundWebhook, services: ServicesDep) -> DeliveryView:
     """Send the event `webhook.test`. The list of deliveries shows whether it arrived."""
     signatures_of(services)
     now = datetime.now(UTC).isoformat()
@@ -76,7 +76,7 @@ def get_delivery(delivery: FoundDelivery) -> DeliveryDetail:
     status_code=202,
     responses=problems(404, 409, 503),
 )
-def redeliver(delivery: FoundDelivery, services: ServicesDep) -> DeliveryView:
+def redeliver_delivery(delivery: FoundDelivery, services: ServicesDep) -> DeliveryView:
     """Send a message again now, with the same `webhook-id` and all retries of a new one."""
     signatures_of(services)
     again = Deliveries(services.engine).again(delivery)

@@ -12,6 +12,7 @@ from api.http.threads import in_storage_thread
 from api.openapi import problems
 from api.routes.jobs import POLL_SECONDS, dispatch, too_many_jobs
 from api.schemas.jobs import JobView, RetryRequest
+from api.schemas.paths import VERSION
 from api.services import Services
 from jobs.files.removal import remove_job
 from jobs.states import Status
@@ -52,7 +53,7 @@ def retry_job(
             code, f"job {job.id} is {now.status}: only a failed or cancelled one can be retried"
         )
     later.add_task(dispatch, services, now)
-    response.headers["Location"] = f"/jobs/{job.id}"
+    response.headers["Location"] = f"{VERSION}/jobs/{job.id}"
     response.headers["Retry-After"] = str(POLL_SECONDS)
     return JobView.of(now)
 

@@ -42,7 +42,7 @@ class ProblemKind(BaseModel):
     type: str = Field(examples=["/problems/job-not-found"])
     status: int = Field(examples=[404])
     title: str = Field(examples=["There is no such job"])
-    remedy: str = Field(examples=["List the jobs with GET /jobs."])
+    remedy: str = Field(examples=["List the jobs with GET /v1/jobs."])
 
 
 @router.get("/healthz", responses=problems())

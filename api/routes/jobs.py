@@ -25,6 +25,7 @@ from api.openapi import problems
 from api.schemas.examples import REPORT, answers
 from api.schemas.job_status import status_now
 from api.schemas.jobs import JobPage, JobRequest, JobSummaryView, JobView, LayerList, StatusView
+from api.schemas.paths import VERSION
 from api.services import Services
 from jobs.messages.queue import QueueUnavailable
 from jobs.states import Status
@@ -97,7 +98,7 @@ def post_job(
         raise Problem("idempotency-conflict", str(error)) from error
     if job.status == Status.QUEUED and job.dispatched_at is None:
         later.add_task(dispatch, services, job)
-    response.headers["Location"] = f"/jobs/{job.id}"
+    response.headers["Location"] = f"{VERSION}/jobs/{job.id}"
     response.headers["Retry-After"] = str(POLL_SECONDS)
     return JobView.of(job)
 
@@ -163,7 +164,7 @@ def get_job(job: FoundJob) -> JobView:
     response_model_exclude_none=False,
     responses={304: {"description": "Unchanged since the given ETag."}, **problems(404, 503)},
 )
-async def get_status(
+async def get_job_status(
     job: FoundStatus,
     services: ServicesDep,
     if_none_match: Annotated[
@@ -182,13 +183,13 @@ async def get_status(
 
 
 @router.get("/{job_id}/layers", responses=problems(404, 503))
-def get_layers(job: FoundJob, services: ServicesDep) -> LayerList:
+def get_job_layers(job: FoundJob, services: ServicesDep) -> LayerList:
     """List the finished layers: what was kept, and the errors."""
     return LayerList(items=services.store.layers(job.id))
 
 
 @router.get("/{job_id}/report", responses={**answers(REPORT), **problems(404, 409, 503)})
-def get_report(job: FoundJob, services: ServicesDep) -> dict[str, Any]:
+def get_job_report(job: FoundJob, services: ServicesDep) -> dict[str, Any]:
     """Get the report of a succeeded job: sizes, layers, perplexity, provenance."""
     report = services.store.report(job.id)
     if report is None:

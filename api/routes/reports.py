@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api.dependencies import FoundJob, ServicesDep, counted_download
 from api.openapi import problems
-from api.routes.artifacts import RangeHeaders, get_artifact
+from api.routes.artifacts import RangeHeaders, download_artifact
 
 FILE = "report.html"
 POLICY = "; ".join(
@@ -45,7 +45,7 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["artifacts"])
     },
     dependencies=[Depends(counted_download)],
 )
-async def get_report_page(
+async def get_job_report_page(
     job: FoundJob,
     services: ServicesDep,
     request: Request,
@@ -55,7 +55,7 @@ async def get_report_page(
 ) -> Response:
     """The report of a succeeded job as a self-contained HTML page, for screen and print."""
     asked = RangeHeaders(if_none_match=if_none_match)
-    answer = await get_artifact(job, FILE, services, None, request, asked)
+    answer = await download_artifact(job, FILE, services, None, request, asked)
     answer.headers.update(HEADERS)
     if "Accept-Ranges" in answer.headers:  # ranges are not supported here
         del answer.headers["Accept-Ranges"]

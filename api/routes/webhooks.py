@@ -15,6 +15,7 @@ from api.http.validation import FieldError, summary
 from api.openapi import problems
 from api.routes.jobs import declared_json
 from api.schemas.examples import WEBHOOK_ID
+from api.schemas.paths import VERSION
 from api.schemas.webhooks import (
     WebhookChange,
     WebhookPage,
@@ -96,7 +97,7 @@ def create_webhook(
         raise Problem("invalid-request", summary([fault]), errors=[fault]) from error
     except TooManyWebhooks as error:
         raise Problem("too-many-webhooks", str(error)) from error
-    response.headers["Location"] = f"/webhooks/{webhook.id}"
+    response.headers["Location"] = f"{VERSION}/webhooks/{webhook.id}"
     return _with_secret(webhook, signatures)
 
 
@@ -141,7 +142,7 @@ def delete_webhook(webhook: FoundWebhook, services: ServicesDep) -> None:
 
 
 @router.post("/{webhook_id}/rotate", responses=problems(404, 409, 503))
-def rotate_secret(webhook: FoundWebhook, services: ServicesDep) -> WebhookWithSecret:
+def rotate_webhook_secret(webhook: FoundWebhook, services: ServicesDep) -> WebhookWithSecret:
     """Replace the secret. For 24 hours messages are also signed with the previous one."""
     signatures = signatures_of(services)
     rotated = Webhooks(services.engine).rotate(webhook, signatures)

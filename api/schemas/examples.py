@@ -11,24 +11,31 @@ SET_ID = "cal_01jd5xa3k8e6q7m2n4p9r0s1t2"
 WEBHOOK_ID = "wh_01jd5xa3k8e6q7m2n4p9r0s1t2"
 DELIVERY_ID = "msg_01jd5xa3k8e6q7m2n4p9r0s1t2"
 
+_TEXT: dict[str, JsonValue] = {
+    "source": "local:calibration.jsonl",
+    "samples": 64,
+    "sequence_length": 256,
+}
 JOBS: list[JsonValue] = [
     {
-        "model": "local:demo",
-        "ratio": 0.25,
-        "schedule": {"shape": "log"},
-        "calibration": {"source": "local:notes.txt", "samples": 64, "sequence_length": 128},
+        "model": "local:model",
+        "ratio": 0.3,
+        "calibration": _TEXT,
+        "evaluation": {"texts": ["held-out"], "sequence_lengths": [256]},
         "metadata": {"team": "search"},
     },
+    {"model": "local:model", "ratios": [0.2, 0.3, 0.5], "calibration": _TEXT},
+    {"model": "local:model", "parameters": "1.6M", "calibration": _TEXT},
+    {"model": "local:model", "memory": "6MiB", "calibration": _TEXT},
     {
         "model": "meta-llama/Llama-2-7b-hf",
         "ratio": 0.2,
         "calibration": {"source": "c4", "samples": 256, "sequence_length": 2048, "seed": 0},
         "evaluation": {"texts": ["wikitext2"], "sequence_lengths": [128, 2048]},
     },
-    {"model": "meta-llama/Llama-2-7b-hf", "ratios": [0.2, 0.33, 0.5]},
-    {"model": "meta-llama/Llama-2-7b-hf", "parameters": "5.4B"},
-    {"model": "meta-llama/Llama-2-7b-hf", "memory": "10GiB"},
 ]
+"""All but the last, which needs the hub, work on the service of the README, as it is started there:
+`slimgpt up --models examples --texts examples/model/texts`."""
 
 _SHAPE: dict[str, JsonValue] = {
     "layer": 0,

@@ -24,6 +24,7 @@ from pydantic import (
 
 from api.http.validation import FieldError
 from api.schemas import examples
+from api.schemas.paths import VERSION
 from jobs.files.artifacts import Artifact
 from jobs.store.lists.summaries import JobSummary
 from jobs.store.records import MAX_NAME, IncompatibleSpec, Job, Layer
@@ -147,7 +148,7 @@ class Links(BaseModel):
     @classmethod
     def of(cls, job_id: str) -> Links:
         """The URLs of a job."""
-        here = f"/jobs/{job_id}"
+        here = f"{VERSION}/jobs/{job_id}"
         return cls(
             self=here, **{name: f"{here}/{name}" for name in cls.model_fields if name != "self"}
         )
@@ -213,7 +214,7 @@ class ScheduleSummary(BaseModel):
 class SpecSummary(BaseModel):
     """A summary of a specification, as stored; any JSON if another version wrote it."""
 
-    model: JsonValue = Field(examples=["local:demo"])
+    model: JsonValue = Field(examples=["local:model"])
     ratio: JsonValue = Field(examples=[0.25])
     ratios: JsonValue = None
     parameters: JsonValue = None
@@ -293,7 +294,7 @@ class ProblemView(BaseModel):
     title: str = Field(examples=["The request is not valid"])
     status: int = Field(examples=[422])
     detail: str = Field("", examples=["ratio: Input should be less than 1"])
-    instance: str = Field("", examples=["/jobs"])
+    instance: str = Field("", examples=["/v1/jobs"])
     request_id: str = Field(
         "", description="As in the header X-Request-ID and in the service's log."
     )

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
-from urllib.parse import quote
+from pathlib import Path
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from cli.client.http import Connection, Service, ServiceError
+from cli.client.connection import Connection
 from cli.options.shared import JobId, Json
 from cli.terminal.exit_status import fail
-
-CHUNK_BYTES = 1 << 20
-Advance = Callable[[int], None]
 
 
 def download(
@@ -32,94 +23,20 @@ def download(
 
     The files are collected in DIR.partial, which becomes DIR when all are complete; the same
     command continues where an earlier one was interrupted.
+
+    \b
+    Example:
+      slimgpt download job_01jd5xa3k8e6q7m2n4p9r0s1t2 smaller
     """
-    directory = Path(os.path.abspath(directory))  # `.` has no name to add `.partial` to
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        fail(f"{directory} exists and is not an empty folder; give another DIR")
-    with connection.open() as service:
-        items = service.get(f"/jobs/{job_id}/artifacts")["items"]
+    with connection.open() as client:
+        files = client.jobs.artifacts(job_id)
         try:
-            fetch(service, job_id, items, directory)
+            made = client.jobs.download(job_id, directory, files=files)
         except OSError as error:
             fail(f"{error.filename or directory} cannot be written: {error.strerror or error}")
-    size = sum(item["size"] for item in items)
+    size = sum(file.size for file in files)
     if as_json:
-        typer.echo(json.dumps({"directory": str(directory), "items": items, "size": size}))
+        items = [file.raw for file in files]
+        typer.echo(json.dumps({"directory": str(made), "items": items, "size": size}))
     else:
-        typer.echo(f"{len(items)} files, {size:,} bytes, all checked, in {directory}")
-
-
-def fetch(service: Service, job_id: str, items: list[dict[str, Any]], directory: Path) -> None:
-    """Download files of a job into a new folder, renamed when all are complete and verified.
-
-    Args:
-        items: the service's list of the job's files.
-
-    Raises:
-        ServiceError: a file cannot be downloaded, or does not match the list.
-        OSError: a file cannot be written.
-    """
-    partial = directory.with_name(directory.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
-               TransferSpeedColumn())  # fmt: skip
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("download", total=sum(item["size"] for item in items))
-        for item in items:
-            target = partial / _safe(item["path"])
-            target.parent.mkdir(parents=True, exist_ok=True)
-            address = f"/jobs/{job_id}/artifacts/{quote(item['path'])}"
-            _fetch(service, address, item, target, lambda n: progress.advance(bar, n))
-    partial.rename(directory)
-
-
-def _safe(path: str) -> PurePosixPath:
-    """The path, if it stays below the folder."""
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or any(part == ".." for part in parts) or "\\" in path:
-        raise ServiceError(f"the service names a file outside the folder: {path!r}")
-    return PurePosixPath(*parts)
-
-
-def _fetch(
-    service: Service, address: str, item: dict[str, Any], target: Path, advance: Advance
-) -> None:
-    """Download one file, resuming an earlier try, and verify its SHA-256.
-
-    Raises:
-        ServiceError: the file does not match the service's list; it is removed.
-    """
-    digest = hashlib.sha256()
-    have = _digest_existing(target, item["size"], digest)
-    advance(have)
-    if have < item["size"] or not target.exists():
-        with (
-            service.file(address, have, item["sha256"]) as response,
-            target.open("ab") as file,
-        ):
-            if response.status_code != 206 and have:
-                file.truncate(0)
-                digest = hashlib.sha256()
-                advance(-have)
-            for chunk in response.iter_bytes(CHUNK_BYTES):
-                file.write(chunk)
-                digest.update(chunk)
-                advance(len(chunk))
-    if digest.hexdigest() != item["sha256"]:
-        target.unlink()
-        message = f"{item['path']} does not have the sha256 that the service lists"
-        raise ServiceError(f"{message}; run the same command again")
-
-
-def _digest_existing(target: Path, size: int, digest: Any) -> int:
-    """Add the bytes of an earlier try to the digest; returns their number."""
-    if not target.is_file():
-        return 0
-    if target.stat().st_size > size:
-        target.unlink()
-        return 0
-    with target.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return target.stat().st_size
+        typer.echo(f"{len(files)} files, {size:,} bytes, all checked, in {made}")

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from cli.terminal.layer_row import HEADER, layer_row
 from slimgpt.events import LayerFinished
 
+if TYPE_CHECKING:
+    from slimgpt.client.models.jobs import Job, JobLayer
 
-def show_outcome(console: Console, job: dict[str, Any], layers: Sequence[dict[str, Any]]) -> None:
+
+def show_outcome(console: Console, job: Job, layers: Sequence[JobLayer]) -> None:
     """Print the job's layers, its warnings and, when it succeeded, what was gained and lost."""
-    ratios = (job.get("spec") or {}).get("ratios") or []
-    for point, rows in groupby(layers, key=lambda layer: layer.get("point", 0)):
+    ratios = job.spec.get("ratios") or []
+    for point, rows in groupby(layers, key=lambda layer: layer.point):
         if ratios:
             console.print(f"ratio {ratios[point]:g}", style="bold", highlight=False)
         console.print(HEADER, style="bold", soft_wrap=True)
         for layer in rows:
-            console.print(layer_row(LayerFinished.model_validate(layer)), soft_wrap=True)
-    for warning in job.get("warnings") or ():
+            console.print(layer_row(LayerFinished.model_validate(layer.raw)), soft_wrap=True)
+    for warning in job.warnings:
         place = "" if warning.get("layer") is None else f"layer {warning['layer']}: "
         console.print(f"warning: {place}{warning['message']}", markup=False)
-    result = job.get("result")
-    if job["status"] != "succeeded" or not result:
+    result = job.result
+    if job.status != "succeeded" or not result:
         return
     for made in result.get("points") or [result]:
         before, after = result["parameters_before"], made["parameters_after"]
@@ -44,4 +47,4 @@ def show_outcome(console: Console, job: dict[str, Any], layers: Sequence[dict[st
             markup=False,
             highlight=False,
         )
-    console.print(f"download   slimgpt download {job['id']} DIR", markup=False, highlight=False)
+    console.print(f"download   slimgpt download {job.id} DIR", markup=False, highlight=False)

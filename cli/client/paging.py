@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 
 from cli.options.groups import option
+
+if TYPE_CHECKING:
+    from slimgpt.client.models.base import Rows
+
+WHOLE = ("id", "source", "job", "status", "documents", "bytes", "created")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +27,30 @@ class Paging:
     ] = None
 
 
+class Page(Protocol):
+    """Some items of a list."""
+
+    @property
+    def items(self) -> list[Any]:
+        """The items."""
+
+    @property
+    def next_cursor(self) -> str | None:
+        """Asks for the next page; None: this is the last."""
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """As the service sent it."""
+
+    def rows(self) -> Rows:
+        """The page as a table."""
+
+
+P = TypeVar("P", bound=Page)
+
+
 def show_page(
-    page: dict[str, Any],
-    command: str,
-    *,
-    as_json: bool,
-    show: Callable[[list[dict[str, Any]]], None],
-    none: str,
+    page: P, command: str, *, as_json: bool, none: str, show: Callable[[P], None] | None = None
 ) -> None:
     """Print a page, and how to get the next one.
 
@@ -36,13 +58,20 @@ def show_page(
         page: the service's response.
         command: the command that continues the list, without `--cursor`.
         none: message for an empty list.
+        show: prints it; default: as a table.
     """
     if as_json:
-        typer.echo(json.dumps(page))
+        typer.echo(json.dumps(page.raw))
         return
-    if page["items"]:
-        show(page["items"])
+    if page.items:
+        (show or _show)(page)
     else:
         typer.echo(none)
-    if page["next_cursor"]:
-        typer.echo(f"more: slimgpt {command} --cursor {page['next_cursor']}")
+    if page.next_cursor:
+        typer.echo(f"more: slimgpt {command} --cursor {page.next_cursor}")
+
+
+def _show(page: Page) -> None:
+    from cli.terminal.table import wide_console
+
+    wide_console().print(page.rows().table(whole=WHOLE))

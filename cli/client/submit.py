@@ -3,37 +3,63 @@
 from __future__ import annotations
 
 import json
-import uuid
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.client.http import Connection, Service
-from cli.client.upload import upload, upload_questions
+from cli.client.connection import Connection
 from cli.client.watch import follow
 from cli.options.evaluation import OF_SERVICE
-from cli.options.groups import Fields
+from cli.options.groups import Fields, option
 from cli.options.job import Job
+from cli.options.model_names import service_name
 from cli.options.shared import Json, Watch
 from cli.options.specification import is_named
-from cli.terminal.exit_status import fail
+from cli.terminal.exit_status import expected, fail
 from slimgpt.spec.sizes import counted
 from slimgpt.texts.files.encoding import BadText, read_small
 
+if TYPE_CHECKING:
+    from slimgpt.client import Client
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelAndSpec:
+    """The model, and a file that says what else the options do not."""
+
+    place: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="As for slimgpt prune: local:NAME below the service's models folder, a folder "
+            "that it can read, or org/name[@revision] of the hub.",
+        ),
+    ] = None
+    model: Annotated[str | None, option("--model", "The same as MODEL.")] = None
+    spec: Annotated[
+        Path | None, option("--spec", "JSON file of a job; the other options override it.")
+    ] = None
+
+    def named(self, file: Fields, url: str) -> Fields:
+        """The model's name at the service, if it is given beside the file."""
+        if self.place and self.model:
+            fail("MODEL and --model name the same: give one of them", status=2)
+        given = self.place or self.model
+        if not (given or file.get("model")):
+            fail("no model is given: name it as MODEL, or in the file of --spec", status=2)
+        with expected():
+            return {"model": service_name(given, url)} if given else {}
+
 
 def submit(
+    source: ModelAndSpec,
     *,
-    model: Annotated[
-        str | None, typer.Option(help="local:NAME, org/name or org/name@revision.")
-    ] = None,
     job: Job,
     metadata: Annotated[
         list[str] | None,
         typer.Option(help="KEY=VALUE kept with the job; may be given several times."),
-    ] = None,
-    spec: Annotated[
-        Path | None, typer.Option(help="JSON file of a job; the other options override it.")
     ] = None,
     watch: Watch = False,
     connection: Connection,
@@ -43,20 +69,22 @@ def submit(
 
     Texts are named as for `slimgpt prune`, or as local:FILE or upload:ID of the service; a file of
     this machine is uploaded first. A folder of tasks' questions is local:FOLDER of the service.
+
+    \b
+    Example:
+      slimgpt submit local:model --ratio 0.3 --calibration \\
+          local:calibration.jsonl --samples 64 --seq-len 256 --watch
     """
-    file = _read_spec(spec) if spec else {}
-    named = {"model": model} if model else {}
-    more = named | ({"metadata": _pairs(metadata)} if metadata else {})
-    body = merged(file, job.fields(base=file) | more)
-    if not body.get("model"):
-        fail("no model is given: use --model, or --spec with a file that has `model`", status=2)
-    with connection.open() as service:
-        names = _uploaded(service, job, body)
-        body = merged(file, job.fields(names, file) | more)
-        made = service.post("/jobs", body, {"Idempotency-Key": str(uuid.uuid4())})
-        typer.echo(json.dumps(made) if as_json else made["id"])
+    file = _read_spec(source.spec) if source.spec else {}
+    more: Fields = {"metadata": _pairs(metadata)} if metadata else {}
+    with connection.open() as client:
+        more |= source.named(file, client.url)
+        body = merged(file, job.fields(base=file) | more)
+        names = _uploaded(client, job, body)
+        made = client.jobs.create(merged(file, job.fields(names, file) | more))
+        typer.echo(json.dumps(made.raw) if as_json else made.id)
         if watch:
-            follow(service, made["id"], as_json=as_json)
+            follow(client, made.id, as_json=as_json)
 
 
 def merged(base: Any, changes: Fields) -> Fields:
@@ -72,7 +100,7 @@ def merged(base: Any, changes: Fields) -> Fields:
     return body
 
 
-def _uploaded(service: Service, job: Job, body: Fields) -> dict[str, str]:
+def _uploaded(client: Client, job: Job, body: Fields) -> dict[str, str]:
     """Upload the texts that are files of this machine; returns their names at the service."""
     for folder in job.evaluation.tasks.folders:
         if not folder.startswith(OF_SERVICE):
@@ -80,6 +108,8 @@ def _uploaded(service: Service, job: Job, body: Fields) -> dict[str, str]:
                 f"--task-source {folder} is a folder of this machine, which the service cannot "
                 "read: use local:FOLDER below its texts root, or the file of one task"
             )
+    from slimgpt.client.uploads import first_text_field
+
     parts = {job.recovery.source: "recovery", job.calibration.source: "calibration"}
     names = {}
     for text in dict.fromkeys([*job.texts, *job.evaluation.tasks.files]):
@@ -88,12 +118,14 @@ def _uploaded(service: Service, job: Job, body: Fields) -> dict[str, str]:
             continue  # the service reports what is neither a name nor a file
         if text in job.texts:
             field = body[parts[text]].get("text_field") if text in parts else None
-            made, unit = upload(service, path, text_field=field), "document"
+            unit = "document"
         else:
-            made, unit = upload_questions(service, path), "row"
-        names[text] = made["source"]
-        count = counted(made["documents"], unit)
-        typer.echo(f"{text} is uploaded as {made['source']}: {count}", err=True)
+            field, unit = first_text_field(path), "row"
+        made = client.calibration_sets.upload(path, text_field=field)
+        names[text] = made.source
+        typer.echo(
+            f"{text} is uploaded as {made.source}: {counted(made.documents, unit)}", err=True
+        )
     return names
 
 

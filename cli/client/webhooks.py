@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from cli.client.http import Connection
+from cli.client.connection import Connection
 from cli.client.lifecycle import remove
 from cli.client.paging import Paging, show_page
 from cli.options.groups import Commands
 from cli.options.shared import Json
-from cli.terminal.table import show_table
 
-WHOLE = ("id", "job", "status")
+if TYPE_CHECKING:
+    from slimgpt.client.models.webhooks import Delivery, JobEnd, WebhookWithSecret
+
 webhooks = Commands("webhooks", help="Have addresses notified when jobs end.")
 WebhookId = Annotated[str, typer.Argument(metavar="ID", help="The webhook's id, wh_….")]
 
@@ -35,53 +36,82 @@ def create(
     connection: Connection,
     as_json: Json = False,
 ) -> None:
-    """Have ADDRESS notified when your jobs end. Prints the secret, which is not shown again."""
-    body: dict[str, Any] = {"url": address, "description": description}
-    if event:
-        body["events"] = event
-    with connection.open() as service:
-        made = service.post("/webhooks", body)
+    """Have ADDRESS notified when your jobs end. Prints the secret, which is not shown again.
+
+    \b
+    Example:
+      slimgpt webhooks create https://example.org/hook --event job.failed
+    """
+    with connection.open() as client:
+        made = client.webhooks.create(
+            address, events=cast("list[JobEnd] | None", event), description=description
+        )
     _tell_secret(made, as_json=as_json)
 
 
 @webhooks.command("list")
 def list_all(paging: Paging, connection: Connection, as_json: Json = False) -> None:
-    """List the webhooks, newest first."""
-    with connection.open() as service:
-        page = service.get("/webhooks", **asdict(paging))
-    show_page(page, "webhooks list", as_json=as_json, show=_show, none="no webhooks yet")
+    """List the webhooks, newest first.
+
+    \b
+    Example:
+      slimgpt webhooks list
+    """
+    with connection.open() as client:
+        page = client.webhooks.list(**asdict(paging))
+    show_page(page, "webhooks list", as_json=as_json, none="no webhooks yet")
 
 
 @webhooks.command()
 def delete(webhook_id: WebhookId, connection: Connection, as_json: Json = False) -> None:
-    """Delete a webhook and its log."""
-    with connection.open() as service:
-        remove(service, "/webhooks", webhook_id, as_json=as_json)
+    """Delete a webhook and its log.
+
+    \b
+    Example:
+      slimgpt webhooks delete wh_01jd5xa3k8e6q7m2n4p9r0s1t2
+    """
+    with connection.open() as client:
+        remove(client.webhooks.delete, webhook_id, as_json=as_json)
 
 
 @webhooks.command()
 def rotate(webhook_id: WebhookId, connection: Connection, as_json: Json = False) -> None:
-    """Give a webhook a new secret and print it. The old one also signs for another 24 hours."""
-    with connection.open() as service:
-        _tell_secret(service.post(f"/webhooks/{webhook_id}/rotate", None), as_json=as_json)
+    """Give a webhook a new secret and print it. The old one also signs for another 24 hours.
+
+    \b
+    Example:
+      slimgpt webhooks rotate wh_01jd5xa3k8e6q7m2n4p9r0s1t2
+    """
+    with connection.open() as client:
+        _tell_secret(client.webhooks.rotate(webhook_id), as_json=as_json)
 
 
 @webhooks.command("test")
 def send_test(webhook_id: WebhookId, connection: Connection, as_json: Json = False) -> None:
-    """Send `webhook.test`; `slimgpt webhooks deliveries` shows whether it arrived."""
-    with connection.open() as service:
-        _tell_delivery(service.post(f"/webhooks/{webhook_id}/test", None), as_json=as_json)
+    """Send `webhook.test`; `slimgpt webhooks deliveries` shows whether it arrived.
+
+    \b
+    Example:
+      slimgpt webhooks test wh_01jd5xa3k8e6q7m2n4p9r0s1t2
+    """
+    with connection.open() as client:
+        _tell_delivery(client.webhooks.test(webhook_id), as_json=as_json)
 
 
 @webhooks.command()
 def deliveries(
     webhook_id: WebhookId, paging: Paging, connection: Connection, as_json: Json = False
 ) -> None:
-    """List the messages to a webhook and their results, newest first."""
-    with connection.open() as service:
-        page = service.get(f"/webhooks/{webhook_id}/deliveries", **asdict(paging))
+    """List the messages to a webhook and their results, newest first.
+
+    \b
+    Example:
+      slimgpt webhooks deliveries wh_01jd5xa3k8e6q7m2n4p9r0s1t2 --limit 10
+    """
+    with connection.open() as client:
+        page = client.webhooks.deliveries(webhook_id, **asdict(paging))
     command = f"webhooks deliveries {webhook_id}"
-    show_page(page, command, as_json=as_json, show=_show_deliveries, none="no deliveries yet")
+    show_page(page, command, as_json=as_json, none="no deliveries yet")
 
 
 @webhooks.command()
@@ -91,50 +121,25 @@ def redeliver(
     connection: Connection,
     as_json: Json = False,
 ) -> None:
-    """Send a message again, now, under the same id."""
-    path = f"/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver"
-    with connection.open() as service:
-        _tell_delivery(service.post(path, None), as_json=as_json)
+    """Send a message again, now, under the same id.
+
+    \b
+    Example:
+      slimgpt webhooks redeliver wh_01jd5xa3k8e6q7m2n4p9r0s1t2 \\
+          msg_01jd5xa3k8e6q7m2n4p9r0s1t2
+    """
+    with connection.open() as client:
+        _tell_delivery(client.webhooks.redeliver(webhook_id, delivery_id), as_json=as_json)
 
 
-def _show(items: list[dict[str, Any]]) -> None:
-    rows = [
-        (item["id"], _state(item), " ".join(item["events"]), item["url"], item["description"])
-        for item in items
-    ]
-    show_table(("id", "state", "events", "address", "description"), rows, whole=WHOLE)
-
-
-def _show_deliveries(items: list[dict[str, Any]]) -> None:
-    rows = [
-        (item["id"], item["event"], item["job_id"] or "", item["status"], _last(item))
-        for item in items
-    ]
-    show_table(("id", "event", "job", "status", "last attempt"), rows, whole=WHOLE)
-
-
-def _tell_secret(webhook: dict[str, Any], *, as_json: bool) -> None:
+def _tell_secret(webhook: WebhookWithSecret, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(webhook))
+        typer.echo(json.dumps(webhook.raw))
         return
-    typer.echo(webhook["secret"])
-    note = f"{webhook['id']} at {webhook['url']}; keep the secret, it is not shown again"
+    typer.echo(webhook.secret)
+    note = f"{webhook.id} at {webhook.url}; keep the secret, it is not shown again"
     typer.echo(note, err=True)
 
 
-def _tell_delivery(delivery: dict[str, Any], *, as_json: bool) -> None:
-    typer.echo(json.dumps(delivery) if as_json else f"{delivery['id']} {delivery['status']}")
-
-
-def _state(webhook: dict[str, Any]) -> str:
-    if webhook["enabled"]:
-        return "failing" if webhook["failing_since"] else "enabled"
-    return f"disabled: {webhook['disabled_reason']}" if webhook["disabled_reason"] else "disabled"
-
-
-def _last(delivery: dict[str, Any]) -> str:
-    """The number of the last attempt that ended, and its result."""
-    if not delivery["log"]:
-        return "none yet" if delivery["status"] == "pending" else "none"
-    last = delivery["log"][-1]
-    return f"{last['attempt']}: {last['error'] or last['status_code']}"
+def _tell_delivery(delivery: Delivery, *, as_json: bool) -> None:
+    typer.echo(json.dumps(delivery.raw) if as_json else f"{delivery.id} {delivery.status}")

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from cli.options.evaluation import Begin, Tasks
 from cli.options.groups import option, option_names
+from cli.options.model_names import Location, locate_model
 from cli.options.shared import Device, Json, Model
-from cli.options.specification import Location, device_name, locate_model, locate_texts, make_spec
+from cli.options.specification import device_name, locate_texts, make_spec
 from cli.terminal.event_output import event_output
 from cli.terminal.exit_status import report_failure
 from cli.terminal.summary import asked, score, show_facts, size
@@ -61,7 +62,12 @@ class Measurement:
 def evaluate(
     model: Model, *, measurement: Measurement, device: Device = "auto", as_json: Json = False
 ) -> None:
-    """Measure a model's perplexity and its scores on tasks."""
+    """Measure a model's perplexity and its scores on tasks.
+
+    \b
+    Example:
+      slimgpt eval smaller --text examples/model/texts/evaluation.jsonl
+    """
     console = Console()
     with event_output(console, as_json=as_json) as output, report_failure(output):
         device_name(device)

@@ -35,6 +35,10 @@ def export(
     """Write MODEL in other formats and prove each by its loader.
 
     One format is written to OUT itself, several to folders of their names in OUT.
+
+    \b
+    Example:
+      slimgpt export smaller formats --format gguf
     """
     console = Console()
     with event_output(console, as_json=as_json) as output, report_failure(output):

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from cli.options.groups import option, option_names
 from cli.options.job import PlanOptions
+from cli.options.model_names import locate_model
 from cli.options.shared import Json, Model
-from cli.options.specification import locate_model, make_spec
+from cli.options.specification import make_spec
 from cli.terminal.event_output import event_output
 from cli.terminal.exit_status import report_failure
 from cli.terminal.layer_row import PLAN_HEADER, aligned, sizes
@@ -35,6 +36,10 @@ def plan(
     """Show what pruning would leave of each layer, and its cost.
 
     MODEL's configuration and headers are read, its weights are not.
+
+    \b
+    Example:
+      slimgpt plan examples/model --ratio 0.3
     """
     console = Console()
     with event_output(console, as_json=as_json) as output, report_failure(output):

@@ -8,8 +8,9 @@ from cli.engine.run import Run
 from cli.engine.workdir import Workdir
 from cli.options.groups import option_names
 from cli.options.job import Job
+from cli.options.model_names import locate_model
 from cli.options.shared import Device, Json, Model, Out, Resume
-from cli.options.specification import device_name, locate_model, locate_texts, make_spec
+from cli.options.specification import device_name, locate_texts, make_spec
 from cli.terminal.event_output import event_output
 from cli.terminal.exit_status import report_failure
 
@@ -23,7 +24,13 @@ def prune(
     resume: Resume = False,
     as_json: Json = False,
 ) -> None:
-    """Prune MODEL and write a smaller checkpoint to OUT."""
+    """Prune MODEL and write a smaller checkpoint to OUT.
+
+    \b
+    Example:
+      slimgpt prune examples/model smaller --ratio 0.3 --samples 64 \\
+          --seq-len 256 --calibration examples/model/texts/calibration.jsonl
+    """
     console = Console()
     with event_output(console, as_json=as_json) as output, report_failure(output):
         tasks = job.evaluation.tasks

@@ -12,6 +12,7 @@ from cli.engine.run import Run
 from cli.engine.workdir import Workdir
 from cli.options.evaluation import Evaluation
 from cli.options.groups import option, option_names
+from cli.options.model_names import locate_models
 from cli.options.recovery import (
     CUT,
     DEFAULTS,
@@ -23,7 +24,7 @@ from cli.options.recovery import (
     Recovery,
 )
 from cli.options.shared import Device, Json, Model, Out, Resume
-from cli.options.specification import device_name, locate_models, locate_texts, make_spec
+from cli.options.specification import device_name, locate_texts, make_spec
 from cli.terminal.event_output import event_output
 from cli.terminal.exit_status import report_failure
 from slimgpt.spec.prune import HELD_OUT
@@ -70,6 +71,11 @@ def recover(
 
     Nothing is pruned. Without --eval-text, rows of the data that are left out decide whether OUT
     is the recovered model.
+
+    \b
+    Example:
+      slimgpt recover smaller recovered --data instructions.jsonl --minutes \\
+          10
     """
     console = Console()
     with event_output(console, as_json=as_json) as output, report_failure(output):

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table as Grid
 from rich.text import Text
 
-from cli.client.http import Connection
+from cli.client.connection import Connection
 from cli.options.shared import Json
 from cli.terminal.exit_status import expected, fail
 from cli.terminal.summary import show_facts
@@ -43,7 +43,12 @@ def report(
     connection: Connection,
     as_json: Json = False,
 ) -> None:
-    """Show the report of a pruned model; --html writes a page."""
+    """Show the report of a pruned model; --html writes a page.
+
+    \b
+    Example:
+      slimgpt report smaller --html report.html
+    """
     with expected():
         found = load_report(place, connection)
         if html is not None:
@@ -58,7 +63,7 @@ def compare(
     places: Annotated[
         list[str],
         typer.Argument(
-            metavar="PLACE…", help="Folders, files and ids of jobs, as for `slimgpt report`."
+            metavar="PLACE", help="Folders, files and ids of jobs, as for `slimgpt report`."
         ),
     ],
     *,
@@ -69,6 +74,10 @@ def compare(
     """Show reports side by side, the least pruned first.
 
     The page that --html writes has plots, too.
+
+    \b
+    Example:
+      slimgpt compare smaller smallest --html comparison.html
     """
     from slimgpt.report.comparison.page import page
     from slimgpt.report.comparison.rows import rows
@@ -92,12 +101,10 @@ def load_report(place: str, connection: Connection) -> Document | Sweep:
     Raises:
         SlimGPTError: there is none, or it cannot be read.
     """
-    from slimgpt.report import document, sweep
 
     if JOB.fullmatch(place) and not Path(place).exists():
-        with connection.open() as service:
-            content, name = service.get(f"/jobs/{place}/report"), f"the report of {place}"
-        return sweep.of(content, name) if sweep.is_one(content) else document.of(content, name)
+        with connection.open() as client:
+            return client.jobs.report(place)
     return read_report(Path(place))
 
 

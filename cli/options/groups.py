@@ -7,12 +7,15 @@ specification's form that part of a specification.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from typing import Any, TypeVar, get_type_hints
 
 import typer
+
+from cli.terminal.command_group import CommandGroup, SectionedCommand
 
 Fields = dict[str, Any]
 Names = Mapping[str, str]
@@ -34,14 +37,19 @@ class Commands(typer.Typer):
     """A Typer application whose commands may take option groups."""
 
     def __init__(self, name: str | None = None, **settings: Any) -> None:
-        plain = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
+        plain = {
+            "cls": CommandGroup,
+            "no_args_is_help": True,
+            "add_completion": False,
+            "rich_markup_mode": None,
+        }
         super().__init__(name=name, **{**plain, **settings})
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Command], Command]:
         """Register a function as a command; returns it unchanged."""
 
         def add(function: Command) -> Command:
-            typer.Typer.command(self, name, **settings)(expanded(function))
+            typer.Typer.command(self, name, cls=SectionedCommand, **settings)(expanded(function))
             return function
 
         return add
@@ -73,7 +81,10 @@ def _options(name: str, kind: Any, default: Any) -> Iterator[inspect.Parameter]:
         )
         return
     hints = get_type_hints(kind, include_extras=True)
+    title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", getattr(kind, "__name__", "")).capitalize()
     for field in fields(kind):
+        for told in getattr(hints[field.name], "__metadata__", ()):
+            told.rich_help_panel = title  # the section of the help
         none = inspect.Parameter.empty if field.default is MISSING else field.default
         yield from _options(f"{name}_{field.name}", hints[field.name], none)
 

@@ -1,8 +1,4 @@
-"""Builds a `PruneSpec` and its roots from command line options.
-
-The engine names local models and texts `local:NAME` below a root; users give paths. The parent of a
-path becomes the root.
-"""
+"""Builds a `PruneSpec` and the root of its texts from command line options."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,10 +13,10 @@ import typer
 from pydantic import ValidationError
 
 from cli.options.groups import Loc
-from slimgpt.errors import CalibrationError, ModelNotFoundError
+from cli.options.model_names import LOCAL
+from slimgpt.errors import CalibrationError
 from slimgpt.spec.prune import (
     HELD_OUT,
-    HUB_ID,
     NAMED_TEXTS,
     PruneSpec,
     ScheduleShape,
@@ -29,54 +24,9 @@ from slimgpt.spec.prune import (
 from slimgpt.texts.files.encoding import BadText, read_small
 
 NO_TEXT = "none"
-LOCAL = "local:"
 SHAPES = tuple(shape for shape in get_args(ScheduleShape) if shape != "explicit")
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 FIELD = re.compile(r"`(\w+)`")
-
-
-@dataclass(frozen=True)
-class Location:
-    """A name in the engine's vocabulary, and its root."""
-
-    name: str
-    root: Path
-
-
-def locate_model(model: str) -> Location:
-    """The location of a model given as a folder, or else as a hub id.
-
-    Raises:
-        ModelNotFoundError: it is neither.
-    """
-    path = Path(model).expanduser()
-    if model and path.is_dir():
-        return _local(path)
-    if HUB_ID.fullmatch(model) and not path.exists():
-        return Location(model, Path.cwd())
-    what = "is a file, not a folder" if path.is_file() else "does not exist"
-    raise ModelNotFoundError(
-        f"model {model} {what}",
-        hint="name a folder with config.json and safetensors files, or a hub id such as org/name",
-    )
-
-
-def locate_models(*models: str) -> tuple[dict[str, str], Path]:
-    """Names of models in the engine's vocabulary, and their common root.
-
-    Raises:
-        ModelNotFoundError: as `locate_model`.
-    """
-    places = {model: locate_model(model) for model in models}
-    local = {model: place for model, place in places.items() if place.name.startswith(LOCAL)}
-    root = Path.cwd()
-    if local:
-        root = Path(os.path.commonpath([place.root for place in local.values()]))
-    names = {model: place.name for model, place in places.items()}
-    for model, place in local.items():
-        folder = place.root / place.name.removeprefix(LOCAL)
-        names[model] = f"{LOCAL}{folder.relative_to(root).as_posix()}"
-    return names, root
 
 
 def locate_texts(texts: Sequence[str], folders: Sequence[str] = ()) -> tuple[dict[str, str], Path]:
@@ -128,12 +78,6 @@ def device_name(value: str) -> str:
             f"{value!r} is none of auto, cpu, cuda, cuda:N", param_hint="--device"
         )
     return value
-
-
-def _local(path: Path) -> Location:
-    # Links are not resolved: a folder of the hub's cache keeps its name.
-    absolute = Path(os.path.abspath(path))
-    return Location(f"local:{absolute.name}", absolute.parent)
 
 
 def is_named(text: str) -> bool:

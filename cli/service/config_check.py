@@ -9,11 +9,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from cli.options.groups import Commands
+from cli.options.local_service import LocalService, running
 from cli.options.shared import Json
 
 if TYPE_CHECKING:
@@ -49,9 +50,14 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check settings, database, Redis and storage; exit status 1 if a check fails."""
+    """Check settings, database, Redis and storage; exit status 1 if a check fails.
+
+    \b
+    Example:
+      slimgpt config check --json
+    """
     state = []
-    for finding in _findings(home):
+    for finding in findings(home):
         state.append(finding)
         if not as_json:
             typer.echo(f"{'ok   ' if finding.ok else 'FAULT'}  {finding.part:<10} {finding.detail}")
@@ -61,23 +67,54 @@ def check(
         raise typer.Exit(1)
 
 
-def _findings(home: Path | None) -> Iterator[Finding]:
+def findings(home: Path | None) -> Iterator[Finding]:
+    """What each check finds, with the settings of this process, or of the `up` that runs there."""
     from jobs.settings import BadSettings, load
 
+    service = running(home)
+    given = {} if home is None else {"home": home}
     try:
-        settings = load() if home is None else load(home=home)
+        settings = load(**given, **(_of_service(service) if service else {}))
     except BadSettings as error:
         for line in str(error).splitlines():
             yield Finding("settings", False, line)
         return
     yield from _misspelt() or [Finding("settings", True, "valid")]
-    for part, look in CHECKS.items():
+    checks = dict(CHECKS)
+    if service and not os.environ.get("SLIMGPT_REDIS_URL"):
+        checks["redis"] = lambda _settings: embedded_redis(service)
+    for part, look in checks.items():
         try:
             yield Finding(part, True, look(settings))
         except CheckFailed as fault:
             yield Finding(part, False, str(fault))
         except Exception as error:  # any error of a driver or file system
             yield Finding(part, False, _reason(error))
+
+
+def _of_service(service: LocalService) -> dict[str, Any]:
+    """What `slimgpt up` decides for its processes, and no variable does."""
+    given: dict[str, Any] = {"models_root": service.models, "texts_root": service.texts}
+    if os.environ.get("SLIMGPT_AUTH") in (None, "", "off"):
+        given |= {"auth": "off", "loopback_only": True}
+    return given
+
+
+def embedded_redis(service: LocalService) -> str:
+    """Ask the service for its Redis, whose password only its processes know."""
+    import httpx
+
+    try:
+        answer = httpx.get(f"{service.url}/readyz", trust_env=False, timeout=CONNECT_SECONDS)
+        state = answer.json().get("checks", {}).get("redis")
+    except (httpx.HTTPError, ValueError, AttributeError) as error:
+        raise CheckFailed(
+            f"slimgpt up at {service.url} does not answer: {_reason(error)}; stop process "
+            f"{service.pid} and start it again"
+        ) from error
+    if state != "ok":
+        raise CheckFailed(f"that of slimgpt up at {service.url} does not answer; see its logs")
+    return f"embedded in slimgpt up at {service.url}"
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from cli.options.local_service import NOTE, LocalService, default_home, running
 from jobs.pepper import ensure_pepper
 
 
@@ -29,10 +29,7 @@ class Home:
     @classmethod
     def at(cls, root: Path | None, models: Path | None, texts: Path | None) -> Home:
         """The home given on the command line, else that of the settings."""
-        from jobs.settings import Settings
-
-        default = Settings.model_fields["home"].get_default(call_default_factory=True)
-        base = Path(root or default).expanduser().absolute()
+        base = (root or default_home()).expanduser().absolute()
         return cls(
             base,
             (models or base / "models").expanduser().absolute(),
@@ -97,32 +94,25 @@ class Home:
         Raises:
             HomeError: another service has the lock; the message says which.
         """
-        note = self._note
         lock = FileLock(self.root / "up.lock", timeout=0)
         try:
             lock.acquire()
         except Timeout as error:
-            raise HomeError(f"{_holder(note)} runs on {self.root} already; use it, stop it, or "
-                            "name another folder with --home") from error  # fmt: skip
+            message = f"{_holder(self.root)} runs on {self.root} already"
+            hint = "use it, stop it, or name another folder with --home"
+            raise HomeError(f"{message}; {hint}") from error
         try:
             yield
         finally:
-            note.unlink(missing_ok=True)
+            (self.root / NOTE).unlink(missing_ok=True)
             lock.release()
 
     def tell(self, url: str) -> None:
         """Record URL and process id for the message of `locked`. Requires the lock."""
-        told = json.dumps({"pid": os.getpid(), "url": url})
-        self._note.write_text(told, encoding="utf-8")
-
-    @property
-    def _note(self) -> Path:
-        return self.root / "up.json"
+        told = LocalService(os.getpid(), url, str(self.models), str(self.texts))
+        told.write(self.root)
 
 
-def _holder(note: Path) -> str:
-    try:
-        holder = json.loads(note.read_text(encoding="utf-8"))
-        return f"a service ({holder['url']}, process {holder['pid']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "a service"
+def _holder(home: Path) -> str:
+    holder = running(home)
+    return f"a service ({holder.url}, process {holder.pid})" if holder else "a service"

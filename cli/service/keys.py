@@ -38,7 +38,12 @@ def create(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Create an API key and print it. It is not stored and not shown again."""
+    """Create an API key and print it. It is not stored and not shown again.
+
+    \b
+    Example:
+      slimgpt keys create --owner ada --name laptop
+    """
     from jobs.store.keys import BadKeyRequest, Keys
 
     with _database(home) as (engine, settings):
@@ -63,7 +68,12 @@ def list_all(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """List all keys, including revoked ones, oldest first, without their secrets."""
+    """List all keys, including revoked ones, oldest first, without their secrets.
+
+    \b
+    Example:
+      slimgpt keys list --owner ada
+    """
     from jobs.store.keys import list_keys
 
     with _database(home) as (engine, _):
@@ -82,7 +92,12 @@ def revoke(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Revoke a key; requests with it are refused at once."""
+    """Revoke a key; requests with it are refused at once.
+
+    \b
+    Example:
+      slimgpt keys revoke key_01jd5xa3k8e6q7m2n4p9r0s1t2
+    """
     from jobs.store.keys import revoke_key
 
     with _database(home) as (engine, _):

@@ -18,7 +18,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cli.client.http import DEFAULT_URL
 from cli.service.home import Home, HomeError
 from cli.terminal.exit_status import fail
 
@@ -53,7 +52,12 @@ def up(
         int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
     ] = 8000,
 ) -> None:
-    """Run the whole service on this machine until Ctrl-C."""
+    """Run the whole service on this machine until Ctrl-C.
+
+    \b
+    Example:
+      slimgpt up --models examples --texts examples/model/texts
+    """
     from cli.service.embedded_redis import RedisNotStartedError
     from cli.service.stack import StackError
 
@@ -195,6 +199,8 @@ def _open_store(home: Home) -> Store:
 
 
 def _announce(console: Console, home: Home, url: str) -> None:
+    from slimgpt.client.requests import DEFAULT_URL
+
     option = "" if url == DEFAULT_URL else f" --url {url}"
     names = home.model_names()
     shown = [*names[:MODELS_SHOWN], *(["…"] if len(names) > MODELS_SHOWN else [])]
@@ -205,7 +211,7 @@ def _announce(console: Console, home: Home, url: str) -> None:
         "models": f"{home.models}  ({there}a folder NAME in it is local:NAME)",
         "texts": f"{home.texts}  (a file NAME in it is local:NAME)",
         "home": f"{home.root}  (database, results, logs)",
-        "submit": f"slimgpt submit --model local:NAME --ratio 0.25 --calibration local:TEXT "
+        "submit": f"slimgpt submit local:NAME --ratio 0.25 --calibration local:TEXT "
         f"--seq-len 512 --watch{option}",
         "stop": "Ctrl-C",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from slimgpt.errors import SlimGPTError, SpecError
 if TYPE_CHECKING:
     from cli.terminal.event_output import EventOutput
 
+FAILED = 1
+USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
@@ -29,8 +32,8 @@ def report_failure(output: EventOutput) -> Iterator[None]:
     try:
         yield
     except typer.BadParameter as error:
-        output.show(Failed(code=SpecError.code, message=error.format_message()))
-        raise typer.Exit(2) from None
+        output.show(Failed(code=SpecError.code, message=usage_message(error)))
+        raise typer.Exit(USAGE) from None
     except SlimGPTError as error:
         output.show(Failed(code=error.code, message=error.message, hint=error.hint))
         raise typer.Exit(1) from None
@@ -57,7 +60,21 @@ def expected() -> Iterator[None]:
         fail(str(error))
 
 
-def fail(message: str, status: int = 1) -> NoReturn:
+def fail(message: str, status: int = FAILED) -> NoReturn:
     """End the command: one line on stderr, exit status `status`."""
-    typer.echo(f"error: {message}", err=True)
+    error_line(message)
     raise typer.Exit(status)
+
+
+def error_line(message: str) -> None:
+    """Write the line on stderr, as every command does; red in a terminal."""
+    coloured = not os.environ.get("NO_COLOR")
+    typer.secho(f"error: {message}", err=True, fg="red" if coloured else None, bold=coloured)
+
+
+def usage_message(error: typer.TyperException) -> str:
+    """What is wrong with a command line, and where its help is."""
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    place = f"; see {context.command_path} --help" if context else ""
+    return f"{message[:1].lower()}{message[1:]}{place}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from slimgpt.report import document
-from slimgpt.report.comparison.rows import Entry
 from slimgpt.report.document import SWEEP, Document, LenientModel, ReportError, validated
+
+if TYPE_CHECKING:
+    from slimgpt.report.comparison.rows import Entry
 
 
 class Point(LenientModel):
@@ -34,6 +36,8 @@ class Sweep(LenientModel):
 
     def entries(self, name: str = "") -> list[Entry]:
         """The models for a comparison, named by their folders below `name`."""
+        from slimgpt.report.comparison.rows import Entry  # the pages' templates, which clients lack
+
         return [
             Entry("/".join(filter(None, (name, point.folder))), point.report)
             for point in self.points

@@ -104,7 +104,7 @@ class PruneSpec(Spec):
         max_length=256,
         description="`org/name`, `org/name@revision` or `local:NAME` (a folder below the models "
         "root).",
-        examples=["meta-llama/Llama-2-7b-hf", "local:demo"],
+        examples=["local:model", "meta-llama/Llama-2-7b-hf"],
     )
     ratio: Ratio | None = Field(
         None,

@@ -1,4 +1,5 @@
-"""A virtual environment like that of the API's image: the group `service` and what it requires.
+"""A virtual environment of one group of `pyproject.toml` and what it requires: of `service`, as in
+the API's image, or of `client`.
 
 Its packages are links into the environment of the tests, so that nothing is downloaded; what the
 group does not require can't be imported in it, torch above all.
@@ -19,12 +20,10 @@ from tests.deploy.compose import ROOT
 
 
 def project() -> dict[str, list[Requirement]]:
-    """The project's `dependencies`, and its group `service`."""
+    """The project's `dependencies`, and its groups `service` and `client`."""
     read = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return {
-        "dependencies": [Requirement(line) for line in read["project"]["dependencies"]],
-        "service": [Requirement(line) for line in read["dependency-groups"]["service"]],
-    }
+    lists = {"dependencies": read["project"]["dependencies"], **read["dependency-groups"]}
+    return {name: [Requirement(line) for line in lines] for name, lines in lists.items()}
 
 
 def required(wanted: list[Requirement]) -> dict[str, Distribution]:
@@ -50,11 +49,11 @@ def _extras(requirement: Requirement) -> list[str]:
     return ["", *requirement.extras]
 
 
-def make(folder: Path) -> Path:
+def make(folder: Path, group: str = "service") -> Path:
     """Make the environment. Returns its Python."""
     venv.create(folder, with_pip=False, symlinks=True)
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-    for found in [*required(project()["service"]).values(), distribution("slimgpt-service")]:
+    for found in [*required(project()[group]).values(), distribution("slimgpt-service")]:
         for top in {file.parts[0] for file in found.files or [] if len(file.parts) > 0}:
             source = Path(str(found.locate_file(top)))
             ours = top not in ("..", "__pycache__") and not top.endswith(".pth")

@@ -9,11 +9,10 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
-from cli.client.download import fetch
-from cli.client.http import Service
 from cli.engine.reports import read_report
 
 if TYPE_CHECKING:
+    from slimgpt.client import Client
     from slimgpt.report.document import Document
     from slimgpt.report.sweep import Sweep
     from slimgpt.report.tracking.mlflow_run import Destination, LoggedRun, TrackedModel
@@ -84,20 +83,20 @@ def of_path(path: Path) -> ReportSource:
 
 
 @contextmanager
-def of_job(service: Service, job_id: str, *, whole: bool) -> Iterator[ReportSource]:
+def of_job(client: Client, job_id: str, *, whole: bool) -> Iterator[ReportSource]:
     """A job of the service, its files fetched and checked for as long as the context lasts.
 
     Args:
         whole: also fetch the checkpoints, not only the reports.
 
     Raises:
-        ServiceError: there is no such job, or it has no files.
+        ClientError: there is no such job, or it has no files.
     """
-    items = service.get(f"/jobs/{job_id}/artifacts")["items"]
-    wanted = [one for one in items if whole or PurePosixPath(one["path"]).name in FILES]
+    files = client.jobs.artifacts(job_id)
+    wanted = [file for file in files if whole or PurePosixPath(file.path).name in FILES]
     with TemporaryDirectory(prefix="slimgpt-track-") as spare:
         folder = Path(spare) / job_id
-        fetch(service, job_id, wanted, folder)
+        client.jobs.download(job_id, folder, files=wanted)
         yield ReportSource(folder, job_id, job_id)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.client.http import Connection, UnreachableError
+from cli.client.connection import Connection
 from cli.engine.reports import JOB
 from cli.engine.tracking import report_source
 from cli.engine.tracking.tracker import Tracker
@@ -85,7 +85,7 @@ def track(
     place: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PLACE]",
+            metavar="PLACE",
             help="Folder of a checkpoint or of a finished run, a report.json, or a job's id.",
         ),
     ] = None,
@@ -98,6 +98,10 @@ def track(
     """Log a report to MLflow as a run.
 
     A run has parameters, metrics and files. Repeated, the command adds nothing.
+
+    \b
+    Example:
+      slimgpt track smaller --to http://127.0.0.1:5000 --register tiny
     """
     _refuse_contradictions(place, target, selection)
     from slimgpt.report.tracking import mlflow_run
@@ -108,8 +112,8 @@ def track(
     with expected():
         mlflow_run.require()
         if place is None:
-            with connection.open() as service:
-                tracker = Tracker(service, where, whole=target.whole, failed=_warn)
+            with connection.open() as client:
+                tracker = Tracker(client, where, whole=target.whole, failed=_warn)
                 _follow(tracker, selection.every, target.register, as_json)
             return
         logged = _one(place, where, target.whole, connection)
@@ -132,7 +136,7 @@ def _refuse_contradictions(
 
 def _one(place: str, target: Destination, whole: bool, connection: Connection) -> list[LoggedRun]:
     if JOB.fullmatch(place) and not Path(place).exists():
-        with connection.open() as service, report_source.of_job(service, place, whole=whole) as one:
+        with connection.open() as client, report_source.of_job(client, place, whole=whole) as one:
             return one.log(target, whole=whole)
     return report_source.of_path(Path(place)).log(target, whole=whole)
 
@@ -142,8 +146,9 @@ def _follow(tracker: Tracker, every: float | None, register: str | None, as_json
 
     Raises:
         typer.Exit: without an interval; status 1 if not all jobs could be logged.
-        ServiceError: the service refuses, or does not answer and there is no interval.
+        ClientError: the service refuses, or does not answer and there is no interval.
     """
+    from slimgpt.client import UnavailableError, UnreachableError
     from slimgpt.report.tracking.mlflow_run import TrackingError
 
     while True:
@@ -151,7 +156,7 @@ def _follow(tracker: Tracker, every: float | None, register: str | None, as_json
             for one in tracker.look():
                 if one.new or every is None:
                     typer.echo(json.dumps(one._asdict()) if as_json else _said(one, register))
-        except (UnreachableError, TrackingError) as error:
+        except (UnreachableError, UnavailableError, TrackingError) as error:
             if every is None:
                 raise
             typer.echo(f"warning: {error}; next try in {every:g} s", err=True)

@@ -7,16 +7,15 @@ killed and started on any machine, and catches up after an outage.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cli.client.http import Service, ServiceError, UnreachableError
 from cli.engine.tracking import report_source
 from slimgpt.errors import SlimGPTError
 
 if TYPE_CHECKING:
+    from slimgpt.client import Client, JobSummary
     from slimgpt.report.tracking.mlflow_run import Destination, LoggedRun
 
-PAGE = 200
 SUCCEEDED = "succeeded"
 
 
@@ -24,7 +23,7 @@ class Tracker:
     """Logs a service's jobs.
 
     Args:
-        service: source of jobs; with an admin's key, those of all owners.
+        client: of the source of jobs; with an admin's key, those of all owners.
         place: where they are logged.
         whole: whether checkpoints are sent.
         failed: called with the job and the reason if it cannot be logged now.
@@ -32,13 +31,13 @@ class Tracker:
 
     def __init__(
         self,
-        service: Service,
+        client: Client,
         place: Destination,
         *,
         whole: bool,
         failed: Callable[[str, str], None],
     ) -> None:
-        self._service = service
+        self._client = client
         self._place = place
         self._whole = whole
         self._failed = failed
@@ -49,9 +48,11 @@ class Tracker:
         """Log new jobs, oldest first; jobs that failed before come last.
 
         Raises:
-            ServiceError: the service does not list its jobs.
+            ClientError: the service does not list its jobs.
             TrackingError: MLflow does not list its runs.
         """
+        from slimgpt.client import ClientError, UnavailableError, UnreachableError
+
         if self._done is None:
             self._done = self._logged()
         waiting = sorted(set(self._succeeded()) - self._done)
@@ -59,12 +60,14 @@ class Tracker:
         waiting.sort(key=lambda job: job in self._later)
         for job in waiting:
             try:
-                with report_source.of_job(self._service, job, whole=self._whole) as one:
+                with report_source.of_job(self._client, job, whole=self._whole) as one:
                     logged = one.log(self._place, whole=self._whole)
-            except (SlimGPTError, ServiceError, OSError) as error:
+            except (SlimGPTError, ClientError, OSError) as error:
                 self._later.add(job)
                 self._failed(job, str(error))
-                if isinstance(error, UnreachableError):  # so are the others' files
+                if isinstance(
+                    error, UnreachableError | UnavailableError
+                ):  # so are the others' files
                     return
                 continue
             self._done.add(job)
@@ -82,20 +85,12 @@ class Tracker:
 
         runs = mlflow_run.finished(self._place, whole=self._whole)
         return {
-            job["id"]
-            for job in self._jobs()
-            if runs[job["id"]] >= len(job["spec"].get("ratios") or [None])
+            job.id for job in self._jobs() if runs[job.id] >= len(job.spec.get("ratios") or [None])
         }
 
     def _succeeded(self) -> Iterator[str]:
         """Ids of the jobs whose files have not expired."""
-        yield from (job["id"] for job in self._jobs() if not job["artifacts_removed_at"])
+        yield from (job.id for job in self._jobs() if not job.artifacts_removed_at)
 
-    def _jobs(self) -> Iterator[dict[str, Any]]:
-        cursor = None
-        while True:
-            page = self._service.get("/jobs", status=SUCCEEDED, limit=PAGE, cursor=cursor)
-            yield from page["items"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
+    def _jobs(self) -> Iterator[JobSummary]:
+        return self._client.jobs.all(status=SUCCEEDED)

@@ -127,7 +127,7 @@ def _body(event: str, job: Job) -> str:
 
 
 def _data(job: Job) -> dict[str, Any]:
-    here = f"/jobs/{job.id}"
+    here = f"/v1/jobs/{job.id}"
     result, error = job.timed_result or {}, job.error or {}
     return {
         "id": job.id,

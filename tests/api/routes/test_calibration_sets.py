@@ -60,7 +60,9 @@ def test_an_upload_is_a_set_that_can_be_read_back(api: httpx.Client, settings: S
     answer = upload(api, name="grüße")
     assert answer.status_code == 201, answer.text
     made = answer.json()
-    assert answer.headers["Location"] == made["links"]["self"] == f"/calibration-sets/{made['id']}"
+    assert (
+        answer.headers["Location"] == made["links"]["self"] == f"/v1/calibration-sets/{made['id']}"
+    )
     assert (made["name"], made["format"], made["documents"]) == ("grüße", "jsonl", 3)
     assert (made["size"], made["owner"]) == (len(LINES), "local")
     assert made["sha256"] == hashlib.sha256(LINES).hexdigest()

@@ -35,7 +35,7 @@ def test_a_failed_job_is_queued_again_and_sent(
         redis.delete(QUEUE)
         answer = api.post(f"/jobs/{failed}/retry")
         assert answer.status_code == 202
-        assert answer.headers["Location"] == f"/jobs/{failed}"
+        assert answer.headers["Location"] == f"/v1/jobs/{failed}"
         assert (answer.json()["status"], answer.json()["error"]) == ("queued", None)
         wait_until(lambda: failed in str(redis.lrange(QUEUE, 0, -1)), "the retry is sent")
 

@@ -51,7 +51,7 @@ def made(api: TestClient, **body: Any) -> dict[str, Any]:
     answer = api.post("/webhooks", json={"url": URL, **body})
     assert answer.status_code == 201, answer.text
     webhook: dict[str, Any] = answer.json()
-    assert answer.headers["Location"] == f"/webhooks/{webhook['id']}"
+    assert answer.headers["Location"] == f"/v1/webhooks/{webhook['id']}"
     return webhook
 
 

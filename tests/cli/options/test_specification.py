@@ -12,48 +12,12 @@ from cli.options.groups import option_names
 from cli.options.job import Job, Schedule
 from cli.options.specification import (
     device_name,
-    locate_model,
     locate_texts,
     make_spec,
     read_ratios,
 )
-from slimgpt.errors import CalibrationError, ModelNotFoundError
+from slimgpt.errors import CalibrationError
 from slimgpt.sources.roots import Roots
-
-
-def test_a_folder_becomes_a_name_below_its_parent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "models" / "my model"
-    folder.mkdir(parents=True)
-    for written, cwd in ((str(folder), tmp_path), ("models/my model/", tmp_path), (".", folder)):
-        monkeypatch.chdir(cwd)
-        place = locate_model(written)
-        assert Roots(place.root, tmp_path, confined=False).model(place.name) == folder
-
-
-def test_a_folder_of_links_keeps_its_own_name(tmp_path: Path) -> None:
-    (tmp_path / "a1b2c3").mkdir()
-    (tmp_path / "snapshot").symlink_to(tmp_path / "a1b2c3")
-    assert locate_model(str(tmp_path / "snapshot")).name == "local:snapshot"
-
-
-def test_a_hub_id_is_one_unless_it_is_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert locate_model("org/name@main").name == "org/name@main"
-    (tmp_path / "org" / "name").mkdir(parents=True)
-    assert locate_model("org/name").name == "local:name"
-
-
-@pytest.mark.parametrize("model", ["./nowhere", "nowhere", "", "a/b/c", "local:name"])
-def test_what_is_no_model_is_refused_by_its_name(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelNotFoundError, match="does not exist"):
-        locate_model(model)
 
 
 def test_texts_of_several_folders_share_a_root(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The client, written once: asynchronous; `_sync` is generated from it."""

@@ -1,0 +1,1 @@
+"""Generated from `_async` by `python -m tests.slimgpt.client.synchronous`."""

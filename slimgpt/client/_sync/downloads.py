@@ -1,0 +1,62 @@
+"""Downloads a job's files into a folder that appears when all are complete."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from time import sleep
+
+from slimgpt.client._sync.transport import Transport
+from slimgpt.client.errors import UnreachableError
+from slimgpt.client.event_stream import PAUSE_SECONDS
+from slimgpt.client.models.jobs import Artifact
+from slimgpt.client.partial_file import (
+    CHUNK_BYTES,
+    PartialFile,
+    partial_folder,
+    require_inside,
+)
+from slimgpt.client.progress_bar import Advance, transfer_bar
+
+
+def download(
+    transport: Transport,
+    job_id: str,
+    files: Sequence[Artifact],
+    directory: Path,
+    *,
+    bar: bool,
+) -> Path:
+    """As `Jobs.download`."""
+    directory = Path(os.path.abspath(directory))  # `.` has no name to add `.partial` to
+    require_inside(files)
+    folder = partial_folder(directory)
+    total = sum(file.size for file in files)
+    with transfer_bar("download", total, shown=bar) as advance:
+        for file in files:
+            partial = PartialFile(job_id, file, folder)
+            advance(partial.have)
+            _fetch(transport, partial, advance)
+    folder.rename(directory)
+    return directory
+
+
+def _fetch(transport: Transport, partial: PartialFile, advance: Advance) -> None:
+    """Download what is missing of one file; a connection that is lost is opened again."""
+    tries = transport.retries
+    while not partial.complete:
+        before = partial.have
+        try:
+            with transport.file(partial.request, partial.range) as response:
+                advance(-partial.begin(response))
+                for chunk in response.iter_bytes(CHUNK_BYTES):
+                    partial.append(chunk)
+                    advance(len(chunk))
+            break
+        except UnreachableError:
+            tries = transport.retries if partial.have > before else tries - 1
+            if tries < 0:
+                raise
+            sleep(PAUSE_SECONDS)
+    partial.check()
