@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import auth, dashboard, openapi
 from api.http import problems
 from api.http.in_memory_files import InMemoryFiles
+from api.inventory.models import ModelDescriptions
 from api.middleware.body_size import BodySizeLimit
 from api.middleware.early_response import EarlyResponse
 from api.middleware.header_size import HeaderSizeLimit
@@ -38,6 +39,7 @@ from api.routes import (
     reports,
     webhooks,
 )
+from api.routes.operations import sources
 from api.services import Services
 from jobs.files import storage_urls
 from jobs.logs import structured
@@ -56,6 +58,7 @@ ROUTED = (
     artifacts,
     reports,
     calibration_sets,
+    sources,
     plans,
     webhooks,
     deliveries,
@@ -96,6 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.services = Services.connect(settings)
+        app.state.models = ModelDescriptions(settings)
         metrics.install(app.state.services)
         yield
         await app.state.services.close()

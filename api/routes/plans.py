@@ -20,6 +20,7 @@ from api.dependencies import ServicesDep
 from api.http.concurrency_limit import ConcurrencyLimit
 from api.http.problems import Problem
 from api.http.validation import summary
+from api.inventory.time_estimate import TimeEstimate, estimate
 from api.openapi import problems
 from api.routes.jobs import declared_json
 from api.schemas.examples import PLAN, answers
@@ -27,6 +28,7 @@ from api.schemas.jobs import JobRequest
 from jobs.environment import engine_environment
 from jobs.logs.redaction import for_clients
 from jobs.settings import Settings
+from jobs.store.lists.durations import last_durations
 from slimgpt.errors import HubUnreachableError
 from slimgpt.events import Failed
 from slimgpt.planning.document import PlanPreview
@@ -44,12 +46,18 @@ log = structlog.get_logger(__name__)
 _limit = ConcurrencyLimit("plans", AT_ONCE, AT_ONCE - 1, "too-many-plans")
 
 
+class PlanView(PlanPreview):
+    """The plan of a job that is not run, with an estimate of its time."""
+
+    time: TimeEstimate
+
+
 @router.post(
     "/plans",
     dependencies=[Depends(declared_json)],
     responses={**answers(PLAN), **problems(400, 413, 415, 422, 429, 503)},
 )
-def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> PlanPreview:
+def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> PlanView:
     """Plan a job, given as for `POST /jobs`, without running it.
 
     The model must be on the API's machine: below its models root, or in its hub cache.
@@ -63,7 +71,11 @@ def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> PlanPr
         answer = _ask_engine(spec, settings)
     if isinstance(answer, Failed):
         raise _refusal(answer, spec)
-    return answer.model_copy(update={"warnings": for_clients(answer.warnings)})
+    history = last_durations(services.engine)
+    return PlanView(
+        **{**answer.model_dump(), "warnings": for_clients(answer.warnings)},
+        time=estimate(spec, answer.parameters_before, history),
+    )
 
 
 def _ask_engine(spec: PruneSpec, settings: Settings) -> PlanPreview | Failed:
