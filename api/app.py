@@ -39,7 +39,7 @@ from api.routes import (
     reports,
     webhooks,
 )
-from api.routes.operations import sources
+from api.routes.operations import engine_logs, keys, sources, workers
 from api.services import Services
 from jobs.files import storage_urls
 from jobs.logs import structured
@@ -55,6 +55,7 @@ ROUTED = (
     jobs,
     finished_jobs,
     events,
+    engine_logs,
     artifacts,
     reports,
     calibration_sets,
@@ -62,6 +63,8 @@ ROUTED = (
     plans,
     webhooks,
     deliveries,
+    keys,
+    workers,
     overview,
     metrics,
     health,

@@ -31,6 +31,7 @@ KINDS: dict[str, Kind] = {
     "webhook-not-found": Kind(
         404, "There is no such webhook", "List the webhooks with GET /webhooks."
     ),
+    "key-not-found": Kind(404, "There is no such API key", "List the keys with GET /keys."),
     "delivery-not-found": Kind(
         404,
         "The webhook has no such delivery",
@@ -67,6 +68,11 @@ KINDS: dict[str, Kind] = {
         410,
         "The job's files have expired",
         "GET /jobs/{id}/report still works; post the job again for new files.",
+    ),
+    "keys-off": Kind(
+        409,
+        "The service asks for no API keys",
+        "Set SLIMGPT_AUTH=keys to require them; `slimgpt keys` works in any case.",
     ),
     "webhook-disabled": Kind(
         409, "The webhook is disabled", 'Enable it: PATCH /webhooks/{id} with {"enabled": true}.'
