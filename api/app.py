@@ -39,7 +39,7 @@ from api.routes import (
     reports,
     webhooks,
 )
-from api.routes.operations import engine_logs, keys, sources, workers
+from api.routes.operations import engine_logs, keys, sources, usage, workers
 from api.services import Services
 from jobs.files import storage_urls
 from jobs.logs import structured
@@ -57,6 +57,7 @@ ROUTED = (
     events,
     engine_logs,
     artifacts,
+    usage,
     reports,
     calibration_sets,
     sources,

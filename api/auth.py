@@ -31,6 +31,8 @@ REALM = 'Bearer realm="slimgpt"'
 OPEN = re.compile(
     r"/|/static/((compare|list|pages|parts|vendor)/)?[^/]*|/healthz|/readyz|/docs|/openapi\.json"
     r"|/problems/[^/]*|/static-offline-docs/.*|/favicon\.ico"
+    r"/|/static/((cards|form|pages|parts)/)?[^/]*|/healthz|/readyz|/docs|/openapi\.json|/problems/[^/]*"
+    r"|/static-offline-docs/.*|/favicon\.ico"
 )
 METRICS = "/metrics"
 ALIVE = "/healthz"
