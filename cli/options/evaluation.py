@@ -125,9 +125,9 @@ class SampleTexts:
 
     prompts: Annotated[
         int | None,
-        option("--samples", "Let each model continue so many texts, to read side by side."),
+        option("--sample-texts", "Let each model continue so many texts, to read side by side."),
     ] = None
-    seed: Annotated[int | None, option("--samples-seed", "Seed of their random numbers.", "0")] = (
+    seed: Annotated[int | None, option("--sample-seed", "Seed of their random numbers.", "0")] = (
         None
     )
 
@@ -138,7 +138,7 @@ class SampleTexts:
             typer.BadParameter: a seed without samples.
         """
         if self.prompts is None and self.seed is not None:
-            raise typer.BadParameter("give --samples as well", param_hint="--samples-seed")
+            raise typer.BadParameter("give --sample-texts as well", param_hint="--sample-seed")
         return {} if self.prompts is None else {"samples": given(self)}
 
 

@@ -49,7 +49,7 @@ def test_an_admin_makes_and_revokes_keys(
     visit = Visit(browser, base_url)
     page = signed_in(visit, root)
     page.get_by_role("link", name="Keys").click()
-    page.get_by_label("Owner").fill("eve")
+    page.get_by_role("textbox", name="Owner").fill("eve")
     page.get_by_role("button", name="Create key").click()
     card = page.get_by_role("status", name="The key of eve")
     found = re.search(r"slim_\w+", card.inner_text())
@@ -59,7 +59,7 @@ def test_an_admin_makes_and_revokes_keys(
         assert eve.get("/overview").json()["owner"] == "eve"
         page.get_by_role("button", name="I have stored it").click()
         assert found[0] not in page.content()
-        item = page.get_by_role("listitem").filter(has_text="eve")
+        item = page.get_by_role("listitem").filter(has_text="key_" + found[0].split("_")[1])
         item.get_by_role("button", name=re.compile("^Revoke")).click()
         page.get_by_role("dialog").get_by_role("button", name="Revoke the key").click()
         expect(item).to_contain_text("revoked")

@@ -46,6 +46,16 @@ export async function webhooks(root, { admin }) {
     const button = (words, act, kind = "small") => h("button", { type: "button", class: kind, "aria-label": `${words}: ${hook.url}`, onclick: act }, words);
     const log = pagesOf(`${at}/deliveries`, (one) => delivery(at, one, log), h("p", null, "Nothing was sent yet."));
     const fold = h("details", { class: "wide", ontoggle: (event) => event.currentTarget.open && log.load().catch(complain) }, h("summary", null, "Deliveries"), log.element);
+    async function test() {
+      try {
+        await post(`${at}/test`);
+        say("A test is on its way.");
+        if (fold.open) await log.load();
+        else fold.open = true; // which loads them
+      } catch (error) {
+        complain(error);
+      }
+    }
     return h("div", { class: "item" },
       h("div", null, h("h2", null, hook.url, h("span", { class: `badge ${state}` }, hook.enabled ? "enabled" : "disabled")),
         hook.description && h("p", null, hook.description),
@@ -53,7 +63,7 @@ export async function webhooks(root, { admin }) {
         hook.disabled_reason && h("p", { class: "fault" }, `Disabled: ${hook.disabled_reason}`),
         hook.failing_since && h("p", { class: "fault" }, `Fails since ${moment(hook.failing_since)}`)),
       h("div", { class: "actions" },
-        hook.enabled && button("Send a test", async () => { await doing(() => post(`${at}/test`), "A test is on its way; see the deliveries.")(); }),
+        hook.enabled && button("Send a test", test),
         button(hook.enabled ? "Disable" : "Enable", doing(() => change({ enabled: !hook.enabled }), hook.enabled ? "The webhook is disabled." : "The webhook is enabled.")),
         button("New secret", () => rotate(at, hook)),
         button("Delete", async () => {
