@@ -69,6 +69,9 @@ KINDS: dict[str, Kind] = {
         "The job's files have expired",
         "GET /jobs/{id}/report still works; post the job again for new files.",
     ),
+    "key-in-use": Kind(
+        409, "A key cannot revoke itself", "Use another admin key, or `slimgpt keys revoke`."
+    ),
     "keys-off": Kind(
         409,
         "The service asks for no API keys",

@@ -119,13 +119,15 @@ def create_key(body: KeyRequest, services: ServicesDep, caller: Admin) -> KeyWit
     return KeyWithText(**shown, key=made.text)
 
 
-@router.delete("/{key_id}", responses=problems(403, 404, 503))
+@router.delete("/{key_id}", responses=problems(403, 404, 409, 503))
 def revoke(
     key_id: Annotated[str, Path(description="The key's id.", examples=[KEY_ID])],
     services: ServicesDep,
     caller: Admin,
 ) -> KeyView:
-    """Revoke a key: it is refused from now on. A second request changes nothing."""
+    """Revoke another key: it is refused from now on. A second request changes nothing."""
+    if key_id == caller.key_id:  # a slip would lock the last admin out
+        raise Problem("key-in-use", f"{key_id} is the key of this request")
     found = revoke_key(services.engine, key_id) if is_id(key_id) else None
     if found is None:
         raise Problem("key-not-found", f"there is no key {key_id[:64]!r}")

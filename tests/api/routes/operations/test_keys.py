@@ -36,6 +36,12 @@ def test_a_key_is_made_used_listed_and_revoked(admin: TestClient, stranger: Test
     problem(admin.delete("/keys/key_none"), "key-not-found")
 
 
+def test_a_key_does_not_revoke_itself(admin: TestClient) -> None:
+    (own,) = admin.get("/keys").json()["items"]
+    problem(admin.delete(f"/keys/{own['id']}"), "key-in-use")
+    assert admin.get("/keys").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
