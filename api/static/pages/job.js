@@ -190,7 +190,6 @@ export function job(root, id) {
     current = whole;
     standing = now;
     document.title = `${nameOf(current)} – SlimGPT Service`;
-    document.title = `${modelOf(current.spec)} – SlimGPT Service`;
     if (whole.attempt && whole.status !== "succeeded") engineEnd = await read(`${at}/log`).catch(() => null);
     if (whole.status === "succeeded") {
       usage = await read(`${at}/usage`).catch(() => null);
