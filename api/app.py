@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import auth, dashboard, openapi
 from api.http import problems
 from api.http.in_memory_files import InMemoryFiles
+from api.inventory.models import ModelDescriptions
 from api.middleware.body_size import BodySizeLimit
 from api.middleware.early_response import EarlyResponse
 from api.middleware.header_size import HeaderSizeLimit
@@ -38,6 +39,7 @@ from api.routes import (
     reports,
     webhooks,
 )
+from api.routes.operations import engine_logs, keys, sources, usage, workers
 from api.schemas.paths import VERSION
 from api.services import Services
 from jobs.files import storage_urls
@@ -54,12 +56,17 @@ ROUTED = (
     jobs,
     finished_jobs,
     events,
+    engine_logs,
     artifacts,
+    usage,
     reports,
     calibration_sets,
+    sources,
     plans,
     webhooks,
     deliveries,
+    keys,
+    workers,
     overview,
 )
 """Modules with routes, in the order of the documentation, below `VERSION`."""
@@ -97,6 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.services = Services.connect(settings)
+        app.state.models = ModelDescriptions(settings)
         metrics.install(app.state.services)
         yield
         await app.state.services.close()

@@ -29,8 +29,8 @@ from jobs.store.keys import BadKeyRequest, require_pepper
 LOCAL_OWNER = "local"
 REALM = 'Bearer realm="slimgpt"'
 OPEN = re.compile(
-    r"/|/static/((compare|list|pages|parts|vendor)/)?[^/]*|/healthz|/readyz|/docs|/openapi\.json"
-    r"|/problems/[^/]*|/static-offline-docs/.*|/favicon\.ico"
+    r"/|/static/((cards|compare|form|list|pages|parts|vendor)/)?[^/]*|/healthz|/readyz|/docs"
+    r"|/openapi\.json|/problems/[^/]*|/static-offline-docs/.*|/favicon\.ico"
 )
 METRICS = "/metrics"
 ALIVE = "/healthz"

@@ -16,6 +16,7 @@ from api.streams.key_revocations import KeyRevocations
 from jobs.files.artifacts import Artifacts
 from jobs.files.calibration_sets import CalibrationSets
 from jobs.files.presigned_links import Links
+from jobs.messages.circuit_breaker import CircuitBreaker
 from jobs.messages.progress import Progress, ProgressReader, breaker
 from jobs.messages.queue import Queue
 from jobs.metrics.cached_probe import CachedProbe
@@ -50,6 +51,8 @@ class Services:
     keys: Keys | None
     """None: requests need no key."""
     key_revocations: KeyRevocations
+    guard: CircuitBreaker
+    """Of Redis, shared by all its clients in this process."""
     rate: RateLimiter | None
     """None: requests are not counted."""
     probes: dict[str, CachedProbe[None]]
@@ -83,6 +86,7 @@ class Services:
             queue=Queue(redis_url),
             keys=keys,
             key_revocations=KeyRevocations(keys),
+            guard=guard,
             rate=RateLimiter(redis_url, settings.requests_per_minute, guard) if with_keys else None,
             probes=probes.of(engine, progress.redis, artifacts),
             metrics=metrics,

@@ -3,8 +3,9 @@
 Writes one JSON event per line to standard output and nothing else; the last line is `result` (exit
 status 0) or `failed` (exit status 1). Output of libraries goes to standard error.
 
-`python -m slimgpt plan SPEC.json` writes only the plan, one `plan` or `failed` event: it reads
-headers and does not import torch. SPEC.json may be `-`, standard input.
+`python -m slimgpt plan SPEC.json` writes only the plan, one `plan` or `failed` event, and
+`python -m slimgpt models NAMES.json` the descriptions of `local:` models, one `models` event: both
+read headers and do not import torch. SPEC.json and NAMES.json may be `-`, standard input.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from slimgpt.errors import SlimGPTError, SpecError
 from slimgpt.events import Event, Failed, StageStarted
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.texts.files.encoding import BadText, decoded, read_small
+
+T = TypeVar("T")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,7 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="print the sizes and costs of a pruning job")
     plan.add_argument("spec", type=Path, help="a PruneSpec as JSON; -: standard input")
     plan.set_defaults(work=_plan)
-    for command in (run, plan):
+    models = commands.add_parser("models", help="describe models below the models root")
+    models.add_argument("names", type=Path, help="a JSON list of local:NAME; -: standard input")
+    models.set_defaults(work=_models)
+    for command in (run, plan, models):
         command.add_argument(
             "--models-root", type=Path, default=Path(), help="folder of local:NAME models"
         )
@@ -105,10 +111,21 @@ def _plan(options: argparse.Namespace) -> Iterator[Event]:
     yield plan_preview(spec, Roots(models=options.models_root, texts=options.models_root))
 
 
+def _models(options: argparse.Namespace) -> Iterator[Event]:
+    names = _parsed(options.names, TypeAdapter(list[str]).validate_json)
+    from slimgpt.planning.found_models import describe
+    from slimgpt.sources.roots import Roots
+
+    yield describe(names, Roots(models=options.models_root, texts=options.models_root))
+
+
 def _spec(path: Path) -> PruneSpec:
+    return _parsed(path, PruneSpec.model_validate_json)
+
+
+def _parsed(path: Path, parse: Callable[[str], T]) -> T:
     try:
-        text = decoded(sys.stdin.buffer.read()) if str(path) == "-" else read_small(path)
-        return PruneSpec.model_validate_json(text)
+        return parse(decoded(sys.stdin.buffer.read()) if str(path) == "-" else read_small(path))
     except OSError as error:
         raise SpecError(
             f"{path}: {error.strerror}", hint="check the path and permissions"

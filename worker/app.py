@@ -7,7 +7,10 @@ own connections with its first job, because connections must not be shared over 
 from __future__ import annotations
 
 import os
+import socket
+import time
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 from celery import Celery
@@ -20,14 +23,16 @@ from jobs.files.disks import DiskMetrics
 from jobs.logs import structured
 from jobs.messages.progress import Progress
 from jobs.messages.queue import TASK, make_app
+from jobs.messages.workers import WorkerFacts
 from jobs.metrics.exposition import serve
 from jobs.settings import load
 from jobs.store.database import make_engine
 from jobs.store.store import Store
 from worker import metrics
 from worker.engine.resource_metrics import EngineMemory, GpuMetrics
-from worker.health import heartbeat
+from worker.health import device, heartbeat
 from worker.health.polls import poll_step
+from worker.health.presence import Presence
 from worker.job.supervisor import Supervisor
 from worker.shutdown import ShutdownFlag
 
@@ -37,6 +42,15 @@ settings = load()
 storage_urls.require(settings)
 shutdown = ShutdownFlag()  # created before the fork, like the heartbeat
 heart = heartbeat.of(settings.work_root, os.getpid())
+started = time.time()
+facts = WorkerFacts(
+    id=f"{socket.gethostname()}:{os.getpid()}:{started:.3f}",
+    host=socket.gethostname(),
+    pid=os.getpid(),
+    device=settings.device,
+    version=version("slimgpt-service"),
+    started_at=started,
+)
 app: Celery = make_app(settings.redis_url.get_secret_value())
 
 
@@ -56,6 +70,20 @@ def supervisor() -> Supervisor:
     )
 
 
+def _job() -> str | None:
+    """The job that this process runs now."""
+    return supervisor().job if supervisor.cache_info().currsize else None
+
+
+presence = Presence(
+    settings.redis_url.get_secret_value(),
+    facts,
+    lambda: device.describe(settings.device),
+    heart,
+    _job,
+)
+
+
 def prune_job(job_id: str) -> str:
     """Handle a message: run the oldest queued job. Returns the outcome."""
     return str(supervisor().run(job_id))
@@ -73,6 +101,11 @@ def _watch_signals(**_: Any) -> None:
 
 def _stop_heart(**_: Any) -> None:
     heart.stop()
+    presence.leave()
+
+
+def _announce(**_: Any) -> None:
+    presence.start()  # in the child, which may keep connections
 
 
 def _serve_metrics(**_: Any) -> None:
@@ -90,3 +123,4 @@ setup_logging.connect(_configure_logs)
 worker_ready.connect(_watch_signals)
 worker_shutdown.connect(_stop_heart)
 worker_process_init.connect(_serve_metrics)
+worker_process_init.connect(_announce)

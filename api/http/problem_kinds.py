@@ -31,6 +31,7 @@ KINDS: dict[str, Kind] = {
     "webhook-not-found": Kind(
         404, "There is no such webhook", "List the webhooks with GET /v1/webhooks."
     ),
+    "key-not-found": Kind(404, "There is no such API key", "List the keys with GET /keys."),
     "delivery-not-found": Kind(
         404,
         "The webhook has no such delivery",
@@ -67,6 +68,14 @@ KINDS: dict[str, Kind] = {
         410,
         "The job's files have expired",
         "GET /v1/jobs/{id}/report still works; post the job again for new files.",
+    ),
+    "key-in-use": Kind(
+        409, "A key cannot revoke itself", "Use another admin key, or `slimgpt keys revoke`."
+    ),
+    "keys-off": Kind(
+        409,
+        "The service asks for no API keys",
+        "Set SLIMGPT_AUTH=keys to require them; `slimgpt keys` works in any case.",
     ),
     "webhook-disabled": Kind(
         409, "The webhook is disabled", 'Enable it: PATCH /v1/webhooks/{id} with {"enabled": true}.'

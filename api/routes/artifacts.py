@@ -65,10 +65,15 @@ def _prefix(job: Job) -> str:
 @router.get("", responses=problems(404, 409, 410, 503))
 async def list_artifacts(job: FoundJob, services: ServicesDep) -> ArtifactList:
     """List the files of a succeeded job, each with size in bytes and sha256."""
-    return ArtifactList(items=await in_storage_thread(_list, services.artifacts, job))
+    return ArtifactList(items=await in_storage_thread(list_files, services.artifacts, job))
 
 
-def _list(artifacts: Artifacts, job: Job) -> list[Artifact]:
+def list_files(artifacts: Artifacts, job: Job) -> list[Artifact]:
+    """The files of a succeeded job.
+
+    Raises:
+        Problem: 409, 410 or 404, it has none, or no longer.
+    """
     try:
         with _stored():
             return artifacts.list(_prefix(job))

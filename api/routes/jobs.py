@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import structlog
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Query, Request, Response
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 
 from api.auth import Caller
 from api.checks.disk import require_free_disk
@@ -30,6 +31,7 @@ from api.services import Services
 from jobs.messages.queue import QueueUnavailable
 from jobs.states import Status
 from jobs.store.keys import OWNER
+from jobs.store.lists.counts import queue_position
 from jobs.store.lists.quotas import QuotaReached
 from jobs.store.records import Job
 from jobs.store.store import IdempotencyConflict
@@ -172,7 +174,11 @@ async def get_job_status(
     ] = None,
 ) -> Response:
     """Get a job's status and progress: small, and cheap to poll."""
-    body = (await status_now(job, services.reader)).model_dump_json()
+    now = await status_now(job, services.reader)
+    if job.status == Status.QUEUED:
+        place = await run_in_threadpool(queue_position, services.engine, job.id)
+        now = now.model_copy(update={"queue_position": place})
+    body = now.model_dump_json()
     etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if not job.terminal:

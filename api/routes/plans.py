@@ -10,15 +10,23 @@ from api.checks.sources import missing_sources, missing_uploads
 from api.dependencies import ServicesDep
 from api.http.problems import Problem
 from api.http.validation import summary
+from api.inventory.time_estimate import TimeEstimate, estimate
 from api.openapi import problems
 from api.routes.jobs import declared_json
 from api.schemas.examples import PLAN, answers
 from api.schemas.jobs import JobRequest
 from jobs.logs.redaction import for_clients
+from jobs.store.lists.durations import last_durations
 from slimgpt.events import Failed
 from slimgpt.planning.document import PlanPreview
 
 router = APIRouter(tags=["plans"])
+
+
+class PlanView(PlanPreview):
+    """The plan of a job that is not run, with an estimate of its time."""
+
+    time: TimeEstimate
 
 
 @router.post(
@@ -26,7 +34,7 @@ router = APIRouter(tags=["plans"])
     dependencies=[Depends(declared_json)],
     responses={**answers(PLAN), **problems(400, 413, 415, 422, 429, 503)},
 )
-def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> PlanPreview:
+def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> PlanView:
     """Plan a job, given as for `POST /jobs`, without running it.
 
     The model must be on the API's machine: below its models root, or in its hub cache.
@@ -40,4 +48,8 @@ def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> PlanPr
         answer = plan_check.ask_engine(spec, settings)
     if isinstance(answer, Failed):
         raise plan_check.refusal(answer, spec)
-    return answer.model_copy(update={"warnings": for_clients(answer.warnings)})
+    history = last_durations(services.engine)
+    return PlanView(
+        **{**answer.model_dump(), "warnings": for_clients(answer.warnings)},
+        time=estimate(spec, answer.parameters_before, history),
+    )

@@ -81,7 +81,14 @@ PLAN: dict[str, JsonValue] = {
         {"format": "padded", "possible": True, "reason": ""},
     ],
     "loaders": {"32-blocks": "Q8_0, Q4_0: possible, all row lengths are multiples of 32"},
+    "token_costs": {
+        "cache_bytes_before": 524288,
+        "cache_bytes_after": 419840,
+        "operations_before": 13214154752,
+        "operations_after": 10518788504,
+    },
     "warnings": [],
+    "time": {"seconds": 812.0, "low": 640.5, "high": 1105.0, "basis": "same-model", "jobs": 4},
 }
 ARTIFACT: dict[str, JsonValue] = {
     "path": "model.safetensors",

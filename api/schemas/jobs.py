@@ -132,6 +132,12 @@ class StatusView(BaseModel):
         examples=[812.0],
     )
     attempt: int = Field(description="Number of attempts so far.", examples=[1])
+    queue_position: int | None = Field(
+        None,
+        description="Of a queued job: 1 if it is the next of all owners' jobs. Only in "
+        "`GET /jobs/{id}/status`.",
+        examples=[3],
+    )
     error: ErrorView | None = None
 
 

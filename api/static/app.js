@@ -4,13 +4,18 @@ import { h, show } from "./parts/element.js";
 import { compare } from "./pages/compare.js";
 import { form } from "./pages/form.js";
 import { job } from "./pages/job.js";
+import { keys } from "./pages/keys.js";
 import { list } from "./pages/list.js";
+import { texts } from "./pages/texts.js";
+import { webhooks } from "./pages/webhooks.js";
+import { workers } from "./pages/workers.js";
 import { say } from "./parts/notice.js";
 import { key, onUnauthorized, readiness, read } from "./parts/service.js";
 import { signIn } from "./parts/session.js";
 
 const HEALTH_EVERY = 15_000;
 const KEPT_FOR = 4_000;
+const PAGES = { texts: ["Texts", texts], webhooks: ["Webhooks", webhooks], workers: ["Workers", workers], keys: ["Keys", keys] };
 const main = document.getElementById("main");
 let leave = () => {};
 let known = null;
@@ -28,6 +33,7 @@ async function watchHealth() {
 
 function drawWho() {
   const who = document.getElementById("who");
+  for (const link of document.querySelectorAll("[data-admin]")) link.hidden = !(key.get() && known?.admin);
   if (!key.get() || !known) return show(who);
   return show(who, h("span", { class: "quiet" }, known.owner + (known.admin ? " (admin)" : "")),
     h("button", { type: "button", class: "plain" }, "Sign out"));
@@ -85,6 +91,10 @@ async function view() {
   if (name === "new") {
     document.title = "New job – SlimGPT Service";
     return form(main, new URLSearchParams(query).get("like"));
+  }
+  if (PAGES[name]) {
+    document.title = `${PAGES[name][0]} – SlimGPT Service`;
+    return PAGES[name][1](main, { admin: admin && Boolean(key.get()) });
   }
   document.title = "Jobs – SlimGPT Service";
   return list(main, { admin: admin && Boolean(key.get()), overview, query: new URLSearchParams(query) });

@@ -1,4 +1,4 @@
-"""Evaluation options, and the `evaluation` part of the specification."""
+"""Options of evaluation, and the `evaluation` part of the specification."""
 
 from __future__ import annotations
 
@@ -119,6 +119,29 @@ class Timing:
         return {"inference": sizes} if self.timing or sizes else {}
 
 
+@dataclass(frozen=True, kw_only=True)
+class SampleTexts:
+    """Whether the models continue a few texts, for people to read."""
+
+    prompts: Annotated[
+        int | None,
+        option("--sample-texts", "Let each model continue so many texts, to read side by side."),
+    ] = None
+    seed: Annotated[int | None, option("--sample-seed", "Seed of their random numbers.", "0")] = (
+        None
+    )
+
+    def fields(self) -> Fields:
+        """Fields of the specification's evaluation.
+
+        Raises:
+            typer.BadParameter: a seed without samples.
+        """
+        if self.prompts is None and self.seed is not None:
+            raise typer.BadParameter("give --sample-texts as well", param_hint="--sample-seed")
+        return {} if self.prompts is None else {"samples": given(self)}
+
+
 Begin = Annotated[
     Bos | None,
     option(
@@ -156,6 +179,7 @@ class Evaluation:
     bos: Begin = None
     tasks: Tasks
     inference: Timing
+    samples: SampleTexts
 
     @property
     def measured(self) -> list[str]:
@@ -173,6 +197,7 @@ class Evaluation:
             typer.BadParameter: as `Tasks.fields` and `Timing.fields`.
         """
         fields = given(self) | self.tasks.fields(names) | self.inference.fields(base)
+        fields |= self.samples.fields()
         if self.texts:
             fields["texts"] = [names.get(text, text) for text in self.measured]
         return fields

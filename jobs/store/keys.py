@@ -18,14 +18,17 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine, RowMapping, case, insert, or_, select, update
 
+from jobs.cursors import make_cursor, read_cursor
 from jobs.store.clock import from_now
 from jobs.store.database import READ_ONLY
+from jobs.store.records import Page
 from jobs.store.tables import API_KEYS
 
 MIN_PEPPER = 32
 LAST_USED_SECONDS = 60.0
 OWNER = r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$"
 MAX_NAME = 128
+MAX_KEYS = 200
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_LETTERS, _SECRET_LETTERS = 12, 52  # of 5 bits each
 _KEY = re.compile(f"slim_([{_ALPHABET}]{{{_ID_LETTERS}}})_[{_ALPHABET}]{{{_SECRET_LETTERS}}}")
@@ -160,6 +163,30 @@ def list_keys(engine: Engine, owner: str | None = None) -> list[ApiKey]:
         statement = statement.where(API_KEYS.c.owner == owner)
     with engine.execution_options(**READ_ONLY).connect() as connection:
         return [_key_of(row) for row in connection.execute(statement).mappings()]
+
+
+def page_of_keys(
+    engine: Engine, owner: str | None = None, *, limit: int = 50, cursor: str | None = None
+) -> Page[ApiKey]:
+    """Keys, revoked ones too, newest first, `limit` (1 to 200) at a time.
+
+    Raises:
+        InvalidCursor: the cursor is not one that this function gave.
+    """
+    limit = max(1, min(limit, MAX_KEYS))
+    order = API_KEYS.c.created_at.desc(), API_KEYS.c.id.desc()
+    statement = select(*_COLUMNS).order_by(*order).limit(limit + 1)
+    if owner is not None:
+        statement = statement.where(API_KEYS.c.owner == owner)
+    if cursor is not None:
+        last = read_cursor(cursor, "key_")
+        since = select(API_KEYS.c.created_at).where(API_KEYS.c.id == last).scalar_subquery()
+        same = (API_KEYS.c.created_at == since) & (API_KEYS.c.id < last)
+        statement = statement.where(or_(API_KEYS.c.created_at < since, same))
+    with engine.execution_options(**READ_ONLY).connect() as connection:
+        keys = [_key_of(row) for row in connection.execute(statement).mappings()]
+    more = len(keys) > limit
+    return Page(keys[:limit], make_cursor(keys[limit - 1].id) if more else None)
 
 
 def revoke_key(engine: Engine, key_id: str) -> ApiKey | None:

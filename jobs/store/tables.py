@@ -1,4 +1,4 @@
-"""SQLAlchemy tables. Accessed by: `jobs` and `job_layers` `jobs.store.store` only, `api_keys`
+"""SQLAlchemy tables. Accessed by: `jobs` and `job_layers` `jobs.store.store`, `api_keys`
 `jobs.store.keys`, `calibration_sets` `jobs.files.calibration_sets`, `webhooks` and
 `webhook_deliveries` `jobs.store.webhooks`."""
 
@@ -112,6 +112,7 @@ class JobRow(Base):
     engine_kills: Mapped[list[dict[str, Any]] | None] = mapped_column(Json)
     layers_kept: Mapped[bool] = mapped_column(server_default=false())
     anew_epoch: Mapped[int] = mapped_column(server_default="0")
+    engine_log: Mapped[dict[str, Any] | None]
 
     created_at: Mapped[datetime]
     queued_at: Mapped[datetime]
@@ -240,9 +241,10 @@ CALIBRATION_SETS = cast(Table, CalibrationSetRow.__table__)
 API_KEYS = cast(Table, ApiKeyRow.__table__)
 WEBHOOKS = cast(Table, WebhookRow.__table__)
 DELIVERIES = cast(Table, DeliveryRow.__table__)
-HOUSEKEEPING = frozenset({"report", "swept_epoch", "announced", "layers_kept"})
+HOUSEKEEPING = frozenset({"report", "swept_epoch", "announced", "layers_kept", "engine_log"})
 JOB_COLUMNS = tuple(column for column in JOBS.c if column.name not in HOUSEKEEPING)
-"""A job without its report, which may be large, and without columns of removal and announcement."""
+"""A job without its report and the log of a failed engine, which may be large, and without columns
+of removal and announcement."""
 
 
 def job_of(row: RowMapping) -> Job:

@@ -1,4 +1,4 @@
-"""`PlanPreview`: the plan of a job as a JSON document (`slimgpt plan`, `POST /plans`).
+"""`PlanPreview`, `ModelList`: the plan of a job, and the models below a root, as JSON documents.
 
 Imports neither torch nor transformers.
 """
@@ -7,13 +7,56 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from slimgpt.events import Event
 from slimgpt.spec.planned_sizes import FormatSupport, PlannedLayer, PlannedPoint
 
 if TYPE_CHECKING:
     from slimgpt.planning.plan import Plan
+
+
+class TokenCosts(BaseModel):
+    """What one generated token costs, dense and pruned.
+
+    Attributes:
+        cache_bytes_before, cache_bytes_after: keys and values that the token adds to the KV cache,
+            in the checkpoint's precision.
+        operations_before, operations_after: floating-point operations of the products with weight
+            matrices: two per parameter, of experts those that one token is routed to. Without
+            attention over the context, which grows with its length.
+    """
+
+    cache_bytes_before: int
+    cache_bytes_after: int
+    operations_before: int
+    operations_after: int
+
+
+class FoundModel(BaseModel):
+    """A model folder below the models root; sizes are None if it cannot be read.
+
+    `prunable`: whether its config and headers can be pruned; if not, `reason` says why.
+    `pruned`: whether its layers differ in size.
+    """
+
+    model: str = Field(examples=["local:demo"])
+    family: str | None = None
+    parameters: int | None = None
+    bytes: int | None = None
+    layers: int | None = None
+    positions: int | None = None
+    dtype: str | None = None
+    prunable: bool = False
+    pruned: bool = False
+    reason: str = ""
+
+
+class ModelList(Event):
+    """Descriptions of model folders, in the order in which they were asked for."""
+
+    type: Literal["models"] = "models"
+    items: list[FoundModel]
 
 
 class PlanPreview(Event):
@@ -41,6 +84,7 @@ class PlanPreview(Event):
     points: list[PlannedPoint] = Field([])
     formats: list[FormatSupport] = Field([])
     loaders: dict[str, str] = Field({})
+    token_costs: TokenCosts | None = None
     warnings: list[str] = Field([])
 
 

@@ -10,7 +10,7 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import UnsupportedModelError
 from slimgpt.formats import support
-from slimgpt.planning import forecast
+from slimgpt.planning import forecast, token_costs
 from slimgpt.planning.damage import Damage
 from slimgpt.planning.document import PlanPreview, planned_layer, planned_point
 from slimgpt.planning.forecast import Forecast
@@ -74,6 +74,7 @@ def plan_preview(
         ],
         formats=formats,
         loaders=support.loaders(support.sized(checkpoint.architecture, made.plan.after)),
+        token_costs=token_costs.of(checkpoint, made.plan.after),
         warnings=warnings + _too_long(spec, positions) + _unsupported_formats(spec, formats),
     )
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from slimgpt.errors import SlimGPTError
 from slimgpt.events import LayerFinished, Loss, ModelName, Perplexity, Verified
+from slimgpt.planning.document import TokenCosts
 from slimgpt.report.schema import SCHEMA_VERSION, CalibrationReport, ModelReport
 
 REPORT = "report.json"
@@ -133,6 +134,24 @@ class Repeat(LenientModel):
     body: dict[str, Any] = {}
 
 
+class Sample(LenientModel):
+    """What each model wrote after the same beginning."""
+
+    prompt: str
+    dense: str | None = None
+    pruned: str | None = None
+    recovered: str | None = None
+
+
+class Samples(LenientModel):
+    """Sample texts of the models."""
+
+    source: str = ""
+    temperature: float = 1.0
+    seed: int = 0
+    texts: list[Sample] = []
+
+
 class Document(LenientModel):
     """A report; parts that its version did not have or that were not requested are empty.
 
@@ -155,6 +174,8 @@ class Document(LenientModel):
     inference: list[InferenceTiming] = []
     drift: list[LayerDrift] = []
     verified: list[Verified] = []
+    samples: Samples | None = None
+    token_costs: TokenCosts | None = None
     seconds: dict[str, float] = {}
     seconds_unknown: dict[str, str] = {}
     device: str = ""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import models_json_schema
 
 from slimgpt import events
+from slimgpt.planning.document import TokenCosts
 from slimgpt.report.assessment import Assessment
 from slimgpt.spec.prune import PruneSpec
 
@@ -54,6 +55,29 @@ class CalibrationReport(BaseModel):
     seed: int
     documents_used: int
     sha256: str
+
+
+class SampleText(BaseModel):
+    """What each model wrote after the same beginning; None: it was not asked, or could not."""
+
+    prompt: str
+    dense: str | None = None
+    pruned: str | None = None
+    recovered: str | None = None
+
+
+class SampleReport(BaseModel):
+    """Sample texts, drawn from each model's distribution with the same random numbers.
+
+    `source`: the text whose windows begin with the prompts.
+    """
+
+    source: str
+    prompt_tokens: int
+    new_tokens: int
+    temperature: float
+    seed: int
+    texts: list[SampleText]
 
 
 class RecoveryReport(BaseModel):
@@ -142,6 +166,8 @@ class Report(BaseModel):
         verified: the fields of `Verified`, for every loader.
         drift: relative squared error of the activations of `model` after each layer, `stream` and
             `ffn`, see `slimgpt.layers.drift`.
+        samples: None if they were not requested.
+        token_costs: KV cache and operations of one token; None in reports of older versions.
         seconds: duration of each stage in the attempt that finished, `start` from the command or
             the claim; of a sweep's model, what its own share took. What the report cannot know:
             `seconds_unknown`.
@@ -166,6 +192,8 @@ class Report(BaseModel):
     inference: list[dict[str, Any]] = []
     verified: list[dict[str, Any]]
     drift: list[dict[str, Any]] = []
+    samples: SampleReport | None = None
+    token_costs: TokenCosts | None = None
     seconds: dict[str, float]
     seconds_unknown: dict[str, str] = UNKNOWN_SECONDS
     stage_memory_bytes: dict[str, int] = {}

@@ -38,6 +38,16 @@ class InferenceSpec(Spec):
     warmup: int = Field(2, ge=0, le=100, description="Rounds before them that do not count.")
 
 
+class SampleSpec(Spec):
+    """Texts that dense and pruned model write from the same beginnings and random numbers."""
+
+    prompts: int = Field(3, ge=1, le=16, description="Beginnings, from the first evaluation text.")
+    prompt_tokens: int = Field(24, ge=1, le=1024)
+    new_tokens: int = Field(48, ge=1, le=1024)
+    temperature: float = Field(0.8, gt=0, le=10)
+    seed: int = Field(0, ge=0, lt=2**32)
+
+
 class TaskSpec(Spec):
     """A task of lm-evaluation-harness, or a group of them, with its stock prompts and metrics."""
 
@@ -96,6 +106,9 @@ class EvaluationSpec(Spec):
         None, description="Time generation, dense and pruned in turn; unset: not. `{}`: defaults."
     )
 
+    samples: SampleSpec | None = Field(
+        None, description="Let each model continue a few texts; unset: not. `{}`: defaults."
+    )
     tasks: Several[NamedTask] = Field(
         (), max_length=MAX_TASKS, description="Questions to ask each model: names, or objects."
     )
@@ -106,6 +119,16 @@ class EvaluationSpec(Spec):
         "the hub.",
         examples=["local:zeroshot"],
     )
+
+    @property
+    def generated_lengths(self) -> dict[str, int]:
+        """Lengths in tokens of the sequences that are generated, by JSON pointer."""
+        lengths = {}
+        if (timed := self.inference) is not None:
+            lengths["/evaluation/inference"] = timed.prompt_tokens + timed.new_tokens
+        if (sampled := self.samples) is not None:
+            lengths["/evaluation/samples"] = sampled.prompt_tokens + sampled.new_tokens
+        return lengths
 
     @field_validator("tasks_source")
     @classmethod

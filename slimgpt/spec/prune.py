@@ -18,6 +18,7 @@ from slimgpt.spec.evaluation import (
     MAX_TEXTS,
     EvaluationSpec,
     InferenceSpec,
+    SampleSpec,
     TaskSpec,
 )
 from slimgpt.spec.names import (
@@ -63,6 +64,7 @@ __all__ = [
     "Ratio",
     "Recipe",
     "RecoverySpec",
+    "SampleSpec",
     "ScheduleShape",
     "ScheduleSpec",
     "TaskSpec",
@@ -265,9 +267,7 @@ class PruneSpec(Spec):
         if set(self.evaluation.texts) - {HELD_OUT}:
             windows = enumerate(self.evaluation.sequence_lengths)
             lengths |= {f"/evaluation/sequence_lengths/{index}": n for index, n in windows}
-        if (timed := self.evaluation.inference) is not None:
-            lengths["/evaluation/inference"] = timed.prompt_tokens + timed.new_tokens
-        return lengths
+        return lengths | self.evaluation.generated_lengths
 
     @model_validator(mode="after")
     def _writes(self) -> PruneSpec:

@@ -1,4 +1,5 @@
-"""The `evaluate` stage: perplexity, tasks, drift and timing of all models, and the summary."""
+"""The `evaluate` stage: perplexity, tasks, drift, timing and sample texts of all models, and the
+summary."""
 
 from __future__ import annotations
 
@@ -9,15 +10,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from slimgpt.checkpoints.output import whole_model
 from slimgpt.events import Event, ModelName, Warned
 from slimgpt.layers import drift
 from slimgpt.report import summary
 from slimgpt.report.assessment import Calibration
+from slimgpt.report.schema import SampleReport, SampleText
+from slimgpt.spec.prune import SampleSpec
 from slimgpt.stages import perplexity, tasks
+from slimgpt.stages.resolve import JobInputs
 from slimgpt.stages.state import ModelState
-from slimgpt.verification import timing
+from slimgpt.texts.tokenization import sandbox
+from slimgpt.texts.tokenization.tokenizer import Tokenizer
+from slimgpt.verification import samples, timing
 from slimgpt.verification.loaders import Model
+from slimgpt.verification.samples import Continued
 
 WHOLE = "whole"
 
@@ -71,9 +81,10 @@ def _chosen_experts(config: Mapping[str, Any]) -> int:
 def _measure_whole(
     state: ModelState, workdir: Path, first: ModelState
 ) -> Generator[Event, None, None]:
-    """Run tasks and timing, which load whole models."""
+    """Run tasks, timing and sample texts, which load whole models."""
     wanted, harness_tasks = state.spec.evaluation.inference, state.inputs.harness_tasks
-    if wanted is None and not harness_tasks:
+    sampled = state.spec.evaluation.samples
+    if wanted is None and sampled is None and not harness_tasks:
         return
     with _whole_models(state, workdir / WHOLE) as folders:
         if harness_tasks:
@@ -82,6 +93,10 @@ def _measure_whole(
             state.tasks = yield from asking
         if wanted is not None:
             state.inference = yield from timing.measure(wanted, folders, state.device)
+        if sampled is not None:
+            state.samples = yield from _samples(
+                sampled, state.inputs, folders, state.device, first.samples
+            )
 
 
 def _candidates(
@@ -121,3 +136,68 @@ def _whole_models(state: ModelState, folder: Path) -> Iterator[dict[ModelName, M
         yield {name: Model(path, architecture) for name, path in folders.items()}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _samples(
+    spec: SampleSpec,
+    inputs: JobInputs,
+    models: Mapping[ModelName, Model],
+    device: torch.device,
+    dense: SampleReport | None,
+) -> Generator[Event, None, SampleReport]:
+    """Let the models continue the first tokens of some windows of text.
+
+    Args:
+        dense: the samples of a sweep's first model; what the dense model wrote is taken from it.
+    """
+    text, prompts = _prompts(spec, inputs)
+    asked = {name: model for name, model in models.items() if name != "dense" or dense is None}
+    continued = yield from samples.write(spec, prompts.tolist(), asked, device)
+    with sandbox.opened(inputs.model.folder) as tokenizer:
+        texts = [
+            _text(tokenizer, inputs.end_token, prompt, continued, number)
+            for number, prompt in enumerate(prompts.tolist())
+        ]
+    if dense is not None:
+        pairs = zip(texts, dense.texts, strict=True)
+        texts = [mine.model_copy(update={"dense": theirs.dense}) for mine, theirs in pairs]
+    return SampleReport(
+        source=text,
+        prompt_tokens=prompts.shape[1],
+        new_tokens=spec.new_tokens,
+        temperature=spec.temperature,
+        seed=spec.seed,
+        texts=texts,
+    )
+
+
+def _prompts(spec: SampleSpec, inputs: JobInputs) -> tuple[str, Tensor]:
+    """The text that the prompts are from, and the prompts, (prompts, tokens) int64.
+
+    They begin windows of the first evaluation text, at even distances; without one, those of the
+    calibration text.
+    """
+    if inputs.evaluation_sets:
+        first = inputs.evaluation_sets[0]
+        text, windows = first.text, first.windows
+    else:
+        text, windows = inputs.calibration.source, inputs.calibration.input_ids
+    count = min(spec.prompts, len(windows))
+    chosen = torch.arange(count) * len(windows) // count
+    return text, windows[chosen, : spec.prompt_tokens]
+
+
+def _text(
+    tokenizer: Tokenizer,
+    end: int | None,
+    prompt: list[int],
+    continued: Continued,
+    number: int,
+) -> SampleText:
+    def after(ids: list[int]) -> str:
+        kept = ids[: ids.index(end)] if end in ids else ids
+        # Decoded together: a tokenizer may join what follows to what is before.
+        return tokenizer.decode(prompt + kept).removeprefix(tokenizer.decode(prompt))
+
+    written = {name: after(texts[number]) for name, texts in continued.items()}
+    return SampleText.model_validate({"prompt": tokenizer.decode(prompt), **written})

@@ -126,8 +126,8 @@ def _read_texts(
         require_prefix(tokenizer)
         harness_tasks = prepare(spec.evaluation, roots)
     yield Progress(stage="resolve", done=1, total=steps, what="calibration text")
-    if (timed := spec.evaluation.inference) is not None:
-        tokenizer.check_length(timed.prompt_tokens + timed.new_tokens)
+    for length in spec.evaluation.generated_lengths.values():
+        tokenizer.check_length(length)
     drawn = draw_calibration(spec, tokenizer, roots)
     yield Progress(stage="resolve", done=2, total=steps, what="evaluation text")
     evaluation_sets = yield from build_evaluation_sets(spec, tokenizer, drawn, roots)

@@ -14,6 +14,7 @@ from slimgpt.layers.perplexity import Likelihood
 from slimgpt.layers.stack import Stack
 from slimgpt.machine.launch import Launch
 from slimgpt.planning.plan import Plan
+from slimgpt.report.schema import SampleReport
 from slimgpt.report.summary import Summary
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.plan import PruningPlan
@@ -48,6 +49,7 @@ class ModelState:
     tasks: list[TaskScore] = field(default_factory=list)
     verified: list[Verified] = field(default_factory=list)
     drift: list[dict[str, Any]] = field(default_factory=list)
+    samples: SampleReport | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

@@ -15,6 +15,7 @@ from slimgpt.checkpoints.output.provenance import Origin
 from slimgpt.events import Event, PointEvent, Progress, Verified, Warned
 from slimgpt.layers.stack import Stack
 from slimgpt.machine import disk, environment, memory
+from slimgpt.planning import token_costs
 from slimgpt.recovery.peft_model import ADAPTERS, BASE
 from slimgpt.report import folder as pages
 from slimgpt.report.schema import (
@@ -149,6 +150,8 @@ def _report(state: ModelState, folder: Path) -> Report:
         inference=_event_fields(state.inference),
         verified=_event_fields(state.verified, "point"),
         drift=state.drift,
+        samples=state.samples,
+        token_costs=token_costs.of(state.inputs.checkpoint, plan.after),
         seconds=state.seconds,
         stage_memory_bytes=state.peaks,
         device=str(state.device),

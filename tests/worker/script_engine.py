@@ -4,7 +4,7 @@
 
 Between two layers it waits for the file GATE (or, if that is a folder, for the file in it that
 has the job's id as its name), if one is named. The behaviour `as-named` is the first word of the
-model's name. Asked for a `plan`, it answers one.
+model's name. Asked for a `plan` or `models`, it answers.
 """
 
 from __future__ import annotations
@@ -166,10 +166,17 @@ def plan() -> None:
     say("plan", **sizes, **memory, provisional=False, layers=layers)
 
 
+def models() -> None:
+    names = json.load(sys.stdin)
+    known = {"family": "llama", "parameters": 9000, "bytes": 18000, "prunable": True}
+    say("models", items=[{"model": name, **known} for name in names])
+
+
 def main() -> None:
-    if "plan" in sys.argv:
-        plan()
-        return
+    for asked, answer in (("plan", plan), ("models", models)):
+        if asked in sys.argv:
+            answer()
+            return
     cut = sys.argv.index("run")
     behaviour, gate = sys.argv[1], Path(sys.argv[2]) if cut == 3 else None
     spec, work = Path(sys.argv[cut + 1]), Path(sys.argv[cut + 2])

@@ -18,6 +18,7 @@ import structlog
 from jobs.environment import engine_environment
 from jobs.messages.progress import Progress
 from jobs.settings import Settings
+from jobs.store.engine_logs import EngineLogs
 from jobs.store.records import Claim
 from jobs.store.store import Store
 from slimgpt.events import (
@@ -31,6 +32,8 @@ from slimgpt.events import (
     Warned,
 )
 from worker import metrics
+from worker.engine.end import engine_end
+from worker.engine.memory import MemoryWatch
 from worker.engine.process import EngineProcess
 from worker.job import attempt_result
 from worker.job.attempt_result import AttemptResult, Failure, Killed, Stopped, StopReason
@@ -72,6 +75,7 @@ class Attempt:
         self._store = store
         self._progress = progress
         self._id, self._epoch, self._began = claim.job.id, claim.epoch, claim.began
+        self._number = claim.attempt
         self._lease = lease
         self._shutting_down = shutting_down
         self._last: Result | Failed | None = None
@@ -94,9 +98,14 @@ class Attempt:
             keep=[folder.lock],
         )
         log.info("engine started", engine_pid=engine.pid, resume=folder.resume)
+        memory = MemoryWatch(engine.pid)
         try:
-            ended = self._watch(engine, layers)
+            ended = self._watch(engine, layers, memory)
             log.info("engine ended", ending=type(ended).__name__, garbage=engine.garbage)
+            if isinstance(ended, Failure | Killed):
+                end = engine_end(engine, memory, self._number, self._where)
+                logs = EngineLogs(self._store.engine)
+                self._lease.persist(lambda: logs.put(self._id, self._epoch, end))
             return ended
         finally:
             engine.close()
@@ -122,9 +131,12 @@ class Attempt:
             *(["--resume"] if folder.resume else []),
         ]
 
-    def _watch(self, engine: EngineProcess, layers: SharedLayers) -> AttemptResult:
+    def _watch(
+        self, engine: EngineProcess, layers: SharedLayers, memory: MemoryWatch
+    ) -> AttemptResult:
         started = heard = told = time.monotonic()
         while True:
+            memory.look()
             try:
                 event = engine.next_event(TICK_SECONDS)
                 if event is not None:

@@ -97,6 +97,8 @@ class Supervisor:
         self.alive = alive
         # A restarted container has the host name and process ids of its predecessor.
         self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self.job: str | None = None
+        """The job that is run now; other threads may look."""
         self._identity: str | None = None
         self._broken = False
 
@@ -125,8 +127,10 @@ class Supervisor:
             log.info("claimed", model=claim.spec.model)
             self.progress.start(job_id, expectations(claim.spec, self._earlier()))
             self.progress.record_status(job_id, Status.RUNNING)
+            self.job = job_id
             with metrics.busy.track_inprogress():
                 outcome = self._guarded(claim)
+            self.job = None
             self.progress.settle()
             log.info("done", outcome=str(outcome))
             metrics.ended(str(outcome))

@@ -1,10 +1,11 @@
 // A new job: what to prune and how far, the plan of it, and posting it.
 
-import { layers } from "../parts/chart.js";
-import { h, show } from "../parts/element.js";
+import { controls, parts, PLACES as MORE_PLACES } from "../form/controls.js";
+import { livePlan } from "../form/live.js";
+import { choices, pickModel, pickText } from "../form/pickers.js";
+import { h } from "../parts/element.js";
 import { say } from "../parts/notice.js";
 import { path, post, read, ask } from "../parts/service.js";
-import { bytes, count, percent } from "../parts/words.js";
 
 const METHODS = ["slimgpt", "wanda-sp", "flap", "magnitude"];
 const SHAPES = ["log", "linear", "uniform", "log-decrease", "linear-decrease", "global"];
@@ -16,7 +17,7 @@ const PLACES = [
   ["/name", "name"], ["/model", "model"], ["/ratio", "amount"], ["/ratios", "amount"], ["/parameters", "amount"], ["/memory", "amount"],
   ["/method", "method"], ["/schedule", "shape"], ["/calibration/source", "source"],
   ["/calibration/samples", "samples"], ["/calibration/sequence_length", "tokens"], ["/calibration/seed", "seed"],
-  ["/evaluation", "texts"], ["/formats", "formats"], ["/metadata", "labels"],
+  ...MORE_PLACES, ["/evaluation", "texts"], ["/metadata", "labels"],
 ];
 
 const AMOUNTS = {
@@ -99,35 +100,23 @@ function calibrationFields(spec) {
       field("seed", "Seed", numeric(spec.calibration?.seed ?? 0), "")));
 }
 
-function fields(spec, metadata) {
+function fields(spec, metadata, fresh) {
   const shape = spec.schedule?.shape ?? "";
   return [
     field("name", "Name", text("", { maxlength: 128, placeholder: "by model and target" }), ""),
     field("model", "Model", text(spec.model ?? "", { required: true, placeholder: "org/name or local:NAME" }),
       "A model of the hub, org/name or org/name@revision, or local:NAME, a folder below the service's models."),
+    h("p", { id: "model-note", class: "quiet", role: "status" }),
     targetFields(spec),
     calibrationFields(spec),
-    h("details", { class: "more" }, h("summary", null, "More: method, schedule, evaluation, formats, labels"),
+    h("details", { class: "more" }, h("summary", null, "More: method, schedule, evaluation, formats, recovery, labels"),
       h("div", { class: "row" },
         field("method", "Method", select(METHODS.map((name) => [name, name]), spec.method ?? "slimgpt"), ""),
         field("shape", "Schedule over depth", select([["", "the method's own"], ...SHAPES.map((name) => [name, name])], SHAPES.includes(shape) ? shape : ""), "global is FLAP's.")),
       field("texts", "Evaluate on", text((spec.evaluation?.texts ?? ["held-out"]).join(", ")), "wikitext2, c4, hf:NAME, local:FILE, or held-out: what calibration did not use. Separated by commas."),
-      field("formats", "Formats", text((spec.formats ?? []).join(", ")), "gguf or padded, beside the checkpoint itself; or uniform, which is the checkpoint, without remote code. Separated by commas."),
+      controls(spec, fresh),
       field("labels", "Labels", h("textarea", { rows: 3, spellcheck: "false" }, Object.entries(metadata).map((pair) => pair.join("=")).join("\n")), "KEY=VALUE, one a line.")),
   ];
-}
-
-function outlook(plan) {
-  return h("section", { class: "card plan", "aria-label": "Plan" }, h("h2", null, "Plan"),
-    h("div", { class: "tiles" },
-      h("div", { class: "tile" }, h("span", null, "Parameters"), h("strong", null, `${count(plan.parameters_before)} → ${count(plan.parameters_after)}`), h("span", { class: "quiet" }, `${percent(plan.ratio_achieved)} removed`)),
-      h("div", { class: "tile" }, h("span", null, "Weights"), h("strong", null, `${bytes(plan.bytes_before)} → ${bytes(plan.bytes_after)}`), h("span", { class: "quiet" }, `channels in multiples of ${plan.channel_multiple}`)),
-      h("div", { class: "tile" }, h("span", null, "Memory while pruning"), h("strong", null, `≈ ${bytes(plan.peak_memory_bytes)}`), h("span", { class: "quiet" }, `and ${bytes(plan.activation_bytes)} of activations`))),
-    (plan.warnings ?? []).map((warning) => h("p", { class: "warning" }, `Warning: ${warning}`)),
-    plan.points?.length > 0 && h("p", { class: "quiet" }, `The smallest of ${plan.points.length} models is shown. Parameters of each: ${plan.points.map((point) => `${count(point.parameters_after)} at ${percent(point.ratio)}`).join(", ")}.`),
-    plan.formats?.length > 0 && h("p", { class: "quiet" }, plan.formats.map((one) => one.possible ? `${one.format}: possible` : `${one.format}: ${one.reason}`).join("; ") + "."),
-    plan.provisional && h("p", { class: "quiet" }, "The layers' shares are only decided during the run."),
-    layers(plan.layers, plan.layers.length));
 }
 
 /** A key that names one intention to post: pressed twice, the button makes one job. */
@@ -137,14 +126,12 @@ const intention = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byt
 export async function form(root, like) {
   const before = like ? await read(`jobs/${path(like)}`).catch(() => null) : null;
   const base = before?.spec ?? {};
-  const idle = () => h("section", { class: "card" }, h("h2", null, "Plan"), h("p", { class: "quiet" },
-    "Plan shows what would be left of every layer, and the memory that pruning takes, before anything is done. It needs no GPU."));
-  const planned = h("div", { "aria-live": "polite" }, idle());
+  const planned = h("div");
   const error = h("p", { class: "fault", role: "alert" });
   const uploaded = new WeakMap();
   let sent = { body: null, key: null };
   const made = h("form", { class: "card job-form", novalidate: true, onsubmit: start },
-    h("h1", null, "New job"), fields(base, before?.metadata ?? {}), error,
+    h("h1", null, "New job"), fields(base, before?.metadata ?? {}, !before), error,
     h("div", { class: "actions" },
       h("button", { type: "button", onclick: () => plan().then(seePlan) }, "Plan"),
       h("button", { class: "primary" }, "Start job"),
@@ -159,6 +146,7 @@ export async function form(root, like) {
     const shape = of("shape").value;
     const keep = shape !== "" && shape === base.schedule?.shape && of("method").value === base.method;
     const { ratio, ratios, parameters, memory, schedule, ...rest } = base; // what the form has no field for is kept
+    const more = parts(of, base);
     return {
       ...rest,
       model: of("model").value.trim(),
@@ -169,8 +157,8 @@ export async function form(root, like) {
         ...base.calibration, source: await source(upload), samples: number(of("samples").value),
         sequence_length: number(of("tokens").value), seed: number(of("seed").value),
       },
-      formats: names(of("formats").value),
-      evaluation: { ...base.evaluation, texts: names(of("texts").value) },
+      ...more,
+      evaluation: { ...more.evaluation, texts: names(of("texts").value) },
       metadata: labelsOf(of("labels").value),
       ...(of("name").value.trim() && { name: of("name").value.trim() }),
     };
@@ -194,7 +182,7 @@ export async function form(root, like) {
 
   function clear() {
     error.textContent = "";
-    for (const node of made.querySelectorAll(".field .fault")) node.textContent = "";
+    for (const node of made.querySelectorAll('[id^="e-"]')) node.textContent = "";
     for (const node of made.querySelectorAll("[aria-invalid]")) node.removeAttribute("aria-invalid");
   }
 
@@ -234,15 +222,34 @@ export async function form(root, like) {
   }
 
   function plan() {
-    return busy(async () => {
-      show(planned, h("p", { class: "quiet" }, "Planning…"));
-      try {
-        show(planned, outlook(await post("plans", await body(false))));
-      } catch (thrown) {
-        show(planned, idle());
-        throw thrown;
-      }
-    });
+    return busy(() => live.now());
+  }
+
+  // A default that works without a network, where there is a text of the service's own.
+  async function offerTexts() {
+    const [texts, uploads] = await Promise.all([offered.texts, offered.uploads]);
+    pickText(of("source"), texts, uploads, live.soon);
+    if (base.calibration || touched || !texts.length) return;
+    of("kind").value = OTHER;
+    of("source").value = texts[0].source;
+    of("source").dispatchEvent(new Event("input"));
+    of("kind").dispatchEvent(new Event("change", { bubbles: true }));
+  }
+
+  // Of the model's own, where its sequences are shorter than those of the form.
+  async function offerModels() {
+    const models = await pickModel(of("model"), made.querySelector("#model-note"), offered.models, changed);
+    const fit = () => {
+      const found = models.find((model) => model.model === of("model").value.trim());
+      if (!touched && found?.positions && Number(of("tokens").value) > found.positions) of("tokens").value = String(found.positions);
+    };
+    of("model").addEventListener("input", fit);
+    fitted = fit;
+  }
+
+  function changed() {
+    fitted();
+    live.soon();
   }
 
   /** On a narrow screen the plan stands below the form. */
@@ -262,6 +269,15 @@ export async function form(root, like) {
     });
   }
 
+  const offered = choices();
+  const live = livePlan(planned, async () => (of("model").value.trim() && of("amount").value.trim() ? body(false) : null));
+  let touched = Boolean(before);
+  let fitted = () => {};
+  for (const kind of ["input", "change"]) made.addEventListener(kind, live.soon);
+  for (const name of ["kind", "source", "tokens"]) of(name).addEventListener("input", (event) => { touched ||= event.isTrusted; });
+  offerModels().catch(() => {});
+  offerTexts().catch(() => {});
+  if (before) live.soon();
   of("model").focus();
-  return () => {};
+  return live.end;
 }

@@ -1,5 +1,8 @@
 // One job: how far it is, live; what was asked; what became of each layer; result, files, events.
 
+import { engineLog } from "../cards/engine_log.js";
+import { useIt } from "../cards/use.js";
+import { samples } from "../cards/samples.js";
 import { h, show } from "../parts/element.js";
 import { files, reportLink, save } from "../parts/files.js";
 import { log } from "../parts/log.js";
@@ -132,10 +135,13 @@ function headline(job, standing, live) {
   ];
 }
 
+const waiting = (position) => (position === 1 ? "next in the queue" : `number ${position} in the queue, after ${position - 1} other ${position === 2 ? "job" : "jobs"}`);
+
 function progress(job, standing) {
   const { layers_done: done, layers_total: total } = standing;
   const now = isOver(standing.status) ? null : bar(standing, "Progress");
-  const words = [total && `${done} of ${total} layers`, standing.stage !== "prune" && standing.step].filter(Boolean).join("; ");
+  const layers = [total && `${done} of ${total} layers`, standing.stage !== "prune" && standing.step].filter(Boolean).join("; ");
+  const words = standing.queue_position ? waiting(standing.queue_position) : layers;
   return [steps(standing.stage, standing.status, job.spec.recovery), now && h("div", { class: "far" }, now, words && h("span", { class: "quiet" }, words))];
 }
 
@@ -149,13 +155,15 @@ const DOINGS = {
 export function job(root, id) {
   const at = `jobs/${path(id)}`;
   const place = (name, attributes = {}) => h("div", { class: name, ...attributes });
-  const parts = Object.fromEntries(["head", "steps", "times", "failure", "warnings", "result", "layers", "files", "spec"].map((name) => [name, place(`at-${name}`)]));
+  const parts = Object.fromEntries(["head", "steps", "times", "failure", "log", "warnings", "result", "use", "samples", "layers", "files", "spec"].map((name) => [name, place(`at-${name}`)]));
   const events = log();
   const rows = new Map();
   let current = null;
   let standing = null;
   let report = null;
   let published = null;
+  let usage = null;
+  let engineEnd = null;
   let page = false;
   let live = false;
   let timer = null;
@@ -164,9 +172,9 @@ export function job(root, id) {
   let acting = false;
   let ended = false;
 
-  root.append(h("p", { class: "back" }, h("a", { href: "#/" }, "← All jobs")), parts.head, parts.steps, parts.failure, parts.times,
+  root.append(h("p", { class: "back" }, h("a", { href: "#/" }, "← All jobs")), parts.head, parts.steps, parts.failure, parts.log, parts.times,
     h("div", { class: "columns" },
-      h("div", null, parts.result, parts.layers, parts.files),
+      h("div", null, parts.result, parts.use, parts.samples, parts.layers, parts.files),
       h("div", null, parts.warnings, parts.spec, card("Events", events.element))));
 
   function draw() {
@@ -180,6 +188,9 @@ export function job(root, id) {
     show(parts.failure, standing.status === "failed" ? failure(standing.error) : null);
     show(parts.warnings, warnings(current.warnings));
     show(parts.result, over && result(current, report, page));
+    show(parts.log, engineLog(engineEnd, standing.status));
+    show(parts.use, over && useIt(usage, report));
+    show(parts.samples, over && samples(report));
     show(parts.spec, specification(current));
     show(parts.layers, rows.size ? card("Layers", charts(rows.values(), standing.layers_total, current.spec.ratios)) : null);
     show(parts.files, published && card("Files", published()));
@@ -193,7 +204,9 @@ export function job(root, id) {
     current = whole;
     standing = now;
     document.title = `${nameOf(current)} – SlimGPT Service`;
+    if (whole.attempt && whole.status !== "succeeded") engineEnd = await read(`${at}/log`).catch(() => null);
     if (whole.status === "succeeded") {
+      usage = await read(`${at}/usage`).catch(() => null);
       [report, published] = await Promise.all([
         read(`${at}/report`).catch(() => null), read(`${at}/artifacts`).then(
           (list) => {
@@ -207,7 +220,8 @@ export function job(root, id) {
   function hear(name, event, eventId) {
     if (name === "state" || name === "end") {
       if (event.status === "deleted") return gone();
-      standing = event;
+      // The stream does not say a queued job's place: the one that is known stays.
+      standing = event.status === "queued" ? { ...event, queue_position: event.queue_position ?? standing?.queue_position } : event;
     } else {
       events.add(name, event, eventId);
       if (name === "layer_finished") rows.set(placed(event), event);
@@ -216,6 +230,14 @@ export function job(root, id) {
     if (name === "end") reload();
     soon();
   }
+
+  /** A queued job's place changes with other jobs, of which its stream says nothing. */
+  async function askPlace() {
+    if (ended || document.hidden || standing?.status !== "queued") return;
+    const now = await read(`${at}/status`).catch(() => null);
+    if (now && !ended && standing?.status === "queued") { standing = now; soon(); }
+  }
+  const placing = setInterval(askPlace, 5000);
 
   let reloading = null;
   function reload() {
@@ -291,6 +313,7 @@ export function job(root, id) {
     root.classList.remove("changing");
     silence();
     clearTimeout(timer);
+    clearInterval(placing);
     root.removeEventListener("click", act);
     document.removeEventListener("visibilitychange", watchVisibility);
   };

@@ -1,0 +1,44 @@
+"""Describes model folders below the models root: family, sizes, and whether they can be pruned.
+
+Reads configs and headers only. Imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.errors import SlimGPTError
+from slimgpt.planning.document import FoundModel, ModelList
+from slimgpt.sources.roots import Roots
+from slimgpt.spec.names import model_name
+
+
+def describe(names: Iterable[str], roots: Roots) -> ModelList:
+    """Descriptions of `local:` models.
+
+    A model that cannot be opened is described by the reason; one that is damaged in a way that no
+    check expects does not hide the others.
+    """
+    return ModelList(items=[_described(name, roots) for name in names])
+
+
+def _described(name: str, roots: Roots) -> FoundModel:
+    try:
+        folder = roots.model(model_name(name))
+        checkpoint = Checkpoint.open(folder, within=roots.models if roots.confined else None)
+    except (SlimGPTError, OSError, ValueError) as error:
+        return FoundModel(model=name, reason=str(error) or type(error).__name__)
+    architecture = checkpoint.architecture
+    positions = checkpoint.config.get(architecture.family.keys.positions)
+    return FoundModel(
+        model=name,
+        family=architecture.family.model_type,
+        parameters=checkpoint.parameters,
+        bytes=checkpoint.bytes,
+        layers=architecture.layers,
+        positions=positions if isinstance(positions, int) else None,
+        dtype=architecture.dtype,
+        prunable=True,
+        pruned=len(set(architecture.sizes)) > 1,
+    )

@@ -1,0 +1,84 @@
+"""A plan says how long its job may take, as far as finished jobs tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.inventory.time_estimate import STARTING, estimate, work
+from jobs.store.lists.durations import Duration, last_durations
+from jobs.store.store import Store
+from slimgpt.events import Planned
+from slimgpt.spec.prune import PruneSpec
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def spec(samples: int = 64, model: str = "local:a", **more: Any) -> PruneSpec:
+    calibration = {"source": "c4", "samples": samples, "sequence_length": 128}
+    given_all = {"model": model, "ratio": 0.25, "calibration": calibration, **more}
+    return PruneSpec.model_validate(given_all)
+
+
+def test_the_same_job_again_takes_as_long() -> None:
+    history = [Duration(spec(), 1000, seconds) for seconds in (90.0, 100.0, 120.0)]
+    found = estimate(spec(), 1000, history)
+    assert (found.low, found.seconds, found.high) == (90.0, 100.0, 120.0)
+    assert (found.basis, found.jobs) == ("same-model", 3)
+
+
+def test_more_text_takes_longer_and_the_same_model_counts_first() -> None:
+    history = [Duration(spec(), 1000, 100.0), Duration(spec(model="local:b"), 9, 10_000.0)]
+    longer = estimate(spec(samples=640), 1000, history)
+    assert longer.seconds > 100.0
+    assert longer.jobs == 1
+    assert estimate(spec(model="local:c"), 1000, history).basis == "other-models"
+
+
+def test_without_a_finished_job_it_is_said_to_be_typical() -> None:
+    found = estimate(spec(), 10**9, [])
+    assert (found.basis, found.jobs) == ("typical", 0)
+    assert STARTING / 2 < found.low < found.seconds < found.high
+
+
+@given(st.integers(1, 512), st.integers(1, 512), st.integers(1, 10**11), st.floats(1, 1e6))
+def test_more_work_is_never_said_to_be_faster(
+    some: int, other: int, parameters: int, seconds: float
+) -> None:
+    few, many = sorted((some, other))
+    history = [Duration(spec(few), parameters, seconds)]
+    for known in (history, []):
+        less, more = (estimate(spec(n), parameters, known) for n in (few, many))
+        assert less.low <= more.low <= more.seconds <= more.high
+
+
+def test_each_model_of_a_sweep_and_recovery_are_work() -> None:
+    one = work(spec(), 1000)
+    sweep = spec().model_copy(update={"ratio": None, "ratios": (0.2, 0.3, 0.5)})
+    assert work(sweep, 1000) > 2 * one
+    assert work(spec(recovery={"samples": 1000}), 1000) > one
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_durations_are_of_jobs_that_one_attempt_finished(store: Store, attempts: int) -> None:
+    job = store.create(spec())
+    for _ in range(attempts - 1):
+        lost = store.claim(job.id, "worker")
+        assert lost is not None
+        assert store.engine_killed(job.id, lost.epoch, [])
+    claim = store.claim(job.id, "worker")
+    assert claim is not None
+    planned = Planned(
+        parameters_before=1000, parameters_after=750, ratio_achieved=0.25, layers=2,
+        channel_multiple=32,
+    )  # fmt: skip
+    assert store.planned(job.id, claim.epoch, planned)
+    assert last_durations(store.engine) == []
+    assert store.finish(job.id, claim.epoch, prefix="p", result={}, report={})
+    found = last_durations(store.engine)
+    assert [(one.spec, one.parameters) for one in found] == [(spec(), 1000)] * (attempts == 1)
+    assert all(0 <= one.seconds < 60 for one in found)
