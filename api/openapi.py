@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from api.auth import is_open
 from api.http.problem_kinds import KINDS
 from api.http.problems import MEDIA_TYPE
-from api.schemas.jobs import ProblemView
+from api.schemas.problems import ProblemView
 
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 

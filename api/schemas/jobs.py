@@ -22,7 +22,6 @@ from pydantic import (
     model_validator,
 )
 
-from api.http.validation import FieldError
 from api.schemas import examples
 from api.schemas.paths import VERSION
 from jobs.files.artifacts import Artifact
@@ -288,20 +287,3 @@ class ArtifactList(BaseModel):
 
     items: list[Artifact] = Field(examples=[[examples.ARTIFACT]])
     next_cursor: None = None
-
-
-class ProblemView(BaseModel):
-    """A problem document (RFC 9457)."""
-
-    type: str = Field(
-        description="URI reference of the kind of problem; GET it for the remedy.",
-        examples=["/problems/invalid-request"],
-    )
-    title: str = Field(examples=["The request is not valid"])
-    status: int = Field(examples=[422])
-    detail: str = Field("", examples=["ratio: Input should be less than 1"])
-    instance: str = Field("", examples=["/v1/jobs"])
-    request_id: str = Field(
-        "", description="As in the header X-Request-ID and in the service's log."
-    )
-    errors: list[FieldError] = []

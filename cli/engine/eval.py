@@ -232,8 +232,7 @@ class EvaluationRun:
 
         if not self.wanted.texts:
             return None
-        content = evaluation_text(self.wanted.texts[0], roots)
-        bos = self.wanted.bos
+        content, bos = evaluation_text(self.wanted.texts[0], roots), self.wanted.bos
         return windows.windows(content, tokenizer, self.length, self.max_tokens, bos=bos)
 
     def _beginning(self, tokenizer: Tokenizer) -> Beginning:
@@ -295,11 +294,7 @@ def _print(console: Console, measured: Score) -> None:
             ("tokens", f"{measured.tokens:,} predicted"),
         ]
     for row in measured.tasks:
-        count = asked(row.samples, row.shots)
-        said = f"{row.task}, {row.metric}: {score(row.value, row.error)} on {count}"
-        facts.append(("task", said))
-    facts += [
-        ("parameters", f"{measured.parameters:,}"),
-        ("took", f"{measured.seconds:.1f} s, {size(measured.peak_memory_bytes)} at the peak"),
-    ]
-    show_facts(console, facts)
+        said = f"{score(row.value, row.error)} on {asked(row.samples, row.shots)}"
+        facts.append(("task", f"{row.task}, {row.metric}: {said}"))
+    took = f"{measured.seconds:.1f} s, {size(measured.peak_memory_bytes)} at the peak"
+    show_facts(console, [*facts, ("parameters", f"{measured.parameters:,}"), ("took", took)])

@@ -22,7 +22,8 @@ from slimgpt.verification.processes.transformers_samples import SampleRequest
 from tests.slimgpt.tiny import Tiny
 
 CPU = torch.device("cpu")
-SAMPLES = {"prompts": 2, "prompt_tokens": 8, "new_tokens": 6, "seed": 5}
+SAMPLES = {"prompts": 2, "prompt_tokens": 8, "new_tokens": 6, "seed": 5, "temperature": 0.01}
+"""Cold: random weights say little, and noise would decide what all models write."""
 SETTINGS: dict[str, Any] = {
     "model": "local:model",
     "ratio": 0.3,
