@@ -30,7 +30,7 @@ LOCAL_OWNER = "local"
 REALM = 'Bearer realm="slimgpt"'
 OPEN = re.compile(
     r"/|/static/((compare|list|pages|parts|vendor)/)?[^/]*|/healthz|/readyz|/docs|/openapi\.json"
-    r"|/problems/[^/]*|/static-offline-docs/.*|/favicon\.ico"
+    r"|/problems/[^/]*|/static-offline-docs/.*|/favicon\.ico|/help(/.*)?"
 )
 METRICS = "/metrics"
 ALIVE = "/healthz"
