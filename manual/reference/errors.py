@@ -134,8 +134,13 @@ class _Texts:
     def __init__(self, tree: ast.Module) -> None:
         self._named: dict[str, ast.expr] = {}
         for node in ast.walk(tree):
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                self._named.setdefault(node.targets[0].id, node.value)
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            if isinstance(node, ast.AnnAssign):
+                targets = [node.target]
+            for target in targets:
+                value = getattr(node, "value", None)
+                if isinstance(target, ast.Name) and value is not None:
+                    self._named.setdefault(target.id, value)
 
     def of(self, node: ast.expr, depth: int = 0) -> str:
         """The text, with … for what is only known when it is said."""
@@ -147,6 +152,17 @@ class _Texts:
             return self.of(node.left, depth) + self.of(node.right, depth)
         if isinstance(node, ast.IfExp):
             return self.of(node.body, depth)
-        if isinstance(node, ast.Name) and node.id in self._named and depth < 3:
+        return self._looked_up(node, depth)
+
+    def _looked_up(self, node: ast.expr, depth: int) -> str:
+        """A name's text; of a dictionary that an index chooses from, all."""
+        if isinstance(node, ast.FormattedValue):
+            constant = isinstance(node.value, ast.Name) and node.value.id.isupper()
+            return self.of(node.value, depth) if constant else "…"
+        if isinstance(node, ast.Subscript):
+            return self.of(node.value, depth)
+        if isinstance(node, ast.Dict):
+            return "; or: ".join(self.of(value, depth) for value in node.values)
+        if isinstance(node, ast.Name) and node.id in self._named and depth < 4:
             return self.of(self._named[node.id], depth + 1)
         return "…"

@@ -14,6 +14,7 @@ KINDS = {
     "Counter": "counter",
     "Gauge": "gauge",
     "Histogram": "histogram",
+    "Info": "info",
     "GaugeMetricFamily": "gauge",
     "CounterMetricFamily": "counter",
 }
@@ -76,6 +77,8 @@ def _definition(call: ast.Call, file: str) -> Iterator[Definition]:
                 labels = _constant(keyword.value)
         if kind == "counter" and not name.endswith("_total"):
             name += "_total"
+        if kind == "info":
+            name += "_info"
         names = tuple(map(str, labels)) if isinstance(labels, list | tuple) else ()
         yield Definition(name, kind, names, str(said), file)
 

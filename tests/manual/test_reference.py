@@ -95,7 +95,7 @@ def test_every_metric_as_it_is_exposed() -> None:
         for metric in source.collect()
         if metric.name.startswith("slimgpt_")
     }
-    named = {found.name.removesuffix("_total") for found in metrics.definitions(ROOT)}
+    named = {re.sub("_(total|info)$", "", found.name) for found in metrics.definitions(ROOT)}
     assert exposed <= named
     assert {"slimgpt_jobs", "slimgpt_up", "slimgpt_disk_free_bytes"} <= named
 
