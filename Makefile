@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo test check format manual clean
 
 BIN := .venv/bin
 SET_UP := .venv/.set-up
@@ -42,5 +42,8 @@ format: $(SET_UP)  ## Format all files
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
+manual: $(SET_UP)  ## Build the manual, which the service shows at /help, without network
+	@$(BIN)/python -m manual
+
 clean:  ## Remove all generated files
-	@rm -rf .venv build dist demo-output .*_cache .hypothesis
+	@rm -rf .venv build dist demo-output api/manual.zip .*_cache .hypothesis

@@ -15,7 +15,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import auth, dashboard, openapi
+from api import auth, dashboard, manual, openapi
 from api.http import problems
 from api.http.in_memory_files import InMemoryFiles
 from api.inventory.models import ModelDescriptions
@@ -137,6 +137,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RequestLog)  # the outermost
     _route(app)
     dashboard.install(app)
+    manual.install(app)
     return app
 
 

@@ -30,7 +30,7 @@ LOCAL_OWNER = "local"
 REALM = 'Bearer realm="slimgpt"'
 OPEN = re.compile(
     r"/|/static/((cards|compare|form|list|pages|parts|vendor)/)?[^/]*|/healthz|/readyz|/docs"
-    r"|/openapi\.json|/problems/[^/]*|/static-offline-docs/.*|/favicon\.ico"
+    r"|/openapi\.json|/problems/[^/]*|/static-offline-docs/.*|/favicon\.ico|/help(/.*)?"
 )
 METRICS = "/metrics"
 ALIVE = "/healthz"

@@ -65,7 +65,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """The anchors of a page's headings, as GitHub makes them; of a module, what it defines."""
+    if page.suffix == ".py":  # the manual has an anchor for each
+        return set(re.findall(r"^(?:def|class) (\w+)", page.read_text(encoding="utf-8"), re.M))
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -173,3 +175,32 @@ def test_the_readme_says_what_was_measured() -> None:
         methods = ("measured", "paper", "wanda-sp", "flap", "magnitude")
         assert dense == found["dense", 0.0]
         assert pruned == [found[method, int(percent) / 100] for method in methods]
+
+
+CHOICE_ROW = re.compile(r"^\| (\d+)% \|" + r" ([\d.]+) \|" * 7 + "$", re.MULTILINE)
+RECOVERY_ROW = re.compile(r"^\| (\d+)% \|" + r" ([\d.]+) \|" * 4 + r" \d+% \|$", re.MULTILINE)
+
+
+def test_the_how_to_says_what_was_measured() -> None:
+    page = (ROOT / "docs" / "how-to" / "choose.md").read_text(encoding="utf-8")
+    results = ROOT / "benchmarks" / "results"
+    measured = json.loads((results / "quality-model.json").read_text(encoding="utf-8"))["rows"]
+    found = {(row["method"], row["ratio"]): row for row in measured}
+    rows = CHOICE_ROW.findall(page)
+    assert len(rows) == 3
+    for percent, *shown in rows:
+        ratio, wanted = int(percent) / 100, []
+        for method in ("measured", "paper", "flap", "wanda-sp", "magnitude"):
+            row = found[method, ratio]
+            wanted.append(f"{next(iter(row['perplexity'].values())):.4g}")
+            if method in ("measured", "paper"):
+                wanted.append(f"{next(iter(row['top1'].values())):.2f}")
+        assert shown == wanted
+
+    recovered = (results / "recovery-model.md").read_text(encoding="utf-8")
+    rows = RECOVERY_ROW.findall(page)
+    assert len(rows) == 3
+    for percent, dense, pruned, lora, distilled in rows:
+        for method, value in (("lora", lora), ("distillation", distilled)):
+            start = f"| {int(percent) / 100:g} | {method} | {dense} | {pruned} | {float(value):g} |"
+            assert start in recovered

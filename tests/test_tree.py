@@ -6,14 +6,20 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("slimgpt", "jobs", "api", "worker", "cli", "migrations", "examples", "benchmarks")
+PACKAGES = (
+    *("slimgpt", "jobs", "api", "worker", "cli", "migrations"),
+    *("manual", "examples", "benchmarks"),
+)
 HEAPS = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "lib"}
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 50
 MOST_FILES = 12
 PRODUCT = {
     "slimgpt": {"__main__", "errors", "events", "pipeline"},
-    "api": {"app", "auth", "dashboard", "dependencies", "openapi", "probes", "services"},
+    "api": {
+        *("app", "auth", "dashboard", "dependencies", "manual"),
+        *("openapi", "probes", "services"),
+    },
     "jobs": {
         *("cursors", "environment", "pepper"),
         *("request_id", "settings", "states"),

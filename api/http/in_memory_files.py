@@ -21,10 +21,25 @@ from starlette.types import Scope
 from api.http.conditional import not_modified
 
 
-class _File(NamedTuple):
+class File(NamedTuple):
+    """A file, ready to be sent."""
+
     content: bytes
     etag: str
     media_type: str
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> File:
+        """A file's content with what its name says of it."""
+        etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        return cls(content, etag, guess_type(name)[0] or "application/octet-stream")
+
+    def response(self, scope: Scope) -> Response:
+        """The file, or 304 if the client has it."""
+        headers = {"ETag": self.etag}
+        if not_modified(Headers(scope=scope).get("if-none-match"), self.etag):
+            return Response(status_code=304, headers=headers)
+        return Response(self.content, headers=headers, media_type=self.media_type)
 
 
 class InMemoryFiles(StaticFiles):
@@ -46,19 +61,13 @@ class InMemoryFiles(StaticFiles):
         file = self._files.get(path)
         if file is None:
             raise HTTPException(404)
-        headers = {"ETag": file.etag}
-        if not_modified(Headers(scope=scope).get("if-none-match"), file.etag):
-            return Response(status_code=304, headers=headers)
-        return Response(file.content, headers=headers, media_type=file.media_type)
+        return file.response(scope)
 
 
 @cache
-def _read(directory: Path) -> dict[str, _File]:
-    found = {}
-    for path in directory.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            media_type = guess_type(path.name)[0] or "application/octet-stream"
-            found[path.relative_to(directory).as_posix()] = _File(content, etag, media_type)
-    return found
+def _read(directory: Path) -> dict[str, File]:
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return {
+        path.relative_to(directory).as_posix(): File.of(path.name, path.read_bytes())
+        for path in files
+    }

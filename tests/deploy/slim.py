@@ -20,7 +20,7 @@ from tests.deploy.compose import ROOT
 
 
 def project() -> dict[str, list[Requirement]]:
-    """The project's `dependencies`, and its groups `service` and `client`."""
+    """The project's `dependencies`, and its groups."""
     read = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     lists = {"dependencies": read["project"]["dependencies"], **read["dependency-groups"]}
     return {name: [Requirement(line) for line in lines] for name, lines in lists.items()}
@@ -49,11 +49,16 @@ def _extras(requirement: Requirement) -> list[str]:
     return ["", *requirement.extras]
 
 
-def make(folder: Path, group: str = "service") -> Path:
-    """Make the environment. Returns its Python."""
+def make(folder: Path, *groups: str) -> Path:
+    """Make the environment. Returns its Python.
+
+    Args:
+        groups: what it holds; `service` unless others are named.
+    """
     venv.create(folder, with_pip=False, symlinks=True)
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-    for found in [*required(project()[group]).values(), distribution("slimgpt-service")]:
+    wanted = [line for group in groups or ("service",) for line in project()[group]]
+    for found in [*required(wanted).values(), distribution("slimgpt-service")]:
         for top in {file.parts[0] for file in found.files or [] if len(file.parts) > 0}:
             source = Path(str(found.locate_file(top)))
             ours = top not in ("..", "__pycache__") and not top.endswith(".pth")

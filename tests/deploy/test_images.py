@@ -97,3 +97,26 @@ def test_what_runs_in_the_image_of_the_api_needs_nothing_else(python: Path, code
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_image_of_the_api_has_the_manual(tmp_path: Path) -> None:
+    """Its pages are written by what the stage `manual` installs: the service, without torch."""
+    assert "-c constraints.txt --group service --group manual" in stage("manual")
+    (made,) = re.findall(r"python -m manual (\S+)", stage("manual"))
+    assert f"COPY --from=manual {made} /opt/project/api/manual.zip" in stage("api")
+    python = slim.make(tmp_path / "environment", "service", "manual")
+    code = (
+        "import sys; from pathlib import Path; from manual.pages import Pages;"
+        f"Pages(Path({str(ROOT)!r}), Path('pages')).write(); import zensical;"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    done = subprocess.run(
+        [str(python), "-c", code],
+        env={"PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "pages" / "reference" / "api.md").exists()
