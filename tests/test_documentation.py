@@ -28,6 +28,7 @@ OTHER_NAMES = {
     *("slimgpt.db", "slimgpt.dump", "slimgpt.env"),  # files of an installation
     *("slimgpt.key", "slimgpt.not_finite"),  # tags in MLflow
     "deploy/slimgpt-api",  # a Deployment, as kubectl names it
+    "api/manual.zip",  # built
 }
 SYMBOL = re.compile(r"`([\w/]+\.py)`: `([\w.]+)`")
 
