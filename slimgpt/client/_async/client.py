@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 
 from slimgpt.client._async.calibration_sets import AsyncCalibrationSets
 from slimgpt.client._async.jobs import AsyncJobs
+from slimgpt.client._async.keys import AsyncKeys
+from slimgpt.client._async.sources import AsyncModels, AsyncTexts
 from slimgpt.client._async.transport import AsyncTransport
 from slimgpt.client._async.webhooks import AsyncWebhooks
-from slimgpt.client.models.jobs import Overview, ProblemKind
+from slimgpt.client.models.service import Overview, ProblemKind, Worker
 from slimgpt.client.requests import RETRIES, TIMEOUT_SECONDS, Request, Service
 
 
@@ -38,7 +41,10 @@ class AsyncClient:
         self._transport = AsyncTransport(Service.of(url, api_key), retries, timeout)
         self.jobs = AsyncJobs(self._transport)
         self.calibration_sets = AsyncCalibrationSets(self._transport)
+        self.models = AsyncModels(self._transport)
+        self.texts = AsyncTexts(self._transport)
         self.webhooks = AsyncWebhooks(self._transport)
+        self.keys = AsyncKeys(self._transport)
 
     @property
     def url(self) -> str:
@@ -48,6 +54,11 @@ class AsyncClient:
     async def overview(self) -> Overview:
         """Whose the key is, and the number of jobs by status."""
         return Overview.model_validate(await self._transport.json(Request(path="/overview")))
+
+    async def workers(self) -> Sequence[Worker]:
+        """The workers that were heard in the last day, those heard last first."""
+        answer = await self._transport.json(Request(path="/workers"))
+        return [Worker.model_validate(one) for one in answer["items"]]
 
     async def problem_kind(self, kind: str) -> ProblemKind:
         """What a problem means, and what to do: `client.problem_kind(error.kind)`."""

@@ -21,7 +21,16 @@ from slimgpt.client.errors import (
 )
 from slimgpt.client.event_stream import PATIENCE_SECONDS, PAUSE_SECONDS, Following, JobEvent
 from slimgpt.client.job_fields import JobFields, JobFilters, Spec, body_of, params_of
-from slimgpt.client.models.jobs import Artifact, Job, JobLayer, JobPage, JobSummary, Status
+from slimgpt.client.models.engine_log import EngineLog
+from slimgpt.client.models.jobs import (
+    Artifact,
+    Job,
+    JobLayer,
+    JobPage,
+    JobSummary,
+    Snippet,
+    Status,
+)
 from slimgpt.client.models.reports import Plan, Report, SweepReport, report_of
 from slimgpt.client.progress_bar import job_bar, wanted
 from slimgpt.client.requests import Request, new_key
@@ -134,6 +143,21 @@ class AsyncJobs:
         """
         answer = await self._transport.json(Request(path=f"{_path(job)}/artifacts"))
         return [Artifact.model_validate(file) for file in answer["items"]]
+
+    async def usage(self, job: JobRef) -> Sequence[Snippet]:
+        """Code that uses the files of a succeeded job: curl first, then each format's loaders.
+
+        Raises:
+            ConflictError: the job has no result.
+            GoneError: its files have expired.
+        """
+        answer = await self._transport.json(Request(path=f"{_path(job)}/usage"))
+        return [Snippet.model_validate(one) for one in answer["items"]]
+
+    async def log(self, job: JobRef) -> EngineLog:
+        """The last lines of the job's last failed engine, and its memory at the end."""
+        request = Request(path=f"{_path(job)}/log")
+        return EngineLog.model_validate(await self._transport.json(request))
 
     async def download(
         self,

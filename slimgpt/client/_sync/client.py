@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 
 from slimgpt.client._sync.calibration_sets import CalibrationSets
 from slimgpt.client._sync.jobs import Jobs
+from slimgpt.client._sync.keys import Keys
+from slimgpt.client._sync.sources import Models, Texts
 from slimgpt.client._sync.transport import Transport
 from slimgpt.client._sync.webhooks import Webhooks
-from slimgpt.client.models.jobs import Overview, ProblemKind
+from slimgpt.client.models.service import Overview, ProblemKind, Worker
 from slimgpt.client.requests import RETRIES, TIMEOUT_SECONDS, Request, Service
 
 
@@ -38,7 +41,10 @@ class Client:
         self._transport = Transport(Service.of(url, api_key), retries, timeout)
         self.jobs = Jobs(self._transport)
         self.calibration_sets = CalibrationSets(self._transport)
+        self.models = Models(self._transport)
+        self.texts = Texts(self._transport)
         self.webhooks = Webhooks(self._transport)
+        self.keys = Keys(self._transport)
 
     @property
     def url(self) -> str:
@@ -48,6 +54,11 @@ class Client:
     def overview(self) -> Overview:
         """Whose the key is, and the number of jobs by status."""
         return Overview.model_validate(self._transport.json(Request(path="/overview")))
+
+    def workers(self) -> Sequence[Worker]:
+        """The workers that were heard in the last day, those heard last first."""
+        answer = self._transport.json(Request(path="/workers"))
+        return [Worker.model_validate(one) for one in answer["items"]]
 
     def problem_kind(self, kind: str) -> ProblemKind:
         """What a problem means, and what to do: `client.problem_kind(error.kind)`."""

@@ -14,6 +14,13 @@ TERMINAL = ("succeeded", "failed", "cancelled")
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
+def clock(seconds: float) -> str:
+    """`1:23`, of an hour and more `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 class JobError(Model):
     """Why a job failed: a stable code, a message, and what to do."""
 
@@ -28,7 +35,9 @@ class JobError(Model):
 class Status(Model):
     """How far a job is: `percent` from 0 to 100, `eta_seconds` None where it is not known.
 
-    Of a job that was deleted while it was followed there is only that.
+    `step` says what the stage is doing; `queue_position` is 1 for the next of all owners' jobs, and
+    only `client.jobs.status` has it. Of a job that was deleted while it was followed there is only
+    that.
     """
 
     id: str
@@ -39,6 +48,8 @@ class Status(Model):
     percent: float = 0.0
     eta_seconds: float | None = None
     attempt: int = 0
+    step: str | None = None
+    queue_position: int | None = None
     error: JobError | None = None
 
     @property
@@ -62,11 +73,7 @@ class Status(Model):
         """`1:23 left`; empty where it is not known."""
         if self.eta_seconds is None or self.done:
             return ""
-        minutes, seconds = divmod(round(self.eta_seconds), 60)
-        hours, minutes = divmod(minutes, 60)
-        return (
-            f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left"
-        )
+        return f"{clock(self.eta_seconds)} left"
 
     def __str__(self) -> str:
         return "  ".join(filter(None, (self.phase, f"{self.percent:.0f}%", self.layers, self.left)))
@@ -91,7 +98,10 @@ class Links(Model):
 
 
 class JobSummary(Model):
-    """A job in a list: of `spec`, `plan` and `result` only what a table shows. Times are in UTC."""
+    """A job in a list: of `spec`, `plan` and `result` only what a table shows. Times are in UTC.
+
+    `seconds` is the wall time from the claim to the end.
+    """
 
     id: str
     name: str = ""
@@ -111,6 +121,7 @@ class JobSummary(Model):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    seconds: float | None = None
     links: Links
 
     @property
@@ -180,6 +191,7 @@ class JobSummary(Model):
             "target": self.target,
             "parameters": self.size,
             "perplexity": self.perplexity,
+            "time": "" if self.seconds is None else clock(self.seconds),
             "labels": self.labels,
             "error": "" if self.error is None else str(self.error),
         }
@@ -194,10 +206,12 @@ class Job(JobSummary):
         spec_understood: whether the service's version supports all of `spec`.
         plan: sizes before and after, once planned.
         result: sizes, time, perplexity, once succeeded.
+        stages: seconds of each stage, once succeeded; they add up to `seconds`.
         warnings: `message` and `layer` of each.
     """
 
     spec_understood: bool = True
+    stages: dict[str, float] | None = None
     warnings: list[dict[str, Any]]
 
 
@@ -267,18 +281,18 @@ class Artifact(Model):
     sha256: str
 
 
-class Overview(Model):
-    """Who the key belongs to, whether they see all jobs, and the number of jobs by status."""
+class Snippet(Model):
+    """Code that uses a job's files.
 
-    owner: str
-    admin: bool
-    jobs: dict[str, int]
+    Attributes:
+        tool: curl, transformers, vllm or llama.cpp.
+        folder: of a model of a sweep, `ratio-0.5`; empty for a single model.
+        proved_by: the loader, with its version, that has loaded these files in the job, if any has.
+    """
 
-
-class ProblemKind(Model):
-    """What a problem's type means, and what to do about it."""
-
-    type: str
-    status: int
-    title: str
-    remedy: str
+    tool: str
+    format: str
+    folder: str
+    language: str
+    code: str
+    proved_by: str

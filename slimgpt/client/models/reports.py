@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from slimgpt.client.models.base import Rows, Shown
+from slimgpt.client.models.base import Model, Rows, Shown
+from slimgpt.client.models.jobs import clock
 from slimgpt.planning.document import PlanPreview
 from slimgpt.report import document, sweep
 from slimgpt.report.document import Document
@@ -13,8 +14,34 @@ from slimgpt.report.sweep import Sweep
 from slimgpt.spec.sizes import short_count, short_size
 
 
+class TimeEstimate(Model):
+    """How long a job may take in seconds, from its claim to its end, without the queue.
+
+    Attributes:
+        seconds, low, high: the median of the estimates, the shortest, the longest.
+        basis: what they are from: finished jobs on the `same-model`, on `other-models`, or the
+            `typical` rate of two processor cores.
+        jobs: number of these jobs.
+    """
+
+    seconds: float
+    low: float
+    high: float
+    basis: str
+    jobs: int
+
+    def __str__(self) -> str:
+        return f"{clock(self.seconds)} ({clock(self.low)} to {clock(self.high)})"
+
+
 class Plan(PlanPreview, Shown):
-    """What a job would leave of every layer, and what it would cost; sizes in bytes."""
+    """What a job would leave of every layer, and what it would cost; sizes in bytes.
+
+    `points` has a sweep's models, `token_costs` what a generated token costs before and after,
+    `time` an estimate, None from a service that makes none.
+    """
+
+    time: TimeEstimate | None = None
 
     def rows(self) -> Rows:
         """As a table."""
@@ -30,6 +57,8 @@ class Plan(PlanPreview, Shown):
             f"parameters ({self.ratio_achieved:.2%} removed), {short_size(self.bytes_before)} → "
             f"{short_size(self.bytes_after)}, {short_size(self.peak_memory_bytes)} of memory"
         )
+        if self.time is not None:
+            title += f", estimated time {self.time}"
         return Rows(header, rows, frozenset(range(5)), title)
 
 

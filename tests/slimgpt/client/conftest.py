@@ -23,7 +23,7 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
-        if name in ("jobs", "calibration_sets", "webhooks"):
+        if name in ("jobs", "calibration_sets", "models", "texts", "webhooks", "keys"):
             return Blocking(self._portal, found)
         return self._called(found) if callable(found) else found
 

@@ -19,7 +19,10 @@ NAMES = {
     "aread": "read",
     **{
         f"Async{name}": name
-        for name in (*("CalibrationSets", "Client", "Jobs", "Retrying", "Transport", "Webhooks"),)
+        for name in (
+            *("CalibrationSets", "Client", "Jobs", "Keys", "Models", "Retrying", "Texts"),
+            *("Transport", "Webhooks"),
+        )
     },
 }
 FIRST = '"""The client, written once: asynchronous; `_sync` is generated from it."""'

@@ -18,7 +18,15 @@ from jobs.settings import Settings
 from slimgpt.client import AsyncClient, Client, ClientError
 from slimgpt.client.errors import FieldError, Problem
 from slimgpt.client.job_fields import JobFields, JobFilters
-from slimgpt.client.models import calibration_sets, jobs, reports, webhooks
+from slimgpt.client.models import (
+    calibration_sets,
+    engine_log,
+    jobs,
+    reports,
+    service,
+    sources,
+    webhooks,
+)
 from slimgpt.client.models.base import Model
 
 METHODS = {
@@ -51,6 +59,14 @@ METHODS = {
     "list_deliveries": "webhooks.deliveries",
     "get_delivery": "webhooks.delivery",
     "redeliver_delivery": "webhooks.redeliver",
+    "get_engine_log": "jobs.log",
+    "get_usage": "jobs.usage",
+    "list_models": "models.list",
+    "list_texts": "texts.list",
+    "create_key": "keys.create",
+    "list_keys": "keys.list",
+    "revoke": "keys.revoke",
+    "list_workers": "workers",
     "get_overview": "overview",
     "get_problem": "problem_kind",
 }
@@ -66,11 +82,22 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "Links": jobs.Links,
     "Layer": jobs.JobLayer,
     "Artifact": jobs.Artifact,
-    "Overview": jobs.Overview,
-    "ProblemKind": jobs.ProblemKind,
+    "Snippet": jobs.Snippet,
+    "EngineLogView": engine_log.EngineLog,
+    "FoundModel": sources.FoundModel,
+    "ModelPage": sources.ModelPage,
+    "TextView": sources.Text,
+    "TextPage": sources.TextPage,
+    "KeyView": service.Key,
+    "KeyWithText": service.KeyWithText,
+    "KeyPage": service.KeyPage,
+    "WorkerView": service.Worker,
+    "Overview": service.Overview,
+    "ProblemKind": service.ProblemKind,
     "Problem": Problem,
     "FieldError": FieldError,
-    "PlanPreview": reports.Plan,
+    "PlanView": reports.Plan,
+    "TimeEstimate": reports.TimeEstimate,
     "CalibrationSetView": calibration_sets.CalibrationSet,
     "CalibrationSetPage": calibration_sets.CalibrationSetPage,
     "SetLinks": calibration_sets.SetLinks,
@@ -147,6 +174,10 @@ def requests_of(method: str, text: Path) -> list[httpx.Request]:
         "jobs.download": (("job_1", text.parent / "new"), {}),
         "calibration_sets.upload": ((text,), {"text_field": "text", "form": "text"}),
         "calibration_sets.list": ((), {"owner": "ada", "cursor": "c"}),
+        "models.list": ((), {"cursor": "c"}),
+        "texts.list": ((), {"cursor": "c"}),
+        "keys.create": (("ada",), {"name": "laptop", "admin": True}),
+        "keys.list": ((), {"owner": "ada", "cursor": "c"}),
         "webhooks.create": (("https://example.org",), {"events": ["job.failed"]}),
         "webhooks.list": ((), {"cursor": "c"}),
         "webhooks.change": (("wh_1",), {"enabled": True}),
@@ -214,7 +245,12 @@ def test_every_schema_of_an_answer_has_a_model(described: dict[str, Any]) -> Non
             for content in response.get("content", {}).values():
                 if "$ref" in content.get("schema", {}):
                     answers.add(content["schema"]["$ref"].rpartition("/")[2])
-    lists = {"LayerList", "ArtifactList"}  # whose items are given alone
+    lists = {
+        "LayerList",
+        "ArtifactList",
+        "SnippetList",
+        "WorkerList",
+    }  # whose items are given alone
     assert answers - lists - {"Health", "Readiness"} <= set(SCHEMAS)
 
 
