@@ -15,6 +15,8 @@ from tests.cli.client.test_commands import client, refused
 
 __all__ = ["api", "base_url", "client", "own_store"]
 LINES = '{"text": "one"}\n{"text": "two"}\n'
+SHORT = ("--samples", "1", "--seq-len", "8", "--eval-seq-len", "8")
+"""What a few words are enough for."""
 
 
 @pytest.fixture
@@ -106,7 +108,7 @@ def test_submit_uploads_files_of_this_machine(
 ) -> None:
     (tmp_path / "exam.txt").write_text("Some prose.")
     arguments = ("--calibration", str(notes), "--eval-text", str(tmp_path / "exam.txt"))
-    more = ("--eval-text", "held-out", "--eval-text", str(notes), "--max-tokens", "64")
+    more = ("--eval-text", "held-out", "--eval-text", str(notes), "--max-tokens", "64", *SHORT)
     outcome = client("submit", "--model", "local:tiny", "--ratio", "0.25", *arguments, *more)
     assert outcome.exit_code == 0, outcome.stderr
     job = own_store.get(outcome.stdout.strip())
@@ -135,8 +137,8 @@ def test_submit_uploads_what_recovery_learns(client: Any, own_store: Store, tmp_
 
 
 def test_submit_names_the_field_of_rows(client: Any, own_store: Store, tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"body": "x"}')
-    arguments = ("submit", "--model", "local:tiny", "--ratio", "0.25", "--calibration")
+    (tmp_path / "rows.jsonl").write_text('{"body": "Once upon a time."}')
+    arguments = ("submit", "--model", "local:tiny", "--ratio", "0.25", *SHORT, "--calibration")
     said = refused(client(*arguments, str(tmp_path / "rows.jsonl")))
     assert "no field is known to contain text" in said
     outcome = client(*arguments, str(tmp_path / "rows.jsonl"), "--text-field", "body")

@@ -124,7 +124,7 @@ def test_submit_takes_what_prune_takes_of_tasks_timing_and_recovery(
         *("--recover", "local:notes.txt", "--recover-method", "distillation", "--epochs", "2"),
         *("--recover-samples", "9", "--recover-seq-len", "32", "--learning-rate", "0.01"),
         *("--batch-size", "4", "--lora-rank", "2", "--publish-recovered"),
-        *("--head-unit", "query_head", "--group-size", "8", "--channel-multiple", "16"),
+        *("--head-score", "diagonal", "--group-size", "8", "--channel-multiple", "16"),
     )
     assert outcome.exit_code == 0, outcome.stderr
     made = asked(own_store, outcome.stdout.strip())
@@ -149,7 +149,7 @@ def test_submit_takes_what_prune_takes_of_tasks_timing_and_recovery(
                 "rank": 2,
                 "publish": "recovered",
             },
-            "head_unit": "query_head",
+            "head_score": "diagonal",
             "group_size": 8,
             "channel_multiple": 16,
         }
@@ -210,14 +210,15 @@ def test_submit_takes_a_file_that_options_override(
     spec, ratios = tmp_path / "job.json", tmp_path / "ratios.json"
     body = json.dumps({**BODY, "metadata": {"a": "1"}, "damping": 0.05}, indent=1)
     spec.write_bytes(body.replace("\n", "\r\n").encode("utf-16"))  # as some editors save it
-    ratios.write_text("[0.1, 0.2, 0.3]", encoding="utf-8-sig")
+    ramp = [round(0.3 + layer / 200, 3) for layer in range(32)]
+    ratios.write_text(json.dumps(ramp), encoding="utf-8-sig")
     arguments = ("--spec", str(spec), "--ratio", "0.4", "--metadata", "b=2", "--json")
     outcome = client("submit", *arguments, "--schedule", str(ratios))
     job = own_store.get(json.loads(outcome.stdout)["id"])
     assert job is not None
     made = asked(own_store, job.id)
     assert (made.ratio, made.damping) == (0.4, 0.05)
-    assert made.schedule.ratios == (0.1, 0.2, 0.3)
+    assert made.schedule.ratios == tuple(ramp)
     assert job.metadata == {"a": "1", "b": "2"}
 
 
@@ -240,7 +241,7 @@ def test_what_a_file_says_wrongly_is_not_overridden_unsaid(client: Any, tmp_path
 
 @pytest.mark.parametrize(
     ("option", "value", "field", "meant"),
-    [("--parameters", "5.4B", "parameters", 5_400_000_000), ("--memory", "1GiB", "memory", 2**30)],
+    [("--parameters", "5.4B", "parameters", 5_400_000_000), ("--memory", "10GiB", "memory", 10 * 2**30)],
 )
 def test_submit_takes_targets_in_other_units_in_place_of_the_files(
     client: Any, own_store: Store, tmp_path: Path, option: str, value: str, field: str, meant: int
