@@ -24,7 +24,7 @@ function plot(models, key, choose) {
   return h("section", { class: "card" }, h("h2", null, "Quality against size"),
     texts.length > 1 && h("div", { class: "filters" }, h("label", null, h("span", null, "Measured on"),
       h("select", { onchange: (event) => choose(event.currentTarget.value) }, texts.map((text) => h("option", { value: text, selected: text === key }, text))))),
-    curve(`Perplexity on ${key}`, series, dense, axis),
+    curve(`Perplexity${found.same ? "" : ", × dense,"} on ${key}`, series, dense, axis),
     !found.same && h("p", { class: "note" }, "These jobs were measured on different windows of text, or it is not known that they were the same: their perplexities cannot be compared. Each is shown as a multiple of its own dense model's, on the same windows."));
 }
 

@@ -43,11 +43,12 @@ function perplexities(result) {
   if (!rows.length) return null;
   const recovered = rows.some((row) => row.recovered);
   const published = result.published ?? "pruned";
-  const names = ["Perplexity on", "Window", "Begins with", "Tokens", "Dense", "Pruned", ...(recovered ? ["Recovered"] : []), `Change, ${published}`, "95% interval"];
+  const names = ["Perplexity on", "Window", "Tokens", "Dense", "Pruned", ...(recovered ? ["Recovered"] : []), `Change, ${published}`, "95%"];
   const change = (row) => (row[published] ?? row.pruned) / row.dense - 1;
-  const interval = (row) => row[`${published}_ratio_interval`]?.map((end) => `×${measure(end, 3)}`).join(" to ") ?? "–";
+  const interval = (row) => row[`${published}_ratio_interval`]?.map((end) => `×${measure(end, 3)}`).join("…") ?? "–";
+  const window = (row) => (row.begins_with ? `${row.sequence_length}, ${row.begins_with}` : String(row.sequence_length));
   return table("Perplexity", "numbers", names, rows.map((row) => [
-    row.text, String(row.sequence_length), row.begins_with || "text", count(row.tokens), measure(row.dense), measure(row.pruned),
+    row.text, window(row), count(row.tokens), measure(row.dense), measure(row.pruned),
     ...(recovered ? [measure(row.recovered)] : []),
     `${change(row) >= 0 ? "+" : "−"}${percent(Math.abs(change(row)))}`, interval(row),
   ]));
