@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +18,7 @@ from api.streams import feeds, key_revocations
 from jobs.settings import BadSettings, Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import Keys, list_keys, revoke_key
-from tests.api.conftest import BODY, another
+from tests.api.conftest import BODY, CONFIG, another
 from tests.api.http.test_problems import problem
 
 PEPPER = "a pepper that only the tests know, of some length"
@@ -29,7 +30,7 @@ def guarded(settings: Settings, database_url: str) -> Settings:
     """Settings that ask for keys, on both databases."""
     model = settings.models_root / "tiny"
     model.mkdir()
-    (model / "config.json").write_text("{}")
+    (model / "config.json").write_text(json.dumps(CONFIG))
     asked = {"auth": "keys", "key_pepper": PEPPER, "database_url": database_url}
     return Settings(**{**settings.model_dump(), **asked, "loopback_only": False})
 
@@ -238,7 +239,7 @@ def test_a_proxy_on_this_machine_does_not_make_strangers_local(api: httpx.Client
 def test_without_keys_the_description_asks_for_none(settings: Settings) -> None:
     described = create_app(settings).openapi()
     assert "securitySchemes" not in described["components"]
-    assert "401" not in described["paths"]["/jobs"]["get"]["responses"]
+    assert "401" not in described["paths"]["/v1/jobs"]["get"]["responses"]
 
 
 @pytest.mark.parametrize(

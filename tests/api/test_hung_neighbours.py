@@ -6,6 +6,7 @@ Real servers, stopped where they stand (SIGSTOP), behind a slow network, killed.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +23,7 @@ from jobs.settings import Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import Keys
 from jobs.store.store import Store
-from tests.api.conftest import BODY
+from tests.api.conftest import BODY, CONFIG
 from tests.api.routes.test_events import events
 from tests.api.routes.test_jobs import run_two_of_four_layers
 from tests.api.streams.test_open_responses import published
@@ -107,7 +108,7 @@ def _serve(
 ) -> Iterator[Service]:
     model = settings.models_root / "tiny"
     model.mkdir(parents=True)
-    (model / "config.json").write_text("{}")
+    (model / "config.json").write_text(json.dumps(CONFIG))
     engine = make_engine(settings.database_url.get_secret_value())
     store, port = Store(engine), free_port()
     config = uvicorn.Config(create_app(settings), port=port, log_level="error", ws="none")

@@ -102,7 +102,7 @@ def test_what_is_no_file_is_not_waited_for(config: Path) -> None:
 def test_the_answer_names_the_field_and_the_positions(
     api: httpx.Client, settings: Settings
 ) -> None:
-    (settings.models_root / "tiny" / "config.json").write_text(json.dumps(CONFIG))
+    (settings.models_root / "tiny" / "config.json").write_text(json.dumps(PLANNABLE | CONFIG))
     body = {"model": "local:tiny", "ratio": 0.25}
     answer = api.post("/jobs", json=body)
     assert answer.status_code == 422
@@ -110,4 +110,5 @@ def test_the_answer_names_the_field_and_the_positions(
     assert fault["pointer"] == "/calibration/sequence_length"
     assert "2,048 tokens are more than the model's 512 positions" in fault["message"]
     assert api.get("/jobs").json()["items"] == []
-    assert api.post("/jobs", json=body | FITS).status_code == 202
+    taken = api.post("/jobs", json=body | FITS)
+    assert taken.status_code == 202, taken.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import time
@@ -20,7 +21,7 @@ from api.middleware.rate_limit import RateLimiter, of_address
 from jobs.messages import circuit_breaker as breaker_module
 from jobs.messages.progress import breaker
 from jobs.settings import Settings
-from tests.api.conftest import BODY, another
+from tests.api.conftest import BODY, CONFIG, another
 from tests.api.http.test_problems import problem
 from tests.api.test_auth import Client, client, engine, guarded, keys, stranger
 from tests.servers import RedisServer
@@ -174,7 +175,7 @@ def test_no_job_is_taken_onto_a_full_disk(settings: Settings, tmp_path: Path) ->
     free = shutil.disk_usage(tmp_path).free
     model = settings.models_root / "tiny"
     model.mkdir()
-    (model / "config.json").write_text("{}")
+    (model / "config.json").write_text(json.dumps(CONFIG))
     full = Settings(**{**settings.model_dump(), "min_free_bytes": 2 * free})
     roomy = Settings(**{**settings.model_dump(), "min_free_bytes": 0})
 

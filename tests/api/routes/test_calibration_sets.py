@@ -27,6 +27,7 @@ from tests.api.test_auth import Client, client, engine, guarded, keys, stranger
 from tests.servers import wait_until
 
 __all__ = ["client", "engine", "guarded", "keys", "stranger"]
+FEW = {"samples": 1, "sequence_length": 8}
 LINES = b'{"text": "one"}\n\n"two"\r\n{"text": " "}\n{"messages": [{"content": "three"}]}'
 NDJSON = {"Content-Type": "application/x-ndjson"}
 PLAIN = {"Content-Type": "text/plain"}
@@ -145,7 +146,10 @@ def test_a_deleted_set_is_gone(api: httpx.Client, settings: Settings) -> None:
 
 def test_a_set_that_a_job_needs_stays(api: httpx.Client, own_store: Store) -> None:
     made = upload(api).json()
-    texts = {"calibration": {"source": made["source"]}, "evaluation": {"texts": [made["source"]]}}
+    texts = {
+        "calibration": {"source": made["source"], **FEW},
+        "evaluation": {"texts": [made["source"]], "sequence_lengths": [8]},
+    }
     posted = api.post("/jobs", json={**BODY, **texts})
     assert posted.status_code == 202, posted.text
     problem(api.delete(made["links"]["self"]), "calibration-set-in-use")
@@ -429,7 +433,7 @@ def test_owners_are_strangers_to_each_other(client: Client) -> None:
             problem(bob.request(method, route), "calibration-set-not-found")
     assert bob.get("/calibration-sets").json()["items"] == []
     assert bob.get("/calibration-sets?owner=ada").json()["items"] == []
-    job = {**BODY, "calibration": {"source": made["source"]}}
+    job = {**BODY, "calibration": {"source": made["source"], **FEW}}
     document = problem(bob.post("/jobs", json=job), "invalid-request")
     assert document["errors"][0]["pointer"] == "/calibration/source"
     assert ada.post("/jobs", json=job).status_code == 202

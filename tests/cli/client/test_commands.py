@@ -241,7 +241,10 @@ def test_what_a_file_says_wrongly_is_not_overridden_unsaid(client: Any, tmp_path
 
 @pytest.mark.parametrize(
     ("option", "value", "field", "meant"),
-    [("--parameters", "5.4B", "parameters", 5_400_000_000), ("--memory", "10GiB", "memory", 10 * 2**30)],
+    [
+        ("--parameters", "5.4B", "parameters", 5_400_000_000),
+        ("--memory", "10GiB", "memory", 10 * 2**30),
+    ],
 )
 def test_submit_takes_targets_in_other_units_in_place_of_the_files(
     client: Any, own_store: Store, tmp_path: Path, option: str, value: str, field: str, meant: int
