@@ -14,6 +14,7 @@ from api.checks import positions
 from api.checks.positions import too_long
 from jobs.settings import Settings
 from slimgpt.spec.prune import PruneSpec
+from tests.api.conftest import CONFIG as PLANNABLE
 
 CONFIG = {"max_position_embeddings": 512}
 
