@@ -17,6 +17,7 @@ from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.checkpoints.output import folder as published
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.layers import surgery
+from slimgpt.machine import disk
 from slimgpt.methods.problem import Solution
 
 
@@ -86,9 +87,9 @@ def publish(checkpoint: Checkpoint, kept: list[Kept], folder: Path) -> Path:
     )
     for index, layer in enumerate(kept):
         work.write_layer(index, cut(checkpoint, index, layer), {"layer": index})
-    folder.mkdir(parents=True)
-    shards.write(work.tensors(checkpoint), folder)
-    published.write(checkpoint, [layer.size for layer in kept], folder)
+    with disk.new_folder(folder) as place:
+        shards.write(work.tensors(checkpoint), place)
+        published.write(checkpoint, [layer.size for layer in kept], place)
     work.discard()
     return folder
 

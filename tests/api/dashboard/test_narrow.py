@@ -42,7 +42,7 @@ def test_a_job_of_many_files_and_layers(phone: Visit, make_job: MakeJob) -> None
     assert page.evaluate("document.documentElement.scrollWidth") == WIDTH
     assert page.evaluate("document.documentElement.scrollHeight") < 4500
     for name in ("Pruned", "Change", "Dense"):
-        value = page.get_by_role("table", name="Perplexity").locator(f"td[data-label={name}]")
+        value = page.get_by_role("table", name="Perplexity").locator(f"td[data-label^={name}]")
         value.scroll_into_view_if_needed()
         place = box(value)
         assert place["x"] >= 0

@@ -108,7 +108,7 @@ def test_a_teacher_with_another_vocabulary_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("prune", "--ratio", "0.2", "--epochs", "2"), "ask for one with --recover TEXT"),
+        (("prune", "--ratio", "0.2", "--epochs", "2"), "add --recover TEXT"),
         (("recover", "--eval-text", "held-out"), "nothing is calibrated here"),
         (("recover", "--teacher", "org/name"), "--teacher needs method `distillation`"),
         (("recover", "--shots", "1"), "name one with --task NAME"),

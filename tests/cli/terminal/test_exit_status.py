@@ -12,7 +12,7 @@ from slimgpt.events import Failed, parse
 
 ENDINGS = [
     (StorageError("the disk is full", hint="make room"), 1, "storage-error", "the disk is full"),
-    (typer.BadParameter("too large"), 2, "invalid-spec", "Invalid value: too large"),
+    (typer.BadParameter("too large"), 2, "invalid-spec", "invalid value: too large"),
     (KeyboardInterrupt("go on with --resume"), 130, "interrupted", "interrupted"),
     (ZeroDivisionError("by zero"), 1, "internal-error", "ZeroDivisionError: by zero"),
 ]

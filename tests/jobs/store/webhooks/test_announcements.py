@@ -40,10 +40,11 @@ def test_what_is_told(ends: Ends) -> None:
     assert (data["id"], data["owner"], data["status"]) == (job.id, "ada", "succeeded")
     assert data["name"] == "tiny, ratio 0.5"
     assert data["model"] == job.spec.model
+    assert data["result"].pop("seconds") > 0
     assert data["result"] == {"ratio_achieved": 0.5, "parameters_after": 450}
     assert data["error"] is None
     assert data["metadata"] == {"team": "grüße"}
-    assert data["links"]["report"] == f"/jobs/{job.id}/report"
+    assert data["links"]["report"] == f"/v1/jobs/{job.id}/report"
 
 
 def test_a_failure_says_why_in_bounds(ends: Ends) -> None:

@@ -144,4 +144,4 @@ def test_a_job_fails_in_its_first_stage_with_the_reason(
     seen: list[Event] = []
     with pytest.raises(UnsupportedModelError, match=r"chat template.* took more than 1 s"):
         seen.extend(run(PruneSpec.model_validate(SETTINGS | learned), tmp_path / "w", roots, "cpu"))
-    assert not any(isinstance(event, StageFinished) for event in seen)
+    assert [event.stage for event in seen if isinstance(event, StageFinished)] in ([], ["start"])
