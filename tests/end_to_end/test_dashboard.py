@@ -202,7 +202,7 @@ def test_a_text_of_ones_own_is_uploaded_with_the_job(up: Up, visit: Visit) -> No
     rows = "".join(f'{{"text": "Once upon a time {n}."}}\n' for n in range(9))
     notes = {"name": "notes.jsonl", "mimeType": "", "buffer": rows.encode()}
     page.get_by_label("File").set_input_files(notes)  # type: ignore[arg-type]
-    page.get_by_label("Sequences").fill("1")
+    page.get_by_label("Sequences", exact=True).fill("1")
     page.get_by_label("Tokens in each").fill("8")
     job_id = start(page)
     source = up.get(f"/jobs/{job_id}")["spec"]["calibration"]["source"]

@@ -69,7 +69,7 @@ def test_a_job_says_at_once_what_it_wants_of_a_hub_that_is_silent(
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "none"))
     job = PruneSpec.model_validate(LOCAL | changes)
     with pytest.raises(HubUnreachableError, match=words):
-        next(iter(run(job, tmp_path / "work", Roots(tmp_path, tmp_path), "cpu")))
+        list(run(job, tmp_path / "work", Roots(tmp_path, tmp_path), "cpu"))
 
 
 @pytest.mark.parametrize(
