@@ -78,7 +78,7 @@ def test_a_finished_job_has_its_time_and_code_for_its_files(
 
 def test_a_key_is_made_listed_and_revoked(callers: Callers) -> None:
     with Client("http://127.0.0.1:1") as admin:
-        admin._transport._http = callers("root", admin=True)
+        admin._transport._http = callers("root", admin=True)  # type: ignore[assignment]
         made = admin.keys.create("ada", name="laptop")
         (listed,) = admin.keys.list(owner="ada").items
         assert (listed.id, listed.name, listed.revoked_at) == (made.id, "laptop", None)

@@ -22,6 +22,7 @@ from tests.api.conftest import PublishJob
 from tests.api.http.test_problems import problem
 
 LOADED = "llama.cpp b9999"
+EXAMPLE = Path(__file__).resolve().parents[4] / "examples" / "model"
 
 
 @pytest.fixture
@@ -30,9 +31,8 @@ def published(tmp_path: Path) -> Path:
     from slimgpt.pipeline import run
     from slimgpt.sources.roots import Roots
     from slimgpt.spec.prune import PruneSpec
-    from tests.slimgpt.tiny import Tiny
 
-    Tiny(tokenizer=True).save(tmp_path / "model")
+    shutil.copytree(EXAMPLE, tmp_path / "model")
     (tmp_path / "text.txt").write_text("All work and no play. " * 40)
     spec = PruneSpec.model_validate(
         {
