@@ -46,7 +46,7 @@ PATIENCE_SECONDS = 3.0
 REMEMBERED = 512
 """Verdicts that are kept: a job that is posted again, or for another text, is not planned again."""
 ANSWER: TypeAdapter[PlanPreview | Failed] = TypeAdapter(PlanPreview | Failed)
-BUSY = 503
+BUSY = (429, 503)
 Verdict = tuple[str, str, dict[str, Any]]
 """A problem: kind, detail, and what else it says."""
 UNKNOWN: Verdict = ("", "", {})
@@ -75,7 +75,7 @@ def ask_engine(
             sandbox.command(command, memory=PLAN_BYTES, seconds=PROCESSOR_SECONDS),
             input=spec.model_dump_json().encode(),
             capture_output=True,
-            env=_environment(),
+            env=offline_environment(),
             timeout=most,
             check=False,
         )
@@ -128,7 +128,7 @@ def require_plannable(spec: PruneSpec, settings: Settings, owner: str) -> None:
             log.exception("a new job could not be planned", model=spec.model)
             return
         except Problem as problem:
-            if problem.status_code == BUSY:  # nothing is said of the job
+            if problem.status_code in BUSY:  # nothing is said of the job
                 return
             verdict = _said(problem)
         _remember(name, verdict)
@@ -171,10 +171,10 @@ def _patiently(spec: PruneSpec, settings: Settings, owner: str) -> PlanPreview |
     over = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            with limit.held(owner, alone=True):
+            with limit.held(owner, alone=settings.auth != "keys"):
                 return ask_engine(spec, settings, NEW_JOB_SECONDS)
         except Problem as problem:
-            if problem.status_code != BUSY or time.monotonic() > over:
+            if problem.status_code not in BUSY or time.monotonic() > over:
                 raise
             time.sleep(0.1)
 
@@ -220,7 +220,7 @@ def _too_large(spec: PruneSpec) -> Problem:
     return Problem("plan-refused", detail, extensions={"code": "plan-too-large"})
 
 
-def _environment() -> dict[str, str]:
+def offline_environment() -> dict[str, str]:
     """The engine's environment, offline and without tokens: a web request must not download."""
     kept = {
         name: value for name, value in engine_environment(os.environ).items() if "TOKEN" not in name

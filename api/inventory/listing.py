@@ -1,6 +1,7 @@
 """Lists the model folders and text files below a root, without reading any of them.
 
-The walk is bounded in depth and in entries; links are followed only where they stay below the root.
+The walk is bounded in depth and in entries; links are followed only where they stay below the root,
+and no folder is looked into twice.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class _Walk:
             self._root: Path | None = root.resolve(strict=True)
         except (OSError, RuntimeError):
             self._root = None
+        self._seen = {self._root}
 
     def models(self, below: str = "", depth: int = 0) -> Iterator[str]:
         entries = self._entries(below)
@@ -70,7 +72,7 @@ class _Walk:
             yield below
             return
         for name in entries:
-            if depth < DEEPEST and self._folder(path := _joined(below, name)):
+            if depth < DEEPEST and self._new_folder(path := _joined(below, name)):
                 yield from self.models(path, depth + 1)
 
     def texts(self, below: str = "", depth: int = 0) -> Iterator[TextFile]:
@@ -79,7 +81,7 @@ class _Walk:
             if name.lower().removesuffix(".gz").endswith(TEXTS):
                 if size := self._size(path):
                     yield TextFile(path, size)
-            elif depth < DEEPEST and self._folder(path):
+            elif depth < DEEPEST and self._new_folder(path):
                 yield from self.texts(path, depth + 1)
 
     def _entries(self, below: str) -> list[str]:
@@ -99,9 +101,13 @@ class _Walk:
             return []
         return sorted(names)
 
-    def _folder(self, path: str) -> bool:
+    def _new_folder(self, path: str) -> bool:
+        """Whether it is a folder that the walk has not come to, by this path or by a link."""
         real = self._real(path)
-        return real is not None and real.is_dir()
+        if real is None or real in self._seen or not real.is_dir():
+            return False
+        self._seen.add(real)
+        return True
 
     def _size(self, path: str) -> int:
         real = self._real(path)

@@ -7,7 +7,6 @@ kept while the model's `config.json` stays as it is, for at most `KEPT` models.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -16,9 +15,9 @@ import structlog
 from pydantic import ValidationError
 
 from api.checks import sandbox
+from api.checks.plan_check import offline_environment
 from api.checks.sources import LOCAL, inside
 from api.inventory.listing import CONFIG
-from jobs.environment import engine_environment
 from jobs.logs.redaction import for_clients
 from jobs.settings import Settings
 from slimgpt.planning.document import FoundModel, ModelList
@@ -81,21 +80,20 @@ class ModelDescriptions:
                 sandbox.command(command, memory=MEMORY_BYTES, seconds=SECONDS),
                 input=json.dumps([LOCAL + name for name in names]).encode(),
                 capture_output=True,
-                env=_environment(),
+                env=offline_environment(),
                 timeout=SECONDS,
                 check=False,
             )
             items = ModelList.model_validate_json(done.stdout).items
-        except (subprocess.TimeoutExpired, ValidationError) as error:
-            log.warning("the engine described no models", reason=type(error).__name__)
+        except subprocess.TimeoutExpired:
+            log.warning("the engine took too long to describe models", seconds=SECONDS)
+            return {}
+        except ValidationError:
+            tail = done.stderr[-2000:].decode(errors="replace")
+            log.error("the engine described no models", returncode=done.returncode, stderr=tail)
             return {}
         found = {one.model.removeprefix(LOCAL): one for one in items}
         return {
             name: one.model_copy(update={"reason": for_clients(one.reason)})
             for name, one in found.items()
         }
-
-
-def _environment() -> dict[str, str]:
-    kept = engine_environment(os.environ)
-    return {name: value for name, value in kept.items() if "TOKEN" not in name}

@@ -14,14 +14,11 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from jobs.store.lists.durations import Duration
-from slimgpt.spec.prune import HELD_OUT, PruneSpec
+from jobs.messages.expectation import Earlier, evaluated_tokens
+from slimgpt.spec.prune import PruneSpec
 
 PRUNING, RECOVERING = 3, 4
 """Passes of a calibration token (statistics, solving, the pruned layer), and of a trained one."""
-HELD_OUT_TOKENS = 16_384
-TEXT_TOKENS = 300_000
-"""Tokens of an evaluation text that is not cut; WikiText-2 has about as many."""
 ROWS = 50_000
 """Rows of a recovery's source that is not cut; Alpaca has 52,002."""
 TYPICAL = 4e-12
@@ -44,39 +41,39 @@ class TimeEstimate(BaseModel):
     jobs: int = Field(description="Number of finished jobs that it is estimated from.")
 
 
-def estimate(spec: PruneSpec, parameters: int, history: Sequence[Duration]) -> TimeEstimate:
+def estimate(spec: PruneSpec, parameters: int, history: Sequence[Earlier]) -> TimeEstimate:
     """The time of a job.
 
     Args:
         parameters: of the dense model.
         history: finished jobs.
     """
-    wanted = work(spec, parameters)
+    wanted, limited = work(spec, parameters), limited_seconds(spec)
     same = [one for one in history if one.spec.model == spec.model]
     known = same or list(history)
     if not known:
-        seconds = STARTING + TYPICAL * wanted
+        seconds = STARTING + TYPICAL * wanted + limited
         return _estimate([seconds / 2, seconds, seconds * 3], "typical", 0)
 
-    def distance(one: Duration) -> float:
+    def distance(one: Earlier) -> float:
         return abs(math.log(work(one.spec, one.parameters) / wanted))
 
     similar = sorted(known, key=distance)[:SIMILAR]
-    least = min(one.seconds for one in known)
-    scaled = [_scaled(one, wanted, least) for one in similar]
+    least = min(map(_unlimited, known))
+    # No job is faster than the fastest so far.
+    scaled = [
+        max(least, _unlimited(one) * wanted / work(one.spec, one.parameters)) + limited
+        for one in similar
+    ]
     return _estimate(scaled, "same-model" if same else "other-models", len(scaled))
 
 
 def work(spec: PruneSpec, parameters: int) -> float:
-    """Parameters times token passes of all stages; at least one pass."""
+    """Parameters times token passes, at least one, of all stages but those with a time limit."""
     models = len(spec.points)
     tokens = PRUNING * models * spec.calibration.samples * spec.calibration.sequence_length
-    measured = 1 + models * (1 if spec.recovery is None else 2)
-    for text in spec.evaluation.texts:
-        whole = HELD_OUT_TOKENS if text == HELD_OUT else TEXT_TOKENS
-        length = min(whole, spec.evaluation.max_tokens or whole)
-        tokens += measured * length * len(spec.evaluation.sequence_lengths)
-    if (recovery := spec.recovery) is not None:
+    tokens += evaluated_tokens(spec)
+    if (recovery := spec.recovery) is not None and recovery.minutes is None:
         rows = recovery.samples or ROWS
         tokens += round(
             models * RECOVERING * rows * recovery.sequence_length * (recovery.epochs or 1)
@@ -84,9 +81,15 @@ def work(spec: PruneSpec, parameters: int) -> float:
     return float(parameters) * max(1, tokens)
 
 
-def _scaled(one: Duration, wanted: float, least: float) -> float:
-    """A finished job's time, were it as much work; no job is faster than the fastest so far."""
-    return max(least, one.seconds * wanted / work(one.spec, one.parameters))
+def limited_seconds(spec: PruneSpec) -> float:
+    """Seconds of a recovery that is given its time."""
+    minutes = spec.recovery.minutes if spec.recovery is not None else None
+    return 60.0 * (minutes or 0.0) * len(spec.points)
+
+
+def _unlimited(one: Earlier) -> float:
+    """A finished job's seconds without those that it was given."""
+    return max(1.0, one.seconds - limited_seconds(one.spec))
 
 
 def _estimate(

@@ -15,6 +15,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field
 
+from api.schemas.paths import VERSION
+
 CONFIG = "config.json"
 MODELING = "modeling_slimgpt.py"
 GGUF = ".gguf"
@@ -145,7 +147,7 @@ def _curl(published: Published) -> Snippet:
 
 def _fetch(published: Published, path: str) -> str:
     key = ' -H "Authorization: Bearer $SLIMGPT_API_KEY"' if published.with_key else ""
-    address = f"{published.url}/jobs/{published.job_id}/artifacts/{quote(path)}"
+    address = f"{published.url}{VERSION}/jobs/{published.job_id}/artifacts/{quote(path)}"
     target = shlex.quote(f"{published.job_id}/{path}")
     return f"curl -fL{key} --create-dirs -o {target} {shlex.quote(address)}\n"
 

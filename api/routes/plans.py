@@ -16,7 +16,7 @@ from api.routes.jobs import declared_json
 from api.schemas.examples import PLAN, answers
 from api.schemas.jobs import JobRequest
 from jobs.logs.redaction import for_clients
-from jobs.store.lists.durations import last_durations
+from jobs.store.lists.stage_times import earlier_jobs
 from slimgpt.events import Failed
 from slimgpt.planning.document import PlanPreview
 
@@ -48,7 +48,7 @@ def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> PlanVi
         answer = plan_check.ask_engine(spec, settings)
     if isinstance(answer, Failed):
         raise plan_check.refusal(answer, spec)
-    history = last_durations(services.engine)
+    history = earlier_jobs(services.engine)
     return PlanView(
         **{**answer.model_dump(), "warnings": for_clients(answer.warnings)},
         time=estimate(spec, answer.parameters_before, history),

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from slimgpt.spec.prune import PruneSpec
+from slimgpt.spec.prune import HELD_OUT, PruneSpec
 
 STAGES = ("start", "resolve", "plan", "prune", "recover", "evaluate", "verify", "publish")
 START, RESOLVE, PLAN, PUBLISH = 15.0, 5.0, 3.0, 2.0
 """Seconds of stages of which nothing is known."""
 HELD_OUT_TOKENS, TEXT_TOKENS = 16_384, 300_000
-"""Tokens of an evaluation text whose size is not given."""
+"""Tokens of an evaluation text that is not cut; WikiText-2 has about as many."""
 PASSES = 3
 """A pruned token costs about so many evaluated ones: statistics, pruning, and the next layer."""
 RECENT = 5
@@ -36,10 +36,19 @@ class Expectation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A job that succeeded in one attempt: what it was asked, and the seconds of its stages."""
+    """A job that succeeded in one attempt.
+
+    Attributes:
+        spec: what it was asked.
+        stages: seconds of its stages; empty of jobs before they were kept.
+        parameters: of the dense model.
+        seconds: from the claim to the end.
+    """
 
     spec: PruneSpec
     stages: dict[str, float]
+    parameters: int = 0
+    seconds: float = 0.0
 
 
 def expectations(
@@ -70,7 +79,7 @@ def expectations(
 def _own(spec: PruneSpec) -> dict[str, Expectation]:
     """What a specification alone tells."""
     unmeasurable = spec.evaluation.tasks or spec.evaluation.inference is not None
-    evaluate = _evaluated_tokens(spec) / (PASSES * _calibration_tokens(spec))
+    evaluate = evaluated_tokens(spec) / (PASSES * _calibration_tokens(spec))
     # A dense pass over all layers comes before the plan.
     plan = Expectation() if spec.schedule.shape in ("measured", "global") else Expectation(PLAN)
     found = {
@@ -108,27 +117,26 @@ def _work(stage: str, spec: PruneSpec) -> float:
     if stage == "prune":
         return float(points * _calibration_tokens(spec))
     if stage == "evaluate":
-        return float(points * max(1, _evaluated_tokens(spec)))
-    if stage == "verify":
+        return float(max(1, evaluated_tokens(spec)))
+    if stage in ("verify", "publish"):
         return float(_proofs(spec))
-    if stage in ("recover", "publish"):
-        return float(points * (1 + len(spec.formats) if stage == "publish" else points))
-    return 1.0
+    return float(points) if stage == "recover" else 1.0
 
 
 def _calibration_tokens(spec: PruneSpec) -> int:
     return spec.calibration.samples * spec.calibration.sequence_length
 
 
-def _evaluated_tokens(spec: PruneSpec) -> int:
-    """Tokens that the models are measured on, those of all models together."""
+def evaluated_tokens(spec: PruneSpec) -> int:
+    """Tokens that the models of a job are measured on: the dense one once, also in a sweep."""
     wanted = spec.evaluation
-    models = 2 if spec.recovery is None else 3
-    sizes = (HELD_OUT_TOKENS if text == "held-out" else TEXT_TOKENS for text in wanted.texts)
-    tokens = sum(size if wanted.max_tokens is None else wanted.max_tokens for size in sizes)
+    models = 1 + len(spec.points) * (1 if spec.recovery is None else 2)
+    whole = [HELD_OUT_TOKENS if text == HELD_OUT else TEXT_TOKENS for text in wanted.texts]
+    tokens = sum(min(size, wanted.max_tokens or size) for size in whole)
     return models * tokens * len(wanted.sequence_lengths)
 
 
 def _proofs(spec: PruneSpec) -> int:
-    """Fresh processes that load what is written: one for each format of each model."""
-    return len(spec.points) * (1 + len(set(spec.formats) - {"exact"}))
+    """Formats of all models: each is written, loaded in a fresh process, and published."""
+    first = "uniform" if spec.layers_alike else "exact"
+    return len(spec.points) * len({first, *spec.formats})

@@ -18,8 +18,8 @@ from slimgpt.events import Event, LayerFinished, Planned, StageFinished, StageSt
 from slimgpt.events import Progress as Counted
 
 TIMES = ("started_at", "updated_at", "stage_at", "layer_at")
-PACED = ("prune", "recover", "evaluate")
-"""Stages whose progress runs in proportion to their time."""
+PACED = ("recover", "evaluate")
+"""Stages whose progress runs in proportion to their time; layers tell that of `prune`."""
 TRUSTED_SHARE = 0.1
 """From this share of a stage on its own pace tells how long it takes."""
 OVERRUN = 0.1
@@ -155,7 +155,7 @@ def _left_of_stage(snapshot: Snapshot, stage: str, now: datetime) -> float | Non
         next_one = max(snapshot.layer_seconds - since, OVERRUN * snapshot.layer_seconds)
         return max(0.0, after_next + next_one)
     whole = _whole(snapshot, stage)
-    if stage in PACED and share >= TRUSTED_SHARE and stage != "prune":
+    if stage in PACED and share >= TRUSTED_SHARE:
         paced = elapsed * (1.0 - share) / share
         # What comes after the last count, such as drift, takes its time, too.
         return max(paced, OVERRUN * elapsed, (whole or 0.0) - elapsed)

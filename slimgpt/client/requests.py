@@ -174,7 +174,7 @@ def worth_repeating(request: Request, error: BaseException) -> bool:
     was no connection, or a limit kept it out.
     """
     if isinstance(error, TooManyRequestsError):
-        return True
+        return (error.retry_after or 0.0) <= LONGEST_WAIT_SECONDS  # a quota: said at once
     if isinstance(error, UnreachableError):
         return request.repeatable or isinstance(error.__cause__, httpx.ConnectError)
     return request.repeatable and isinstance(error, UnavailableError)

@@ -5,6 +5,7 @@ Reads configs and headers only. Imports neither torch nor transformers.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
@@ -29,6 +30,9 @@ def _described(name: str, roots: Roots) -> FoundModel:
         checkpoint = Checkpoint.open(folder, within=roots.models if roots.confined else None)
     except (SlimGPTError, OSError, ValueError) as error:
         return FoundModel(model=name, reason=str(error) or type(error).__name__)
+    except Exception as error:  # a defect of this reader: it is in the log, and the others are told
+        traceback.print_exc()
+        return FoundModel(model=name, reason=f"it could not be read: {type(error).__name__}")
     architecture = checkpoint.architecture
     positions = checkpoint.config.get(architecture.family.keys.positions)
     return FoundModel(

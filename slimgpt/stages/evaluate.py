@@ -8,7 +8,6 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,7 +61,10 @@ def _calibration(state: ModelState) -> Calibration | None:
     tokens, columns = state.inputs.calibration.input_ids.numel(), state.plan.before
     widest = max(size.channels for size in columns)
     experts = checkpoint.architecture.experts
-    reach = tokens if not experts else tokens * _chosen_experts(checkpoint.config) / experts
+    reach = float(tokens)
+    if experts:
+        completed = checkpoint.architecture.family.completed(checkpoint.config)
+        reach *= completed["num_experts_per_tok"] / experts
     return Calibration(
         tokens=tokens,
         columns=widest,
@@ -70,12 +72,6 @@ def _calibration(state: ModelState) -> Calibration | None:
         samples=wanted.samples,
         sequence_length=wanted.sequence_length,
     )
-
-
-def _chosen_experts(config: Mapping[str, Any]) -> int:
-    """Experts that each token reaches; 1 if the config does not say."""
-    found = [config.get(name) for name in ("num_experts_per_tok", "moe_topk", "top_k_experts")]
-    return next((one for one in found if isinstance(one, int) and one > 0), 1)
 
 
 def _measure_whole(

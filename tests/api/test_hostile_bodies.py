@@ -379,7 +379,7 @@ def test_a_list_holds_of_a_result_what_a_table_shows(
     local: TestClient, finished_job: str, own_store: Store
 ) -> None:
     (item,) = local.get("/jobs").json()["items"]
-    assert item["result"].pop("seconds") == item["seconds"]
+    assert item["result"].pop("seconds") == item["seconds"] > 0
     assert item["result"] == {
         "parameters_before": 100,
         "parameters_after": 75,

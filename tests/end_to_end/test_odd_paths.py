@@ -52,7 +52,7 @@ def test_a_job_is_done_in_an_odd_home_and_nothing_lands_beside_it(up: Up, tmp_pa
 
     downloaded = up.run("download", job_id, str(tmp_path / ODD))
     assert downloaded.returncode == 0, downloaded.stderr
-    assert (tmp_path / ODD / "model.safetensors.index.json").is_file()
+    assert (tmp_path / ODD / "model.safetensors").is_file()
     new = {path.name for path in set(Path(tempfile.gettempdir()).iterdir()) - before}
     assert not [name for name in new if "dd%20" in name or name.startswith("o")]
 

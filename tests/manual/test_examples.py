@@ -20,6 +20,7 @@ from tests.servers import free_port
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
 PAGES = [DOCS / "getting-started.md", *sorted((DOCS / "how-to").glob("*.md"))]
+NOTHING_RUNS = {"scale-out"}  # it needs several machines
 BLOCK = re.compile(r"^(?:<!-- (.+?) -->\n)?```(\w+)\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 BACKGROUND = "runs in the background"
 NOT_RUN = "not run: "
@@ -52,11 +53,12 @@ def script(page: Path) -> str:
 
 
 @pytest.mark.timeout(900)  # real jobs, the loading of torch in a dozen processes, on a busy machine
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.stem not in NOTHING_RUNS], ids=lambda page: page.stem
+)
 def test_the_commands_of_a_page_run(page: Path, tmp_path: Path) -> None:
     text = script(page)
-    if text == OPENING:
-        pytest.skip("the page has no command that runs here")
+    assert text != OPENING, "no command of the page was found"
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / ".venv").symlink_to(sys.prefix)
     port = str(free_port())

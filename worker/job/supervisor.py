@@ -125,12 +125,12 @@ class Supervisor:
             **self.progress.request_of(job_id),
         ):
             log.info("claimed", model=claim.spec.model)
-            self.progress.start(job_id, expectations(claim.spec, self._earlier()))
-            self.progress.record_status(job_id, Status.RUNNING)
             self.job = job_id
-            with metrics.busy.track_inprogress():
-                outcome = self._guarded(claim)
-            self.job = None
+            try:
+                with metrics.busy.track_inprogress():
+                    outcome = self._guarded(claim)
+            finally:
+                self.job = None
             self.progress.settle()
             log.info("done", outcome=str(outcome))
             metrics.ended(str(outcome))
@@ -145,6 +145,7 @@ class Supervisor:
         try:
             return earlier_jobs(self.store.engine)
         except SQLAlchemyError:
+            log.warning("earlier jobs could not be read: the time left is a guess", exc_info=True)
             return []
 
     def _sweep_lost(self) -> None:
@@ -180,6 +181,8 @@ class Supervisor:
 
     def _ended(self, claim: Claim, lease: Lease, recorder: OutcomeRecorder) -> Outcome:
         try:
+            self.progress.start(claim.job.id, expectations(claim.spec, self._earlier()))
+            self.progress.record_status(claim.job.id, Status.RUNNING)
             if self.shutting_down():
                 return recorder.stopped(Stopped("shutdown"))
             return self._work(claim, lease, recorder)

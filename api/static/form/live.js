@@ -44,7 +44,10 @@ export function livePlan(root, body) {
     const wanted = await body();
     if (!wanted) return idle();
     const text = JSON.stringify(wanted);
-    if (text === planned) return say("");
+    if (text === planned) {
+      place.classList.remove("old");
+      return say("");
+    }
     place.classList.add("old");
     say("Planning…");
     // One at a time: the service plans one for each owner, and only the last matters.

@@ -7,21 +7,25 @@ import { bytes, count } from "../parts/words.js";
 const MOST = 400; // of each list; more are typed
 const PAGE = 200;
 const BUSY = [429, 503];
+const TRIES = 5;
 
-/** The items of a list's pages, as far as `MOST`; none where the service cannot tell them now. */
+/** The items of a list's pages, as far as `MOST`; a service that is busy is asked again. */
 async function all(address) {
   const items = [];
   let cursor = null;
-  do {
+  for (let tries = 0; ;) {
     const query = new URLSearchParams({ limit: PAGE, ...(cursor && { cursor }) });
-    const page = await read(`${address}?${query}`).catch((error) => {
-      if (error.status === 401) throw error;
-      return BUSY.includes(error.status) ? null : { items: [] };
-    });
-    if (!page) { await new Promise((later) => { setTimeout(later, 2000); }); continue; }
-    items.push(...page.items);
-    cursor = page.next_cursor;
-  } while (cursor && items.length < MOST);
+    try {
+      const page = await read(`${address}?${query}`);
+      items.push(...page.items);
+      cursor = page.next_cursor;
+    } catch (error) {
+      if (!BUSY.includes(error.status) || ++tries > TRIES) throw error;
+      await new Promise((later) => { setTimeout(later, 2000); });
+      continue;
+    }
+    if (!cursor || items.length >= MOST) break;
+  }
   return items;
 }
 

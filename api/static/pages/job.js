@@ -205,7 +205,7 @@ export function job(root, id) {
     current = whole;
     standing = now;
     document.title = `${nameOf(current)} – SlimGPT Service`;
-    if (whole.attempt && whole.status !== "succeeded") engineEnd = await read(`${at}/log`).catch(() => null);
+    engineEnd = whole.attempt && whole.status !== "succeeded" ? await read(`${at}/log`).catch(() => null) : null;
     if (whole.status === "succeeded") {
       usage = await read(`${at}/usage`).catch(() => null);
       [report, published] = await Promise.all([

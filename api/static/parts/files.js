@@ -57,7 +57,7 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 function curl(id, file) {
   const authorization = key.get() ? ' -H "Authorization: Bearer $SLIMGPT_API_KEY"' : "";
   const name = file.path.split("/").at(-1);
-  return `curl -fL${authorization} -o ${quoted(name)} ${quoted(new URL(address(id, file.path), document.baseURI).href)}`;
+  return `curl -fL${authorization} -o ${quoted(name)} ${quoted(new URL(`v1/${address(id, file.path)}`, document.baseURI).href)}`;
 }
 
 /** The parts of one model's weights as one entry; other files as they are. */

@@ -1,4 +1,4 @@
-"""Seconds of the stages of jobs that succeeded, from which those of others are estimated."""
+"""Times of jobs that succeeded, from which those of others are estimated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.store.records import spec_of
 from jobs.store.tables import JOBS
 from slimgpt.spec.prune import PruneSpec
 
-MOST = 30
+MOST = 50
 """Newest jobs that are looked at."""
 
 
@@ -21,18 +21,30 @@ def earlier_jobs(engine: Engine) -> list[Earlier]:
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database is away.
     """
-    stages = JOBS.c.result["stages"]
     asked = (
-        select(JOBS.c.spec, stages.label("stages"))
+        select(
+            JOBS.c.spec,
+            JOBS.c.plan["parameters_before"].label("parameters"),
+            JOBS.c.result["stages"].label("stages"),
+            JOBS.c.started_at,
+            JOBS.c.finished_at,
+        )
         .where(JOBS.c.status == Status.SUCCEEDED, JOBS.c.attempt == 1)
         .order_by(JOBS.c.finished_at.desc())
         .limit(MOST)
     )
     with engine.execution_options(**READ_ONLY).connect() as connection:
         rows = connection.execute(asked).all()
-    found = [(spec_of(row.spec), row.stages) for row in rows]
     return [
-        Earlier(spec, {name: float(one) for name, one in seconds.items()})
-        for spec, seconds in found
-        if isinstance(spec, PruneSpec) and isinstance(seconds, dict)
+        Earlier(
+            spec,
+            row.stages or {},
+            row.parameters,
+            (row.finished_at - row.started_at).total_seconds(),
+        )
+        for row in rows
+        if isinstance(spec := spec_of(row.spec), PruneSpec)
+        and row.parameters
+        and row.started_at
+        and row.finished_at
     ]

@@ -165,7 +165,8 @@ class JobSummary(Model):
         measured = (self.result or {}).get("perplexity") or []
         if not measured or self.spec.get("ratios"):
             return ""
-        after = measured[0].get("recovered") or measured[0]["pruned"]
+        published = (self.result or {}).get("published") or "pruned"
+        after = measured[0].get(published) or measured[0]["pruned"]
         return f"{measured[0]['dense']:.4g} → {after:.4g}"
 
     @property

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.inventory.time_estimate import STARTING, estimate, work
-from jobs.store.lists.durations import Duration, last_durations
+from jobs.messages.expectation import Earlier
+from jobs.store.lists.stage_times import earlier_jobs
 from jobs.store.store import Store
 from slimgpt.events import Planned
 from slimgpt.spec.prune import PruneSpec
@@ -25,14 +26,14 @@ def spec(samples: int = 64, model: str = "local:a", **more: Any) -> PruneSpec:
 
 
 def test_the_same_job_again_takes_as_long() -> None:
-    history = [Duration(spec(), 1000, seconds) for seconds in (90.0, 100.0, 120.0)]
+    history = [Earlier(spec(), {}, 1000, seconds) for seconds in (90.0, 100.0, 120.0)]
     found = estimate(spec(), 1000, history)
     assert (found.low, found.seconds, found.high) == (90.0, 100.0, 120.0)
     assert (found.basis, found.jobs) == ("same-model", 3)
 
 
 def test_more_text_takes_longer_and_the_same_model_counts_first() -> None:
-    history = [Duration(spec(), 1000, 100.0), Duration(spec(model="local:b"), 9, 10_000.0)]
+    history = [Earlier(spec(), {}, 1000, 100.0), Earlier(spec(model="local:b"), {}, 9, 10_000.0)]
     longer = estimate(spec(samples=640), 1000, history)
     assert longer.seconds > 100.0
     assert longer.jobs == 1
@@ -50,7 +51,7 @@ def test_more_work_is_never_said_to_be_faster(
     some: int, other: int, parameters: int, seconds: float
 ) -> None:
     few, many = sorted((some, other))
-    history = [Duration(spec(few), parameters, seconds)]
+    history = [Earlier(spec(few), {}, parameters, seconds)]
     for known in (history, []):
         less, more = (estimate(spec(n), parameters, known) for n in (few, many))
         assert less.low <= more.low <= more.seconds <= more.high
@@ -77,8 +78,8 @@ def test_durations_are_of_jobs_that_one_attempt_finished(store: Store, attempts:
         channel_multiple=32,
     )  # fmt: skip
     assert store.planned(job.id, claim.epoch, planned)
-    assert last_durations(store.engine) == []
+    assert earlier_jobs(store.engine) == []
     assert store.finish(job.id, claim.epoch, prefix="p", result={}, report={})
-    found = last_durations(store.engine)
+    found = earlier_jobs(store.engine)
     assert [(one.spec, one.parameters) for one in found] == [(spec(), 1000)] * (attempts == 1)
     assert all(0 <= one.seconds < 60 for one in found)

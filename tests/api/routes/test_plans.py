@@ -240,3 +240,12 @@ def test_no_more_than_so_many_at_once(api: httpx.Client, model: str) -> None:
         answer = ask(api, model=model, ratio=0.2)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert ask(api, model=model, ratio=0.2).status_code == 200
+
+
+def test_a_job_whose_plan_takes_too_long_is_left_to_the_worker(
+    api: httpx.Client, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_check, "NEW_JOB_SECONDS", 0.01)
+    monkeypatch.setattr(plan_check, "PATIENCE_SECONDS", 0.0)
+    few = {"source": "c4", "samples": 3, "sequence_length": 64}
+    assert post(api, {"model": model, "ratio": 0.99, "calibration": few}).status_code == 202

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -19,6 +20,7 @@ from tests.servers import free_port
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs it on a home; exit status and findings. Lines say the same as JSON."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for name in list(os.environ):
         if name.startswith("SLIMGPT_"):
             monkeypatch.delenv(name)
@@ -48,7 +50,7 @@ def test_a_machine_without_a_service_is_told_how_to_start_one(asked: Any, tmp_pa
     assert "slimgpt up --models" in found["service"]["remedy"]
     assert not (tmp_path / "home").exists()  # it only looks
     assert "torch" in found["torch"]["detail"]
-    assert found["hub"]["state"] == "note"  # the tests have HF_HUB_OFFLINE
+    assert found["hub"]["state"] == "note"
     assert "local" in found["hub"]["remedy"]
 
 

@@ -55,7 +55,7 @@ def divergence(dense: Tensor, other: Tensor) -> float:
 
 @torch.no_grad()
 def test_the_damage_is_that_of_the_model_with_one_module_cut(tmp_path: Path) -> None:
-    model = Tiny("llama", heads=4, kv_heads=4, hidden=16, channels=12, layers=2)
+    model = Tiny("llama", heads=8, kv_heads=4, hidden=32, channels=12, layers=2)
     token_ids = tokens(model, batch=24, length=32, seed=5)
     found = measured(model.save(tmp_path / "model"), token_ids)
     probe = token_ids[: forecast.PROBES]
@@ -70,13 +70,13 @@ def test_the_damage_is_that_of_the_model_with_one_module_cut(tmp_path: Path) -> 
     [ffn] = [one for one in found.layers[0].ffn if one.channels == 7]
     assert ffn.damage == pytest.approx(divergence(dense, whole(probe).logits), rel=1e-3)
 
-    # The attention of the second layer without one of its heads.
+    # The attention of the second layer without one of its groups of two query heads.
     whole = model.build().double()
     layer = whole.model.layers[1]
     X = weighted_inputs(whole, layer.self_attn.o_proj, layer.post_attention_layernorm, token_ids)
-    heads = [list(range(first, first + 4)) for first in range(0, 16, 4)]
-    prune_by_refits(layer.self_attn.o_proj.weight.data, X, heads, [[0, 1, 2, 3]])
-    [level] = [one for one in found.layers[1].attention if (one.heads, one.kv_heads) == (3, 3)]
+    groups = [list(range(first, first + 8)) for first in range(0, 32, 8)]
+    prune_by_refits(layer.self_attn.o_proj.weight.data, X, groups, [[0, 1, 2, 3]])
+    [level] = [one for one in found.layers[1].attention if (one.heads, one.kv_heads) == (6, 3)]
     assert level.damage == pytest.approx(divergence(dense, whole(probe).logits), rel=1e-3)
 
 

@@ -128,7 +128,7 @@ def test_with_keys_the_key_is_taken_from_the_environment(tmp_path: Path) -> None
     said = shell(curl.code, tmp_path, PATH=path, SLIMGPT_API_KEY="slim_x").stdout.splitlines()
     assert "Authorization: Bearer slim_x" in said
     assert "job_1/a b'c.bin" in said
-    assert "https://x.example/jobs/job_1/artifacts/a%20b%27c.bin" in said
+    assert "https://x.example/v1/jobs/job_1/artifacts/a%20b%27c.bin" in said
 
 
 def test_each_model_of_a_sweep_has_its_own_and_parts_of_a_recovery_have_none() -> None:
