@@ -31,7 +31,7 @@ KINDS: dict[str, Kind] = {
     "webhook-not-found": Kind(
         404, "There is no such webhook", "List the webhooks with GET /v1/webhooks."
     ),
-    "key-not-found": Kind(404, "There is no such API key", "List the keys with GET /keys."),
+    "key-not-found": Kind(404, "There is no such API key", "List the keys with GET /v1/keys."),
     "delivery-not-found": Kind(
         404,
         "The webhook has no such delivery",

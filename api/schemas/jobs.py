@@ -134,7 +134,7 @@ class StatusView(BaseModel):
     queue_position: int | None = Field(
         None,
         description="Of a queued job: 1 if it is the next of all owners' jobs. Only in "
-        "`GET /jobs/{id}/status`.",
+        "`GET /v1/jobs/{id}/status`.",
         examples=[3],
     )
     error: ErrorView | None = None

@@ -13,8 +13,8 @@ from slimgpt import events
 HEAD = """# Events
 
 The engine writes its progress as one JSON object a line; `slimgpt prune --json` prints them, and
-`GET /jobs/{id}/events` sends them as server-sent events, with the job's `status` and `end` between
-them ([the stream](../service.md#following-a-job)). Readers ignore types and fields that they do not
+`GET /v1/jobs/{id}/events` sends them as server-sent events, with the job's `status` and `end`
+between them ([the stream](../service.md#following-a-job)). Readers ignore types and fields that they do not
 know: both may be added.
 
 """
