@@ -14,8 +14,8 @@ HEAD = """# Events
 
 The engine writes its progress as one JSON object a line; `slimgpt prune --json` prints them, and
 `GET /v1/jobs/{id}/events` sends them as server-sent events, with the job's `status` and `end`
-between them ([the stream](../service.md#following-a-job)). Readers ignore types and fields that they do not
-know: both may be added.
+between them ([the stream](../service.md#following-a-job)). Readers ignore types and fields that
+they do not know: both may be added.
 
 """
 BASES = (events.Event, events.PointEvent)
