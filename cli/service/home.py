@@ -38,8 +38,9 @@ class Home:
         )
 
     def model_names(self) -> list[str]:
-        """The names `local:NAME` of the models that the API lists."""
-        return [f"local:{name}" for name in listing.models(self.models).models]
+        """The names `local:NAME` of the models that the API lists, the nearest folders first."""
+        names = sorted(listing.models(self.models).models, key=lambda name: name.count("/"))
+        return [f"local:{name}" for name in names]
 
     @property
     def logs(self) -> Path:
