@@ -46,7 +46,12 @@ class Between:
                 body = self.rfile.read(int(self.headers["Content-Length"] or 0))
                 headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
                 answer = httpx.request(
-                    self.command, target + self.path, content=body, headers=headers, trust_env=False
+                    self.command,
+                    target + self.path,
+                    content=body,
+                    headers=headers,
+                    trust_env=False,
+                    timeout=60,
                 )
                 content = answer.content
                 if step == "lost":
