@@ -49,7 +49,7 @@ class Schedule:
             "How the ratio grows with depth: log, linear, uniform, log-decrease, "
             "linear-decrease, global (FLAP's), measured (by what each cut costs the model's "
             "output), or a file with one ratio per layer, as a JSON list or one per line.",
-            "the method's own, log for slimgpt",
+            "the recipe's or the method's own",
         ),
     ] = None
     first_ratio: Annotated[
@@ -158,6 +158,7 @@ class PlanOptions:
             "--recipe",
             "Settings that go together: paper, the published method; measured, sizes by measured "
             "damage and weights fitted towards the dense model.",
+            "measured, unless --schedule, --format uniform or another --method is given",
         ),
     ] = None
     head_unit: Annotated[
@@ -166,7 +167,7 @@ class PlanOptions:
             "--head-unit",
             "What is removed together: a KV head with its query heads, the same number of query "
             "heads in every group, or mixed: both, as schedule measured finds best.",
-            DEFAULTS.head_unit,
+            "the recipe's, else kv_group",
         ),
     ] = None
     channel_multiple: Annotated[
@@ -231,7 +232,7 @@ class Job(PlanOptions):
 
     head_score: Annotated[
         HeadScore | None,
-        option("--head-score", "Score by which heads are removed.", DEFAULTS.head_score),
+        option("--head-score", "Score by which heads are removed.", "the recipe's, else exact"),
     ] = None
     group_size: Annotated[
         str | None,
@@ -247,7 +248,7 @@ class Job(PlanOptions):
             "--residual-target",
             "Share of the way from the pruned model's residual stream to the dense one's that the "
             "kept weights are fitted to make up for, 0 to 1.",
-            DEFAULTS.residual_target,
+            "the recipe's, else 0",
         ),
     ] = None
     damping: Annotated[

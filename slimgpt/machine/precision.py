@@ -13,6 +13,10 @@ from slimgpt.errors import SpecError
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
+STRIP = 384
+"""Columns of a symmetric product that a CPU multiplies at a time."""
+
+
 def device_for(name: str) -> torch.device:
     """The device of a name; `auto` is the GPU if there is one, else the CPU.
 
@@ -80,9 +84,20 @@ def gram(X_TI: Tensor) -> Tensor:
 
     Args:
         X_TI: inputs (tokens, inputs), checkpoint dtype. On a GPU, 16-bit inputs are multiplied
-            without conversion and accumulated in float32: the same products, ten times as fast.
+            without conversion and accumulated in float32: the same products, ten times as fast. On
+            a CPU only the strips right of the diagonal are multiplied, and mirrored: two thirds of
+            the time at 1,536 inputs.
     """
     if X_TI.is_cuda and X_TI.dtype != torch.float32:
         return torch.mm(X_TI.T, X_TI, out_dtype=torch.float32)
     X_TI = X_TI.float()
-    return X_TI.T @ X_TI
+    width = X_TI.shape[1]
+    if X_TI.is_cuda or width <= STRIP:
+        return X_TI.T @ X_TI
+    gram_II = X_TI.new_empty(width, width)
+    for start in range(0, width, STRIP):
+        end = min(start + STRIP, width)
+        strip = X_TI[:, start:end].T @ X_TI[:, start:]
+        gram_II[start:end, start:] = strip
+        gram_II[end:, start:end] = strip[:, end - start :].T
+    return gram_II

@@ -15,7 +15,7 @@ from slimgpt.spec.prune import PruneSpec
 FLOAT = 4
 BATCH_TOKENS = 4096  # a batch of activations
 LOGIT_TOKENS = 1024  # a batch of logits
-PROBES, PROBE_TOKENS = 8, 256
+PROBES, PROBE_TOKENS = 8, 128
 """Of schedule `measured`: sequences, and tokens of each, on which the output is compared."""
 MEASURED = (1 / 8, 1 / 2)
 """Shares of what a module can lose at which the loss is measured; the nearest levels count."""

@@ -36,7 +36,15 @@ from slimgpt.spec.names import (
     model_name,
     repeated,
 )
-from slimgpt.spec.recipe import DEFAULT_SHAPES, RECIPES, HeadScore, HeadUnit, Method, Recipe
+from slimgpt.spec.recipe import (
+    DEFAULT_RECIPE,
+    DEFAULT_SHAPES,
+    RECIPES,
+    HeadScore,
+    HeadUnit,
+    Method,
+    Recipe,
+)
 from slimgpt.spec.recovery import RecoverySpec
 from slimgpt.spec.schedule import Ratio, ScheduleShape, ScheduleSpec
 from slimgpt.spec.sizes import Count, Size, short_count, short_size
@@ -135,7 +143,8 @@ class PruneSpec(Spec):
         None,
         description="Sets `schedule`, `head_score`, `head_unit` and `residual_target` together, "
         "where they are not set themselves: `paper`, the published method; `measured`, sizes by "
-        "measured damage and kept weights fitted towards the dense model.",
+        "measured damage and kept weights fitted towards the dense model. Unset: `measured` for "
+        "method `slimgpt`, unless a schedule or format `uniform` is requested.",
     )
     schedule: ScheduleSpec = ScheduleSpec()
     calibration: CalibrationSpec = CalibrationSpec()
@@ -190,22 +199,24 @@ class PruneSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _schedule_of_method(cls, data: Any) -> Any:
-        """Fill in the settings of a recipe, and the default schedule of the method.
+        """Fill in the settings of the recipe, and the default schedule of the method.
 
         Runs before validation: values of wrong types are passed on, and rejected later.
         """
         if not isinstance(data, dict):
             return data
+        method, formats = data.get("method", "slimgpt"), data.get("formats")
+        alike = isinstance(formats, list | tuple | set) and "uniform" in formats
         recipe = data.get("recipe")
+        if recipe is None and data.get("schedule") is None and method == "slimgpt" and not alike:
+            recipe = DEFAULT_RECIPE
+            data = {**data, "recipe": recipe}
         if isinstance(recipe, str) and recipe in RECIPES:
             data = RECIPES[recipe] | {key: one for key, one in data.items() if one is not None}
         if data.get("schedule") is not None:
             return data
-        method, formats = data.get("method"), data.get("formats")
         shape = DEFAULT_SHAPES.get(method, "log") if isinstance(method, str) else "log"
-        if isinstance(formats, list | tuple | set) and "uniform" in formats:
-            shape = "uniform"
-        return {**data, "schedule": {"shape": shape}}
+        return {**data, "schedule": {"shape": "uniform" if alike else shape}}
 
     @model_validator(mode="after")
     def _one_target(self) -> PruneSpec:

@@ -14,6 +14,9 @@ HeadScore = Literal["diagonal", "grouped_cholesky", "exact"]
 HeadUnit = Literal["kv_group", "query_head", "mixed"]
 Recipe = Literal["paper", "measured"]
 
+DEFAULT_RECIPE: Recipe = "measured"
+"""Of method `slimgpt`, unless a schedule or layers of equal size are requested."""
+
 DEFAULT_SHAPES: dict[str, ScheduleShape] = {
     "slimgpt": "log",
     "magnitude": "uniform",

@@ -9,13 +9,15 @@ import { path, post, read, ask } from "../parts/service.js";
 
 const METHODS = ["slimgpt", "wanda-sp", "flap", "magnitude"];
 const SHAPES = ["log", "linear", "uniform", "log-decrease", "linear-decrease", "global"];
+const PAPER = "paper";
+const OF_A_RECIPE = ["recipe", "schedule", "head_score", "head_unit", "residual_target"];
 const NAMED = ["c4", "alpaca", "gpt4-alpaca", "wikitext2"];
 const UPLOAD = "upload";
 const OTHER = "other";
 // Fields of the form, by where the API says that something is wrong.
 const PLACES = [
   ["/name", "name"], ["/model", "model"], ["/ratio", "amount"], ["/ratios", "amount"], ["/parameters", "amount"], ["/memory", "amount"],
-  ["/method", "method"], ["/schedule", "shape"], ["/calibration/source", "source"],
+  ["/method", "method"], ["/recipe", "sizes"], ["/schedule", "sizes"], ["/calibration/source", "source"],
   ["/calibration/samples", "samples"], ["/calibration/sequence_length", "tokens"], ["/calibration/seed", "seed"],
   ...MORE_PLACES, ["/evaluation", "texts"], ["/metadata", "labels"],
 ];
@@ -100,8 +102,16 @@ function calibrationFields(spec) {
       field("seed", "Seed", numeric(spec.calibration?.seed ?? 0), "")));
 }
 
+/** The paper's recipe or a schedule; "" for the method's own, and for ratios that a file gave. */
+function sizesOf(spec) {
+  const shape = spec.schedule?.shape;
+  return spec.recipe === PAPER ? PAPER : SHAPES.includes(shape) ? shape : "";
+}
+
+/** What a specification has of the fields that a recipe sets. */
+const ofRecipe = (spec) => Object.fromEntries(OF_A_RECIPE.filter((name) => name in spec).map((name) => [name, spec[name]]));
+
 function fields(spec, metadata, fresh) {
-  const shape = spec.schedule?.shape ?? "";
   return [
     field("name", "Name", text("", { maxlength: 128, placeholder: "by model and target" }), ""),
     field("model", "Model", text(spec.model ?? "", { required: true, placeholder: "org/name or local:NAME" }),
@@ -112,7 +122,8 @@ function fields(spec, metadata, fresh) {
     h("details", { class: "more" }, h("summary", null, "More: method, schedule, evaluation, formats, recovery, labels"),
       h("div", { class: "row" },
         field("method", "Method", select(METHODS.map((name) => [name, name]), spec.method ?? "slimgpt"), ""),
-        field("shape", "Schedule over depth", select([["", "the method's own"], ...SHAPES.map((name) => [name, name])], SHAPES.includes(shape) ? shape : ""), "global is FLAP's.")),
+        field("sizes", "Recipe or schedule", select([["", "the method's own"], [PAPER, "the paper's recipe"], ...SHAPES.map((name) => [name, name])], sizesOf(spec)),
+          "What sets each layer's size. slimgpt's own is by what each cut costs; global is FLAP's.")),
       field("texts", "Evaluate on", text((spec.evaluation?.texts ?? ["held-out"]).join(", ")), "wikitext2, c4, hf:NAME, local:FILE, or held-out: what calibration did not use. Separated by commas."),
       controls(spec, fresh),
       field("labels", "Labels", h("textarea", { rows: 3, spellcheck: "false" }, Object.entries(metadata).map((pair) => pair.join("=")).join("\n")), "KEY=VALUE, one a line.")),
@@ -143,16 +154,17 @@ export async function form(root, like) {
   /** The request. Without `upload` a file of the visitor's stands for itself: a plan does not read it. */
   async function body(upload) {
     const kind = of("target").value;
-    const shape = of("shape").value;
-    const keep = shape !== "" && shape === base.schedule?.shape && of("method").value === base.method;
-    const { ratio, ratios, parameters, memory, schedule, ...rest } = base; // what the form has no field for is kept
+    const sizes = of("sizes").value;
+    const keep = sizes === sizesOf(base) && of("method").value === base.method;
+    const { ratio, ratios, parameters, memory, ...rest } = base; // what the form has no field for is kept
+    for (const name of base.recipe ? OF_A_RECIPE : ["schedule"]) delete rest[name];
     const more = parts(of, base);
     return {
       ...rest,
       model: of("model").value.trim(),
       ...amount(kind, of("amount").value.trim()),
       method: of("method").value,
-      ...(keep ? { schedule } : shape ? { schedule: { shape } } : base.schedule?.shape === "explicit" ? { schedule } : {}),
+      ...(keep ? ofRecipe(base) : sizes === PAPER ? { recipe: PAPER } : sizes ? { schedule: { shape: sizes } } : {}),
       calibration: {
         ...base.calibration, source: await source(upload), samples: number(of("samples").value),
         sequence_length: number(of("tokens").value), seed: number(of("seed").value),

@@ -91,7 +91,7 @@ function specification(job) {
   const labels = Object.entries(job.metadata);
   return card("What was asked",
     facts([
-      ["Model", spec.model], ["Target", target(spec)], ["Method", spec.method], ["Schedule", shape],
+      ["Model", spec.model], ["Target", target(spec)], ["Method", spec.recipe ? `${spec.method}, recipe ${spec.recipe}` : spec.method], ["Schedule", shape],
       ["Calibration", `${calibration.source}: ${calibration.samples} × ${calibration.sequence_length} tokens, seed ${calibration.seed}`],
       ["Evaluation", evaluation.texts.length ? `${evaluation.texts.join(", ")}, windows of ${evaluation.sequence_lengths.join(", ")}` : "none"],
       ["Recovery", spec.recovery ? `${spec.recovery.method ?? "yes"}, on ${spec.recovery.source ?? "its own source"}` : null],

@@ -32,9 +32,11 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         precision.device_for("cuda:99")
 
 
+@pytest.mark.parametrize("width", [12, precision.STRIP + 1, 3 * precision.STRIP])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_a_gram_matrix_loses_no_digits_of_its_inputs(dtype: torch.dtype) -> None:
-    X = torch.randn(700, 12, generator=torch.Generator().manual_seed(0)).to(dtype)
+def test_a_gram_matrix_loses_no_digits_of_its_inputs(dtype: torch.dtype, width: int) -> None:
+    X = torch.randn(700, width, generator=torch.Generator().manual_seed(0)).to(dtype)
     gram = precision.gram(X)
     assert gram.dtype == torch.float32
+    assert torch.equal(gram, gram.T)
     assert torch.allclose(gram.double(), X.double().T @ X.double(), rtol=1e-5, atol=1e-3)

@@ -31,8 +31,9 @@ def test_a_failed_engine_leaves_its_last_lines_and_its_memory(
     assert words is None or words in end.lines[-1]
     assert end.peak_bytes is not None
     assert end.peak_bytes > 1 << 20
-    assert end.memory_bytes is not None
-    assert end.available_bytes
+    if behaviour == "hang":  # the others may end before they are looked at
+        assert end.memory_bytes is not None
+        assert end.available_bytes
     assert str(bench.settings.work_root) not in " ".join(end.lines)
 
 
