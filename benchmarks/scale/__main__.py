@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -153,9 +153,7 @@ def measure(
         "most waiting for a lock": peaks.waiting,
         "deadlocks": after["deadlocks"],
         "load average": psutil.getloadavg()[0],
-        "processors in use": sum(
-            value for name, value in after.items() if name.endswith("cpu")
-        ) / 1000 / (ended - began),
+        "processors in use": _processor_ms(after) / 1000 / (ended - began),
     }  # fmt: skip
     return row, [_statement(one, jobs, ended - began, workers) for one in said]
 
@@ -195,6 +193,10 @@ def _by_job(after: Any, said: Sequence[dict[str, Any]], jobs: int) -> dict[str, 
         "API, processor ms a job": after["api cpu"] / per,
         "workers and engines, processor ms a job": after["worker cpu"] / per,
     }
+
+
+def _processor_ms(after: Mapping[str, int]) -> int:
+    return sum(value for name, value in after.items() if name.endswith("cpu"))
 
 
 def _calls(said: Sequence[dict[str, Any]], role: str) -> int:
