@@ -1,4 +1,4 @@
-"""Opaque pagination cursors for lists ordered by id."""
+"""Opaque pagination cursors: a position in a list, in base64."""
 
 from __future__ import annotations
 
@@ -10,13 +10,36 @@ class InvalidCursor(ValueError):  # noqa: N818 - a state of the request, not of 
     """The cursor does not belong to this list."""
 
 
+def encode(position: str) -> str:
+    """The cursor of a position, as the list writes it."""
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def decode(cursor: str) -> str:
+    """The position of a cursor.
+
+    Raises:
+        InvalidCursor: it is none.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise InvalidCursor(f"cursor {cursor!r} is not a cursor of this list") from error
+
+
+def is_id(text: object, prefix: str) -> bool:
+    """Whether this can be the id of an item of a list; PostgreSQL takes no NUL in a text."""
+    return isinstance(text, str) and text.startswith(prefix) and text.isprintable()
+
+
 def make_cursor(last_id: str) -> str:
-    """The cursor of the page after this id."""
-    return base64.urlsafe_b64encode(last_id.encode()).decode().rstrip("=")
+    """The cursor of the page after this id, in a list ordered by id."""
+    return encode(last_id)
 
 
 def read_cursor(cursor: str, prefix: str) -> str:
-    """The id that a cursor stands for.
+    """The id that a cursor of a list ordered by id stands for.
 
     Args:
         prefix: of all ids in the list.
@@ -24,12 +47,7 @@ def read_cursor(cursor: str, prefix: str) -> str:
     Raises:
         InvalidCursor: the cursor does not belong to this list.
     """
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        last_id = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError) as error:
-        raise InvalidCursor(f"cursor {cursor!r} is not a cursor of this list") from error
-    # PostgreSQL takes no NUL in a text.
-    if not (last_id.startswith(prefix) and last_id.isprintable()):
+    last_id = decode(cursor)
+    if not is_id(last_id, prefix):
         raise InvalidCursor(f"cursor {cursor!r} is not a cursor of this list")
     return last_id

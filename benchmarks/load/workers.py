@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 from kombu import Connection
 
@@ -45,14 +46,19 @@ def work(settings: Settings, name: str, layer_seconds: float) -> None:
     store = Store(make_engine(settings.database_url.get_secret_value()))
     redis_url = settings.redis_url.get_secret_value()
     progress = Progress.connect(redis_url)
+    for _ in received(redis_url, threading.Event()):
+        claim = store.claim_next(name)
+        if claim is not None:
+            live(store, progress, claim, layer_seconds)
+
+
+def received(redis_url: str, over: threading.Event) -> Iterator[None]:
+    """The messages of the queue, acknowledged, until `over` is set."""
     with Connection(redis_url) as connection, connection.SimpleQueue(QUEUE) as messages:
-        while True:
+        while not over.is_set():
             with contextlib.suppress(queue.Empty):
-                message = messages.get(timeout=5)
-                message.ack()
-                claim = store.claim_next(name)
-                if claim is not None:
-                    live(store, progress, claim, layer_seconds)
+                messages.get(timeout=1).ack()
+                yield
 
 
 def live(store: Store, progress: Progress, claim: Claim, layer_seconds: float) -> None:

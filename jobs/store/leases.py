@@ -27,6 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from jobs.states import HELD, Status
 from jobs.store.clock import from_now
 from jobs.store.database import READ_ONLY
+from jobs.store.lists.sort_values import sort_values
 from jobs.store.records import Claim, IncompatibleSpec, Job, Renewal
 from jobs.store.tables import JOB_COLUMNS, JOBS, LAYERS, job_of
 from slimgpt.events import Event, LayerFinished, Planned, Warned
@@ -41,8 +42,7 @@ FAILED: dict[str, Any] = {"status": Status.FAILED, "layers_kept": HAS_LAYERS, **
 def plain(value: Mapping[str, Any] | Event) -> dict[str, Any]:
     """Convert to JSON that every database stores: no NaN or infinity, no NUL in strings."""
     text = value.line() if isinstance(value, Event) else json.dumps(dict(value))
-    loaded: dict[str, Any] = storable(json.loads(text, parse_constant=lambda _: None))
-    return loaded
+    return dict(storable(json.loads(text, parse_constant=lambda _: None)))
 
 
 def storable(value: Any) -> Any:
@@ -94,8 +94,7 @@ class Leases:
             job = self._take(JOBS.c.id == _oldest(wait=False), worker)
             if job is None and not self._any_queued():
                 return None
-            # Wait for queued jobs whose rows are locked, perhaps to record that their message was
-            # sent: otherwise this message would be lost.
+            # Wait for locked rows, perhaps of a job whose message was just sent: it would be lost.
             job = job or self._take(JOBS.c.id == _oldest(wait=True), worker)
             if job is not None and (claim := self._understood(job)) is not None:
                 return claim
@@ -161,7 +160,8 @@ class Leases:
 
     def planned(self, job_id: str, epoch: int, event: Planned) -> bool:
         """Record the plan."""
-        values = touch(plan=plain(event), layers_total=event.layers)
+        plan = plain(event)
+        values = touch(plan=plan, layers_total=event.layers, **sort_values(plan))
         return self._apply(self._held(job_id, epoch).values(values))
 
     def layer_done(self, job_id: str, epoch: int, event: LayerFinished) -> bool:
@@ -209,8 +209,7 @@ class Leases:
         """Record the published files; status `succeeded`.
 
         Args:
-            job_id: the job.
-            epoch: of the lease.
+            job_id, epoch: the job, and the epoch of the lease.
             prefix: of the files in the artifact store.
             result: the engine's `Result` event.
             report: content of `report.json`.
@@ -226,6 +225,7 @@ class Leases:
             result=plain(result),
             report=plain(report),
             finished_at=from_now(),
+            **sort_values(result),
             **FREED,
         )
         return self._apply(self._running(job_id, epoch).values(values))

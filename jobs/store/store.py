@@ -27,7 +27,7 @@ import builtins
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, select, update
+from sqlalchemy import ColumnElement, RowMapping, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.cursors import InvalidCursor
@@ -110,7 +110,12 @@ class Store(Reaping):
             IdempotencyConflict: the key was used with another spec, name or other metadata.
         """
         labels, called = metadata or {}, name or default_name(spec)
-        given = {"spec": spec.model_dump(mode="json"), "metadata": labels, "name": called}
+        given: dict[str, Any] = {
+            "spec": spec.model_dump(mode="json"),
+            "metadata": labels,
+            "name": called,
+        }
+        given |= {"sort_name": called.lower(), "sort_ratio": spec.ratio}
         for _ in range(CREATE_TRIES):
             row = given | _new_row(owner, idempotency_key, self.max_attempts)
             if (job := self._insert(row, max_active)) is not None:
@@ -193,8 +198,7 @@ class Store(Reaping):
         """
         limit = max(1, min(limit, MAX_PAGE))
         dialect = self.engine.dialect.name
-        statement = select(*summary_columns(dialect)).limit(limit + 1)
-        statement = order.apply(statement, dialect, cursor)
+        statement = select(*summary_columns(dialect))
         if owner is not None:
             statement = statement.where(JOBS.c.owner == owner)
         if status is not None:
@@ -202,8 +206,11 @@ class Store(Reaping):
             statement = statement.where(JOBS.c.status.in_(wanted))
         if where is not None:
             statement = statement.where(*where.conditions(dialect))
+        rows: builtins.list[RowMapping] = []
         with self._reading() as connection:
-            rows = connection.execute(statement).mappings().all()
+            for part in order.parts(statement, cursor):
+                left = limit + 1 - len(rows)
+                rows += connection.execute(part.limit(left)).mappings() if left else ()
         next_cursor = order.cursor_after(rows[limit - 1]) if len(rows) > limit else None
         return Page([summary_of(row) for row in rows[:limit]], next_cursor)
 

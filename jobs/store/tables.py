@@ -59,7 +59,11 @@ class Base(DeclarativeBase):
 
 
 class JobRow(Base):
-    """A job. The row is authoritative; queue messages only prompt a worker to read it."""
+    """A job. The row is authoritative; queue messages only prompt a worker to read it.
+
+    Columns that change with every layer or renewal of a lease have no index: PostgreSQL then
+    updates the row in place (HOT), and none of its indexes grows.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -67,9 +71,12 @@ class JobRow(Base):
         Index(None, "owner", "id"),
         Index(None, "owner", "status"),
         Index(None, "status", "id"),
-        Index(None, "status", "lease_expires_at"),
         Index(None, "status", "finished_at"),
         Index(None, "announced", "status"),
+        Index(None, "sort_name", "id"),
+        Index(None, "sort_ratio", "id"),
+        Index(None, "sort_parameters", "id"),
+        Index(None, "sort_perplexity", "id"),
         Index("ix_jobs_unswept", "id", postgresql_where=UNSWEPT, sqlite_where=UNSWEPT),
         Index(
             "ix_jobs_published",
@@ -113,6 +120,11 @@ class JobRow(Base):
     layers_kept: Mapped[bool] = mapped_column(server_default=false())
     anew_epoch: Mapped[int] = mapped_column(server_default="0")
     engine_log: Mapped[dict[str, Any] | None]
+
+    sort_name: Mapped[str | None] = mapped_column(Text)
+    sort_ratio: Mapped[float | None]
+    sort_parameters: Mapped[float | None]
+    sort_perplexity: Mapped[float | None]
 
     created_at: Mapped[datetime]
     queued_at: Mapped[datetime]
@@ -242,9 +254,13 @@ API_KEYS = cast(Table, ApiKeyRow.__table__)
 WEBHOOKS = cast(Table, WebhookRow.__table__)
 DELIVERIES = cast(Table, DeliveryRow.__table__)
 HOUSEKEEPING = frozenset({"report", "swept_epoch", "announced", "layers_kept", "engine_log"})
-JOB_COLUMNS = tuple(column for column in JOBS.c if column.name not in HOUSEKEEPING)
+JOB_COLUMNS = tuple(
+    column
+    for column in JOBS.c
+    if column.name not in HOUSEKEEPING and not column.name.startswith("sort_")
+)
 """A job without its report and the log of a failed engine, which may be large, and without columns
-of removal and announcement."""
+of removal, announcement and order."""
 
 
 def job_of(row: RowMapping) -> Job:

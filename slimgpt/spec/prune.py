@@ -37,13 +37,12 @@ from slimgpt.spec.names import (
     repeated,
 )
 from slimgpt.spec.recipe import (
-    DEFAULT_RECIPE,
     DEFAULT_SHAPES,
-    RECIPES,
     HeadScore,
     HeadUnit,
     Method,
     Recipe,
+    completed,
 )
 from slimgpt.spec.recovery import RecoverySpec
 from slimgpt.spec.schedule import Ratio, ScheduleShape, ScheduleSpec
@@ -203,20 +202,7 @@ class PruneSpec(Spec):
 
         Runs before validation: values of wrong types are passed on, and rejected later.
         """
-        if not isinstance(data, dict):
-            return data
-        method, formats = data.get("method", "slimgpt"), data.get("formats")
-        alike = isinstance(formats, list | tuple | set) and "uniform" in formats
-        recipe = data.get("recipe")
-        if recipe is None and data.get("schedule") is None and method == "slimgpt" and not alike:
-            recipe = DEFAULT_RECIPE
-            data = {**data, "recipe": recipe}
-        if isinstance(recipe, str) and recipe in RECIPES:
-            data = RECIPES[recipe] | {key: one for key, one in data.items() if one is not None}
-        if data.get("schedule") is not None:
-            return data
-        shape = DEFAULT_SHAPES.get(method, "log") if isinstance(method, str) else "log"
-        return {**data, "schedule": {"shape": "uniform" if alike else shape}}
+        return completed(data) if isinstance(data, dict) else data
 
     @model_validator(mode="after")
     def _one_target(self) -> PruneSpec:

@@ -39,3 +39,23 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 """The fields that a recipe sets, unless the specification sets them."""
+
+
+def completed(fields: dict[str, Any]) -> dict[str, Any]:
+    """A specification with its recipe's settings, or its method's schedule, where it sets none.
+
+    Args:
+        fields: not validated yet; those of a wrong type are left as they are.
+    """
+    method, formats = fields.get("method", "slimgpt"), fields.get("formats")
+    alike = isinstance(formats, list | tuple | set) and "uniform" in formats
+    recipe = fields.get("recipe")
+    if recipe is None and fields.get("schedule") is None and method == "slimgpt" and not alike:
+        recipe = DEFAULT_RECIPE
+        fields = {**fields, "recipe": recipe}
+    if isinstance(recipe, str) and recipe in RECIPES:
+        fields = RECIPES[recipe] | {key: one for key, one in fields.items() if one is not None}
+    if fields.get("schedule") is not None:
+        return fields
+    shape = DEFAULT_SHAPES.get(method, "log") if isinstance(method, str) else "log"
+    return {**fields, "schedule": {"shape": "uniform" if alike else shape}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from slimgpt.events import LayerFinished, Planned
 from slimgpt.spec.prune import PruneSpec
 
-SPEC = PruneSpec(model="local:tiny", ratio=0.5)
+SPEC = PruneSpec(model="local:tiny", ratio=0.5, schedule={"shape": "log"})
 PLAN = Planned(
     parameters_before=900, parameters_after=450, ratio_achieved=0.5, layers=4, channel_multiple=32
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -202,6 +203,27 @@ def test_a_narrow_ffn_is_cut_in_steps_that_suit_it(tmp_path: Path) -> None:
         return total
 
     assert lost(None) < 0.95 * lost(32)
+
+
+@pytest.mark.parametrize(
+    ("fields", "recipe", "shape", "target"),
+    [
+        ({}, "measured", "measured", 0.5),
+        ({"recipe": None, "method": "slimgpt"}, "measured", "measured", 0.5),
+        ({"head_unit": "kv_group", "formats": ["gguf"]}, "measured", "measured", 0.5),
+        ({"schedule": {"shape": "log"}}, None, "log", 0.0),
+        ({"schedule": {"first_ratio": 0.1}}, None, "log", 0.0),
+        ({"formats": ["uniform"]}, None, "uniform", 0.0),
+        ({"method": "flap"}, None, "global", 0.0),
+        ({"method": "magnitude"}, None, "uniform", 0.0),
+    ],
+)
+def test_the_default_is_what_measures_best(
+    fields: dict[str, Any], recipe: str | None, shape: str, target: float
+) -> None:
+    made = PruneSpec.model_validate({"model": "local:x", "ratio": 0.2, **fields})
+    assert (made.recipe, made.schedule.shape, made.residual_target) == (recipe, shape, target)
+    assert PruneSpec.model_validate(made.model_dump()) == made  # as it is stored
 
 
 def test_a_recipe_sets_what_is_not_set() -> None:

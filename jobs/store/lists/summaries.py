@@ -14,6 +14,7 @@ from sqlalchemy import JSON, ColumnElement, RowMapping, func
 from sqlalchemy.dialects.postgresql import JSONB
 
 from jobs.states import TERMINAL, Status
+from jobs.store.lists.sort_values import listed_model
 from jobs.store.records import UNKNOWN_TARGET, default_name, wall_seconds
 from jobs.store.tables import JOBS
 from slimgpt.spec.prune import target_in_words
@@ -130,8 +131,9 @@ def summary_of(row: RowMapping) -> JobSummary:
     }
     for values in (found["plan"], found["result"]):
         values["points"] = _points(values["points"])
-    first = _first(found["result"])
-    result = _there(found["result"] | {"perplexity": [] if first is None else [first]})
+    found["result"]["perplexity"] = _as_list(found["result"]["perplexity"])
+    listed = _as_list(listed_model(found["result"]).get("perplexity"))
+    result = _there(found["result"] | {"perplexity": listed})
     spec = SpecSummary(**found["spec"])
     whole = wall_seconds(row["started_at"], row["finished_at"])
     if result is not None and whole is not None:
@@ -153,12 +155,8 @@ def _points(stored: Any) -> list[dict[str, Any]]:
     return [{name: point[name] for name in POINT if name in point} for point in found]
 
 
-def _first(result: dict[str, Any]) -> Any:
-    """The perplexity on the first text of the model whose size the result has."""
-    for point in result["points"]:
-        if point.get("parameters_after") == result["parameters_after"]:
-            return point.get("perplexity")
-    return None if result["points"] else result["perplexity"]
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else [value]
 
 
 def _there(values: dict[str, Any]) -> dict[str, Any] | None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, insert, text
 
+from jobs.cursors import encode
 from jobs.states import Status
 from jobs.store.database import make_engine
+from jobs.store.lists.order import Order, SortKey
 from jobs.store.records import StaleFiles
 from jobs.store.store import Store
 from jobs.store.tables import JOBS
-from tests.jobs.conftest import SPEC
+from tests.jobs.conftest import PLAN, SPEC, layer
 from tests.servers import PostgresServer
 
 ROWS, OWNERS = 10_000, 20
@@ -50,6 +54,10 @@ def row(number: int) -> dict[str, Any]:
         "artifacts_bytes": 10 if over else None,
         "artifacts_removed_at": None,
         "swept_epoch": int(over),
+        "sort_name": f"model {number * 7919 % ROWS}",
+        "sort_ratio": number % 7 / 10,
+        "sort_parameters": float(number * 104729 % ROWS) if number % 10 else None,
+        "sort_perplexity": float(number * 7919 % ROWS) if over else None,
         "announced": over,
         "created_at": then,
         "queued_at": then,
@@ -81,6 +89,10 @@ def large(
     engine.dispose()
 
 
+def next_page(order: Order, store: Store) -> Any:
+    return store.list(order=order, cursor=store.list(order=order, limit=200).next_cursor)
+
+
 ASKED: dict[str, Callable[[Store], Any]] = {
     "status": lambda store: store.status_row(job_id(77), "owner-17"),
     "get": lambda store: store.get(job_id(77)),
@@ -105,6 +117,17 @@ ASKED: dict[str, Callable[[Store], Any]] = {
     "outdated": lambda store: store.outdated(6.9),
     "stale files": lambda store: store.stale_files([job_id(n) for n in range(100)]),
     "swept": lambda store: store.swept(StaleFiles(job_id(1), 1, None, expired=False)),
+}
+SORTS = [
+    Order(key, down) for key in SortKey if key is not SortKey.PROGRESS for down in (False, True)
+]
+ASKED |= {f"sorted by {order}": partial(Store.list, order=order, limit=50) for order in SORTS}
+ASKED |= {f"sorted by {order}, next page": partial(next_page, order) for order in SORTS}
+ASKED |= {
+    f"sorted by {order}, without a value": partial(
+        Store.list, order=order, cursor=encode(json.dumps([str(order), None, job_id(ROWS)]))
+    )
+    for order in (Order(SortKey.PERPLEXITY, False), Order(SortKey.PERPLEXITY))
 }
 
 
@@ -139,3 +162,30 @@ def test_no_table_is_read_through(large: Store, name: str) -> None:
         assert "Seq Scan on jobs" not in plan, plan
         through = [s for s in plan.splitlines() if s.startswith("SCAN jobs") and "INDEX" not in s]
         assert through == [], plan
+
+
+def test_a_lease_and_a_layer_touch_no_index(postgres_url: str) -> None:
+    """PostgreSQL updates a row in place (HOT) if no indexed column changes."""
+    store = Store(make_engine(postgres_url))
+    job = store.create(SPEC)
+    assert store.claim(job.id, "w") is not None
+    assert store.planned(job.id, 1, PLAN)
+    before = updates(store.engine)
+    for _ in range(10):
+        assert store.renew(job.id, 1) is not None
+    for number in range(2):
+        assert store.layer_done(job.id, 1, layer(number))
+    made, in_place = (now - then for now, then in zip(updates(store.engine), before, strict=True))
+    store.engine.dispose()
+    assert made == 14
+    assert in_place > made - 3  # one may have to move to another page
+
+
+def updates(engine: Engine) -> tuple[int, int]:
+    """Updates of jobs so far, and those in place."""
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_stat_force_next_flush()"))
+        connection.commit()
+        counted = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'jobs'"
+        found = connection.execute(text(counted)).one()
+    return found[0], found[1]

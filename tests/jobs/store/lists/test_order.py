@@ -11,7 +11,8 @@ from sqlalchemy import update
 
 from jobs.cursors import InvalidCursor
 from jobs.store.lists.filters import Filter
-from jobs.store.lists.order import MAX_INTEGER, Order, SortKey
+from jobs.store.lists.order import Order, SortKey
+from jobs.store.lists.sort_values import sort_values
 from jobs.store.store import Store
 from jobs.store.tables import JOBS
 from tests.jobs.conftest import SPEC
@@ -35,7 +36,7 @@ def jobs(store: Store) -> list[dict[str, Any]]:
             "perplexity": [{"pruned": PERPLEXITY[number], "recovered": None}] * (number != 2),
         }
         done, total = DONE[number]
-        changed = {"result": result, "layers_done": done, "layers_total": total}
+        changed = {"layers_done": done, "layers_total": total, **sort_values(result)}
         with store.engine.begin() as connection:
             connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(changed))
         measured = PERPLEXITY[number]
@@ -123,7 +124,7 @@ def position(*values: Any) -> str:
         position("perplexity", "a", "job_a"),
         position("perplexity", [1], "job_a"),
         position("perplexity", True, "job_a"),
-        position("perplexity", MAX_INTEGER, "job_a"),
+        position("perplexity", 10**400, "job_a"),
         position("perplexity", float("inf"), "job_a"),
         position("perplexity", 1.0, "key_a"),
         position("perplexity", 1.0, 7),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from jobs.store.lists.order import Order, SortKey
 from jobs.store.lists.stage_times import earlier_jobs
 from jobs.store.store import Store
 from jobs.store.tables import JOBS
@@ -89,6 +90,24 @@ def test_one_model_is_listed_with_its_own(store: Store) -> None:
     (row,) = store.list().items
     assert row.result is not None
     assert (row.result["points"], row.result["perplexity"][0]["pruned"]) == ([], 8.23)
+
+
+def test_lists_sort_by_the_perplexity_that_they_show(store: Store) -> None:
+    """Seen: a sweep by its first model's, and a model that recovery made worse by the recovered."""
+    worse = perplexity(8.23) | {"recovered": 90.0}
+    better = perplexity(50.0) | {"recovered": 4.6}
+    made = {
+        finished(store, sweep()): 37.6,
+        finished(store, sweep(points=[], perplexity=[worse])): 8.23,
+        finished(store, sweep(points=[], perplexity=[better], published="recovered")): 4.6,
+        finished(store, sweep(points=[], perplexity=[])): None,
+    }
+    found = store.list(order=Order(SortKey.PERPLEXITY, descending=False)).items
+    assert [made[job.id] for job in found] == [4.6, 8.23, 37.6, None]
+    for job in found:
+        assert job.result is not None
+        shown = [one[job.result["published"]] for one in job.result["perplexity"]]
+        assert shown == ([] if made[job.id] is None else [made[job.id]])
 
 
 def test_a_job_has_one_duration_and_stages_that_add_up_to_it(store: Store) -> None:

@@ -1,0 +1,1 @@
+"""Many workers on one PostgreSQL, Redis and object store: `python -m benchmarks.scale`."""
