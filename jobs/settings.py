@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from jobs.pepper import read_pepper
-from slimgpt.spec.sizes import Size
+from slimgpt.spec.sizes import MAX_DEVICES, Size
 
 PREFIX = "SLIMGPT_"
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -146,9 +146,10 @@ class Settings(BaseSettings):
         10 << 30, ge=1, description="Bytes of calibration sets that an owner may keep."
     )
     device: str = Field(
-        "auto",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        description="Device of the engine.",
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Device of the engine."
+    )
+    max_devices: int = Field(
+        1, ge=1, le=MAX_DEVICES, description="Most GPUs of one job; a worker needs as many."
     )
     lease_seconds: float = Field(
         60.0,

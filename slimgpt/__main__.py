@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--texts-root", type=Path, default=Path(), help="folder of local:FILE texts")
     run.add_argument("--uploads-root", type=Path, default=None, help="folder of upload:ID texts")
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto")
+    run.add_argument("--max-devices", type=int, default=None, help="most devices of a job")
     run.add_argument("--resume", action="store_true", help="continue after the last finished layer")
     run.add_argument("--keep-layers", action="store_true", help="keep finished layers")
     run.add_argument("--began", type=float, default=None, help="Unix time when the job was claimed")
@@ -90,6 +91,12 @@ def _write(events: TextIO, event: Event) -> None:
 def _run(options: argparse.Namespace) -> Iterator[Event]:
     began = time.time() if options.began is None else options.began
     spec = _spec(options.spec)
+    if options.max_devices is not None and spec.devices > options.max_devices:
+        raise SpecError(
+            f"devices: {spec.devices} were asked for, this worker gives {options.max_devices} to a "
+            "job",
+            hint="ask for fewer, or raise SLIMGPT_MAX_DEVICES",
+        )
     yield StageStarted(stage="start")
     from slimgpt.machine import launch
 

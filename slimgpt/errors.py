@@ -93,6 +93,12 @@ class MemoryExhaustedError(SlimGPTError):
     code = "out-of-memory"
 
 
+class RankError(SlimGPTError):
+    """A process of a job on several devices has ended, or does not answer."""
+
+    code = "device-lost"
+
+
 class HubUnreachableError(SlimGPTError):
     """The hub cannot be reached or does not answer; a retry may succeed."""
 

@@ -33,7 +33,7 @@ from slimgpt.events import (
     StageStarted,
     Warned,
 )
-from slimgpt.machine import memory, precision, resource_errors
+from slimgpt.machine import memory, rank_processes, resource_errors
 from slimgpt.machine.launch import Launch, asking_hub, opening_device
 from slimgpt.planning.damage import Damage
 from slimgpt.sources import hub_check
@@ -65,7 +65,7 @@ def run(
         workdir: created if absent; the result is in its folder `checkpoint`, with one subfolder
             per model of a sweep.
         roots: folders of `local:` models and texts.
-        device: cpu, cuda, cuda:N or auto.
+        device: cpu, cuda, cuda:N or auto; of a job on several devices neither of the GPUs alone.
         resume: continue from the layers that an interrupted run of the same job left in `workdir`;
             without it, `workdir` must not contain layers.
         keep_layers: keep the finished layers after the end, until the caller has published the
@@ -87,10 +87,10 @@ def run(
         yield asking_hub()
         hub_check.require(spec)
         yield opening_device()
-        chosen = precision.device_for(device)
-        points = [ModelState(point, chosen, launch) for point in spec.points]
-        job = _Job(spec, points, workdir)
-        yield from job.stages(roots)
+        with rank_processes.opened(device, spec.devices) as ranks:
+            points = [ModelState(point, ranks, launch) for point in spec.points]
+            job = _Job(spec, points, workdir)
+            yield from job.stages(roots)
         if not keep_layers:  # the caller has the `Result`: a crash before this loses no layer
             job.discard()
 
@@ -153,13 +153,13 @@ class _Job:
             damage = Damage.load(self._workdir / LAYERS, point.fingerprint)
         else:
             damage = self._points[0].pruning_plan.damage
-        making = plan.make_plan(point.spec, point.inputs, point.device, damage)
+        making = plan.make_plan(point.spec, point.inputs, point.ranks, damage)
         point.pruning_plan = yield from making
         formats.require(point.spec, point.inputs.checkpoint, point.plan.after)
 
     def _prune(self, point: ModelState) -> Generator[Event, None, None]:
         point.records = yield from prune.prune(
-            point.spec, point.inputs, point.pruning_plan, point.partial, point.device
+            point.spec, point.inputs, point.pruning_plan, point.partial, point.ranks
         )
 
     def _recover(self, point: ModelState) -> Generator[Event, None, None]:

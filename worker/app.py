@@ -113,7 +113,7 @@ def _serve_metrics(**_: Any) -> None:
     metrics.last_poll.set_function(lambda: heart.at() or 0.0)
     metrics.REGISTRY.register(DiskMetrics(lambda: {"work": settings.work_root}))
     metrics.REGISTRY.register(EngineMemory())
-    metrics.REGISTRY.register(GpuMetrics(settings.device, os.environ))
+    metrics.REGISTRY.register(GpuMetrics(settings.device, settings.max_devices, os.environ))
     serve(settings, metrics.REGISTRY)
 
 

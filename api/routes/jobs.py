@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import Caller
+from api.checks.devices import too_many_devices
 from api.checks.disk import require_free_disk
 from api.checks.plan_check import require_plannable
 from api.checks.positions import too_long
@@ -78,6 +79,7 @@ def post_job(
     settings = services.settings
     faults = missing_sources(spec, settings.models_root, settings.texts_root)
     faults += too_long(spec, settings.models_root)
+    faults += too_many_devices(spec, settings.max_devices)
     faults += missing_uploads(spec, services.calibration_sets, caller.scope)
     faults = faults or too_little_text(spec, settings.texts_root, services.calibration_sets)
     # An existing job is returned even if its model has been removed since.

@@ -15,7 +15,7 @@ from rich.console import Console
 from cli.options.evaluation import Begin, Tasks
 from cli.options.groups import option, option_names
 from cli.options.model_names import Location, locate_model
-from cli.options.shared import Device, Json, Model
+from cli.options.shared import Device, Devices, Json, Model
 from cli.options.specification import device_name, locate_texts, make_spec
 from cli.terminal.event_output import event_output
 from cli.terminal.exit_status import report_failure
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from slimgpt.checkpoints.checkpoint import Checkpoint
     from slimgpt.harness.harness_task import HarnessTask
+    from slimgpt.machine.ranks import Ranks
     from slimgpt.sources.roots import Roots
     from slimgpt.texts.tokenization.tokenizer import Tokenizer
     from slimgpt.texts.tokenization.windows import Beginning
@@ -60,7 +61,12 @@ class Measurement:
 
 
 def evaluate(
-    model: Model, *, measurement: Measurement, device: Device = "auto", as_json: Json = False
+    model: Model,
+    *,
+    measurement: Measurement,
+    device: Device = "auto",
+    devices: Devices = 1,
+    as_json: Json = False,
 ) -> None:
     """Measure a model's perplexity and its scores on tasks.
 
@@ -70,22 +76,17 @@ def evaluate(
     """
     console = Console()
     with event_output(console, as_json=as_json) as output, report_failure(output):
-        device_name(device)
-        run = _evaluation_run(model, measurement)
+        device, run = device_name(device), _evaluation_run(model, measurement)
         result: Score | None = None
         output.expect({"evaluate": Expectation()})
         with output:
-            for event in run.measure(device):
+            for event in run.measure(device, devices):
                 if isinstance(event, Score):
                     result = event
                 else:
                     output.show(event)
-        if result is None:
-            raise AssertionError("a run ends with its score")
-        if as_json:
-            output.show(result)
-        else:
-            _print(console, result)
+        assert result is not None, "a run ends with its score"
+        output.show(result) if as_json else _print(console, result)
 
 
 def _evaluation_run(model: str, measurement: Measurement) -> EvaluationRun:
@@ -162,7 +163,7 @@ class EvaluationRun:
     length: int
     max_tokens: int | None
 
-    def measure(self, device: str) -> Iterator[Event]:
+    def measure(self, device: str, devices: int = 1) -> Iterator[Event]:
         """Measure; the last event is the `Score`.
 
         Raises:
@@ -174,23 +175,22 @@ class EvaluationRun:
         for text in self.wanted.texts:
             if not text.startswith(hub_check.HERE):
                 hub_check.reach(f"text {text!r}", "`--text FILE`")
-        from slimgpt.machine import resource_errors
+        from slimgpt.machine.rank_processes import opened
+        from slimgpt.machine.resource_errors import expected
 
-        with resource_errors.expected(self.texts_root):
-            yield from self._measure(device)
+        with expected(self.texts_root), opened(device, devices) as ranks:
+            yield from self._measure(ranks)
 
-    def _measure(self, device: str) -> Iterator[Event]:
+    def _measure(self, ranks: Ranks) -> Iterator[Event]:
         from slimgpt.checkpoints import tokenizer_checks
         from slimgpt.checkpoints.checkpoint import Checkpoint
         from slimgpt.harness.harness_task import prepare
         from slimgpt.machine import memory
-        from slimgpt.machine.precision import device_for
         from slimgpt.sources.resolve import resolve_model
         from slimgpt.sources.roots import Roots
         from slimgpt.texts.tokenization import sandbox
 
         began = time.monotonic()
-        chosen = device_for(device)
         yield StageStarted(stage="resolve")
         roots = Roots(self.model.root, self.texts_root, confined=False)
         model = resolve_model(self.model.name, roots, None)
@@ -203,17 +203,17 @@ class EvaluationRun:
         yield StageFinished(stage="resolve", seconds=time.monotonic() - began)
         yield StageStarted(stage="evaluate")
         measured: dict[str, Any] = {}
-        self._try(checkpoint, chosen, windows)
+        self._try(checkpoint, ranks.device, windows)
         if windows is not None and begin is not None:
-            measured = yield from self._perplexity(checkpoint, windows, begin, chosen)
+            measured = yield from self._perplexity(checkpoint, windows, begin, ranks)
         if harness_tasks:
-            measured["tasks"] = yield from _scores(harness_tasks, checkpoint, chosen)
+            measured["tasks"] = yield from _scores(harness_tasks, checkpoint, ranks)
         yield Score(
             model=self.model.name,
             **measured,
             parameters=checkpoint.parameters,
             seconds=time.monotonic() - began,
-            peak_memory_bytes=memory.peak_bytes(chosen),
+            peak_memory_bytes=memory.peak_bytes(ranks.device),
         )
 
     def _try(self, checkpoint: Checkpoint, device: torch.device, cut: Tensor | None) -> None:
@@ -241,15 +241,15 @@ class EvaluationRun:
         return Beginning.of(tokenizer, self.wanted.bos, self.length)
 
     def _perplexity(
-        self, checkpoint: Checkpoint, cut: Tensor, begin: Beginning, device: torch.device
+        self, checkpoint: Checkpoint, cut: Tensor, begin: Beginning, ranks: Ranks
     ) -> Generator[Event, None, dict[str, Any]]:
         from slimgpt.layers import perplexity
-        from slimgpt.layers.stack import Stack
+        from slimgpt.layers.stack import StoredModel
         from slimgpt.report import bootstrap
         from slimgpt.stages.perplexity import as_progress
         from slimgpt.texts.tokenization import windows
 
-        measured = perplexity.measure(Stack(checkpoint, device), cut, begin.given)
+        measured = StoredModel(checkpoint).run(ranks, perplexity.measure, cut, begin.given)
         found = yield from as_progress(measured, 0, checkpoint.architecture.layers)
         intervals, _ = bootstrap.intervals({"dense": found.losses}, found.predicted)
         text = self.wanted.texts[0]
@@ -267,7 +267,7 @@ class EvaluationRun:
 
 
 def _scores(
-    harness_tasks: Sequence[HarnessTask], checkpoint: Checkpoint, device: torch.device
+    harness_tasks: Sequence[HarnessTask], checkpoint: Checkpoint, ranks: Ranks
 ) -> Generator[Event, None, list[TaskResult]]:
     """A model's scores on tasks; the whole model is loaded for them."""
     from slimgpt.checkpoints.output import whole_model
@@ -277,7 +277,7 @@ def _scores(
         folder = whole_model.mirror(checkpoint, Path(room) / "model")
         candidate = Candidate("dense", folder, checkpoint.architecture, "")
         steps = (0, sum(len(harness_task.leaves) for harness_task in harness_tasks))
-        rows = yield from ask(harness_tasks, candidate, Path(room) / "scores", device, steps)
+        rows = yield from ask(harness_tasks, candidate, Path(room) / "scores", ranks, steps)
     return [TaskResult.model_validate(asdict(row)) for row in rows]
 
 

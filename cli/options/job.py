@@ -259,6 +259,14 @@ class Job(PlanOptions):
             DEFAULTS.damping,
         ),
     ] = None
+    devices: Annotated[
+        int | None,
+        option(
+            "--devices",
+            "GPUs that compute together, each on a share of the calibration and evaluation text.",
+            DEFAULTS.devices,
+        ),
+    ] = None
     calibration: Calibration
     evaluation: Evaluation
     recovery: Recovery

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from slimgpt.spec.sizes import MAX_DEVICES
+
 COMPLETION_SECONDS = 2.0
 Json = Annotated[bool, typer.Option("--json", help="Write JSON and nothing else to stdout.")]
 Model = Annotated[
@@ -21,6 +23,10 @@ Out = Annotated[
     Path, typer.Argument(metavar="OUT", help="Folder to create; it must not exist yet.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Devices = Annotated[
+    int,
+    typer.Option(min=1, max=MAX_DEVICES, help="GPUs that compute together, each on a share of it."),
+]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue after the last finished layer in OUT.work.")
 ]

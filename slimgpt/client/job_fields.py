@@ -48,6 +48,7 @@ class JobFields(TypedDict, total=False):
     residual_target: float
     channel_multiple: int
     tensor_parallel: int
+    devices: int
     formats: Sequence[Format]
     gguf_type: GgufType
     name: str

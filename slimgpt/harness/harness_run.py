@@ -1,4 +1,7 @@
-"""`HarnessRun`: one loaded model evaluated by lm-evaluation-harness."""
+"""`HarnessRun`: one loaded model evaluated by lm-evaluation-harness.
+
+On several devices each holds the model and answers a share of the questions.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import gc
 import io
 import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.output import whole_model
 from slimgpt.errors import BrokenCheckpointError, MemoryExhaustedError
 from slimgpt.harness.harness_task import SEED, Leaf
+from slimgpt.machine.ranks import Ranks
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 BOOTSTRAP = 1000  # samples, for standard errors of metrics that are not means
@@ -27,6 +31,7 @@ USUAL_TOKENS = 512
 LOGITS = {"cpu": 2**27, "cuda": 2**30}  # elements for a batch of questions of USUAL_TOKENS
 CUT = ("Combined length of context", "Left truncation applied")
 TOO_LONG = "sequence-length-is-longer-than-the-specified-maximum"
+ASKED = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 HARNESS_LOG = logging.getLogger("lm_eval.models.huggingface")
 
 
@@ -50,31 +55,24 @@ class HarnessRun:
     Args:
         folder: made by `checkpoints.output.whole_model`, so that no other code runs.
         architecture: the model's architecture.
-        device: the device; the dtype is the checkpoint's.
+        ranks: on whose devices; the dtype is the checkpoint's.
 
     Raises:
         BrokenCheckpointError: the tokenizer has no `bos_token` and no `eos_token`.
     """
 
-    def __init__(self, folder: Path, architecture: Architecture, device: torch.device) -> None:
-        from lm_eval.models.huggingface import HFLM
-
-        loaded = Tokenizer.load(folder)
-        require_prefix(loaded)
-        tokenizer = loaded.inner
-        tokenizer.deprecation_warnings[TOO_LONG] = True  # truncation is counted in `Answers.cut`
-        model = whole_model.load(folder, architecture.family, architecture.dtype, device)
-        together = batch_size(architecture.vocabulary, device)
-        self._model = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=together)
+    def __init__(self, folder: Path, architecture: Architecture, ranks: Ranks) -> None:
+        self._answering = ranks.together(_answers, folder, architecture)
+        self._model = next(self._answering)
+        self._cut = 0
 
     def __enter__(self) -> HarnessRun:
         return self
 
     def __exit__(self, *_: object) -> None:
         del self._model
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        with contextlib.suppress(StopIteration):
+            self._answering.send(None)
 
     def answer(self, leaf: Leaf) -> Answers:
         """Evaluate all questions of a task; the batch size is halved when memory runs out.
@@ -102,9 +100,10 @@ class HarnessRun:
         torch.manual_seed(SEED)
         leaf.task.set_fewshot_seed(SEED)
         asked = {"tasks": {leaf.name: leaf.task}, "groups": {}, "group_map": {}}
-        with _counted() as cut, contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+        self._cut = 0
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
             results = evaluate(
-                lm=self._model,
+                lm=_Divided(self._model, self._responses),
                 task_dict=asked,
                 limit=leaf.limit,
                 bootstrap_iters=BOOTSTRAP,
@@ -115,7 +114,78 @@ class HarnessRun:
             for key, value in results["results"][leaf.name].items()
             if isinstance(value, str | int | float)
         }
-        return Answers(metrics, sum(cut))
+        return Answers(metrics, self._cut)
+
+    def _responses(self, name: str, arguments: list[Any]) -> list[Any]:
+        found = self._answering.send((name, arguments, self._model.batch_size_per_gpu))
+        for answered in found:
+            if isinstance(answered, torch.OutOfMemoryError):
+                raise answered
+        self._cut += sum(cut for _, cut in found)
+        return [response for responses, _ in found for response in responses]
+
+
+class _Divided:
+    """The harness's model, its questions passed to those who answer them."""
+
+    def __init__(self, model: Any, responses: Callable[[str, list[Any]], list[Any]]) -> None:
+        self._model, self._responses = model, responses
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ASKED:
+            return getattr(self._model, name)
+        return lambda requests: self._responses(name, [request.args for request in requests])
+
+
+Asked = tuple[str, Sequence[Any], int]
+"""A method of the harness's model, the arguments of all requests, and the batch size."""
+
+
+def _answers(
+    ranks: Ranks, folder: Path, architecture: Architecture
+) -> Generator[Any, Asked | None, None]:
+    """Load the model in every rank and yield it; then for each that is asked here the answers.
+
+    An answer is what each rank has to say in its turn: responses with the number of cut questions,
+    or that memory ran out. None ends it.
+    """
+    found: Any = _loaded(folder, architecture, ranks.device)
+    model = found
+    while (asked := ranks.broadcast((yield found))) is not None:
+        found = ranks.gather([_answered(model, asked, ranks)])
+    del model, found
+    gc.collect()
+    if ranks.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _answered(
+    model: Any, asked: Asked, ranks: Ranks
+) -> tuple[list[Any], int] | torch.OutOfMemoryError:
+    """This rank's share of the responses."""
+    from lm_eval.api.instance import Instance
+
+    name, arguments, model.batch_size_per_gpu = asked
+    own = [Instance(name, {}, one, n) for n, one in enumerate(ranks.share(arguments))]
+    if ranks.rank:
+        torch.manual_seed(SEED)
+    try:
+        with _counted() as cut, contextlib.redirect_stderr(io.StringIO()):
+            return (getattr(model, name)(own) if own else []), sum(cut)
+    except torch.OutOfMemoryError as error:
+        return error
+
+
+def _loaded(folder: Path, architecture: Architecture, device: torch.device) -> Any:
+    from lm_eval.models.huggingface import HFLM
+
+    loaded = Tokenizer.load(folder)
+    require_prefix(loaded)
+    tokenizer = loaded.inner
+    tokenizer.deprecation_warnings[TOO_LONG] = True  # truncation is counted in `Answers.cut`
+    model = whole_model.load(folder, architecture.family, architecture.dtype, device)
+    together = batch_size(architecture.vocabulary, device)
+    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=together)
 
 
 def require_prefix(tokenizer: Tokenizer) -> None:

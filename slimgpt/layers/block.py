@@ -48,6 +48,14 @@ class HalfPass:
     scale: Tensor
     gain: Tensor
 
+    @property
+    def weighted_inputs(self) -> Tensor:
+        """The inputs, each token's over the length of the stream behind the half, (T, I)."""
+        stream_TD = self.stream.float().flatten(0, 1)
+        weight_T1 = self.scale / stream_TD.norm(dim=1, keepdim=True).clamp_min(TINY)
+        weighted_TI: Tensor = (self.inputs.float() * weight_T1).to(self.inputs.dtype)
+        return weighted_TI
+
 
 class Block:
     """A decoder layer on its device.

@@ -6,6 +6,9 @@ divided by the length of the residual stream behind the module, gives the shape 
 those that are on their way already through the dense layers that follow; at the end each stream's
 output is compared with the dense one, which gives the scale.
 
+On several devices each runs its share of the batches, Gram matrices are summed, and modules are
+divided: one rank eliminates in a module and carries its probes to the end.
+
 Names end in their shape: Q sequences, B batch, S sequence, D d_model, T tokens, I inputs (d_in), V
 vocabulary.
 """
@@ -23,7 +26,7 @@ from torch import Tensor
 
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import NumericalError
-from slimgpt.layers.block import Block, HalfPass
+from slimgpt.layers.block import Block
 from slimgpt.layers.stack import Stack
 from slimgpt.layers.surgery import cut_channels, cut_heads, matrix
 from slimgpt.methods import damage
@@ -82,7 +85,8 @@ def measure(
         NumericalError: a module's Hessian cannot be factorised, or the output with a cut module is
             not finite.
     """
-    total, batches = len(costs.layers) + 1, stack.embed(token_ids_QS)
+    total, ranks = len(costs.layers) + 1, stack.ranks
+    batches = stack.embed(stack.share(token_ids_QS))
     probe_ids = token_ids_QS[:PROBES, :PROBE_TOKENS].contiguous()
     dense_BSD = torch.cat(stack.embed(probe_ids)).to(stack.device)
     modules: list[_Module] = []
@@ -91,15 +95,16 @@ def measure(
         survey = _LayerSurvey(stack, index, layer, costs.least_multiple, settings)
         call = stack.call(index, dense_BSD)
         for probe in probes:
-            moved_BSD = survey.block.forward(probe.stream.to(stack.device), call)
-            probe.stream = moved_BSD.cpu()
-        modules += [
-            survey.attention(batches, dense_BSD, probes),
-            survey.ffn(batches, dense_BSD, probes),
-        ]
+            probe.stream = survey.block.forward(probe.stream.to(stack.device), call).cpu()
+        for surveyed in (survey.attention(batches), survey.ffn(batches)):
+            module = _Module(surveyed.sizes, [], {})
+            if ranks.owns(len(modules)):
+                survey.eliminate(surveyed, module, dense_BSD, probes)
+            modules.append(module)
         dense_BSD = survey.block.forward(dense_BSD, call)
         yield index + 1, total
     _compare(stack, dense_BSD, probes)
+    modules = ranks.exchange(modules)
     _check_finite(modules)
     yield total, total
     pairs = zip(modules[0::2], modules[1::2], strict=True)
@@ -108,7 +113,7 @@ def measure(
 
 
 class _LayerSurvey:
-    """The modules of one dense layer; each is surveyed, and sends its probes on their way."""
+    """The modules of one dense layer: all ranks survey them, one eliminates in each."""
 
     def __init__(
         self, stack: Stack, index: int, layer: LayerCosts, multiple: int, settings: Settings
@@ -118,8 +123,8 @@ class _LayerSurvey:
         self._tensors = stack.read_layer(index)
         self.block = stack.build(index, layer.size, self._tensors)
 
-    def attention(self, batches: list[Tensor], dense_BSD: Tensor, probes: list[_Probe]) -> _Module:
-        """Attention at all its levels."""
+    def attention(self, batches: list[Tensor]) -> _Surveyed:
+        """Attention and its levels."""
         size = self._layer.size
         sizes = self._layer.attention_levels()
         tree, before = list[list[Units]](), size
@@ -132,28 +137,24 @@ class _LayerSurvey:
             else:
                 tree[-1].append(Units(columns // size.heads, level.kv_heads, 1))
             before = level
-        return self._module("attention", sizes, tree, batches, dense_BSD, probes)
+        return _Surveyed("attention", sizes, tree, self._survey("attention", batches))
 
-    def ffn(self, batches: list[Tensor], dense_BSD: Tensor, probes: list[_Probe]) -> _Module:
-        """The FFN at widths of equal distance, all but the whole one legal."""
+    def ffn(self, batches: list[Tensor]) -> _Surveyed:
+        """The FFN and widths of equal distance, all but the whole one legal."""
         size = self._layer.size
         step = self._multiple * max(1, size.channels // (FFN_LEVELS * self._multiple))
         first = size.channels - (size.channels % self._multiple or step)
         widths = [size.channels, *range(first, step - 1, -step)]
         sizes = [LayerSize(size.heads, size.kv_heads, width) for width in widths]
         tree = [[Units(1, 1, before - after)] for before, after in pairwise(widths)]
-        return self._module("ffn", sizes, tree, batches, dense_BSD, probes)
+        return _Surveyed("ffn", sizes, tree, self._survey("ffn", batches))
 
-    def _module(
-        self,
-        kind: Kind,
-        sizes: list[LayerSize],
-        tree: list[list[Units]],
-        batches: list[Tensor],
-        dense_BSD: Tensor,
-        probes: list[_Probe],
-    ) -> _Module:
-        projections = self._survey(kind, batches)
+    def eliminate(
+        self, surveyed: _Surveyed, module: _Module, dense_BSD: Tensor, probes: list[_Probe]
+    ) -> None:
+        """Give the module the errors of its levels, and add its probes."""
+        kind, sizes, tree = surveyed.kind, surveyed.sizes, surveyed.tree
+        projections = surveyed.projections
         step = max((first.quota for first, *_ in tree), default=1) or 1  # leave together in an FFN
         settings = replace(self._settings, group_size=step)
         cuts = [
@@ -163,7 +164,7 @@ class _LayerSurvey:
             for one in projections
         ]
         errors = [sum(level.error for level in levels) for levels in zip(*cuts, strict=True)]
-        module = _Module(sizes, [0.0, *errors], {})
+        module.errors = [0.0, *errors]
         removed = [self._layer.removed(size) for size in sizes]
         call = self._stack.call(self._index, dense_BSD)
         for share in MEASURED if errors else ():
@@ -173,12 +174,11 @@ class _LayerSurvey:
                 continue
             module.losses[level] = 0.0
             solutions = [
-                _refitted(one, kind, levels[level - 1].kept, settings)
+                one.refitted(kind, levels[level - 1].kept, settings)
                 for one, levels in zip(projections, cuts, strict=True)
             ]
             cut = self._cut(kind, sizes[level], solutions)
             probes.append(_Probe(module, level, cut.forward(dense_BSD, call).cpu()))
-        return module
 
     def _survey(self, kind: Kind, batches: list[Tensor]) -> list[_Projection]:
         """The module's projections with their weighted inputs; the batches advance through it."""
@@ -187,26 +187,24 @@ class _LayerSurvey:
             return self._survey_experts(batches)
         family, block = architecture.family, self.block
         name = family.output if kind == "attention" else family.down
-        found = _Projection.empty(matrix(self._tensors, family, name), self._stack.device)
+        found = _Projection.empty(matrix(self._tensors, family, name))
         half = block.attention_pass if kind == "attention" else block.ffn_pass
         for position, batch in enumerate(batches):
             hidden_BSD = batch.to(self._stack.device)
             seen = half(hidden_BSD, self._stack.call(self._index, hidden_BSD))
             if kind == "ffn" or not block.parallel:
                 batches[position] = seen.stream.to(batch.device)
-            found.inputs.add_(weighted(seen))
+            found.inputs.add_(seen.weighted_inputs)
             found.gain = seen.gain
+        found.inputs.sum_over(self._stack.ranks)
+        found.gain = self._stack.ranks.broadcast(found.gain)  # alike on all that had a batch
         found.inputs.check_finite()
         return [found]
 
     def _survey_experts(self, batches: list[Tensor]) -> list[_Projection]:
         """Each expert's `down_proj`; its inputs are as long as the router makes them."""
-        experts = [
-            _Projection.empty(
-                matrix(self._tensors, one.family, one.family.down), self._stack.device
-            )
-            for one in self._stack.architecture.ffns()
-        ]
+        families = [one.family for one in self._stack.architecture.ffns()]
+        experts = [_Projection.empty(matrix(self._tensors, one, one.down)) for one in families]
         for position, batch in enumerate(batches):
             hidden_BSD = batch.to(self._stack.device)
             call = self._stack.call(self._index, hidden_BSD)
@@ -215,6 +213,7 @@ class _LayerSurvey:
             for expert, X in zip(experts, seen, strict=True):
                 expert.inputs.add_(X)
         for expert in experts:
+            expert.inputs.sum_over(self._stack.ranks)
             if not expert.inputs.tokens:
                 expert.inputs.assume_alike()
             expert.inputs.check_finite()
@@ -229,6 +228,16 @@ class _LayerSurvey:
             for own, solution in zip(architecture.ffns(), solutions, strict=True):
                 tensors, _ = cut_channels(tensors, own, whole, solution)
         return self._stack.build(self._index, size, tensors)
+
+
+@dataclass(frozen=True)
+class _Surveyed:
+    """A module's projections, the layer's size at each level, and the rounds between levels."""
+
+    kind: Kind
+    sizes: list[LayerSize]
+    tree: list[list[Units]]
+    projections: list[_Projection]
 
 
 @dataclass
@@ -246,22 +255,13 @@ class _Projection:
     gain: Tensor
 
     @classmethod
-    def empty(cls, W_OI: Tensor, device: torch.device) -> _Projection:
+    def empty(cls, W_OI: Tensor) -> _Projection:
         W_OI = W_OI.float()
-        return cls(W_OI, Inputs.empty(W_OI.shape[1], device), torch.ones_like(W_OI[:, 0]))
+        return cls(W_OI, Inputs.empty(W_OI.shape[1], W_OI.device), torch.ones_like(W_OI[:, 0]))
 
-
-def _refitted(one: _Projection, kind: Kind, kept_K: Tensor, settings: Settings) -> Solution:
-    W_OK = damage.refitted(Problem(one.weight, one.inputs, (), kind), settings, kept_K)
-    return Solution(kept_K, W_OK)
-
-
-def weighted(seen: HalfPass) -> Tensor:
-    """A module's inputs, each token's over the length of the stream behind it, (T, I)."""
-    stream_TD = seen.stream.float().flatten(0, 1)
-    weight_T1 = seen.scale / stream_TD.norm(dim=1, keepdim=True).clamp_min(1e-12)
-    weighted_TI: Tensor = (seen.inputs.float() * weight_T1).to(seen.inputs.dtype)
-    return weighted_TI
+    def refitted(self, kind: Kind, kept_K: Tensor, settings: Settings) -> Solution:
+        problem = Problem(self.weight, self.inputs, (), kind)
+        return Solution(kept_K, damage.refitted(problem, settings, kept_K))
 
 
 def _compare(stack: Stack, dense_BSD: Tensor, probes: list[_Probe]) -> None:

@@ -11,7 +11,7 @@ leave.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import torch
@@ -41,14 +41,16 @@ class DenseLayer:
 
 
 @torch.no_grad()
-def dense_pass(stack: Stack, token_ids_QS: Tensor, costs: Costs) -> Iterator[DenseLayer]:
-    """Survey the dense model layer by layer.
+def dense_pass(
+    stack: Stack, token_ids_QS: Tensor, costs: Costs
+) -> Generator[DenseLayer, None, None]:
+    """Survey the dense model layer by layer; each rank runs its share of the batches.
 
     Args:
         token_ids_QS: calibration tokens, int64.
     """
     family = stack.architecture.family
-    batches = stack.embed(token_ids_QS)
+    batches = stack.embed(stack.share(token_ids_QS))
     for index, layer in enumerate(costs.layers):
         tensors = stack.read_layer(index)
         block = stack.build(index, layer.size, tensors)
@@ -67,12 +69,14 @@ def dense_pass(stack: Stack, token_ids_QS: Tensor, costs: Costs) -> Iterator[Den
             hidden_BSD = block.attend(hidden_BSD, call)
             ffn.add_(block.ffn_inputs(hidden_BSD, call)[0])
             batches[position] = block.feed_forward(hidden_BSD, call).to(batch.device)
-        variances = DenseVariances(attention.variance, ffn.variance)
-        scores_I = standardised(fluctuation(output_OI, variances.attention))
+        attention.sum_over(stack.ranks)
+        ffn.sum_over(stack.ranks)
+        variances = DenseVariances(attention.variance.cpu(), ffn.variance.cpu())
+        scores_I = standardised(fluctuation(output_OI, attention.variance))
         groups = 1 if layer.head_unit == "kv_group" else layer.size.kv_heads
         scores_GU = scores_I.view(groups, layer.units, -1).mean(2)
         heads_U = scores_GU.sort(dim=1).values.mean(0)
-        channels_C = standardised(fluctuation(down_OI, variances.ffn)).sort().values
+        channels_C = standardised(fluctuation(down_OI, ffn.variance)).sort().values
         yield DenseLayer(variances, heads_U.cpu(), channels_C.cpu())
 
 

@@ -5,7 +5,8 @@ Names end in their shape: O outputs (d_out), I inputs (d_in).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -23,7 +24,9 @@ Kept = list[int] | list[list[int]]
 
 @dataclass(frozen=True)
 class DenseVariances:
-    """Variance of the inputs of one layer's `o_proj` and `down_proj` in the dense model."""
+    """Variance of the inputs of one layer's `o_proj` and `down_proj` in the dense model; on the
+    CPU.
+    """
 
     attention: Tensor
     ffn: Tensor
@@ -106,6 +109,18 @@ class LayerPruning:
     def loses_channels(self) -> bool:
         return self.target.channels < self.size.channels
 
+    @property
+    def output_weight(self) -> Tensor:
+        """Of `o_proj`, (O, I), as it is now."""
+        family = self.stack.architecture.family
+        return matrix(self.tensors, family, family.output)
+
+    @property
+    def down_weights(self) -> list[Tensor]:
+        """Of the `down_proj` of every FFN, (O, I) each, as they are now."""
+        ffns = self.stack.architecture.ffns()
+        return [matrix(self.tensors, own.family, own.family.down) for own in ffns]
+
     def block(self) -> Block:
         """The layer as it is now."""
         return self.stack.build(self.index, self.size, self.tensors)
@@ -117,11 +132,11 @@ class LayerPruning:
     def heads(self, inputs: Inputs, correction: Tensor | None = None) -> None:
         """Heads leave, by the inputs of `o_proj`."""
         architecture, before = self.stack.architecture, self.size
-        W_OI = matrix(self.tensors, architecture.family, architecture.family.output)
+        W_OI = self.output_weight
         units = head_units(before, self.target, W_OI.shape[1])
-        variance_I = self.dense.attention if self.dense else None
+        variance_I = self.dense.attention.to(W_OI.device) if self.dense else None
         problem = Problem(W_OI, inputs, units, "attention", variance_I, correction)
-        solution, self.attention = self._solved(problem, architecture.family.output)
+        [(solution, self.attention)] = self._solved([(architecture.family.output, problem)])
         self.tensors, self.kept_heads, self.kept_kv_heads = cut_heads(
             self.tensors, architecture, before, solution
         )
@@ -130,18 +145,18 @@ class LayerPruning:
     def channels(self, inputs: list[Inputs], correction: Tensor | None = None) -> None:
         """Channels leave every FFN of the layer, by the inputs of its `down_proj`."""
         before, kept, outcomes = self.size, [], []
-        variance_I = self.dense.ffn if self.dense else None
+        variance_I = self.dense.ffn.to(self.stack.device) if self.dense else None
         units = (Units(width=1, groups=1, quota=before.channels - self.target.channels),)
-        for number, (own, seen) in enumerate(
-            zip(self.stack.architecture.ffns(), inputs, strict=True)
-        ):
-            name = own.family.down
-            if not seen.tokens:
-                self.unseen_experts.append(number)
-                seen.assume_alike()
-            W_OI = matrix(self.tensors, own.family, name)
-            problem = Problem(W_OI, seen, units, "ffn", variance_I, correction)
-            solution, outcome = self._solved(problem, name)
+        self.unseen_experts = [number for number, seen in enumerate(inputs) if not seen.tokens]
+        for number in self.unseen_experts:
+            inputs[number].assume_alike()
+        problems = [
+            Problem(W_OI, seen, units, "ffn", variance_I, correction)
+            for W_OI, seen in zip(self.down_weights, inputs, strict=True)
+        ]
+        ffns = self.stack.architecture.ffns()
+        solved = self._solved([(o.family.down, p) for o, p in zip(ffns, problems, strict=True)])
+        for own, seen, (solution, outcome) in zip(ffns, inputs, solved, strict=True):
             self.tensors, channels = cut_channels(self.tensors, own, before, solution)
             kept.append(channels)
             outcomes.append(outcome if seen.tokens else _Outcome())
@@ -163,8 +178,14 @@ class LayerPruning:
             tuple(self.unseen_experts),
         )
 
-    def _solved(self, problem: Problem, name: str) -> tuple[Solution, _Outcome]:
-        return _solved(problem, self.prune, f"layer {self.index} {name}")
+    def _solved(self, problems: Sequence[tuple[str, Problem]]) -> list[tuple[Solution, _Outcome]]:
+        """The solutions by projection, each found by one rank: experts by several at once."""
+
+        def solved(named: tuple[str, Problem]) -> tuple[Solution, _Outcome]:
+            name, problem = named
+            return _solved(problem, self.prune, f"layer {self.index} {name}")
+
+        return self.stack.ranks.each(problems, solved)
 
 
 def head_units(size: LayerSize, target: LayerSize, columns: int) -> tuple[Units, ...]:
@@ -192,4 +213,5 @@ def _solved(problem: Problem, prune: Prune, where: str) -> tuple[Solution, _Outc
     difference_OI[:, solution.kept] -= solution.weight.to(H_II.dtype)
     lost = float(obs.quadratic(difference_OI, H_II))
     whole = float(obs.quadratic(W_OI, H_II))
-    return solution, _Outcome(lost, whole, solution.damping)
+    stored = replace(solution, weight=solution.weight.to(problem.weight.dtype))
+    return stored, _Outcome(lost, whole, solution.damping)

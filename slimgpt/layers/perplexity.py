@@ -49,7 +49,7 @@ def measure(
     windows_NS: Tensor,  # int64
     given: int = 1,
 ) -> Generator[int, None, Likelihood]:
-    """Likelihood of windows, of which each stands alone.
+    """Likelihood of windows, of which each stands alone; each rank measures its share.
 
     Args:
         given: tokens at the start of each window that are not predicted.
@@ -63,7 +63,8 @@ def measure(
     Raises:
         NumericalError: the likelihood is not finite.
     """
-    batches = stack.embed(windows_NS)
+    own_NS = stack.share(windows_NS)
+    batches = stack.embed(own_NS)
     for index in range(stack.architecture.layers):
         stack.advance(index, stack.layer(index).forward, batches)
         yield index + 1
@@ -71,13 +72,14 @@ def measure(
     step = max(1, LOGIT_TOKENS // windows_NS.shape[1])
     for batch in batches:
         for hidden_BSD in torch.split(batch, step):
-            ids_BS = windows_NS[start : start + len(hidden_BSD)].to(stack.device)
+            ids_BS = own_NS[start : start + len(hidden_BSD)].to(stack.device)
             start += len(hidden_BSD)
             logits_BSV = head(hidden_BSD.to(stack.device))[:, given - 1 : -1].float()
             losses_T = nn.functional.cross_entropy(
                 logits_BSV.flatten(0, 1), ids_BS[:, given:].flatten(), reduction="none"
             )
             losses += losses_T.view(len(ids_BS), -1).double().sum(1).tolist()
+    losses = stack.ranks.gather(losses)
     if not all(map(math.isfinite, losses)):
         raise NumericalError(
             "the likelihood of the evaluation text is not finite",

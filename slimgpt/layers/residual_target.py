@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from slimgpt.layers.block import Call, HalfPass, Step
-from slimgpt.machine import precision
+from slimgpt.machine.ranks import Ranks
 from slimgpt.methods.statistics import Inputs
 
 LEAST_GAIN = 0.05
@@ -53,41 +53,45 @@ class Target:
     inputs: Inputs
     correction: Tensor
 
+    @classmethod
+    def empty(cls, W_OI: Tensor) -> Target:
+        """Empty sums for a projection."""
+        inputs = Inputs.empty(W_OI.shape[1], W_OI.device)
+        zeros_OI = torch.zeros(W_OI.shape, dtype=inputs.gram.dtype, device=W_OI.device)
+        return cls(inputs, zeros_OI)
+
+    def sum_over(self, ranks: Ranks) -> None:
+        """Add what the other ranks have seen."""
+        self.inputs.sum_over(ranks)
+        ranks.sum_(self.correction)
+
 
 def gather(
+    found: Target,
     stream: list[Tensor],
     dense: DenseStream,
     call: Callable[[Tensor], Call],
     half: Callable[[Tensor, Call], HalfPass],
     advance: Step,
-    device: torch.device,
-) -> Target:
+) -> None:
     """Run one half on both streams with nothing of it cut; only the dense one moves on.
 
     Args:
+        found: the sums, added to.
         stream: of the pruned model, (B, S, D) each.
         call: the keyword arguments of the layer for such a batch.
         half: `Block.attention_pass` or `Block.ffn_pass`.
         advance: the same half.
     """
-    sums: Inputs | None = None
-    total_OI = torch.zeros(())
+    device, total_OI = found.correction.device, found.correction
     for position, (own, other) in enumerate(zip(stream, dense.batches, strict=True)):
         hidden_BSD = own.to(device)
         arguments = call(hidden_BSD)
         seen = half(hidden_BSD, arguments)
         target_BSD = advance(other.to(device), arguments)
         dense.batches[position] = target_BSD.to(other.device)
-        if sums is None:
-            width = seen.inputs.shape[-1]
-            sums = Inputs.empty(width, device)
-            total_OI = torch.zeros(
-                seen.outputs.shape[-1], width, dtype=precision.sum_dtype(device), device=device
-            )
-        sums.add_(seen.inputs)
+        found.inputs.add_(seen.inputs)
         total_OI += correction(seen, target_BSD, dense.weight).T @ seen.inputs.float()
-    assert sums is not None, "there are calibration tokens"
-    return Target(sums, total_OI)
 
 
 def correction(seen: HalfPass, target_BSD: Tensor, weight: float) -> Tensor:

@@ -10,7 +10,9 @@
 
 Two passes over the layer: attention runs in 1 and 3, the FFN in 3 and 5. Where both halves read the
 layer's input, one pass gathers both, and a second advances. One layer, one activation
-cache (host memory, a batch at a time on the device) and one Hessian are held at any time.
+cache (host memory, a batch at a time on the device) and one Hessian are held at any time. On
+several devices each runs its share of the batches, Hessians are summed, and one solves
+(`machine.ranks`).
 
 With a residual target (`layers.residual_target`) the dense model's stream runs beside, in a second
 cache, and 1 and 3 fit to both; every projection is then refitted, cut or not.
@@ -21,7 +23,7 @@ Names end in their shape: B batch, S sequence, D d_model, O outputs (d_out), I i
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -72,11 +74,17 @@ def _prune_sequential(pruning: LayerPruning, batches: list[Tensor]) -> None:
     """The FFN is cut on what the attention that is already pruned gives it."""
     if pruning.loses_heads:
         block = pruning.block()
-        (inputs,) = _accumulate(pruning, batches, lambda h, call: [block.attention_inputs(h, call)])
+        (inputs,) = _accumulate(
+            pruning,
+            batches,
+            [pruning.output_weight],
+            lambda h, call: [block.attention_inputs(h, call)],
+        )
         pruning.heads(inputs)
     block = pruning.block()
     if pruning.loses_channels:
-        pruning.channels(_accumulate(pruning, batches, block.ffn_inputs, block.attend))
+        downs = pruning.down_weights
+        pruning.channels(_accumulate(pruning, batches, downs, block.ffn_inputs, block.attend))
     else:
         pruning.advance(block.attend, batches)
     pruning.advance(pruning.block().feed_forward, batches)
@@ -91,26 +99,35 @@ def _prune_towards(pruning: LayerPruning, batches: list[Tensor], dense_stream: D
     stack = pruning.stack
     call = functools.partial(stack.call, pruning.index)
 
-    def target(half: Callable[[Tensor, Call], HalfPass], advance: Step) -> Target:
-        return gather(batches, dense_stream, call, half, advance, stack.device)
+    def target(W_OI: Tensor, half: Callable[[Tensor, Call], HalfPass], advance: Step) -> Target:
+        found = Target.empty(W_OI)
+        gather(found, batches, dense_stream, call, half, advance)
+        found.sum_over(stack.ranks)
+        return found
 
     block = pruning.block()
     if stack.parallel:
-        (inputs,) = _accumulate(pruning, batches, lambda h, call: [block.attention_inputs(h, call)])
-        found = target(block.ffn_pass, block.forward)
+        (inputs,) = _accumulate(
+            pruning,
+            batches,
+            [pruning.output_weight],
+            lambda h, call: [block.attention_inputs(h, call)],
+        )
+        found = target(pruning.down_weights[0], block.ffn_pass, block.forward)
         pruning.heads(inputs)
         pruning.channels([found.inputs], found.correction)
         pruning.advance(pruning.block().forward, batches)
         return
-    found = target(block.attention_pass, block.attend)
+    found = target(pruning.output_weight, block.attention_pass, block.attend)
     pruning.heads(found.inputs, found.correction)
     block = pruning.block()
     if stack.architecture.experts:
-        pruning.channels(_accumulate(pruning, batches, block.ffn_inputs, block.attend))
+        downs = pruning.down_weights
+        pruning.channels(_accumulate(pruning, batches, downs, block.ffn_inputs, block.attend))
         stack.advance(pruning.index, block.feed_forward, dense_stream.batches)
     else:
         pruning.advance(block.attend, batches)
-        found = target(block.ffn_pass, block.feed_forward)
+        found = target(pruning.down_weights[0], block.ffn_pass, block.feed_forward)
         pruning.channels([found.inputs], found.correction)
     pruning.advance(pruning.block().feed_forward, batches)
 
@@ -118,7 +135,8 @@ def _prune_towards(pruning: LayerPruning, batches: list[Tensor], dense_stream: D
 def _prune_parallel(pruning: LayerPruning, batches: list[Tensor]) -> None:
     """Both halves are cut on what the layer is given: neither sees the other's output."""
     if pruning.loses_heads or pruning.loses_channels:
-        attention, ffn = _accumulate(pruning, batches, pruning.block().inputs)
+        weights = [pruning.output_weight, *pruning.down_weights]
+        attention, ffn = _accumulate(pruning, batches, weights, pruning.block().inputs)
         if pruning.loses_heads:
             pruning.heads(attention)
         if pruning.loses_channels:
@@ -129,11 +147,18 @@ def _prune_parallel(pruning: LayerPruning, batches: list[Tensor]) -> None:
 def _accumulate(
     pruning: LayerPruning,
     batches: list[Tensor],
+    weights: Sequence[Tensor],
     watch: Callable[[Tensor, Call], list[Tensor]],
     step: Step | None = None,
 ) -> list[Inputs]:
-    """Sums over the inputs that `watch` sees on all batches, after a step forward if given."""
-    device, sums = pruning.stack.device, list[Inputs]()
+    """Sums over the inputs that `watch` sees on all batches of all ranks, after a step forward if
+    given.
+
+    Args:
+        weights: of the projections whose inputs these are, (O, I) each.
+    """
+    device = pruning.stack.device
+    sums = [Inputs.empty(W_OI.shape[1], device) for W_OI in weights]
     for position, batch in enumerate(batches):
         hidden_BSD = batch.to(device)
         call = pruning.stack.call(pruning.index, hidden_BSD)
@@ -141,7 +166,8 @@ def _accumulate(
             hidden_BSD = step(hidden_BSD, call)
             batches[position] = hidden_BSD.to(batch.device)
         seen = watch(hidden_BSD, call)
-        sums = sums or [Inputs.empty(X.shape[-1], device) for X in seen]
         for total, X in zip(sums, seen, strict=True):
             total.add_(X)
+    for total in sums:
+        total.sum_over(pruning.stack.ranks)
     return sums

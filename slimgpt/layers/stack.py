@@ -9,7 +9,9 @@ Names end in their shape: B batch, S sequence, D d_model, V vocabulary, N sequen
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +22,18 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families import architecture as architectures
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.checkpoints.output import modeling
+from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.errors import UnsupportedModelError
 from slimgpt.layers import surgery
 from slimgpt.layers.block import Block, Call, Step
 from slimgpt.layers.outer_modules import OuterModules
 from slimgpt.machine.precision import DTYPES
+from slimgpt.machine.ranks import Ranks
 from slimgpt.planning.forecast import BATCH_TOKENS
 
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R")
 PRUNED_KEYS = ("auto_map", "per_layer_config", "allow_global_per_layer_attribute_access")
 
 
@@ -38,6 +45,7 @@ class Stack:
         device: where layers run.
         sizes: of the layers, where they are not the checkpoint's own (half-pruned models).
         read_layer: layer index → its tensors on the device; the checkpoint's own by default.
+        ranks: the processes among which batches are shared; none but this by default.
 
     Raises:
         UnsupportedModelError: transformers cannot build a layer from the config.
@@ -50,10 +58,12 @@ class Stack:
         *,
         sizes: Sequence[LayerSize] | None = None,
         read_layer: Callable[[int], dict[str, Tensor]] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.architecture = checkpoint.architecture
         self.device = device
+        self.ranks = ranks or Ranks(device)
         self._sizes = tuple(sizes or checkpoint.architecture.sizes)
         self.read_layer = read_layer or (lambda i: checkpoint.layer(i, device=str(device)))
         self.parallel = self.architecture.family.is_parallel(checkpoint.config)
@@ -94,8 +104,14 @@ class Stack:
         Returns:
             batches (B, S, D), checkpoint dtype, on the CPU.
         """
-        size = max(1, BATCH_TOKENS // token_ids_NS.shape[1])
-        return self._outer.embed(torch.split(token_ids_NS, size))
+        return self._outer.embed(_batches(token_ids_NS)) if len(token_ids_NS) else []
+
+    def share(self, token_ids_NS: Tensor) -> Tensor:
+        """The sequences of this rank, whole batches of `embed`: how many ranks there are changes no
+        batch. May be empty, but on the first rank.
+        """
+        batches = self.ranks.share(_batches(token_ids_NS))
+        return torch.cat(list(batches)) if batches else token_ids_NS[:0]
 
     def advance(self, index: int, step: Step, batches: list[Tensor]) -> None:
         """Run a step of a layer (`Block.forward`, a half) over all batches, each replaced."""
@@ -151,6 +167,51 @@ class Stack:
         with torch.device("meta"):
             module: nn.Module = self._modeling.sized_layer(self._config, own, index)
         return module
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """Where a model is read from; unlike its stack, it can be sent to other ranks.
+
+    Attributes:
+        checkpoint: of the model, or of the one that it was pruned from.
+        sizes: of the layers of a pruned model.
+        partial: the layers of a pruned model.
+    """
+
+    checkpoint: Checkpoint
+    sizes: tuple[LayerSize, ...] | None = None
+    partial: PartialCheckpoint | None = None
+
+    def stack(self, ranks: Ranks) -> Stack:
+        """The model, its layers read from the disk."""
+        partial, device = self.partial, ranks.device
+        read = None if partial is None else lambda i: partial.layer(i, device=str(device))
+        return Stack(self.checkpoint, device, sizes=self.sizes, read_layer=read, ranks=ranks)
+
+    def run(
+        self,
+        ranks: Ranks,
+        function: Callable[Concatenate[Stack, P], Generator[T, None, R]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Generator[T, None, R]:
+        """Run a generator function of the model's stack in all ranks; see `Ranks.together`."""
+        return ranks.together(_over_stack, self, function, args, kwargs)
+
+
+def _over_stack(
+    ranks: Ranks,
+    model: StoredModel,
+    function: Callable[..., Generator[T, None, R]],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Generator[T, None, R]:
+    return function(model.stack(ranks), *args, **kwargs)
+
+
+def _batches(token_ids_NS: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(token_ids_NS, max(1, BATCH_TOKENS // token_ids_NS.shape[1]))
 
 
 def _stock_config(checkpoint: Checkpoint) -> PretrainedConfig:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from slimgpt.errors import NumericalError
 from slimgpt.machine import precision
+from slimgpt.machine.ranks import Ranks
 
 
 @dataclass
@@ -41,6 +42,12 @@ class Inputs:
         self.gram += precision.gram(X_TI)
         self.total += X_TI.sum(0, dtype=self.total.dtype)
         self.tokens += X_TI.shape[0]
+
+    def sum_over(self, ranks: Ranks) -> None:
+        """Add what the other ranks have seen; all have the same sums then."""
+        tokens = torch.tensor(self.tokens)
+        ranks.sum_(self.gram, self.total, tokens)
+        self.tokens = int(tokens)
 
     def assume_alike(self) -> None:
         """Use the identity as Gram matrix where no token was seen, so that weights alone decide."""

@@ -7,7 +7,6 @@ fields are refused. This module imports neither torch nor transformers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
@@ -46,7 +45,7 @@ from slimgpt.spec.recipe import (
 )
 from slimgpt.spec.recovery import RecoverySpec
 from slimgpt.spec.schedule import Ratio, ScheduleShape, ScheduleSpec
-from slimgpt.spec.sizes import Count, Size, short_count, short_size
+from slimgpt.spec.sizes import MAX_DEVICES, Count, Size, target_in_words
 
 __all__ = [
     "BOS",
@@ -84,22 +83,6 @@ POINT = "ratio-"
 def point_folder(ratio: float) -> str:
     """The folder of a sweep's model in its results, `ratio-0.33`."""
     return f"{POINT}{ratio:g}"
-
-
-def target_in_words(
-    ratio: float | None,
-    ratios: Sequence[float] | None,
-    parameters: int | None,
-    memory: int | None,
-) -> str:
-    """The target as text; exactly one of the arguments is given."""
-    if parameters is not None:
-        return f"{short_count(parameters)} parameters"
-    if memory is not None:
-        return f"{short_size(memory)} of weights"
-    if ratios is not None:
-        return f"ratios {', '.join(f'{one:g}' for one in ratios)}"
-    return f"ratio {ratio:g}"
 
 
 class PruneSpec(Spec):
@@ -181,6 +164,11 @@ class PruneSpec(Spec):
     )
     tensor_parallel: Literal[1, 2, 4, 8, 16, 32] = Field(
         1, description="Heads, KV heads and FFN widths of every layer divide by this."
+    )
+    devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = Field(
+        1,
+        description="GPUs of the worker's machine that compute the job together, each on a share "
+        "of the texts. `SLIMGPT_MAX_DEVICES` limits it.",
     )
     formats: Several[Format] = Field(
         (),

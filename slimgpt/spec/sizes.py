@@ -1,13 +1,14 @@
-"""Parsing and formatting of sizes: `5.4B` parameters, `10GiB` of weights."""
+"""Parsing and formatting of sizes: `5.4B` parameters, `10GiB` of weights; the most devices."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+MAX_DEVICES = 64
 COUNTS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 SIZES = {
     **{"": 1, "byte": 1, "bytes": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12},
@@ -64,3 +65,19 @@ def _short(value: int, units: Mapping[str, int]) -> str:
         if value >= size:
             return f"{value / size:.4g}{unit}"
     return str(value)
+
+
+def target_in_words(
+    ratio: float | None,
+    ratios: Sequence[float] | None,
+    parameters: int | None,
+    memory: int | None,
+) -> str:
+    """The target as text; exactly one of the arguments is given."""
+    if parameters is not None:
+        return f"{short_count(parameters)} parameters"
+    if memory is not None:
+        return f"{short_size(memory)} of weights"
+    if ratios is not None:
+        return f"ratios {', '.join(f'{one:g}' for one in ratios)}"
+    return f"ratio {ratio:g}"

@@ -39,7 +39,9 @@ def measure(state: ModelState, workdir: Path, first: ModelState) -> Generator[Ev
             itself for the first model.
     """
     models, inputs = state.models, state.inputs
-    measuring = perplexity.evaluate(inputs.evaluation_sets, models, first.dense_likelihoods)
+    measuring = perplexity.evaluate(
+        inputs.evaluation_sets, state.stored, state.ranks, first.dense_likelihoods
+    )
     state.perplexity, state.dense_likelihoods = yield from measuring
     for name in [name for name in models if name != "dense"]:
         for one in drift.measure(models["dense"], models[name], inputs.calibration.input_ids):
@@ -85,7 +87,7 @@ def _measure_whole(
     with _whole_models(state, workdir / WHOLE) as folders:
         if harness_tasks:
             candidates = _candidates(state, folders, first)
-            asking = tasks.evaluate(harness_tasks, candidates, workdir, state.device)
+            asking = tasks.evaluate(harness_tasks, candidates, workdir, state.ranks)
             state.tasks = yield from asking
         if wanted is not None:
             state.inference = yield from timing.measure(wanted, folders, state.device)

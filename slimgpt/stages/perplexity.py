@@ -7,14 +7,16 @@ from collections.abc import Generator, Mapping, Sequence
 from slimgpt.events import Event, ModelName, Perplexity, Progress
 from slimgpt.layers import perplexity
 from slimgpt.layers.perplexity import Likelihood
-from slimgpt.layers.stack import Stack
+from slimgpt.layers.stack import StoredModel
+from slimgpt.machine.ranks import Ranks
 from slimgpt.report import bootstrap
 from slimgpt.stages.resolve import EvaluationSet
 
 
 def evaluate(
     evaluation_sets: Sequence[EvaluationSet],
-    models: Mapping[ModelName, Stack],
+    models: Mapping[ModelName, StoredModel],
+    ranks: Ranks,
     known: Sequence[Likelihood] = (),
 ) -> Generator[Event, None, tuple[list[Perplexity], list[Likelihood]]]:
     """Perplexity of the models on every evaluation set.
@@ -29,17 +31,18 @@ def evaluate(
     Raises:
         NumericalError: a likelihood is not finite.
     """
-    layers = models["dense"].architecture.layers
+    layers = models["dense"].checkpoint.architecture.layers
     total, before = len(models) * len(evaluation_sets) * layers, 0
     results: list[Perplexity] = []
     dense: list[Likelihood] = []
     for number, evaluation_set in enumerate(evaluation_sets):
         found: dict[ModelName, Likelihood] = {"dense": known[number]} if known else {}
         before += layers * len(found)
-        for name, stack in models.items():
+        for name, model in models.items():
             if name in found:
                 continue
-            measured = perplexity.measure(stack, evaluation_set.windows, evaluation_set.begin.given)
+            windows, given = evaluation_set.windows, evaluation_set.begin.given
+            measured = model.run(ranks, perplexity.measure, windows, given)
             what = f"{evaluation_set.text}, {evaluation_set.length} tokens, {name}"
             found[name] = yield from as_progress(measured, before, total, what)
             before += layers

@@ -6,16 +6,14 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from slimgpt.events import Event, Progress
 from slimgpt.layers import damage_pass, dense_pass, sanity
 from slimgpt.layers.layer_pruning import DenseVariances
-from slimgpt.layers.stack import Stack
+from slimgpt.layers.stack import Stack, StoredModel
+from slimgpt.machine.ranks import Ranks
 from slimgpt.methods import registry as methods
-from slimgpt.methods.problem import Settings
 from slimgpt.planning import forecast, plan
-from slimgpt.planning.costs import Costs
 from slimgpt.planning.damage import Damage
 from slimgpt.planning.plan import Plan
 from slimgpt.spec.prune import PruneSpec
@@ -56,7 +54,7 @@ def try_models(inputs: JobInputs, device: torch.device) -> Generator[Event, None
 
 
 def make_plan(
-    spec: PruneSpec, inputs: JobInputs, device: torch.device, damage: Damage | None = None
+    spec: PruneSpec, inputs: JobInputs, ranks: Ranks, damage: Damage | None = None
 ) -> Generator[Event, None, PruningPlan]:
     """Make the plan, after a dense pass if the method or the schedule needs one.
 
@@ -68,10 +66,10 @@ def make_plan(
     """
     costs = forecast.costs_of(inputs.checkpoint, spec)
     made, variances = plan.make(spec, costs), None
-    stack, tokens = Stack(inputs.checkpoint, device), inputs.calibration.input_ids
+    model, tokens = StoredModel(inputs.checkpoint), inputs.calibration.input_ids
     if spec.method in methods.NEED_DENSE_PASS:
         dense_layers = []
-        for layer in dense_pass.dense_pass(stack, tokens, costs):
+        for layer in model.run(ranks, dense_pass.dense_pass, tokens, costs):
             dense_layers.append(layer)
             yield _surveyed(len(dense_layers), len(costs.layers))
         variances = tuple(layer.variances for layer in dense_layers)
@@ -79,16 +77,17 @@ def make_plan(
             made = plan.fit(dense_pass.global_allocation(dense_layers, costs), spec, costs)
     if spec.schedule.shape == "measured":
         if damage is None:
-            damage = yield from _measured(stack, tokens, costs, methods.settings_of(spec))
+            settings = methods.settings_of(spec)
+            measuring = model.run(ranks, damage_pass.measure, tokens, costs, settings)
+            damage = yield from _as_progress(measuring)
         made = plan.measured(damage, spec, costs)
     parameters = forecast.layer_parameters(inputs.checkpoint, made, spec)
     return PruningPlan(made, parameters, variances, damage)
 
 
-def _measured(
-    stack: Stack, token_ids_QS: Tensor, costs: Costs, settings: Settings
+def _as_progress(
+    measuring: Generator[tuple[int, int], None, Damage],
 ) -> Generator[Event, None, Damage]:
-    measuring = damage_pass.measure(stack, token_ids_QS, costs, settings)
     while True:
         try:
             yield _surveyed(*next(measuring))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
@@ -16,7 +18,8 @@ from slimgpt.events import Event, LayerFinished, Warned
 from slimgpt.layers.layer_pruning import PrunedLayer
 from slimgpt.layers.residual_target import DenseStream
 from slimgpt.layers.sequence import prune_layer
-from slimgpt.layers.stack import Stack
+from slimgpt.layers.stack import StoredModel
+from slimgpt.machine.ranks import Ranks
 from slimgpt.methods import registry as methods
 from slimgpt.planning.document import planned_layer
 from slimgpt.planning.plan import Plan
@@ -25,13 +28,12 @@ from slimgpt.stages.plan import PruningPlan
 from slimgpt.stages.resolve import JobInputs
 
 
-@torch.no_grad()
 def prune(
     spec: PruneSpec,
     inputs: JobInputs,
     pruning_plan: PruningPlan,
     partial: PartialCheckpoint,
-    device: torch.device,
+    ranks: Ranks,
 ) -> Generator[Event, None, list[dict[str, Any]]]:
     """Prune every layer that is not on disk yet; each is on disk before its event is yielded.
 
@@ -40,34 +42,63 @@ def prune(
 
     Raises:
         NumericalError: a layer cannot be solved; finished layers stay for a resume.
+        RankError: a device is lost; finished layers stay for a resume.
         ResumeError: the finished layers are of other sizes than the plan's.
     """
     records: list[dict[str, Any]] = list(partial.finished())
     _check_planned_so(records, pruning_plan.plan, partial)
-    dense = Stack(inputs.checkpoint, device)
-    done = pruned_stack(inputs.checkpoint, pruning_plan.plan, partial, device)
-    batches = dense.embed(inputs.calibration.input_ids)
+    work = _Work(spec, inputs.checkpoint, inputs.calibration.input_ids, pruning_plan, partial)
+    for index, made in enumerate(ranks.together(_layers, work, len(records))):
+        if made is None:
+            event = LayerFinished.model_validate({**records[index], "resumed": True})
+        else:
+            layer, seconds = made
+            event = _event(index, pruning_plan, layer, seconds)
+            record = event.model_dump(exclude={"point", "points"}) | _kept(layer)
+            partial.write_layer(index, layer.tensors, record)
+            records.append(record)
+        yield event
+        yield from _remarks(event, records[index], spec.damping)
+    return records
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a rank must know to prune."""
+
+    spec: PruneSpec
+    checkpoint: Checkpoint
+    token_ids: Tensor
+    pruning_plan: PruningPlan
+    partial: PartialCheckpoint
+
+
+@torch.no_grad()
+def _layers(
+    ranks: Ranks, work: _Work, finished: int
+) -> Generator[tuple[PrunedLayer, float] | None, None, None]:
+    """The layers in their order, and the seconds that each took; None for one that is on disk.
+
+    Args:
+        finished: number of those.
+    """
+    spec, pruning_plan = work.spec, work.pruning_plan
+    dense = StoredModel(work.checkpoint).stack(ranks)
+    done = pruned_model(work.checkpoint, pruning_plan.plan, work.partial).stack(ranks)
+    batches = dense.embed(dense.share(work.token_ids))
     beside = DenseStream([*batches], spec.residual_target) if spec.residual_target else None
     method = methods.of(spec)
     for index, target in enumerate(pruning_plan.plan.after):
-        if index < len(records):
+        if index < finished:
             done.advance(index, done.layer(index).forward, batches)
             if beside is not None:
                 dense.advance(index, dense.layer(index).forward, beside.batches)
-            event = LayerFinished.model_validate({**records[index], "resumed": True})
-            yield event
-            yield from _remarks(event, records[index], spec.damping)
+            yield None
             continue
         began = time.monotonic()
         variances = pruning_plan.variances[index] if pruning_plan.variances else None
         layer = prune_layer(dense, index, target, batches, method, variances, beside)
-        event = _event(index, pruning_plan, layer, time.monotonic() - began)
-        record = event.model_dump(exclude={"point", "points"}) | _kept(layer)
-        partial.write_layer(index, layer.tensors, record)
-        records.append(record)
-        yield event
-        yield from _remarks(event, record, spec.damping)
-    return records
+        yield layer, time.monotonic() - began
 
 
 def _check_planned_so(
@@ -82,16 +113,9 @@ def _check_planned_so(
             )
 
 
-def pruned_stack(
-    checkpoint: Checkpoint, made: Plan, partial: PartialCheckpoint, device: torch.device
-) -> Stack:
+def pruned_model(checkpoint: Checkpoint, made: Plan, partial: PartialCheckpoint) -> StoredModel:
     """The pruned model, its layers read back from the disk."""
-    return Stack(
-        checkpoint,
-        device,
-        sizes=made.after,
-        read_layer=lambda index: partial.layer(index, device=str(device)),
-    )
+    return StoredModel(checkpoint, made.after, partial)
 
 
 def _event(

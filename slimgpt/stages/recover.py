@@ -26,7 +26,7 @@ import torch
 from slimgpt.checkpoints.output import fingerprint
 from slimgpt.checkpoints.output import whole_model as whole
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
-from slimgpt.events import Event, Loss, Progress
+from slimgpt.events import Event, Loss, Progress, Warned
 from slimgpt.layers.stack import Stack
 from slimgpt.machine import disk, precision
 from slimgpt.planning.plan import Plan
@@ -97,6 +97,8 @@ def recover(
     architecture = inputs.checkpoint.architecture
     recovered = PartialCheckpoint(folder / "layers", fingerprint, architecture)
     curves = folder / "curves.json"
+    if spec.devices > 1:
+        yield Warned(message="recovery: trained on the first device alone")
     if not curves.exists():
         yield Progress(stage="recover", done=0, total=1, what="loading the pruned model")
         whole.place(pruned, inputs.checkpoint, plan.after, folder / peft_model.BASE)

@@ -11,14 +11,15 @@ import torch
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.events import Latency, ModelName, Perplexity, TaskScore, Verified
 from slimgpt.layers.perplexity import Likelihood
-from slimgpt.layers.stack import Stack
+from slimgpt.layers.stack import Stack, StoredModel
 from slimgpt.machine.launch import Launch
+from slimgpt.machine.ranks import Ranks
 from slimgpt.planning.plan import Plan
 from slimgpt.report.schema import SampleReport
 from slimgpt.report.summary import Summary
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.plan import PruningPlan
-from slimgpt.stages.prune import pruned_stack
+from slimgpt.stages.prune import pruned_model
 from slimgpt.stages.recover import Recovery
 from slimgpt.stages.resolve import JobInputs
 
@@ -34,7 +35,7 @@ class ModelState:
     """
 
     spec: PruneSpec
-    device: torch.device
+    ranks: Ranks
     launch: Launch = field(default_factory=Launch)
     inputs: JobInputs = field(init=False)
     pruning_plan: PruningPlan = field(init=False)
@@ -55,6 +56,11 @@ class ModelState:
     warnings: list[str] = field(default_factory=list)
 
     @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return self.ranks.device
+
+    @property
     def started(self) -> datetime:
         """When the run was started."""
         return datetime.fromtimestamp(self.launch.began, UTC)
@@ -70,14 +76,18 @@ class ModelState:
         return "recovered" if self.verdict.recovered else "pruned"
 
     @property
-    def models(self) -> dict[ModelName, Stack]:
-        """The dense, the pruned and, after a recovery, the recovered model, read layer by layer."""
-        checkpoint, device = self.inputs.checkpoint, self.device
-        models: dict[ModelName, Stack] = {
-            "dense": Stack(checkpoint, device),
-            "pruned": pruned_stack(checkpoint, self.plan, self.partial, device),
+    def stored(self) -> dict[ModelName, StoredModel]:
+        """The dense, the pruned and, after a recovery, the recovered model."""
+        checkpoint = self.inputs.checkpoint
+        models: dict[ModelName, StoredModel] = {
+            "dense": StoredModel(checkpoint),
+            "pruned": pruned_model(checkpoint, self.plan, self.partial),
         }
         if self.recovery is not None:
-            recovered = self.recovery.partial
-            models["recovered"] = pruned_stack(checkpoint, self.plan, recovered, device)
+            models["recovered"] = pruned_model(checkpoint, self.plan, self.recovery.partial)
         return models
+
+    @property
+    def models(self) -> dict[ModelName, Stack]:
+        """The same models on this process's device, read layer by layer."""
+        return {name: stored.stack(Ranks(self.device)) for name, stored in self.stored.items()}

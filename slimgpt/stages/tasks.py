@@ -14,8 +14,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.events import Event, ModelName, Progress, TaskScore, Warned
 from slimgpt.harness import scores
@@ -23,6 +21,7 @@ from slimgpt.harness.harness_run import Answers, HarnessRun
 from slimgpt.harness.harness_task import HarnessTask, Leaf
 from slimgpt.harness.scores import Score
 from slimgpt.machine import disk
+from slimgpt.machine.ranks import Ranks
 
 FOLDER = "tasks"
 
@@ -47,7 +46,7 @@ def evaluate(
     harness_tasks: Sequence[HarnessTask],
     candidates: Sequence[Candidate],
     workdir: Path,
-    device: torch.device,
+    ranks: Ranks,
 ) -> Generator[Event, None, list[TaskScore]]:
     """Scores of all models on every task, with identical prompts.
 
@@ -62,7 +61,7 @@ def evaluate(
     total = len(candidates) * sum(len(harness_task.leaves) for harness_task in harness_tasks)
     for number, candidate in enumerate(candidates):
         before = number * total // len(candidates)
-        asking = ask(harness_tasks, candidate, workdir / FOLDER, device, (before, total))
+        asking = ask(harness_tasks, candidate, workdir / FOLDER, ranks, (before, total))
         found[candidate.name] = yield from asking
     results = [
         _joined(dict(zip(found, rows, strict=True))) for rows in zip(*found.values(), strict=True)
@@ -75,7 +74,7 @@ def ask(
     harness_tasks: Sequence[HarnessTask],
     candidate: Candidate,
     kept: Path,
-    device: torch.device,
+    ranks: Ranks,
     steps: tuple[int, int],
 ) -> Generator[Event, None, list[Score]]:
     """Scores of one model on every task.
@@ -100,7 +99,7 @@ def ask(
                 answers = _read(file)
                 if answers is None:
                     if harness_run is None:
-                        fresh = HarnessRun(candidate.folder, candidate.architecture, device)
+                        fresh = HarnessRun(candidate.folder, candidate.architecture, ranks)
                         harness_run = room.enter_context(fresh)
                     answers = harness_run.answer(leaf)
                     kept.mkdir(parents=True, exist_ok=True)

@@ -144,6 +144,13 @@ def test_the_gpu_worker_alone_has_the_gpu_it_was_given() -> None:
     assert reserved == {"worker-gpu": [wanted]}
 
 
+def test_all_know_how_many_gpus_a_job_may_use() -> None:
+    services = render(PROFILES, {"SLIMGPT_MAX_DEVICES": "4"})["services"]
+    for name in ("api", "worker-gpu"):
+        assert services[name]["environment"]["SLIMGPT_MAX_DEVICES"] == "4"
+    assert int(services["worker-gpu"]["shm_size"]) == 1 << 30  # NCCL's; Docker gives 64 MiB
+
+
 def test_a_proxy_is_believed_only_by_name(services: dict[str, Any]) -> None:
     assert services["api"]["environment"]["FORWARDED_ALLOW_IPS"] == ""
     named = render((), {"SLIMGPT_TRUSTED_PROXY": "172.18.0.1"})["services"]["api"]

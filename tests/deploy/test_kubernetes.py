@@ -170,6 +170,14 @@ def test_a_worker_in_production_has_one_gpu() -> None:
     assert {"name": "SLIMGPT_DEVICE", "value": "cuda"} in worker["env"]
 
 
+def test_the_gpus_of_one_job_have_memory_in_common() -> None:
+    pod = pods("production")["slimgpt-worker"]
+    (shared,) = [volume for volume in pod["volumes"] if volume["name"] == "shm"]
+    assert shared["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Gi"}
+    mounts = pod["containers"][0]["volumeMounts"]
+    assert {"name": "shm", "mountPath": "/dev/shm"} in mounts
+
+
 def test_workers_are_scaled_by_jobs_that_wait_or_run() -> None:
     deployment = of_kind("production", "Deployment")["slimgpt-worker"]
     assert "replicas" not in deployment["spec"]  # KEDA's to say

@@ -27,7 +27,7 @@ from slimgpt.errors import (
     UnreachableTargetError,
     UnsupportedModelError,
 )
-from slimgpt.events import Event, LayerFinished, Perplexity, Result, Verified, Warned, parse
+from slimgpt.events import Event, Failed, LayerFinished, Perplexity, Result, Verified, Warned, parse
 from slimgpt.pipeline import run
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
@@ -251,6 +251,17 @@ def arguments(tmp_path: Path) -> list[str]:
         *("run", str(tmp_path / "spec.json"), str(tmp_path / "work"), "--device", "cpu"),
         *("--models-root", str(tmp_path), "--texts-root", str(tmp_path)),
     ]
+
+
+def test_a_worker_gives_a_job_so_many_devices(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(spec(devices=3).model_dump_json())
+    words = [sys.executable, "-m", "slimgpt", *arguments(tmp_path), "--max-devices", "2"]
+    engine = subprocess.run(words, stdout=subprocess.PIPE, check=False)
+    assert engine.returncode == 1
+    failed = parse(engine.stdout)
+    assert isinstance(failed, Failed)
+    assert failed.code == "invalid-spec"
+    assert "devices: 3 were asked for, this worker gives 2 to a job" in failed.message
 
 
 def test_killed_as_a_process_and_resumed(roots: Roots, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from slimgpt.errors import ResumeError, UnreachableTargetError
 from slimgpt.events import Event, LayerFinished, Perplexity, Planned, Result, StageStarted, Warned
 from slimgpt.events import Progress as Counted
+from slimgpt.machine.ranks import Ranks
 from slimgpt.pipeline import Stages, run
 from slimgpt.planning.preview import plan_preview
 from slimgpt.report import document, schema, sweep
@@ -140,7 +141,7 @@ def test_a_ratio_out_of_reach_is_refused_before_any_text_is_read(
 
 
 def test_warnings_name_the_ratio_and_stand_in_its_own_report() -> None:
-    points = [ModelState(point, torch.device("cpu")) for point in spec().points]
+    points = [ModelState(point, Ranks(torch.device("cpu"))) for point in spec().points]
 
     def warn(point: ModelState) -> Generator[Event, None, None]:
         yield Warned(message=f"as for {point.spec.ratio}", layer=1)

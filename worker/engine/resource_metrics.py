@@ -1,4 +1,4 @@
-"""Memory of the engine and use of its GPU, measured when Prometheus scrapes the worker.
+"""Memory of the engine and use of its GPUs, measured when Prometheus scrapes the worker.
 
 Without NVIDIA's driver, or with `SLIMGPT_DEVICE=cpu`, there are no GPU metrics.
 """
@@ -31,31 +31,35 @@ class EngineMemory(Collector):
 
 
 class GpuMetrics(Collector):
-    """Use and memory of the GPU that the engine computes on.
+    """Use and memory of the GPUs that the engine computes on.
 
     Args:
         device: `SLIMGPT_DEVICE`.
+        devices: `SLIMGPT_MAX_DEVICES`.
         environment: of the engine; `CUDA_VISIBLE_DEVICES` numbers the GPUs.
     """
 
-    def __init__(self, device: str, environment: Mapping[str, str]) -> None:
-        self._gpu = gpu.find(device, environment)
+    def __init__(self, device: str, devices: int, environment: Mapping[str, str]) -> None:
+        kind, _, number = device.partition(":")
+        names = [f"{kind}:{one}" for one in range(devices)] if not number else [device]
+        found = [gpu.find(name, environment) for name in names]
+        self._gpus = [handle for handle in found if handle is not None]
 
     def collect(self) -> Iterator[Metric]:
         """Measure; what the driver does not tell is omitted."""
-        if self._gpu is None:
-            return
-        label = str(pynvml.nvmlDeviceGetIndex(self._gpu))
-        with suppress(pynvml.NVMLError):
-            used = pynvml.nvmlDeviceGetUtilizationRates(self._gpu).gpu / 100
-            yield _gauge("utilization_ratio", "Share of time in which kernels ran.", label, used)
-        with suppress(pynvml.NVMLError):
-            memory = pynvml.nvmlDeviceGetMemoryInfo(self._gpu)
-            yield _gauge("memory_used_bytes", "GPU memory in use.", label, memory.used)
-            yield _gauge("memory_bytes", "GPU memory.", label, memory.total)
+        used = _gauge("utilization_ratio", "Share of time in which kernels ran.")
+        held = _gauge("memory_used_bytes", "GPU memory in use.")
+        there = _gauge("memory_bytes", "GPU memory.")
+        for handle in self._gpus:
+            label = [str(pynvml.nvmlDeviceGetIndex(handle))]
+            with suppress(pynvml.NVMLError):
+                used.add_metric(label, pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100)
+            with suppress(pynvml.NVMLError):
+                memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+                held.add_metric(label, memory.used)
+                there.add_metric(label, memory.total)
+        yield from (gauge for gauge in (used, held, there) if gauge.samples)
 
 
-def _gauge(name: str, text: str, label: str, value: float) -> Metric:
-    gauge = GaugeMetricFamily(f"slimgpt_gpu_{name}", text, labels=["gpu"])
-    gauge.add_metric([label], value)
-    return gauge
+def _gauge(name: str, text: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"slimgpt_gpu_{name}", text, labels=["gpu"])

@@ -125,6 +125,8 @@ class Attempt:
             str(folder.uploads),
             "--device",
             settings.device,
+            "--max-devices",
+            str(settings.max_devices),
             "--began",
             repr(self._began),
             "--keep-layers",  # if publishing fails, a retry resumes from them

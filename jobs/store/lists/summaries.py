@@ -17,7 +17,7 @@ from jobs.states import TERMINAL, Status
 from jobs.store.lists.sort_values import listed_model
 from jobs.store.records import UNKNOWN_TARGET, default_name, wall_seconds
 from jobs.store.tables import JOBS
-from slimgpt.spec.prune import target_in_words
+from slimgpt.spec.sizes import target_in_words
 
 MAX_SAID = 500
 """Maximum characters of an error's message and hint."""

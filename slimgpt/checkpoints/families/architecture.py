@@ -5,6 +5,7 @@ Imports neither torch nor transformers, because plans need neither.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -217,3 +218,16 @@ def _size(config: Mapping[str, Any], key: str, default: int | None = None) -> in
             hint="download the model's config.json again",
         )
     return value
+
+
+def _row(model_type: str) -> Family:
+    return FAMILIES[model_type]
+
+
+def _by_name(family: Family) -> tuple[Any, tuple[str]]:
+    assert FAMILIES[family.model_type] is family, "experts are of no family that can be named"
+    return _row, (family.model_type,)
+
+
+# A row holds functions, which other processes cannot be sent: they look it up.
+copyreg.pickle(Family, _by_name)

@@ -12,14 +12,15 @@ from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.spec.prune import PruneSpec
 
 SAMPLE_BYTES = 2**16
-SPARED = {"recovery", "evaluation", "formats", "gguf_type"}
+SPARED = {"recovery", "evaluation", "formats", "gguf_type", "devices"}
 COMPUTING = ("torch", "transformers")  # versions may differ in rounding
 
 
 def of(checkpoint: Checkpoint, spec: PruneSpec, calibration_hash: str) -> str:
     """Fingerprint of a job, 64 hexadecimal digits.
 
-    Recovery, evaluation and further formats are excluded: they change no pruned layer. Of the
+    Recovery, evaluation and further formats are excluded: they change no pruned layer; and the
+    number of devices, which changes it by rounding alone. Of the
     weights only the headers and both ends of each file are hashed, which distinguishes fine-tunes
     of one model without reading whole files.
 

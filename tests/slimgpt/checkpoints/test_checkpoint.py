@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.families import table
 from slimgpt.errors import (
     BrokenCheckpointError,
     ModelNotFoundError,
@@ -57,6 +59,13 @@ def test_all_of_a_model_is_found_and_read_as_it_was_saved(tiny: Tiny, tmp_path: 
         assert torch.equal(outer.pop(f"{family.head}.weight"), model.lm_head.weight)
     assert all(torch.equal(outer[name], state[name]) for name in outer)
     assert {f"{family.embedding}.weight", f"{family.final_norm}.weight"} <= set(outer)
+
+
+def test_another_process_is_sent_a_checkpoint(tmp_path: Path) -> None:
+    for family in table.FAMILIES.values():
+        assert pickle.loads(pickle.dumps(family)) is family
+    checkpoint = Checkpoint.open(Tiny("mixtral").save(tmp_path / "model"))
+    assert pickle.loads(pickle.dumps(checkpoint)) == checkpoint
 
 
 def test_tensors_read_do_not_hang_on_the_file(tmp_path: Path) -> None:

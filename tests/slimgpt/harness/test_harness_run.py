@@ -11,6 +11,7 @@ import yaml
 
 from slimgpt.harness import catalogue
 from slimgpt.harness.harness_run import batch_size
+from slimgpt.machine.rank_processes import FirstRank
 from slimgpt.sources.roots import Roots
 from tests.slimgpt.harness.bigram import Bigram
 from tests.slimgpt.harness.conftest import CPU, Scored, write
@@ -75,6 +76,22 @@ def test_random_pairs_choose_as_computed_by_hand(roots: Roots, scored: Scored) -
     assert found["arc_challenge", "acc"].value == pytest.approx(by_sum / 40)
     assert found["arc_challenge", "acc_norm"].value == pytest.approx(by_mean / 40)
     assert 0 < by_sum < 40
+
+
+def test_devices_divide_the_questions(roots: Roots, scored: Scored) -> None:
+    letters, dice = "abc ", random.Random(5)
+    pairs = {x + y: dice.uniform(-3, 3) for x in ": abc" for y in letters}
+    rows = []
+    for _ in range(21):
+        choices = ["".join(dice.choices("abc", k=dice.randint(1, 6))) for _ in range(4)]
+        rows.append(arc(dice.choice(choices), *choices))
+    write(roots.texts / "arc.jsonl", rows)
+    model = Bigram(pairs).save(roots.models / "random")
+    asked = {"tasks": [{"name": "arc_challenge", "source": "local:arc.jsonl"}]}
+    alone = scored(model, asked)
+    with FirstRank(CPU, 2) as two:
+        assert scored(model, asked, two) == alone
+    assert 0 < alone["arc_challenge", "acc"].value < 1
 
 
 def test_a_subject_answers_by_letter_and_groups_weigh_by_size(

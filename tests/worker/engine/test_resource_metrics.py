@@ -18,15 +18,18 @@ __all__ = ["driver"]
 SCRAPE = """
 import json, sys
 from worker.engine.resource_metrics import GpuMetrics
+devices = int(sys.argv[2])
 for device, visible in json.loads(sys.argv[1]):
     environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    found = GpuMetrics(device, environment).collect()
-    print(json.dumps({s.name: [s.labels["gpu"], s.value] for m in found for s in m.samples}))
+    found = GpuMetrics(device, devices, environment).collect()
+    samples = [s for m in found for s in m.samples]
+    print(json.dumps({s.name: [[t.labels["gpu"], t.value] for t in samples if t.name == s.name]
+        for s in samples}))
 """
 SECOND = {
-    "slimgpt_gpu_utilization_ratio": ["1", 0.75],
-    "slimgpt_gpu_memory_used_bytes": ["1", 2 << 30],
-    "slimgpt_gpu_memory_bytes": ["1", 80 << 30],
+    "slimgpt_gpu_utilization_ratio": [["1", 0.75]],
+    "slimgpt_gpu_memory_used_bytes": [["1", 2 << 30]],
+    "slimgpt_gpu_memory_bytes": [["1", 80 << 30]],
 }
 
 
@@ -34,10 +37,10 @@ Case = tuple[str, str | None]
 """A device, and the GPUs that are visible."""
 
 
-def scrape(driver: Path, *cases: Case, **environment: str) -> dict[Case, object]:
+def scrape(driver: Path, *cases: Case, devices: int = 1, **environment: str) -> dict[Case, object]:
     """The GPU metrics of each case, in a process that has the stand-in."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRAPE, json.dumps(cases)],
+        [sys.executable, "-c", SCRAPE, json.dumps(cases), str(devices)],
         env={**os.environ, "LD_LIBRARY_PATH": str(driver), **environment},
         check=True,
         capture_output=True,
@@ -54,6 +57,15 @@ def test_the_gpu_of_the_engine_is_measured_if_there_is_one(driver: Path) -> None
     assert scrape(driver, *wanted) == wanted
 
 
+def test_all_gpus_of_a_job_are_measured(driver: Path) -> None:
+    both = {
+        "slimgpt_gpu_utilization_ratio": [["0", 0.1], ["1", 0.75]],
+        "slimgpt_gpu_memory_used_bytes": [["0", 2 << 30], ["1", 2 << 30]],
+        "slimgpt_gpu_memory_bytes": [["0", 40 << 30], ["1", 80 << 30]],
+    }
+    assert scrape(driver, ("cuda", None), devices=2) == {("cuda", None): both}
+
+
 def test_what_the_driver_does_not_tell_is_omitted(driver: Path) -> None:
     """As of a part of a GPU (MIG), whose use is not known."""
     found = scrape(driver, ("cuda:1", None), UNSUPPORTED="1")
@@ -63,7 +75,7 @@ def test_what_the_driver_does_not_tell_is_omitted(driver: Path) -> None:
 def test_without_a_driver_there_are_no_metrics() -> None:
     if Path("/proc/driver/nvidia").exists():
         pytest.skip("this machine has NVIDIA's driver")
-    assert list(GpuMetrics("cuda", {}).collect()) == []
+    assert list(GpuMetrics("cuda", 1, {}).collect()) == []
 
 
 def test_the_memory_of_the_engine_and_its_processes_is_measured() -> None:
