@@ -29,7 +29,7 @@ class EngineMemory(Collector):
                 total += process.memory_info().rss
         yield GaugeMetricFamily(
             "slimgpt_engine_memory_bytes",
-            "Resident memory of the engine and its processes; 0 between jobs.",
+            "Resident memory of the engine and its processes, also of one that waits for a job.",
             value=total,
         )
 
