@@ -30,7 +30,7 @@ else
 endif
 
 test: check  ## Everything that CI runs: linters, types, import rules, tests
-	@$(QUIET_MACHINE) $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(QUIET_MACHINE) $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(SET_UP)  ## Linters, types and import rules only
 	@$(BIN)/ruff check

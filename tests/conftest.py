@@ -33,6 +33,16 @@ for name, value in {
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
 
+LONG = ("deploy", "examples", "end_to_end", "manual", "faults", "cli")
+"""Folders whose tests start services and do whole jobs: a file of few tests can take a minute."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests come first, so that at the end no process waits for another's."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in LONG)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of public texts and models beside the checkout; skips where there is none."""

@@ -7,8 +7,9 @@ imports the libraries once for the session, none of the project's own modules, a
 
 is a command line that runs a module as `python -m` does, in a fork of its own: with the caller's
 arguments, environment, working folder and standard files. It ends when the command is killed. The
-proofs that such a process asks for in its turn are forks too. Tests of the start itself, one of
-each kind, and whole services start Python as users do: fixture `cold_start`.
+proofs that such a process asks for in its turn are forks too. So run commands that load a model,
+and the engine of services that do whole jobs. Started as users start it is one of each kind: the
+first job, `slimgpt prune`, each proof (fixture `cold_start`), and whatever is sent a signal.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
-LIBRARIES = ("transformers.modeling_utils", "transformers.models.llama.modeling_llama")
+LIBRARIES = (
+    "transformers.modeling_utils",
+    "transformers.models.llama.modeling_llama",
+    "pydantic",
+    "typer",
+    "rich.progress",
+)
 PROOFS = "slimgpt.verification.processes"
 LENGTH = 4  # bytes of a request's length, and of the exit status that answers it
 STANDARD_FILES = (0, 1, 2)
@@ -49,6 +56,10 @@ class ForkServer:
         if not self._path.exists():
             self._start()
         return [sys.executable, "-I", "-S", __file__, str(self._path), module]
+
+    def engine(self) -> dict[str, str]:
+        """Settings of a service whose engine is a fork."""
+        return {"SLIMGPT_ENGINE_COMMAND": json.dumps(self.command("slimgpt"))}
 
     def _start(self) -> None:
         """Listen here and now: who asks before the libraries are imported waits."""

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slimgpt.layers.perplexity import LARGEST_LOG
+
 Logits = Callable[[Tensor], Tensor]
 """Token ids (B, S) int64 → logits (B, S, V)."""
 GRAM = 4
-LARGEST_LOG = 700.0  # e^700 still is a number
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from cli.options.shared import Device, Json, Model
 from cli.options.specification import device_name, locate_texts, make_spec
 from cli.terminal.event_output import event_output
 from cli.terminal.exit_status import report_failure
-from cli.terminal.summary import asked, score, show_facts, size
+from cli.terminal.summary import asked, score, show_facts, took
 from jobs.messages.expectation import Expectation
 from slimgpt.events import Event, Interval, StageFinished, StageStarted
 from slimgpt.spec.prune import EvaluationSpec
@@ -296,5 +296,5 @@ def _print(console: Console, measured: Score) -> None:
     for row in measured.tasks:
         said = f"{score(row.value, row.error)} on {asked(row.samples, row.shots)}"
         facts.append(("task", f"{row.task}, {row.metric}: {said}"))
-    took = f"{measured.seconds:.1f} s, {size(measured.peak_memory_bytes)} at the peak"
-    show_facts(console, [*facts, ("parameters", f"{measured.parameters:,}"), ("took", took)])
+    cost = took(measured.seconds, measured.peak_memory_bytes)
+    show_facts(console, [*facts, ("parameters", f"{measured.parameters:,}"), ("took", cost)])

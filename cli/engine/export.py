@@ -14,8 +14,8 @@ from cli.options.shared import Device, Json, Out
 from cli.options.specification import device_name
 from cli.terminal.event_output import event_output
 from cli.terminal.exit_status import report_failure
-from cli.terminal.summary import size
 from slimgpt.events import Verified
+from slimgpt.spec.sizes import short_size
 
 
 def export(
@@ -57,7 +57,7 @@ def export(
 def _print(console: Console, out: Path, proofs: list[Verified]) -> None:
     for proof in proofs:
         line = (
-            f"{proof.format}: {size(proof.bytes or 0)}, {proof.loader}: "
+            f"{proof.format}: {short_size(proof.bytes or 0)}, {proof.loader}: "
             f"largest difference {proof.max_difference:g} (at most {proof.bound:g})"
         )
         console.print(Text(line), soft_wrap=True)

@@ -16,9 +16,10 @@ from cli.options.specification import make_spec
 from cli.terminal.event_output import event_output
 from cli.terminal.exit_status import report_failure
 from cli.terminal.layer_row import PLAN_HEADER, aligned, sizes
-from cli.terminal.summary import show_facts, size
+from cli.terminal.summary import show_facts
 from slimgpt.planning.document import PlanPreview
 from slimgpt.spec.planned_sizes import FormatSupport
+from slimgpt.spec.sizes import short_size
 
 Curves = Annotated[
     Path | None,
@@ -81,11 +82,11 @@ def _print(console: Console, preview: PlanPreview) -> None:
             f"{preview.parameters_before:,} → {preview.parameters_after:,} "
             f"({preview.ratio_achieved:.2%} removed)",
         ),
-        ("on disk", f"{size(preview.bytes_before)} → {size(preview.bytes_after)}"),
+        ("on disk", f"{short_size(preview.bytes_before)} → {short_size(preview.bytes_after)}"),
         (
             "memory",
-            f"about {size(preview.peak_memory_bytes)} on the device beyond the runtime's own, "
-            f"{size(preview.activation_bytes)} of activations in host memory",
+            f"about {short_size(preview.peak_memory_bytes)} on the device beyond the runtime's "
+            f"own, {short_size(preview.activation_bytes)} of activations in host memory",
         ),
         ("FFN widths", f"multiples of {preview.channel_multiple}"),
         *(("format", _format(one)) for one in preview.formats),
@@ -94,7 +95,8 @@ def _print(console: Console, preview: PlanPreview) -> None:
     show_facts(console, facts)
     for point in preview.points:
         left = f"{point.parameters_after:,} parameters ({point.ratio_achieved:.2%} removed)"
-        show_facts(console, [(f"ratio {point.ratio:g}", f"{left}, {size(point.bytes_after)}")])
+        each = f"{left}, {short_size(point.bytes_after)}"
+        show_facts(console, [(f"ratio {point.ratio:g}", each)])
     if preview.provisional:
         console.print(
             "the method sets the layers' ratios during the run: these sizes are estimates"

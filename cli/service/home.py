@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from api.inventory import listing
 from cli.options.local_service import NOTE, LocalService, default_home, running
 from jobs.pepper import ensure_pepper
 
@@ -37,8 +38,9 @@ class Home:
         )
 
     def model_names(self) -> list[str]:
-        """The names `local:NAME` of the models in the models folder."""
-        return sorted(f"local:{file.parent.name}" for file in self.models.glob("*/config.json"))
+        """The names `local:NAME` of the models that the API lists, the nearest folders first."""
+        names = sorted(listing.models(self.models).models, key=lambda name: name.count("/"))
+        return [f"local:{name}" for name in names]
 
     @property
     def logs(self) -> Path:

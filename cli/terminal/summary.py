@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from slimgpt.events import Perplexity, Result, ResultPoint, TaskScore, Verified
+from slimgpt.spec.sizes import short_size
 
 Measured = Perplexity | TaskScore | Verified
 
@@ -33,7 +34,7 @@ def show_summary(console: Console, result: Result, measured: Sequence[Measured])
         rows += _assessed(made.assessment)
     first = Path(result.checkpoint, *(point.folder for point in result.points[:1]))
     rows += [
-        ("took", f"{result.seconds:.1f} s, {size(result.peak_memory_bytes)} at the peak"),
+        ("took", took(result.seconds, result.peak_memory_bytes)),
         ("checkpoints" if result.points else "checkpoint", result.checkpoint),
         ("load it", loading(first)),
     ]
@@ -110,13 +111,6 @@ def loading(checkpoint: Path) -> str:
     return f'AutoModelForCausalLM.from_pretrained("{checkpoint}"{trust})'
 
 
-def size(count: int) -> str:
-    """Bytes for people: 512 B, 7.1 MiB, 12.6 GiB."""
-    if count < 1024:
-        return f"{count} B"
-    value, unit = count / 1024, "KiB"
-    for larger in ("MiB", "GiB", "TiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.1f} {unit}"
+def took(seconds: float, peak_memory_bytes: int) -> str:
+    """`12.5 s, 1.2GiB at the peak`."""
+    return f"{seconds:.1f} s, {short_size(peak_memory_bytes)} at the peak"

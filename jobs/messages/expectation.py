@@ -34,6 +34,14 @@ class Expectation(NamedTuple):
     times: float = 0.0
 
 
+UNKNOWN: dict[str, Expectation | None] = {
+    "start": Expectation(START), "resolve": Expectation(RESOLVE), "plan": Expectation(PLAN),
+    "prune": Expectation(), "recover": None, "evaluate": Expectation(of="prune", times=0.3),
+    "verify": Expectation(of="start", times=1.0), "publish": Expectation(PUBLISH),
+}  # fmt: skip
+"""Of a job whose specification is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Earlier:
     """A job that succeeded in one attempt.
@@ -82,19 +90,17 @@ def _own(spec: PruneSpec) -> dict[str, Expectation]:
     evaluate = evaluated_tokens(spec) / (PASSES * _calibration_tokens(spec))
     # A dense pass over all layers comes before the plan.
     plan = Expectation() if spec.schedule.shape in ("measured", "global") else Expectation(PLAN)
-    found = {
-        "start": Expectation(START),
-        "resolve": Expectation(RESOLVE),
-        "plan": plan,
-        "prune": Expectation(),
-        "recover": Expectation(),
-        "evaluate": Expectation() if unmeasurable else Expectation(of="prune", times=evaluate),
-        "verify": Expectation(of="start", times=float(_proofs(spec))),
-        "publish": Expectation(PUBLISH),
-    }
-    if spec.recovery is None:
-        del found["recover"]
-    return found
+    return of_stages(
+        plan=plan,
+        recover=None if spec.recovery is None else Expectation(),
+        evaluate=Expectation() if unmeasurable else Expectation(of="prune", times=evaluate),
+        verify=Expectation(of="start", times=float(_proofs(spec))),
+    )
+
+
+def of_stages(**known: Expectation | None) -> dict[str, Expectation]:
+    """The stages of a job of which only these are known; None: a stage that it does not have."""
+    return {stage: found for stage in STAGES if (found := (UNKNOWN | known)[stage]) is not None}
 
 
 def _alike(stage: str, theirs: PruneSpec, ours: PruneSpec) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.messages.expectation import PLAN, PUBLISH, RESOLVE, STAGES, START, Expectation
+from jobs.messages.expectation import STAGES, Expectation, of_stages
 from slimgpt.events import Event, LayerFinished, Planned, StageFinished, StageStarted
 from slimgpt.events import Progress as Counted
 
@@ -28,11 +28,6 @@ LEAST_SECONDS = 1.0
 """What remains of an attempt that has not ended."""
 UNKNOWN_SHARES = {"start": 2.0, "resolve": 4.0, "plan": 5.0}
 """Percent at the end of stages before the time of the job is known."""
-UNKNOWN = {
-    "start": Expectation(START), "resolve": Expectation(RESOLVE), "plan": Expectation(PLAN),
-    "prune": Expectation(), "evaluate": Expectation(of="prune", times=0.3),
-    "verify": Expectation(of="start", times=1.0), "publish": Expectation(PUBLISH),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ class Snapshot:
     stage_at: datetime | None = None
     layer_at: datetime | None = None
     took: dict[str, float] = field(default_factory=dict)
-    expected: dict[str, Expectation] = field(default_factory=lambda: dict(UNKNOWN))
+    expected: dict[str, Expectation] = field(default_factory=of_stages)
 
 
 def begun(expected: Mapping[str, Expectation], at: datetime | None = None) -> Snapshot:

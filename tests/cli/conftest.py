@@ -10,17 +10,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.fork_server import ForkServer
+
 Slimgpt = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(scope="session")
-def slimgpt() -> Slimgpt:
-    """Run `slimgpt ARGUMENTS…` and wait; standard output and error are pipes."""
+def slimgpt(fork_server: ForkServer) -> Slimgpt:
+    """Run `slimgpt ARGUMENTS…` in a fork and wait; standard output and error are pipes.
 
-    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    With `cold` it starts Python, as users do.
+    """
+
+    def run(
+        *arguments: object, cold: bool = False, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        forked = [*fork_server.command("cli.main"), *map(str, arguments)]
         return subprocess.run(
-            command(*arguments),
+            command(*arguments) if cold else forked,
             check=False,
             capture_output=True,
             text=True,

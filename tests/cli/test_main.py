@@ -31,12 +31,12 @@ HEAVY = ("torch", "transformers", "datasets", "fastapi", "celery", "sqlalchemy",
 
 
 def test_version(slimgpt: Slimgpt) -> None:
-    done = slimgpt("--version")
+    done = slimgpt("--version", cold=True)
     assert (done.returncode, done.stdout) == (0, f"slimgpt {__version__}\n")
 
 
 def test_help_names_every_command(slimgpt: Slimgpt) -> None:
-    text = slimgpt("--help").stdout
+    text = slimgpt("--help", cold=True).stdout
     assert [name for name in COMMANDS if f"\n  {name} " not in text] == []
 
 

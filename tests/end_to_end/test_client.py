@@ -15,6 +15,7 @@ import pytest
 
 from api.schemas.examples import JOBS
 from slimgpt.client import Client
+from tests.fork_server import ForkServer
 from tests.up import ROOT, Up
 
 EXAMPLES = ROOT / "examples"
@@ -23,10 +24,11 @@ BLOCKS = BLOCK.findall((ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def up(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Iterator[Up]:
     """The service of the README: the bundled model, and its texts."""
     folders = ["--models", str(EXAMPLES), "--texts", str(EXAMPLES / "model" / "texts")]
-    service = Up(tmp_path_factory.mktemp("client") / "home", folders)
+    home = tmp_path_factory.mktemp("client") / "home"
+    service = Up(home, folders, fork_server.engine())
     service.start()
     yield service
     service.close()

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.fork_server import ForkServer
 from tests.up import ROOT, Up
 
 ODD = "o?dd%20 h#o::me [x]* ü"
@@ -27,14 +28,14 @@ SPEC: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def up(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Iterator[Up]:
     """The service in an odd home, with one odd model and one odd text in it."""
     home = tmp_path_factory.mktemp("odd-paths") / ODD
     (home / "texts").mkdir(parents=True, mode=0o700)
     shutil.copytree(ROOT / "examples" / "model", home / "models" / MODEL)
     shutil.copyfile(ROOT / "LICENSE", home / "texts" / TEXT)
     home.chmod(0o700)
-    service = Up(home, settings={"SLIMGPT_REAP_SECONDS": "5"})
+    service = Up(home, settings={"SLIMGPT_REAP_SECONDS": "5", **fork_server.engine()})
     service.start()
     yield service
     service.close()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.fork_server import ForkServer
 from tests.up import ROOT, Up
 
 SPEC: dict[str, Any] = {"model": "local:model", "ratio": 0.2}
@@ -18,9 +19,9 @@ SAMPLES, LENGTH = 8, 64
 
 
 @pytest.fixture(params=["folder", "s3"])
-def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Up]:
+def up(request: pytest.FixtureRequest, tmp_path: Path, fork_server: ForkServer) -> Iterator[Up]:
     """The service over the shipped model, without any text of its own."""
-    settings: dict[str, str] = {}
+    settings = fork_server.engine()
     if request.param == "s3":
         settings["SLIMGPT_ARTIFACTS_URL"] = request.getfixturevalue("bucket_url")
     service = Up(tmp_path / "home", ["--models", str(ROOT / "examples")], settings)

@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from tests.fork_server import ForkServer
+
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "examples" / "model"
 
 
-def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_demo(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "examples.demo", *arguments]
     return subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, "COLUMNS": "100"},
+        env={**os.environ, "COLUMNS": "100", **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -50,11 +52,13 @@ def test_it_prunes_the_shipped_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("shared")
-def test_a_real_model_is_recovered_and_timed_in_llama_cpp(tmp_path: Path) -> None:
+def test_a_real_model_is_recovered_and_timed_in_llama_cpp(
+    tmp_path: Path, fork_server: ForkServer
+) -> None:
     """All steps of it, on the smallest model that there is."""
     out = tmp_path / "demo"
     small = ("--samples", "8", "--minutes", "0.05")
-    done = run_demo("--model", "model", "--out", str(out), *small)
+    done = run_demo("--model", "model", "--out", str(out), *small, **fork_server.engine())
     assert done.returncode == 0, done.stdout
     report = json.loads((out / "pruned" / "report.json").read_text())
     [measured] = report["perplexity"]

@@ -2,25 +2,31 @@
 
 A page is one shell script: its blocks of `sh` and `python` in order, in a folder that has
 `examples` and `.venv` as a checkout has. `slimgpt up` runs beside the blocks that follow it, on a
-free port.
+free port. The start page runs as users run it; on the others, commands and engines are forks.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.fork_server import ForkServer
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
 PAGES = [DOCS / "getting-started.md", *sorted((DOCS / "how-to").glob("*.md"))]
+START = "getting-started"
 NOTHING_RUNS = {"scale-out"}  # it needs several machines
+AFTER = {"serve": DOCS / "how-to" / "read-a-report.md"}  # which reads what the first has made
+RUN = [page for page in PAGES if page.stem not in NOTHING_RUNS and page not in AFTER.values()]
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 BLOCK = re.compile(r"^(?:<!-- (.+?) -->\n)?```(\w+)\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 BACKGROUND = "runs in the background"
 NOT_RUN = "not run: "
@@ -35,8 +41,13 @@ until curl -sf -o /dev/null "$SLIMGPT_URL/readyz"; do kill -0 "$service"; sleep 
 
 
 def script(page: Path) -> str:
-    """The page's blocks as one script."""
-    text = OPENING
+    """The page's blocks as one script, and those of the page that goes on where it ends."""
+    return OPENING + blocks(page) + (blocks(AFTER[page.stem]) if page.stem in AFTER else "")
+
+
+def blocks(page: Path) -> str:
+    """What runs of a page."""
+    text = ""
     for note, language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
         if language not in ("sh", "python") or note.startswith(NOT_RUN):
             continue
@@ -52,11 +63,21 @@ def script(page: Path) -> str:
     return text
 
 
+def forks(folder: Path, server: ForkServer) -> dict[str, str]:
+    """Environment in which `slimgpt` is a fork, and so is the engine of `slimgpt up`."""
+    program, command = Path(sys.executable).with_name("slimgpt"), server.command("cli.main")
+    (folder / "slimgpt").write_text(
+        f'#!/bin/sh\n[ "$1" = up ] && exec {program} "$@"\nexec {shlex.join(command)} "$@"\n'
+    )
+    (folder / "slimgpt").chmod(0o755)
+    return {"PATH": f"{folder}:{PATH}", **server.engine()}
+
+
 @pytest.mark.timeout(900)  # real jobs, the loading of torch in a dozen processes, on a busy machine
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.stem not in NOTHING_RUNS], ids=lambda page: page.stem
-)
-def test_the_commands_of_a_page_run(page: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_run(
+    page: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer
+) -> None:
     text = script(page)
     assert text != OPENING, "no command of the page was found"
     (tmp_path / "examples").symlink_to(ROOT / "examples")
@@ -66,12 +87,14 @@ def test_the_commands_of_a_page_run(page: Path, tmp_path: Path) -> None:
     text = text.replace("slimgpt up", f"slimgpt up --port {port}")
     env = {name: value for name, value in os.environ.items() if not name.startswith("SLIMGPT_")}
     env |= {
-        "PATH": f"{Path(sys.executable).parent}:{env['PATH']}",
+        "PATH": PATH,
         "SLIMGPT_URL": f"http://127.0.0.1:{port}",
         "SLIMGPT_HOME": str(tmp_path / "home"),
         "SLIMGPT_DEVICE": "cpu",
         "HF_HUB_OFFLINE": "1",
     }
+    if page.stem != START:
+        env |= forks(tmp_path_factory.mktemp("bin"), fork_server)
     log = tmp_path / "log"
     with log.open("wb") as output:
         shell = psutil.Popen(

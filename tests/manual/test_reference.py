@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner
 
 from api.http.problem_kinds import KINDS
 from api.middleware.metrics import HttpMetrics
+from cli.main import app
 from jobs.settings import PREFIX, Settings
 from manual.reference import api, commands, errors, events, metrics, report, settings
 from slimgpt import events as told
 from slimgpt.report.document import ReportError
+from tests.cli.test_main import commands as of_the_program
 from worker import metrics as of_worker
 from worker.housekeeping import metrics as of_reaper
 
@@ -50,13 +53,16 @@ def test_every_setting_with_its_meaning() -> None:
 
 
 def test_every_command_with_every_option() -> None:
+    """As the commands' own help prints them."""
     page = commands.page()
-    for path, command in commands.commands():
-        assert re.search(rf"^##+ {path} \{{", page, re.MULTILINE), path
-        section = page.split(f"## {path} {{")[1].split("\n## ")[0]
-        for parameter in command.params:
-            for name in parameter.opts:
-                assert name in section or not name.startswith("--"), (path, name)
+    for words, _ in of_the_program():
+        path = " ".join(("slimgpt", *words))
+        _, _, section = page.partition(f"# {path} {{")
+        printed = CliRunner().invoke(app, [*words, "--help"]).stdout
+        named = set(re.findall(r"--[a-z][a-z-]+", printed)) - {"--help"}
+        described = set(re.findall(r"--[a-z][a-z-]+", section.partition("\n## ")[0]))
+        assert section, path
+        assert named <= described, path
 
 
 def test_every_event_with_every_field() -> None:

@@ -33,6 +33,7 @@ from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.resolve import build_evaluation_sets, draw_calibration, overlaps
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
+from tests.fork_server import ForkServer
 from tests.slimgpt.tiny import Tiny
 
 T = TypeVar("T")
@@ -245,29 +246,26 @@ def test_bad_input_is_refused_in_clear_words(
     assert not (tmp_path / "work/checkpoint").exists()
 
 
-def command(tmp_path: Path, *options: str) -> list[str]:
+def arguments(tmp_path: Path) -> list[str]:
     return [
-        *(sys.executable, "-m", "slimgpt", "run", str(tmp_path / "spec.json")),
-        *(str(tmp_path / "work"), "--models-root", str(tmp_path), "--texts-root", str(tmp_path)),
-        *("--device", "cpu", *options),
+        *("run", str(tmp_path / "spec.json"), str(tmp_path / "work"), "--device", "cpu"),
+        *("--models-root", str(tmp_path), "--texts-root", str(tmp_path)),
     ]
 
 
-def test_killed_and_resumed_as_a_process(roots: Roots, tmp_path: Path) -> None:
+def test_killed_as_a_process_and_resumed(roots: Roots, tmp_path: Path) -> None:
     Tiny(tokenizer=True).save(tmp_path / "model")
     (tmp_path / "spec.json").write_text(spec().model_dump_json())
     prune_layers(run(spec(), tmp_path / "whole", roots, "cpu"), 3)
-    with subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE) as engine:
+    words = [sys.executable, "-m", "slimgpt", *arguments(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as engine:
         assert engine.stdout is not None
         for line in engine.stdout:
             if isinstance(parse(line), LayerFinished):
                 engine.send_signal(signal.SIGKILL)
                 break
     assert engine.returncode == -signal.SIGKILL
-    done = subprocess.run(
-        command(tmp_path, "--resume"), stdout=subprocess.PIPE, check=True, timeout=300
-    )
-    events = [parse(line) for line in done.stdout.splitlines()]
+    events = list(run(spec(), tmp_path / "work", roots, "cpu", resume=True))
     assert isinstance(events[-1], Result)
     assert of_type(events, LayerFinished)[0].resumed
     made = load_file(tmp_path / "work/checkpoint/model.safetensors")
@@ -277,22 +275,22 @@ def test_killed_and_resumed_as_a_process(roots: Roots, tmp_path: Path) -> None:
         assert torch.equal(made[name], tensor)
 
 
-def test_a_process_that_fails_says_so_in_its_last_line(roots: Roots, tmp_path: Path) -> None:
+def test_a_process_that_fails_says_so_in_its_last_line(
+    fork_server: ForkServer, tmp_path: Path
+) -> None:
     (tmp_path / "spec.json").write_text(spec(model="local:absent").model_dump_json())
-    done = subprocess.run(
-        command(tmp_path), capture_output=True, check=False, text=True, timeout=300
-    )
+    words = [*fork_server.command("slimgpt"), *arguments(tmp_path)]
+    done = subprocess.run(words, capture_output=True, check=False, text=True, timeout=300)
     assert done.returncode == 1
     last = json.loads(done.stdout.splitlines()[-1])
     assert (last["type"], last["code"]) == ("failed", "model-not-found")
     assert last["hint"]
 
 
-def test_a_specification_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_specification_that_is_none_is_refused(fork_server: ForkServer, tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text('{"model": "local:x", "ratio": "a lot"}')
-    done = subprocess.run(
-        command(tmp_path), capture_output=True, check=False, text=True, timeout=300
-    )
+    words = [*fork_server.command("slimgpt"), *arguments(tmp_path)]
+    done = subprocess.run(words, capture_output=True, check=False, text=True, timeout=300)
     assert done.returncode == 1
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["code"] == "invalid-spec"

@@ -7,11 +7,21 @@ the machine had left.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 
 import psutil
 
 LOOK_SECONDS = 1.0
+
+
+def resident_bytes(processes: Iterable[psutil.Process]) -> int:
+    """Resident memory of those that have not ended; shared memory counts in each."""
+    held = 0
+    for process in processes:
+        with suppress(psutil.Error):
+            held += process.memory_info().rss
+    return held
 
 
 class MemoryWatch:
@@ -37,11 +47,7 @@ class MemoryWatch:
         self._looked = now
         with suppress(psutil.Error, OSError):
             engine = psutil.Process(self._pid)
-            processes = [engine, *engine.children(recursive=True)]
-            held = 0
-            for process in processes:
-                with suppress(psutil.Error):
-                    held += process.memory_info().rss
+            held = resident_bytes([engine, *engine.children(recursive=True)])
             if held:
                 self.memory_bytes = held
                 self.available_bytes = psutil.virtual_memory().available

@@ -1,21 +1,20 @@
 """Memory of the engine and use of its GPU, measured when Prometheus scrapes the worker.
 
-NVML reads the GPU without a CUDA context, so the worker occupies no GPU memory. Without NVIDIA's
-driver, or with `SLIMGPT_DEVICE=cpu`, there are no GPU metrics.
+Without NVIDIA's driver, or with `SLIMGPT_DEVICE=cpu`, there are no GPU metrics.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
 
 import psutil
 import pynvml
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
+from worker.engine import gpu
+from worker.engine.memory import resident_bytes
 
 
 class EngineMemory(Collector):
@@ -23,10 +22,7 @@ class EngineMemory(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Measure; 0 without an engine."""
-        total = 0
-        for process in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):  # it ended meanwhile
-                total += process.memory_info().rss
+        total = resident_bytes(psutil.Process().children(recursive=True))
         yield GaugeMetricFamily(
             "slimgpt_engine_memory_bytes",
             "Resident memory of the engine and its processes, also of one that waits for a job.",
@@ -43,13 +39,7 @@ class GpuMetrics(Collector):
     """
 
     def __init__(self, device: str, environment: Mapping[str, str]) -> None:
-        self._gpu: Any = None
-        kind, _, number = device.partition(":")
-        if kind not in ("auto", "cuda"):
-            return
-        with suppress(pynvml.NVMLError, IndexError):  # no driver, or no such GPU
-            pynvml.nvmlInit()
-            self._gpu = _handle(int(number or 0), environment.get(VISIBLE))
+        self._gpu = gpu.find(device, environment)
 
     def collect(self) -> Iterator[Metric]:
         """Measure; what the driver does not tell is omitted."""
@@ -63,20 +53,6 @@ class GpuMetrics(Collector):
             memory = pynvml.nvmlDeviceGetMemoryInfo(self._gpu)
             yield _gauge("memory_used_bytes", "GPU memory in use.", label, memory.used)
             yield _gauge("memory_bytes", "GPU memory.", label, memory.total)
-
-
-def _handle(number: int, visible: str | None) -> Any:
-    """NVML's handle of CUDA's device.
-
-    Raises:
-        IndexError: fewer devices are visible.
-    """
-    name = str(number)
-    if visible is not None:
-        name = [one.strip() for one in visible.split(",") if one.strip()][number]
-    if name.isdecimal():
-        return pynvml.nvmlDeviceGetHandleByIndex(int(name))
-    return pynvml.nvmlDeviceGetHandleByUUID(name)
 
 
 def _gauge(name: str, text: str, label: str, value: float) -> Metric:

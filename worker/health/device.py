@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
+from contextlib import suppress
 
 import psutil
+import pynvml
 
-QUERY = ("--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
-SECONDS = 10.0
+from worker.engine import gpu
 
 
 def describe(device: str) -> str:
@@ -22,12 +21,10 @@ def describe(device: str) -> str:
         return _processor()
     if device == "mps":
         return "Apple GPU"
-    gpus = _gpus()
-    if device.startswith("cuda:"):
-        number = int(device.partition(":")[2])
-        gpus = gpus[number : number + 1]
-    if gpus:
-        return gpus[0]
+    handle = gpu.find(device, os.environ)
+    with suppress(pynvml.NVMLError):
+        if handle is not None:
+            return _gpu(handle)
     return _processor() if device == "auto" else f"{device}, which this machine does not show"
 
 
@@ -36,28 +33,20 @@ def _processor() -> str:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    memory = psutil.virtual_memory().total / 2**30
-    return f"CPU, {cores} core{'s' * (cores != 1)}, {memory:.0f} GiB"
+    return f"CPU, {cores} core{'s' * (cores != 1)}, {_gibibytes(psutil.virtual_memory().total)}"
 
 
-def _gpus() -> list[str]:
-    """The GPUs that this process may use, in their order; none without NVIDIA's tool."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    tool = shutil.which("nvidia-smi")
-    if tool is None or visible in ("", "-1"):
-        return []
-    chosen = [] if visible is None else [f"--id={visible}"]
-    try:
-        done = subprocess.run(
-            [tool, *QUERY, *chosen], capture_output=True, text=True, timeout=SECONDS, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [_gpu(line) for line in done.stdout.splitlines() if line.strip()]
+def _gpu(handle: object) -> str:
+    """Name and memory; the driver does not tell the memory of every GPU.
+
+    Raises:
+        NVMLError: there is no name.
+    """
+    name = str(pynvml.nvmlDeviceGetName(handle))
+    with suppress(pynvml.NVMLError):
+        return f"{name}, {_gibibytes(pynvml.nvmlDeviceGetMemoryInfo(handle).total)}"
+    return name
 
 
-def _gpu(line: str) -> str:
-    name, _, mebibytes = line.rpartition(",")
-    memory = mebibytes.strip()
-    size = f", {int(memory) / 1024:.0f} GiB" if memory.isdigit() else ""
-    return f"{name.strip()}{size}"
+def _gibibytes(count: int) -> str:
+    return f"{count / 2**30:.0f} GiB"

@@ -7,6 +7,7 @@ heartbeat, which the parent's polls of the broker and the lease of a job update.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -44,15 +45,10 @@ class Presence:
     ) -> None:
         self._url, self._facts, self._device = redis_url, facts, device
         self._heart, self._job = heart, job
-        self._over = threading.Event()
 
     def start(self) -> None:
-        """Announce the worker now and every few seconds, until the process ends or `stop`."""
+        """Announce the worker now and every few seconds, until the process ends."""
         threading.Thread(target=self._run, name="presence", daemon=True).start()
-
-    def stop(self) -> None:
-        """Announce it no more."""
-        self._over.set()
 
     def leave(self) -> None:
         """Remove the entry on a planned end; from any process."""
@@ -72,14 +68,14 @@ class Presence:
     def _run(self) -> None:
         self._facts = replace(self._facts, device=self._device())
         with self._redis() as redis:
-            while not self._over.is_set():
+            while True:
                 try:
                     self.tell(redis)
                 except RedisError as error:
                     log.debug("the worker is not announced", reason=str(error))
                 except Exception:  # a defect must not end the thread
                     log.exception("the worker is not announced")
-                self._over.wait(ANNOUNCE_SECONDS)
+                time.sleep(ANNOUNCE_SECONDS)
 
     def _redis(self) -> Redis:
         return Redis.from_url(

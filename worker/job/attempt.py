@@ -41,11 +41,11 @@ from worker.job import attempt_result
 from worker.job.attempt_result import AttemptResult, Failure, Killed, Stopped, StopReason
 from worker.job.cancellation import stop_reason
 from worker.job.lease import Lease, LeaseLost
+from worker.job.publication import TELL_SECONDS
 from worker.job.shared_layers import SharedLayers
 from worker.job.workfolder import WorkFolder
 
 TICK_SECONDS = 0.2
-TELL_SECONDS = 5.0
 """Percent and time left go on at least this often while the engine is silent."""
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 SIGNAL_SECONDS = 5.0

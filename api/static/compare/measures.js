@@ -17,12 +17,14 @@ function valueOf(row, published) {
   return Number.isFinite(value) && Number.isFinite(row.dense) ? value : null;
 }
 
+/** The parts of a result, or of a plan, that tell of one model: itself, or the points of a sweep. */
+export const pointsOf = (of) => (of?.points?.length ? of.points : [of]);
+
 /** The models that a job made: one, or each of a sweep's. */
 export function modelsOf(job) {
   const { result } = job;
   if (!result?.parameters_after) return [];
-  const points = result.points?.length ? result.points : [result];
-  return points.map((made, point) => ({
+  return pointsOf(result).map((made, point) => ({
     job, point, name: nameOf(job), method: methodOf(job), model: modelOf(job.spec),
     ratio: made.ratio_achieved, before: result.parameters_before, after: made.parameters_after,
     measured: (result.perplexity ?? []).filter((row) => (row.point ?? 0) === point)

@@ -1,6 +1,7 @@
 // Formats, tasks, recovery, timing and sample texts as controls, and the parts of a request they make.
 
 import { h } from "../parts/element.js";
+import { field, names, number, select, text } from "./fields.js";
 
 const FORMATS = {
   gguf: "GGUF, for llama.cpp, Ollama and LM Studio",
@@ -13,25 +14,12 @@ const TASKS = {
 };
 const GGUF_TYPES = ["f32", "f16", "bf16", "q8_0"];
 
-const names = (value) => value.split(",").map((name) => name.trim()).filter(Boolean);
-const number = (value) => (value.trim() !== "" && Number.isFinite(Number(value)) ? Number(value) : value);
-
 function box(name, checked, words, help) {
   return h("label", { class: "tick" }, h("input", { type: "checkbox", name, checked }),
     h("span", null, words, help && h("span", { class: "quiet" }, ` – ${help}`)));
 }
 
-function field(name, label, control, help) {
-  control.id = `f-${name}`;
-  control.name = name;
-  control.setAttribute("aria-describedby", `h-${name} e-${name}`);
-  return h("div", { class: `field ${name}` }, h("label", { for: `f-${name}` }, label), control,
-    h("p", { id: `h-${name}`, class: "quiet" }, help), h("p", { id: `e-${name}`, class: "fault" }));
-}
-
-const text = (value, more) => h("input", { type: "text", value, autocomplete: "off", spellcheck: "false", ...more });
 const digits = (value, more) => text(value === undefined || value === null ? "" : String(value), { inputmode: "numeric", ...more });
-const select = (options, chosen) => h("select", null, options.map(([value, words]) => h("option", { value, selected: value === chosen }, words)));
 
 function group(name, legend, ...content) {
   return h("fieldset", { name, id: `f-${name}` }, h("legend", null, legend), content, h("p", { id: `e-${name}`, class: "fault" }));

@@ -1,7 +1,7 @@
 // What a plan says: sizes, memory, time, costs of a token, formats, and every model of a sweep.
 
 import { layers } from "../parts/chart.js";
-import { h } from "../parts/element.js";
+import { h, tile } from "../parts/element.js";
 import { bytes, count, duration, percent } from "../parts/words.js";
 
 const BASES = {
@@ -9,8 +9,6 @@ const BASES = {
   "other-models": (time) => `from ${time.jobs} finished ${time.jobs === 1 ? "job" : "jobs"} on other models`,
   typical: () => "typical of two processor cores: no job has finished here yet",
 };
-
-const tile = (name, value, more) => h("div", { class: "tile" }, h("span", null, name), h("strong", null, value), h("span", { class: "quiet" }, more));
 
 /** "10–25 min", or one time where both ends read the same. */
 function between(time) {

@@ -1,11 +1,13 @@
 // A new job: what to prune and how far, the plan of it, and posting it.
 
 import { controls, parts, PLACES as MORE_PLACES } from "../form/controls.js";
+import { field, names, number, select, text } from "../form/fields.js";
 import { livePlan } from "../form/live.js";
 import { choices, pickModel, pickText } from "../form/pickers.js";
 import { h } from "../parts/element.js";
 import { say } from "../parts/notice.js";
-import { path, post, read, ask } from "../parts/service.js";
+import { path, post, read } from "../parts/service.js";
+import { TEXT_FILES, upload as send } from "../parts/upload.js";
 
 const METHODS = ["slimgpt", "wanda-sp", "flap", "magnitude"];
 const SHAPES = ["log", "linear", "uniform", "log-decrease", "linear-decrease", "global"];
@@ -51,22 +53,6 @@ function share(text) {
 
 const percents = (spec) => (spec.ratios ?? [spec.ratio ?? 0.25]).map((ratio) => String(Number((ratio * 100).toPrecision(6)))).join(", ");
 
-function number(text) {
-  return text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text;
-}
-
-function field(name, label, control, help) {
-  control.id = `f-${name}`;
-  control.name = name;
-  control.setAttribute("aria-describedby", `h-${name} e-${name}`);
-  return h("div", { class: `field ${name}` }, h("label", { for: `f-${name}` }, label), control,
-    h("p", { id: `h-${name}`, class: "quiet" }, help), h("p", { id: `e-${name}`, class: "fault" }));
-}
-
-const names = (value) => value.split(",").map((name) => name.trim()).filter(Boolean);
-const text = (value, more) => h("input", { type: "text", value, autocomplete: "off", spellcheck: "false", ...more });
-const select = (options, chosen) => h("select", null, options.map(([value, words]) => h("option", { value, selected: value === chosen }, words)));
-
 function targetFields(spec) {
   const kind = ["parameters", "memory"].find((name) => spec[name]) ?? "ratio";
   const value = kind === "ratio" ? percents(spec) : String(spec[kind]);
@@ -89,7 +75,7 @@ function calibrationFields(spec) {
   const chosen = NAMED.includes(source) ? source : OTHER;
   const kind = select([...NAMED.map((name) => [name, name]), [OTHER, "a text of the service or the hub"], [UPLOAD, "a file of mine"]], chosen);
   const name = field("source", "Text", text(chosen === OTHER ? source : "", { placeholder: "local:notes.jsonl or hf:org/name" }), "local:FILE below the service's folder of texts, hf:NAME, or upload:ID.");
-  const file = field("file", "File", h("input", { type: "file", accept: ".txt,.jsonl,.ndjson,.csv,.tsv,text/plain" }), "Plain text, JSON lines, CSV or TSV. It is stored by the service when the job is posted.");
+  const file = field("file", "File", h("input", { type: "file", accept: TEXT_FILES }), "Plain text, JSON lines, CSV or TSV. It is stored by the service when the job is posted.");
   const swap = () => { name.hidden = kind.value !== OTHER; file.hidden = kind.value !== UPLOAD; };
   kind.addEventListener("change", swap);
   swap();
@@ -184,10 +170,7 @@ export async function form(root, like) {
     if (!upload) return "c4";
     if (!file) throw Object.assign(new Error("choose a file"), { field: "file" });
     if (!uploaded.has(file)) {
-      const type = /\.(jsonl|ndjson)$/i.test(file.name) ? "application/x-ndjson" : /\.(csv|tsv)$/i.test(file.name) ? "text/csv" : "text/plain";
-      const name = new URLSearchParams({ name: file.name });
-      const answer = await ask(`calibration-sets?${name}`, { method: "POST", body: file, headers: { "Content-Type": type } });
-      uploaded.set(file, (await answer.json()).id);
+      uploaded.set(file, (await (await send(file)).json()).id);
     }
     return `upload:${uploaded.get(file)}`;
   }

@@ -3,7 +3,7 @@
 import { engineLog } from "../cards/engine_log.js";
 import { useIt } from "../cards/use.js";
 import { samples } from "../cards/samples.js";
-import { h, show } from "../parts/element.js";
+import { h, show, tile } from "../parts/element.js";
 import { files, reportLink, save } from "../parts/files.js";
 import { log } from "../parts/log.js";
 import { complain, confirmed, copyButton, say } from "../parts/notice.js";
@@ -67,7 +67,6 @@ function result(job, report, page) {
   const found = job.result;
   if (!found) return null;
   const model = report?.model;
-  const tile = (name, value, more) => h("div", { class: "tile" }, h("span", null, name), h("strong", null, value), h("span", { class: "quiet" }, more));
   const proofs = found.verified ?? [];
   const proofOf = (proof) => `${proof.format}: differs by ${measure(proof.max_difference)} at most, allowed ${measure(proof.bound)}${proof.bound_is ? ` (${proof.bound_is})` : ""}`;
   return card("Result",
@@ -152,6 +151,12 @@ const DOINGS = {
   delete: { ask: ["Delete this job?", "Its record, report and files are removed for good.", "Delete the job"], run: (at) => ask(at, { method: "DELETE" }), words: "The job is deleted." },
 };
 
+/** Nothing in place of what a job does not have; any other error is told. */
+function none(error) {
+  if (![404, 409].includes(error.status)) complain(error);
+  return null;
+}
+
 /** Show a job in an element; returns a function that ends it. */
 export function job(root, id) {
   const at = `jobs/${path(id)}`;
@@ -205,11 +210,11 @@ export function job(root, id) {
     current = whole;
     standing = now;
     document.title = `${nameOf(current)} – SlimGPT Service`;
-    engineEnd = whole.attempt && whole.status !== "succeeded" ? await read(`${at}/log`).catch(() => null) : null;
+    engineEnd = whole.attempt && whole.status !== "succeeded" ? await read(`${at}/log`).catch(none) : null;
     if (whole.status === "succeeded") {
-      usage = await read(`${at}/usage`).catch(() => null);
+      usage = await read(`${at}/usage`).catch(none);
       [report, published] = await Promise.all([
-        read(`${at}/report`).catch(() => null), read(`${at}/artifacts`).then(
+        read(`${at}/report`).catch(none), read(`${at}/artifacts`).then(
           (list) => {
             page = list.items.some((file) => file.path === "report.html");
             return () => files(id, list.items);

@@ -1,5 +1,6 @@
 // The table of jobs: counts, filters, order, pages, what is chosen, and how far the running ones are.
 
+import { pointsOf } from "../compare/measures.js";
 import { addressOf, isFiltered, requestOf, stateOf } from "../list/address.js";
 import { choose, chosenBar, clear, tickBox } from "../list/choice.js";
 import { fillIn, filters } from "../list/filters.js";
@@ -20,12 +21,11 @@ const SHOWN = ["running", "queued", "succeeded", "failed", "cancelled"];
 
 // One row, one model; of a sweep, the range over its models: 260K → 208K…130K.
 const range = (values, words) => [...new Set([values[0], values.at(-1)].map(words))].join("…");
-const modelsOf = (of) => (of?.points?.length ? of.points : [of]);
 
 function size(job) {
   const of = job.result ?? job.plan;
   if (!of?.parameters_before) return "–";
-  const after = modelsOf(of).map((model) => model.parameters_after).sort((a, b) => b - a);
+  const after = pointsOf(of).map((model) => model.parameters_after).sort((a, b) => b - a);
   return [`${count(of.parameters_before)} → ${range(after, count)} `,
     h("span", { class: "quiet" }, `−${range(after.map((left) => 1 - left / of.parameters_before), percent)}`)];
 }

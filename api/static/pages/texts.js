@@ -4,15 +4,14 @@ import { pagesOf } from "../cards/pages_of.js";
 import { h } from "../parts/element.js";
 import { complain, confirmed, copyButton, say } from "../parts/notice.js";
 import { ask, path } from "../parts/service.js";
+import { TEXT_FILES, upload } from "../parts/upload.js";
 import { ago, bytes, count, moment } from "../parts/words.js";
-
-const TYPES = [[/\.(jsonl|ndjson)$/i, "application/x-ndjson"], [/\.(csv|tsv)$/i, "text/csv"]];
 
 /** Show the page in an element; returns a function that ends it. */
 export async function texts(root, { admin }) {
   const fault = h("p", { id: "e-upload", class: "fault", role: "alert" });
-  const file = h("input", { id: "upload", type: "file", accept: ".txt,.jsonl,.ndjson,.csv,.tsv,text/plain", "aria-describedby": "e-upload h-upload" });
-  const form = h("form", { class: "card", onsubmit: upload },
+  const file = h("input", { id: "upload", type: "file", accept: TEXT_FILES, "aria-describedby": "e-upload h-upload" });
+  const form = h("form", { class: "card", onsubmit: send },
     h("h2", null, "Upload a text"),
     h("div", { class: "field" }, h("label", { for: "upload" }, "Text file"), file,
       h("p", { id: "h-upload", class: "quiet" }, "Plain text, JSON lines, CSV or TSV in UTF-8. It is checked line by line, and jobs use it as upload:ID."), fault),
@@ -41,7 +40,7 @@ export async function texts(root, { admin }) {
     }
   }
 
-  async function upload(event) {
+  async function send(event) {
     event.preventDefault();
     const chosen = file.files[0];
     fault.textContent = chosen ? "" : "choose a file";
@@ -49,8 +48,7 @@ export async function texts(root, { admin }) {
     const button = form.querySelector("button");
     button.disabled = true;
     try {
-      const type = TYPES.find(([ending]) => ending.test(chosen.name))?.[1] ?? "text/plain";
-      const answer = await ask(`calibration-sets?${new URLSearchParams({ name: chosen.name })}`, { method: "POST", body: chosen, headers: { "Content-Type": type } });
+      const answer = await upload(chosen);
       say(answer.status === 200 ? "This text was there already." : "The text is uploaded.");
       form.reset();
       await list.load();

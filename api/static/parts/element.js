@@ -56,3 +56,6 @@ export function show(node, ...children) {
   if (!active || active === document.activeElement) return;
   (active.isConnected ? active : document.getElementById("main")).focus({ preventScroll: true });
 }
+
+/** A number with its name and what it means. */
+export const tile = (name, value, more) => h("div", { class: "tile" }, h("span", null, name), h("strong", null, value), h("span", { class: "quiet" }, more));

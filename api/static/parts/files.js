@@ -31,7 +31,7 @@ export async function save(from, name) {
 export function reportLink(id) {
   const words = "Report as a page";
   if (key.get()) return h("button", { type: "button", class: "small", "data-do": "page" }, words);
-  const at = `jobs/${path(id)}/report.html`;
+  const at = `v1/jobs/${path(id)}/report.html`;
   return h("a", { class: "button small", href: at, target: "_blank", rel: "noopener" }, words);
 }
 

@@ -60,10 +60,10 @@ async function reach(address, options) {
   }
 }
 
-/** The answer to a request.  Throws Refusal or Unreachable. */
+/** The answer to a request to a path of the API.  Throws Refusal or Unreachable. */
 export async function ask(address, options = {}) {
   const used = key.get();
-  const answer = await reach(address, { cache: "no-cache", ...options, headers: headers(options.headers) });
+  const answer = await reach(`v1/${address}`, { cache: "no-cache", ...options, headers: headers(options.headers) });
   if (answer.status < 500) heard();
   else if (!options.method) lost();
   if (answer.ok || answer.type === "opaqueredirect") return answer;
@@ -73,7 +73,7 @@ export async function ask(address, options = {}) {
   throw new Refusal(answer.status, problem, Number(answer.headers.get("Retry-After")) || null);
 }
 
-/** The JSON at an address. */
+/** The JSON at a path of the API. */
 export async function read(address, options = {}) {
   const answer = await ask(address, { signal: AbortSignal.timeout(ANSWER_WITHIN), ...options });
   try {

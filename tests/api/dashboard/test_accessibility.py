@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +87,6 @@ def test_axe_finds_nothing_serious_in_a_report(
     visit.page.goto(f"{base_url}/jobs/{job_id}/report.html")
     assert found(visit.page) == []
     visit.close()
-
-
-@pytest.fixture
-def visit(base_url: str, browser: Browser) -> Iterator[Visit]:
-    made = Visit(browser, base_url, **DESKTOP)
-    yield made
-    made.close()
 
 
 def tab_to(page: Page, target: Locator, keys: int = 60) -> None:

@@ -35,7 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plain(slimgpt: Slimgpt, tiny_model: Path, prose: Path, folder: Path) -> str:
     """Standard output of an uninterrupted run into `folder / "plain"`, through a pipe."""
-    done = slimgpt("prune", tiny_model, folder / "plain", *QUICK, "--calibration", prose)
+    arguments = ("prune", tiny_model, folder / "plain", *QUICK, "--calibration", prose)
+    done = slimgpt(*arguments, cold=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -41,8 +41,8 @@ def test_models_are_folders_with_a_configuration(tmp_path: Path) -> None:
     home = Home.at(tmp_path / "home", None, None)
     home.prepare()
     assert home.model_names() == []
-    for name in ("b", "a", "notes"):
-        (home.models / name).mkdir()
-    for name in ("b", "a"):
+    for name in ("org/b", "a", "z", "notes"):
+        (home.models / name).mkdir(parents=True)
+    for name in ("org/b", "a", "z"):
         (home.models / name / "config.json").write_text("{}")
-    assert home.model_names() == ["local:a", "local:b"]
+    assert home.model_names() == ["local:a", "local:z", "local:org/b"]

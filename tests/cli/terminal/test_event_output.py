@@ -16,7 +16,6 @@ from cli.terminal.event_output import (
     event_output,
 )
 from cli.terminal.layer_row import HEADER, layer_row, short
-from cli.terminal.summary import size
 from jobs.messages.expectation import Expectation
 from slimgpt.events import (
     Event,
@@ -126,13 +125,6 @@ def test_a_terminal_that_cannot_draw_gets_lines(
 )
 def test_counts_are_short(count: int, text: str) -> None:
     assert short(count) == text
-
-
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (7 * 2**30, "7.0 GiB")]
-)
-def test_sizes_are_for_people(count: int, text: str) -> None:
-    assert size(count) == text
 
 
 def test_the_time_left_is_that_of_the_whole_run_and_never_nothing() -> None:

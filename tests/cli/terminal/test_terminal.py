@@ -8,13 +8,14 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.cli.conftest import command
+from tests.fork_server import ForkServer
 
 
 def test_a_terminal_without_colours_gets_bars_without_colours(
-    tiny_model: Path, prose: Path
+    tiny_model: Path, prose: Path, fork_server: ForkServer
 ) -> None:
     text, status = _in_terminal(
+        *fork_server.command("cli.main"),
         *("eval", tiny_model, "--text", prose, "--max-tokens", 2000, "--device", "cpu"),
         NO_COLOR="1",
         TERM="xterm-256color",
@@ -26,11 +27,11 @@ def test_a_terminal_without_colours_gets_bars_without_colours(
     assert re.search(r"\x1b\[[0-9;]*3[0-7]m", text) is None
 
 
-def _in_terminal(*arguments: object, **environment: str) -> tuple[str, int]:
+def _in_terminal(*words: object, **environment: str) -> tuple[str, int]:
     """What a command writes to a terminal of 100 columns, and its exit status."""
     master, slave = pty.openpty()
     with subprocess.Popen(
-        command(*arguments),
+        [str(word) for word in words],
         stdin=slave,
         stdout=slave,
         stderr=slave,

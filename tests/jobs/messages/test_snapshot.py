@@ -55,7 +55,7 @@ def story(seconds: dict[str, float]) -> Iterator[Moment]:
 
 
 def told(seconds: dict[str, float], first: Snapshot) -> list[tuple[float, Snapshot]]:
-    """What is told at every event, and two seconds after each while the engine is silent."""
+    """What is told at every event; between them it is aged, as a heartbeat does."""
     found, snapshot = [], first
     for moment in story(seconds):
         when = BEGAN + timedelta(seconds=moment.at)

@@ -23,11 +23,13 @@ class Between:
         plan: what to do with the next requests: a number is a status that is answered in the
             service's place, `lost` cuts the connection after the service has answered, `half` after
             half of its answer. Afterwards everything is passed on.
+        wait: seconds after which to ask again, as an answer in the service's place says.
         seen: method and idempotency key of each request.
     """
 
     def __init__(self, target: str) -> None:
         self.plan: list[Any] = []
+        self.wait = 0
         self.seen: list[tuple[str, str | None]] = []
         between = self
 
@@ -37,14 +39,19 @@ class Between:
                 step = between.plan.pop(0) if between.plan else None
                 if isinstance(step, int):
                     self.send_response(step)
-                    self.send_header("Retry-After", "0")
+                    self.send_header("Retry-After", str(between.wait))
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                     return
                 body = self.rfile.read(int(self.headers["Content-Length"] or 0))
                 headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
                 answer = httpx.request(
-                    self.command, target + self.path, content=body, headers=headers, trust_env=False
+                    self.command,
+                    target + self.path,
+                    content=body,
+                    headers=headers,
+                    trust_env=False,
+                    timeout=60,
                 )
                 content = answer.content
                 if step == "lost":
@@ -127,11 +134,13 @@ def test_there_is_an_end_to_trying(client: Any, between: Between) -> None:
 
 
 def test_the_service_says_how_long_to_wait(between: Between, connect: Any) -> None:
+    """The client's own first pause is of 0.625 seconds at most."""
     patient = connect(between.url, retries=1)
-    between.plan = ["lost"]
+    between.plan, between.wait = [503], 1
     began = time.monotonic()
     patient.overview()
-    assert time.monotonic() - began >= 0.3  # 0.5 s with jitter, and not at once
+    assert time.monotonic() - began >= between.wait
+    assert len(between.seen) == 2
 
 
 def test_what_answers_something_else_is_said(client: Any, between: Between) -> None:

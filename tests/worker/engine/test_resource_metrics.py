@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,91 +11,53 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.worker.gpu_driver import driver
 from worker.engine.resource_metrics import EngineMemory, GpuMetrics
 
-DRIVER = """
-typedef struct { unsigned gpu, memory; } use_t;
-typedef struct { unsigned long long total, free, used; } memory_t;
-static char gpus[2];
-int nvmlInitWithFlags(unsigned flags) { return 0; }
-const char *nvmlErrorString(int code) { return "error"; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **gpu) {
-    if (index > 1) return 2;
-    *gpu = gpus + index;
-    return 0;
-}
-int nvmlDeviceGetHandleByUUID(const char *uuid, void **gpu) { *gpu = gpus + 1; return 0; }
-int nvmlDeviceGetIndex(void *gpu, unsigned *index) { *index = (char *)gpu - gpus; return 0; }
-int nvmlDeviceGetUtilizationRates(void *gpu, use_t *use) {
-    use->gpu = gpu == gpus ? 10 : 75;
-    return SUPPORTED ? 0 : 3;
-}
-int nvmlDeviceGetMemoryInfo(void *gpu, memory_t *memory) {
-    memory->total = 80, memory->used = gpu == gpus ? 20 : 30, memory->free = 50;
-    return 0;
-}
-"""
-"""A stand-in for NVIDIA's driver library, with two GPUs, below the real binding."""
+__all__ = ["driver"]
 SCRAPE = """
-import json, os, sys
+import json, sys
 from worker.engine.resource_metrics import GpuMetrics
-found = GpuMetrics(sys.argv[1], os.environ).collect()
-print(json.dumps({s.name: [s.labels["gpu"], s.value] for m in found for s in m.samples}))
+for device, visible in json.loads(sys.argv[1]):
+    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    found = GpuMetrics(device, environment).collect()
+    print(json.dumps({s.name: [s.labels["gpu"], s.value] for m in found for s in m.samples}))
 """
 SECOND = {
     "slimgpt_gpu_utilization_ratio": ["1", 0.75],
-    "slimgpt_gpu_memory_used_bytes": ["1", 30],
-    "slimgpt_gpu_memory_bytes": ["1", 80],
+    "slimgpt_gpu_memory_used_bytes": ["1", 2 << 30],
+    "slimgpt_gpu_memory_bytes": ["1", 80 << 30],
 }
 
 
-def scrape(folder: Path, device: str, visible: str | None, supported: bool = True) -> object:
-    """The GPU metrics of a process that has the stand-in."""
-    compiler = shutil.which("cc")
-    if compiler is None or not sys.platform.startswith("linux"):
-        pytest.skip("no C compiler to build the stand-in of NVIDIA's driver")
-    (folder / "driver.c").write_text(DRIVER)
-    library = str(folder / "libnvidia-ml.so.1")
-    words = [f"-DSUPPORTED={int(supported)}", "-shared", "-fPIC", "-w", "-o", library]
-    subprocess.run([compiler, *words, str(folder / "driver.c")], check=True)
-    environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
-    environment["LD_LIBRARY_PATH"] = str(folder)
-    if visible is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = visible
+Case = tuple[str, str | None]
+"""A device, and the GPUs that are visible."""
+
+
+def scrape(driver: Path, *cases: Case, **environment: str) -> dict[Case, object]:
+    """The GPU metrics of each case, in a process that has the stand-in."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRAPE, device],
-        env=environment,
+        [sys.executable, "-c", SCRAPE, json.dumps(cases)],
+        env={**os.environ, "LD_LIBRARY_PATH": str(driver), **environment},
         check=True,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    return json.loads(done.stdout)
+    return dict(zip(cases, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("device", "visible"),
-    [("cuda:1", None), ("cuda", "1"), ("auto", "1,0"), ("cuda:0", "GPU-5f3c")],
-)
-def test_the_gpu_of_the_engine_is_measured(
-    device: str, visible: str | None, tmp_path: Path
-) -> None:
-    assert scrape(tmp_path, device, visible) == SECOND
+def test_the_gpu_of_the_engine_is_measured_if_there_is_one(driver: Path) -> None:
+    second = [("cuda:1", None), ("cuda", "1"), ("auto", "1,0"), ("cuda:0", "GPU-5f3c")]
+    none = [("cpu", None), ("cuda:2", None), ("cuda:1", "0"), ("cuda", "")]
+    wanted = dict.fromkeys(second, SECOND) | {case: {} for case in none}
+    assert scrape(driver, *wanted) == wanted
 
 
-@pytest.mark.parametrize(
-    ("device", "visible"), [("cpu", None), ("cuda:2", None), ("cuda:1", "0"), ("cuda", "")]
-)
-def test_without_a_gpu_there_are_no_metrics(
-    device: str, visible: str | None, tmp_path: Path
-) -> None:
-    assert scrape(tmp_path, device, visible) == {}
-
-
-def test_what_the_driver_does_not_tell_is_omitted(tmp_path: Path) -> None:
+def test_what_the_driver_does_not_tell_is_omitted(driver: Path) -> None:
     """As of a part of a GPU (MIG), whose use is not known."""
-    found = scrape(tmp_path, "cuda:1", None, supported=False)
-    assert found == {k: v for k, v in SECOND.items() if "utilization" not in k}
+    found = scrape(driver, ("cuda:1", None), UNSUPPORTED="1")
+    assert found == {("cuda:1", None): {k: v for k, v in SECOND.items() if "utilization" not in k}}
 
 
 def test_without_a_driver_there_are_no_metrics() -> None:

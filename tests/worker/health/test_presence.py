@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +15,18 @@ from redis import Redis
 
 from jobs.messages.workers import known_workers
 from tests.servers import wait_until
+from tests.worker.gpu_driver import driver
 from tests.worker.health.test_heartbeat import service
 from tests.worker.test_service import Service
-from worker.health import device
 
-__all__ = ["service"]
+__all__ = ["driver", "service"]
+DESCRIBE = """
+import json, os, sys
+from worker.health import device
+for setting, visible in json.loads(sys.argv[1]):
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible
+    print(device.describe(setting))
+"""
 
 
 @pytest.fixture
@@ -42,17 +52,21 @@ def test_a_worker_is_there_while_it_runs(service: Service, registry: Redis) -> N
     assert known_workers(registry) == []
 
 
-def test_a_gpu_is_named_by_nvidias_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tool = tmp_path / "nvidia-smi"
-    answer = "case \"$*\" in *--id=1*) echo 'B, 2048';; *) echo 'A, 1024'; echo 'B, 2048';; esac"
-    tool.write_text(f"#!/bin/sh\n{answer}\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert device.describe("auto") == "A, 1 GiB"
-    assert device.describe("cuda:1") == "B, 2 GiB"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert device.describe("cuda") == "B, 2 GiB"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert device.describe("auto").startswith("CPU, ")
-    assert device.describe("cpu").startswith("CPU, ")
+def test_a_gpu_is_named_by_nvidias_driver(driver: Path) -> None:
+    cases = {
+        ("auto", "0,1"): "A, 40 GiB",
+        ("cuda:1", "0,1"): "B, 80 GiB",
+        ("cuda", "1"): "B, 80 GiB",
+        ("cuda:1", "1"): "cuda:1, which this machine does not show",
+        ("auto", ""): "CPU, ",
+        ("cpu", "0"): "CPU, ",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", DESCRIBE, json.dumps(list(cases))],
+        env={**os.environ, "LD_LIBRARY_PATH": str(driver)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for told, wanted in zip(done.stdout.splitlines(), cases.values(), strict=True):
+        assert told.startswith(wanted)
