@@ -208,6 +208,9 @@ class Settings(BaseSettings):
         min_length=1,
         description="Command of the engine, as a JSON list; `run SPEC WORKDIR …` is appended.",
     )
+    warm_engine: bool = Field(
+        True, description="Let an engine wait for the next job, its libraries imported: 0.5 GiB."
+    )
     metrics_token: SecretStr = Field(
         SecretStr(""),
         description="Bearer token of at least 16 characters for the metrics of all processes. "

@@ -3,6 +3,9 @@
 Writes one JSON event per line to standard output and nothing else; the last line is `result` (exit
 status 0) or `failed` (exit status 1). Output of libraries goes to standard error.
 
+`python -m slimgpt wait` imports the libraries, then waits on standard input, a socket, for the
+arguments of one `run` (`worker.engine.warm`).
+
 `python -m slimgpt plan SPEC.json` writes only the plan, one `plan` or `failed` event, and
 `python -m slimgpt models NAMES.json` the descriptions of `local:` models, one `models` event: both
 read headers and do not import torch. SPEC.json and NAMES.json may be `-`, standard input.
@@ -11,6 +14,7 @@ read headers and do not import torch. SPEC.json and NAMES.json may be `-`, stand
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import time
@@ -62,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--keep-layers", action="store_true", help="keep finished layers")
     run.add_argument("--began", type=float, default=None, help="Unix time when the job was claimed")
     run.set_defaults(work=_run)
+    wait = commands.add_parser("wait", help="import the libraries and wait for one job")
+    wait.add_argument("--after", type=float, default=0.0, help="seconds before the imports")
+    wait.set_defaults(work=_wait)
     plan = commands.add_parser("plan", help="print the sizes and costs of a pruning job")
     plan.add_argument("spec", type=Path, help="a PruneSpec as JSON; -: standard input")
     plan.set_defaults(work=_plan)
@@ -99,7 +106,9 @@ def _run(options: argparse.Namespace) -> Iterator[Event]:
         )
     yield StageStarted(stage="start")
     from slimgpt.machine import launch
+    from slimgpt.texts.tokenization import sandbox
 
+    sandbox.start()  # it imports its libraries meanwhile
     yield from launch.imports()
     from slimgpt.pipeline import run
     from slimgpt.sources.roots import Roots
@@ -108,6 +117,27 @@ def _run(options: argparse.Namespace) -> Iterator[Event]:
     flags = {"resume": options.resume, "keep_layers": options.keep_layers}
     started = launch.Launch(began)
     yield from run(spec, options.workdir, roots, options.device, launch=started, **flags)
+
+
+def _wait(options: argparse.Namespace) -> Iterator[Event]:
+    from slimgpt.machine import launch
+
+    arguments = launch.awaited(options.after, _prepare)
+    if arguments is not None:
+        given = _parser().parse_args(arguments)
+        yield from given.work(given)
+
+
+def _prepare() -> None:
+    """Import what a job needs, and have its tokenizer's process do so."""
+    from slimgpt.machine import launch
+    from slimgpt.texts.tokenization import sandbox
+
+    sandbox.start()
+    for _ in launch.imports():
+        pass
+    importlib.import_module(launch.MODELS)
+    importlib.import_module("slimgpt.pipeline")
 
 
 def _plan(options: argparse.Namespace) -> Iterator[Event]:

@@ -1,7 +1,7 @@
 """The Celery application: one task, which runs one job.
 
 `python -m worker` runs it. The parent process only receives messages. The forked child opens its
-own connections with its first job, because connections must not be shared over a fork.
+own connections, because connections must not be shared over a fork.
 """
 
 from __future__ import annotations
@@ -108,6 +108,10 @@ def _announce(**_: Any) -> None:
     presence.start()  # in the child, which may keep connections
 
 
+def _warm_up(**_: Any) -> None:
+    supervisor().standby.prepare()  # in the child's main thread, with which the engine ends
+
+
 def _serve_metrics(**_: Any) -> None:
     # In the child, which does the counted work. A replacement child takes over the port.
     metrics.last_poll.set_function(lambda: heart.at() or 0.0)
@@ -124,3 +128,4 @@ worker_ready.connect(_watch_signals)
 worker_shutdown.connect(_stop_heart)
 worker_process_init.connect(_serve_metrics)
 worker_process_init.connect(_announce)
+worker_process_init.connect(_warm_up)

@@ -88,7 +88,9 @@ class Run:
         yield StageStarted(stage="start")
         hub_check.require(self.spec)  # before torch is loaded, which takes longer
         from slimgpt.machine import launch
+        from slimgpt.texts.tokenization import sandbox
 
+        sandbox.start()  # it imports its libraries meanwhile
         yield from launch.imports()
         from slimgpt.pipeline import run
 

@@ -33,7 +33,7 @@ from slimgpt.stages.recover import Recovery
 from slimgpt.stages.state import ModelState
 from slimgpt.verification import tokenizer
 from slimgpt.verification.formats import Probe
-from slimgpt.verification.reload import verify
+from slimgpt.verification.reload import Loading, prove
 
 PROBE_SEQUENCES = 4
 PROBE_TOKENS = 128
@@ -53,14 +53,17 @@ def publish(
     began, steps = time.monotonic(), 2 + len(formats.further(state.spec))
     yield Progress(stage="verify", done=0, total=steps, what="writing")
     tokens = state.inputs.calibration.input_ids[:PROBE_SEQUENCES, :PROBE_TOKENS].contiguous()
-    probe = Probe(tokens, pruned.logits(tokens), state.device)
     unproved: list[Warned] = []
-    with disk.new_folder(destination) as folder:
-        form, parent = formats.main(state.spec), state.inputs.checkpoint
+    form, parent = formats.main(state.spec), state.inputs.checkpoint
+    with (
+        disk.new_folder(destination) as folder,
+        Loading(folder, state.device, form) as process,  # imports while the folder is written
+    ):
+        probe = Probe(tokens, pruned.logits(tokens), state.device)
         model = FinishedModel(partial, parent, state.plan.after)
         formats.write_checkpoint(form, model, folder)
         yield Progress(stage="verify", done=1, total=steps, what=_loading(state))
-        state.verified.append(verify(folder, probe.tokens, probe.logits, state.device, form))
+        state.verified.append(prove(process, probe.tokens, probe.logits))
         name = published_name(state.inputs.model.model, state.plan.ratio_achieved)
         for result in formats.write_further(state.spec, model, folder, probe, name):
             if isinstance(result, Verified):

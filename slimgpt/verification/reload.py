@@ -1,4 +1,7 @@
-"""Reloads a written folder with transformers in a fresh process and compares logits."""
+"""Reloads a written folder with transformers in a fresh process and compares logits.
+
+The process is started before the folder is complete: it imports its libraries meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import torch
 import transformers
@@ -50,11 +55,16 @@ def verify(
         VerificationError: the folder does not load, or the logits differ by more than allowed.
         NumericalError: the expected logits are not all finite.
     """
+    with Loading(folder, device, form) as process:
+        return prove(process, tokens, expected, allowed)
+
+
+def prove(
+    process: Loading, tokens: Tensor, expected: Tensor, allowed: tuple[float, str] | None = None
+) -> Verified:
+    """As `verify`, by a process that was started before; its folder is complete now."""
     require_finite(expected)
-    if device.type == "cuda":
-        torch.cuda.empty_cache()  # for the other process
-    logits = _reload(folder, tokens, device, form)
-    difference = _compared(logits, expected)
+    difference = _compared(process.logits(tokens), expected)
     most, reason = bound(expected) if allowed is None else allowed
     if not difference <= most:
         raise VerificationError(
@@ -63,13 +73,13 @@ def verify(
             hint="nothing was published; run the job again, and report it if it happens twice",
         )
     return Verified(
-        format=form,
-        loader=LOADER if form == "exact" else f"{LOADER}, without remote code",
+        format=process.form,
+        loader=LOADER if process.form == "exact" else f"{LOADER}, without remote code",
         max_difference=difference,
         bound=most,
         bound_is=reason,
         tokens=tokens.numel(),
-        bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        bytes=sum(file.stat().st_size for file in process.folder.glob("*.safetensors")),
     )
 
 
@@ -135,46 +145,97 @@ def _largest(logits: Tensor, expected: Tensor) -> float:
     return float(torch.stack(differences).max())
 
 
-def _reload(folder: Path, tokens: Tensor, device: torch.device, form: Format) -> Tensor:
-    probe = {"tokens": tokens.cpu().contiguous()}
-    threads = str(torch.get_num_threads())
-    found, done = fresh_process("transformers_logits", folder, probe, str(device), threads, form)
-    if found is None:
-        raise VerificationError(
-            f"the written checkpoint cannot be loaded {tail(done)}",
-            hint="nothing was published; exit status -9: something killed it, perhaps for memory",
+class FreshProcess:
+    """A module of `slimgpt.verification.processes` that has been started and waits to be asked.
+
+    Args:
+        target: the file or folder that it will load.
+        words: further arguments.
+        more: further environment variables.
+    """
+
+    def __init__(self, module: str, target: Path, *words: str, **more: str) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="slimgpt-proof-")
+        scratch = Path(self._scratch.name)
+        self._given, self._out = scratch / "probe.safetensors", scratch / "out.safetensors"
+        paths = map(str, (target, self._given, self._out))
+        self._process = subprocess.Popen(
+            [*python_module(module), str(os.getpid()), *paths, *words],
+            env=environment(scratch) | more,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
         )
-    return found["logits"]
+
+    def ask(
+        self, probe: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor] | None, subprocess.CompletedProcess[str]]:
+        """Let it load its target and run a probe, once.
+
+        Returns:
+            The tensors that it wrote, None if none, and the completed process.
+        """
+        save_file(dict(probe), self._given)
+        process = self._process
+        output, errors = process.communicate("\n")
+        done = subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+        failed = process.returncode or not self._out.exists()
+        return (None if failed else load_file(self._out)), done
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._scratch.cleanup()
+
+
+class Loading(FreshProcess):
+    """A process that will load a folder with transformers.
+
+    Args:
+        folder: of the checkpoint, which need not exist yet.
+        device: of the process.
+        form: the folder's format.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, form: Format) -> None:
+        self.folder, self.form, self._device = folder, form, device
+        threads = str(torch.get_num_threads())
+        super().__init__("transformers_logits", folder, str(device), threads, form)
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """The loaded model's logits, (batch, seq, vocab).
+
+        Raises:
+            VerificationError: the folder does not load.
+        """
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()  # for the other process
+        found, done = self.ask({"tokens": tokens.cpu().contiguous()})
+        if found is None:
+            raise VerificationError(
+                f"the written checkpoint cannot be loaded {tail(done)}",
+                hint="nothing was published; exit status -9: something killed it, perhaps for "
+                "memory",
+            )
+        return found["logits"]
 
 
 def fresh_process(
     module: str, target: Path, probe: Mapping[str, Tensor], *words: str, **more: str
 ) -> tuple[dict[str, Tensor] | None, subprocess.CompletedProcess[str]]:
-    """Run a module of `slimgpt.verification.processes` on a probe.
-
-    Args:
-        target: the file or folder that it loads.
-        probe: tensors that it reads.
-        words: further arguments.
-        more: further environment variables.
-
-    Returns:
-        The tensors that it wrote, None if none, and the completed process.
-    """
-    with tempfile.TemporaryDirectory(prefix="slimgpt-proof-") as name:
-        scratch = Path(name)
-        given, out = scratch / "probe.safetensors", scratch / "out.safetensors"
-        save_file(dict(probe), given)
-        done = subprocess.run(
-            [*python_module(module), str(os.getpid()), target, given, out, *words],
-            env=environment(scratch) | more,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        return (None if done.returncode or not out.exists() else load_file(out)), done
+    """Run a module of `slimgpt.verification.processes` on a probe; as `FreshProcess.ask`."""
+    with FreshProcess(module, target, *words, **more) as process:
+        return process.ask(probe)
 
 
 def python_module(name: str) -> list[str]:

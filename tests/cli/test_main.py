@@ -19,6 +19,14 @@ from cli.main import COMMANDS, SECTIONS, STATUSES, LazyCommands, app
 from slimgpt import __version__
 from tests.cli.conftest import Slimgpt
 
+NOBODY = "http://127.0.0.1:9"
+CLIENT = f"""
+from cli.main import app
+from typer.testing import CliRunner
+lines = (["jobs"], ["cancel", "job_1"], ["webhooks", "list"], ["submit", "local:m", "--ratio", "0"])
+ended = [CliRunner().invoke(app, [*words, "--url", "{NOBODY}"]) for words in lines]
+assert all("no service answers" in one.stderr for one in ended), [one.stderr for one in ended]
+"""
 HEAVY = ("torch", "transformers", "datasets", "fastapi", "celery", "sqlalchemy", "redis", "httpx")
 
 
@@ -50,10 +58,11 @@ def test_a_command_has_help(slimgpt: Slimgpt, name: str) -> None:
     [
         ("from cli.main import app; app(['--help'], standalone_mode=False)", (*HEAVY, "pydantic")),
         ("from cli.main import LazyCommands; dict(LazyCommands())", HEAVY),
+        (CLIENT, tuple(name for name in HEAVY if name != "httpx")),
     ],
 )
 def test_help_loads_nothing_heavy(probe: str, unwanted: tuple[str, ...]) -> None:
-    probe = f"import sys; {probe}; print(*set({unwanted!r}) & set(sys.modules))"
+    probe = f"import sys\n{probe}\nprint(*set({unwanted!r}) & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == ""
 

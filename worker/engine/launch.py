@@ -1,6 +1,6 @@
 """Launches a command that is killed with its parent, also on `kill -9` (PDEATHSIG).
 
-    python -m worker.engine.launch PARENT_PID OOM_SCORE COMMAND …
+    python -m worker.engine.launch PARENT_PID OOM_SCORE NICE COMMAND …
 
 On Linux, the kernel signals a process when its parent dies, if the process has requested that
 (`PR_SET_PDEATHSIG`). The request must be made between fork and exec. A `preexec_fn` would run
@@ -8,7 +8,8 @@ Python in a forked copy of a process with threads and may deadlock, so this modu
 that makes the request and becomes the command by exec. The signal follows the parent's *thread*:
 start the command from a thread that lives as long as the command should.
 
-The command writes no core file, and the kernel prefers to kill it when memory runs out.
+The command writes no core file. The kernel prefers to kill it when memory runs out, and prefers
+other processes when they need the processor.
 """
 
 from __future__ import annotations
@@ -26,19 +27,22 @@ PR_SET_PDEATHSIG = 1
 NO_CORE = 1  # byte: with 0, Linux still pipes a core to a collecting program; with 1 it does not
 EXPENDABLE = 500
 """Added to `oom_score_adj`, of 1000: counts as half of the machine's memory."""
+YIELDING = 5
+"""Nice value of what computes for minutes: a third of the processor time of a process beside it."""
 NOT_STARTED = 127
 
 
-def command(argv: Sequence[str], *, oom_score: int = 0) -> list[str]:
+def command(argv: Sequence[str], *, oom_score: int = 0, nice: int = 0) -> list[str]:
     """The command line that runs `argv` so that it dies with this process.
 
     Args:
         argv: the program and its arguments.
         oom_score: added to `oom_score_adj` (Linux); with a higher value, the kernel kills the
             command rather than this process when memory runs out.
+        nice: added to the nice value: with a higher one, other processes come first.
     """
     me = [sys.executable, "-I", "-S", __file__]
-    return [*me, str(os.getpid()), str(oom_score), *argv]
+    return [*me, str(os.getpid()), str(oom_score), str(nice), *argv]
 
 
 def die_with(parent: int) -> None:
@@ -76,15 +80,27 @@ def go_first(oom_score: int) -> None:
         file.write_text(str(min(1000, int(file.read_text()) + oom_score)))
 
 
+def stand_back(nice: int) -> None:
+    """Let other processes have the processor first."""
+    os.nice(nice)
+    # Where Linux groups processes by session, it weighs sessions, and nice values only within one.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(nice))
+
+
 def main(argv: Sequence[str]) -> None:
     """Set up this process, then exec the command in the remaining arguments."""
-    if len(argv) < 3 or not (argv[0].isdigit() and argv[1].isdigit()):
-        raise SystemExit("usage: python -m worker.engine.launch PARENT_PID OOM_SCORE COMMAND …")
+    if len(argv) < 4 or not all(word.isdigit() for word in argv[:3]):
+        raise SystemExit(
+            "usage: python -m worker.engine.launch PARENT_PID OOM_SCORE NICE COMMAND …"
+        )
     die_with(int(argv[0]))
     forget_signals()
     leave_no_core()
     go_first(int(argv[1]))
-    program = list(argv[2:])
+    if nice := int(argv[2]):
+        stand_back(nice)
+    program = list(argv[3:])
     try:
         os.execvp(program[0], program)
     except OSError as error:

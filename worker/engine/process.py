@@ -1,4 +1,4 @@
-"""`EngineProcess`: the engine subprocess: its events, stderr tail and termination.
+"""`start` and `EngineProcess`: the engine subprocess, its events, stderr tail and termination.
 
 The child has its own session, so that one signal reaches all its processes; it dies with this
 process (`worker.engine.launch`); and its environment has no secrets. Three threads watch it: one
@@ -35,39 +35,57 @@ LOGGED_GARBAGE = 20
 log = structlog.get_logger(__name__)
 
 
-class EngineProcess:
-    """A running engine. Start it on a thread that outlives it, such as the main thread.
+def start(
+    command: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    stdin: int = subprocess.DEVNULL,
+    keep: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start an engine, on a thread that outlives it, such as the main thread.
 
     Args:
         command: the program and its arguments.
         folder: current directory of the engine.
         environment: its whole environment (`jobs.environment.engine_environment`).
+        stdin: file descriptor of its standard input.
         keep: open file descriptors to inherit.
 
     Raises:
         OSError: the process cannot be started.
     """
+    return subprocess.Popen(
+        launch.command(command, oom_score=launch.EXPENDABLE, nice=launch.YIELDING),
+        cwd=folder,
+        env=dict(environment),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        pass_fds=tuple(keep),
+    )
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        *,
-        folder: Path,
-        environment: Mapping[str, str],
-        keep: Sequence[int] = (),
-    ) -> None:
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill an engine that nobody watches, with its group, and close its pipes."""
+    if process.poll() is None:
+        _signal_group(process.pid, signal.SIGKILL)
+    with process:
+        pass
+
+
+class EngineProcess:
+    """A running engine, watched.
+
+    Args:
+        process: of `start`.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._oom_kills = oom_kills.read()
-        self._process = subprocess.Popen(
-            launch.command(command, oom_score=launch.EXPENDABLE),
-            cwd=folder,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=tuple(keep),
-        )
-        self.pid = self._process.pid
+        self._process = process
+        self.pid = process.pid
         self.garbage = 0
         self.peak_bytes = 0
         """Peak resident memory, known after the end."""

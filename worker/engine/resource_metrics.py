@@ -25,7 +25,7 @@ class EngineMemory(Collector):
         total = resident_bytes(psutil.Process().children(recursive=True))
         yield GaugeMetricFamily(
             "slimgpt_engine_memory_bytes",
-            "Resident memory of the engine and its processes; 0 between jobs.",
+            "Resident memory of the engine and its processes, also of one that waits for a job.",
             value=total,
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -34,7 +35,8 @@ from slimgpt.events import (
 from worker import metrics
 from worker.engine.end import engine_end
 from worker.engine.memory import MemoryWatch
-from worker.engine.process import EngineProcess
+from worker.engine.process import EngineProcess, start
+from worker.engine.warm import WarmEngine
 from worker.job import attempt_result
 from worker.job.attempt_result import AttemptResult, Failure, Killed, Stopped, StopReason
 from worker.job.cancellation import stop_reason
@@ -81,22 +83,20 @@ class Attempt:
         self._last: Result | Failed | None = None
         self._where = "its start"
 
-    def run(self, folder: WorkFolder, layers: SharedLayers) -> AttemptResult:
+    def run(
+        self, folder: WorkFolder, layers: SharedLayers, warm: WarmEngine | None = None
+    ) -> AttemptResult:
         """Run the engine until it ends; no engine process is left when this returns.
 
         Args:
             folder: the engine's working folder.
             layers: is notified of every finished layer.
+            warm: an engine that waits for a job; None, or if it has ended: one is started.
 
         Raises:
             OSError: the engine can't be started.
         """
-        engine = EngineProcess(
-            self._command(folder),
-            folder=folder.engine,
-            environment=engine_environment(os.environ),
-            keep=[folder.lock],
-        )
+        engine = EngineProcess(self._started(folder, warm))
         log.info("engine started", engine_pid=engine.pid, resume=folder.resume)
         memory = MemoryWatch(engine.pid)
         try:
@@ -110,10 +110,22 @@ class Attempt:
         finally:
             engine.close()
 
-    def _command(self, folder: WorkFolder) -> list[str]:
+    def _started(self, folder: WorkFolder, warm: WarmEngine | None) -> subprocess.Popen[bytes]:
+        arguments, keep = self._arguments(folder), [folder.lock]
+        if warm is not None:
+            taken = warm.take(arguments, folder=folder.engine, keep=keep)
+            if taken is not None:
+                return taken
+        return start(
+            [*self._settings.engine_command, *arguments],
+            folder=folder.engine,
+            environment=engine_environment(os.environ),
+            keep=keep,
+        )
+
+    def _arguments(self, folder: WorkFolder) -> list[str]:
         settings = self._settings
         return [
-            *settings.engine_command,
             "run",
             str(folder.spec),
             str(folder.engine),

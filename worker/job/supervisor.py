@@ -39,6 +39,7 @@ from jobs.store.records import Claim
 from jobs.store.store import Store
 from slimgpt.errors import ResumeError
 from worker import metrics
+from worker.engine.warm import Standby
 from worker.job.attempt import TICK_SECONDS, Attempt
 from worker.job.attempt_result import (
     AttemptResult,
@@ -100,6 +101,7 @@ class Supervisor:
         self.job: str | None = None
         """The job that is run now; other threads may look."""
         self._identity: str | None = None
+        self.standby = Standby(settings)
         self._broken = False
 
     def run(self, job_id: str) -> Outcome:
@@ -131,6 +133,7 @@ class Supervisor:
                     outcome = self._guarded(claim)
             finally:
                 self.job = None
+                self.standby.prepare()
             self.progress.settle()
             log.info("done", outcome=str(outcome))
             metrics.ended(str(outcome))
@@ -239,7 +242,7 @@ class Supervisor:
         except StopRequested as stop:
             return Stopped(stop.reason)
         folder = replace(folder, resume=folder.resume or fetched)
-        ended = self._attempt(claim, lease).run(folder, layers)
+        ended = self._attempt(claim, lease).run(folder, layers, self.standby.taken())
         if folder.resume and isinstance(ended, Failure) and ended.code == ResumeError.code:
             # The model or a text has changed, or differs between machines.
             log.warning("the finished layers are of another input", message=ended.message)

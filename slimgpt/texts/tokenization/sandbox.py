@@ -18,9 +18,7 @@ import math
 import os
 import pickle
 import resource
-import select
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -29,11 +27,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from slimgpt.errors import SlimGPTError, UnsupportedModelError
 from slimgpt.machine.child_process import exit_with_parent
 from slimgpt.texts.tokenization import samples
+from slimgpt.texts.tokenization.messages import read, write
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 
 SECONDS = 30
@@ -46,7 +45,6 @@ ANSWER_A_BYTE = 256
 PATIENCE = 20  # wall-clock limit as a multiple of CPU time, for busy machines and deadlocks
 START_SECONDS = 600.0
 DESCRIBE = "describe"
-LENGTH = struct.Struct("<Q")
 HINT = (
     "a pattern or template in the model's folder needs too much time or memory: use the "
     "tokenizer.json and chat templates of the model's authors"
@@ -67,6 +65,11 @@ def opened(folder: Path) -> Iterator[Tokenizer]:
         yield cast(Tokenizer, _Remote(process))
     finally:
         process.forget()
+
+
+def start() -> None:
+    """Start the subprocess, which imports its libraries, before it is needed."""
+    _Process.running()
 
 
 def describe(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -143,8 +146,8 @@ class _Process:
         assert asks is not None
         assert tells is not None
         try:
-            _write(asks, raw)
-            done, answer = pickle.loads(_read(tells, START_SECONDS + PATIENCE * seconds))
+            write(asks, raw)
+            done, answer = pickle.loads(read(tells, START_SECONDS + PATIENCE * seconds))
         except (EOFError, BrokenPipeError, TimeoutError) as error:
             raise self._ended(what, seconds) from error
         if done:
@@ -181,35 +184,6 @@ class _Process:
 def _name(status: int) -> str:
     known = {number.value: number.name for number in signal.Signals}
     return f"exit status {status}" if status >= 0 else known.get(-status, f"signal {-status}")
-
-
-def _write(stream: IO[bytes], raw: bytes) -> None:
-    stream.write(LENGTH.pack(len(raw)) + raw)
-    stream.flush()
-
-
-def _read(stream: IO[bytes], seconds: float | None = None) -> bytes:
-    """Read one message.
-
-    Raises:
-        EOFError: the other process has ended.
-        TimeoutError: no complete message arrives in time.
-    """
-    over = None if seconds is None else time.monotonic() + seconds
-    raw, wanted = bytearray(), LENGTH.size
-    length = None
-    while len(raw) < wanted:
-        left = None if over is None else max(0.0, over - time.monotonic())
-        if not select.select([stream], [], [], left)[0]:
-            raise TimeoutError
-        part = os.read(stream.fileno(), min(wanted - len(raw), 1 << 20))
-        if not part:
-            raise EOFError
-        raw += part
-        if length is None and len(raw) == wanted:
-            (length,) = LENGTH.unpack(raw)
-            raw, wanted = bytearray(), length
-    return bytes(raw)
 
 
 class _Server:
@@ -293,7 +267,7 @@ def main(parent: int) -> None:
     server = _Server()
     with suppress(EOFError):
         while True:
-            _write(answers, server.answer(_read(sys.stdin.buffer)))
+            write(answers, server.answer(read(sys.stdin.buffer)))
 
 
 if __name__ == "__main__":

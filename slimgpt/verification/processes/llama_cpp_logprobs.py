@@ -99,4 +99,5 @@ if __name__ == "__main__":
     from slimgpt.machine.child_process import exit_with_parent
 
     exit_with_parent(int(sys.argv[1]))
+    sys.stdin.readline()  # there is a probe now, and the file or folder is complete
     main(sys.argv[2:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import transformers
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import VerificationError
 from slimgpt.layers.stack import Stack
-from slimgpt.verification.reload import bound, verify
+from slimgpt.verification.reload import Loading, bound, prove, verify
 from tests.compatibility.old_transformers import publish_all, reload_all
 from tests.slimgpt.pruned import lots, publish
 from tests.slimgpt.tiny import FAMILIES, Tiny, tokens
@@ -42,6 +43,16 @@ def test_a_fresh_process_gives_the_logits_of_the_model_in_memory(tiny: Tiny, fol
     assert verified.max_difference == 0.0
     assert verified.tokens == ids.numel()
     assert verified.loader.startswith("transformers ")
+
+
+def test_the_process_may_start_before_there_is_a_folder(
+    tiny: Tiny, folder: Path, tmp_path: Path
+) -> None:
+    ids = tokens(tiny)
+    expected = Stack(Checkpoint.open(folder), CPU).logits(ids)
+    with Loading(tmp_path / "later", CPU, "exact") as process:
+        shutil.copytree(folder, tmp_path / "later")
+        assert prove(process, ids, expected).max_difference == 0.0
 
 
 def test_a_difference_is_refused(tiny: Tiny, folder: Path) -> None:

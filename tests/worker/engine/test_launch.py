@@ -11,7 +11,7 @@ from jobs.environment import engine_environment
 from tests.servers import wait_until
 from tests.worker.job.test_supervisor import gone
 from worker.engine import launch
-from worker.engine.process import EngineProcess
+from worker.engine.process import EngineProcess, start
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(1000)"]
 
@@ -55,7 +55,8 @@ def test_it_dies_with_a_parent_that_is_killed() -> None:
 def test_what_the_engine_leaves_behind_is_ended(tmp_path: Path) -> None:
     code = f"import subprocess; print(subprocess.Popen({SLEEP!r}).pid, flush=True)"
     command = [sys.executable, "-c", f"{code}; open('pid', 'w').write('done')"]
-    engine = EngineProcess(command, folder=tmp_path, environment=engine_environment(os.environ))
+    process = start(command, folder=tmp_path, environment=engine_environment(os.environ))
+    engine = EngineProcess(process)
     assert engine.returncode == 0
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     assert str(engine.pid) not in children
@@ -70,18 +71,21 @@ def test_only_what_is_listed_passes() -> None:
     assert engine_environment(secrets | wanted) == wanted | fixed
 
 
-def test_the_engine_leaves_no_core_and_goes_first_when_memory_is_out(tmp_path: Path) -> None:
+def test_the_engine_leaves_no_core_and_comes_last(tmp_path: Path) -> None:
+    """It goes first when memory is out, and computes when others do not."""
     code = (
-        "import resource, sys; from pathlib import Path\n"
+        "import os, resource, sys; from pathlib import Path\n"
         "score = Path('/proc/self/oom_score_adj')\n"
         "said = score.read_text().strip() if score.exists() else 'none'\n"
-        "sys.exit(f'{resource.getrlimit(resource.RLIMIT_CORE)} {said}')"
+        "sys.exit(f'{resource.getrlimit(resource.RLIMIT_CORE)} {os.nice(0)} {said}')"
     )
     command = [sys.executable, "-S", "-c", code]
-    engine = EngineProcess(command, folder=tmp_path, environment=engine_environment(os.environ))
+    process = start(command, folder=tmp_path, environment=engine_environment(os.environ))
+    engine = EngineProcess(process)
     assert engine.returncode == 1
-    core, _, score = engine.tail.strip().rpartition(" ")
+    core, nice, score = engine.tail.strip().rsplit(" ", 2)
     engine.close()
+    assert int(nice) == min(19, os.nice(0) + launch.YIELDING)
     assert core in ("(1, 1)", "(0, 0)")
     own = Path("/proc/self/oom_score_adj")
     if own.exists():

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from jobs.settings import Settings
 from worker.engine.log import BURST, LINE_BYTES, EngineLog
-from worker.engine.process import EngineProcess
+from worker.engine.process import EngineProcess, start
 
 
 def lines(captured: list[Any]) -> list[str]:
@@ -47,11 +47,8 @@ def test_entries_carry_the_ids_of_the_job(
 ) -> None:
     structlog.reset_defaults()
     with structlog.contextvars.bound_contextvars(job="job_7", attempt=2, request_id="req-1"):
-        engine = EngineProcess(
-            [sys.executable, "-c", "import sys; print('no event'); sys.exit('out of luck')"],
-            folder=tmp_path,
-            environment=dict(os.environ),
-        )
+        command = [sys.executable, "-c", "import sys; print('no event'); sys.exit('out of luck')"]
+        engine = EngineProcess(start(command, folder=tmp_path, environment=dict(os.environ)))
         assert engine.returncode == 1
         assert engine.tail == "out of luck\n"
         engine.close()
@@ -67,9 +64,8 @@ def test_an_event_holds_no_token_of_the_hub(
 ) -> None:
     token = "hf_" + "abcdefgh" * 4
     said = f'{{"type": "failed", "code": "x", "message": "environ: {token}", "hint": ""}}'
-    engine = EngineProcess(
-        [sys.executable, "-c", f"print({said!r})"], folder=tmp_path, environment=dict(os.environ)
-    )
+    command = [sys.executable, "-c", f"print({said!r})"]
+    engine = EngineProcess(start(command, folder=tmp_path, environment=dict(os.environ)))
     event = engine.next_event(60)
     assert event is not None
     assert "abcdefgh" not in event.line()

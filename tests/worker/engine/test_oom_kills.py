@@ -12,7 +12,7 @@ import pytest
 from tests.servers import wait_until
 from worker.engine import oom_kills
 from worker.engine.oom_kills import OomKills
-from worker.engine.process import EngineProcess
+from worker.engine.process import EngineProcess, start
 
 V2 = "0::/kubepods/pod1/worker\n"
 V1 = "5:devices:/\n4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/\n"
@@ -61,7 +61,7 @@ def test_an_engine_that_is_killed_by_somebody_did_not_run_out_of_memory(tmp_path
     if oom_kills.read().since(oom_kills.read()) == "unknown":
         pytest.skip("this system has no counters")
     command = [sys.executable, "-c", "import time; print('x', flush=True); time.sleep(60)"]
-    engine = EngineProcess(command, folder=tmp_path, environment=dict(os.environ))
+    engine = EngineProcess(start(command, folder=tmp_path, environment=dict(os.environ)))
     wait_until(lambda: engine.garbage, "the engine runs")
     os.kill(engine.pid, signal.SIGKILL)
     assert engine.returncode == -signal.SIGKILL
