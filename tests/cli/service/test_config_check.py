@@ -16,7 +16,7 @@ from tests.cli.conftest import ROOT
 from tests.servers import free_port
 
 PEPPER = "a pepper that only the tests know, of some length"
-VARIABLE = re.compile(r"^(SLIMGPT_(?!LOG_LEVEL)\w+)=", re.MULTILINE)
+VARIABLE = re.compile(r"^(SLIMGPT_(?!LOG_LEVEL|MAX_DEVICES)\w+)=", re.MULTILINE)
 PARTS = {"settings", "keys", "database", "redis", "artifacts", "models", "texts", "work"}
 
 
