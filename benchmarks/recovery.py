@@ -1,8 +1,9 @@
 """What recovery gives back: perplexity of dense, pruned and recovered model on held-out text.
 
-`python -m benchmarks.recovery` prunes two trained models at 20%, 33% and 50% in one sweep for each
-method of recovery, which trains on the calibration text and is measured on text that neither saw.
-It must lower perplexity in every case, or the benchmark fails.
+`python -m benchmarks.recovery` prunes two trained models at 20%, 33% and 50%, by the logarithmic
+schedule and without a residual target, in one sweep for each method of recovery, which trains on
+the calibration text and is measured on text that neither saw. It must lower perplexity in every
+case, or the benchmark fails.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def _run(subject: Subject, method: Method, rows: int, windows: int) -> Iterator[
     lessons = RecoverySpec(
         method=method, source=f"local:{subject.calibration}", samples=rows, **COURSE
     )
-    one = subject.spec("slimgpt", RATIOS[0], windows, seed=0)
+    one = subject.spec("slimgpt", RATIOS[0], windows, seed=0, schedule={"shape": "log"})
     spec = PruneSpec.model_validate(
         one.model_dump() | {"ratio": None, "ratios": RATIOS, "recovery": lessons.model_dump()}
     )
