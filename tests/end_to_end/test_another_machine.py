@@ -24,6 +24,7 @@ from jobs.states import Status
 from jobs.store.database import make_engine
 from jobs.store.records import Job
 from jobs.store.store import Store
+from slimgpt.planning import damage
 from slimgpt.spec.prune import PruneSpec
 from tests.servers import wait_until
 from worker.engine import launch
@@ -97,7 +98,8 @@ class Fleet:
             state = json.loads(self.artifacts.read(f"work/{job.id}/1", "state.json"))
         except FileNotFoundError:
             return 0
-        return sum(entry["path"].endswith(".json") for entry in state["files"])
+        records = [entry["path"] for entry in state["files"] if entry["path"].endswith(".json")]
+        return sum(not path.endswith(damage.FILE) for path in records)
 
     def end_of(self, job: Job) -> Job:
         """The job when it is over, with a reaper at work."""
