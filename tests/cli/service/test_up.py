@@ -219,7 +219,7 @@ def test_jobs_survive_ctrl_c_and_kill_9_and_no_process_does(tmp_path: Path) -> N
         wait_until(lambda: runs(up, "script_engine"), "the engine runs")
         queued = up.post(BODY).json()["id"]
         up.end(signal.SIGKILL)
-        wait_until(lambda: not up.left(), "nobody of the family is left", 10)
+        wait_until(lambda: not up.left(), "nobody of the family is left", 30)
 
         gate.touch()
         up.start()
