@@ -77,7 +77,7 @@ def test_a_browser_shows_it_and_blocks_nothing_of_it(
     base_url: str, job: str, browser: Browser, scheme: str
 ) -> None:
     visit = Visit(browser, base_url, color_scheme=scheme)
-    visit.page.goto(f"{base_url}/jobs/{job}/report.html")
+    visit.page.goto(f"{base_url}/v1/jobs/{job}/report.html")
     paper = "rgb(255, 255, 255)" if scheme == "light" else "rgb(18, 21, 26)"
     told = "element => getComputedStyle(element).backgroundColor"
     assert visit.page.locator("body").evaluate(told) == paper
@@ -92,7 +92,7 @@ def test_the_dashboard_leads_to_it(base_url: str, job: str, browser: Browser) ->
     with visit.context.expect_page() as opened:
         page.get_by_role("link", name="Report as a page").click()
     opened.value.wait_for_load_state()
-    assert opened.value.url == f"{base_url}/jobs/{job}/report.html"
+    assert opened.value.url == f"{base_url}/v1/jobs/{job}/report.html"
     assert opened.value.locator("svg").count() == 9
     visit.close()
 
