@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -81,7 +81,7 @@ class Service:
                 process = subprocess.Popen(
                     [sys.executable, *arguments], env=self.environment, stdout=log, stderr=log
                 )
-                stack.callback(_end, process.pid)
+                stack.callback(_end, process)
                 pids.append(process.pid)
             wait_until(self._ready, f"the API is ready; see {self.log}", START_SECONDS)
             yield pids
@@ -176,11 +176,14 @@ def servers(folder: Path, kind: type[PostgresServer] = PostgresServer) -> Iterat
         yield service
 
 
-def _end(pid: int) -> None:
-    family = [psutil.Process(pid)]
-    family += family[0].children(recursive=True)
-    for process in family:
-        process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=20)
-    for process in alive:
-        process.kill()
+def _end(started: subprocess.Popen[bytes]) -> None:
+    family = psutil.Process(started.pid).children(recursive=True)
+    started.terminate()
+    for child in family:
+        child.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        started.wait(20)
+    for child in psutil.wait_procs(family, timeout=1)[1]:
+        child.kill()
+    started.kill()
+    started.wait()
