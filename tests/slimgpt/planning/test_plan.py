@@ -183,11 +183,11 @@ def test_ratio_0_leaves_every_layer_as_it_is() -> None:
 
 def test_ratio_099_is_unreachable_and_says_what_is() -> None:
     with pytest.raises(UnreachableTargetError, match=r"removes 0\.[78]\d+ of the parameters"):
-        planned(PruneSpec(model="local:x", ratio=0.99))
+        planned(PruneSpec(model="local:x", ratio=0.99, recipe="paper"))
 
 
 def test_a_multiple_that_is_too_coarse_is_refused() -> None:
-    spec = PruneSpec(model="local:x", ratio=0.3, channel_multiple=256)
+    spec = PruneSpec(model="local:x", ratio=0.3, channel_multiple=256, recipe="paper")
     small = {"hidden_size": 64, "num_attention_heads": 8, "intermediate_size": 512}
     with pytest.raises(
         UnreachableTargetError, match=r"removes 0\.2\d+ .* smaller channel_multiple"
@@ -196,7 +196,7 @@ def test_a_multiple_that_is_too_coarse_is_refused() -> None:
 
 
 def test_a_log_schedule_keeps_more_of_early_layers() -> None:
-    made, _ = planned(PruneSpec(model="local:x", ratio=0.3))
+    made, _ = planned(PruneSpec(model="local:x", ratio=0.3, recipe="paper"))
     channels = [size.channels for size in made.after]
     heads = [size.heads for size in made.after]
     assert channels == sorted(channels, reverse=True)

@@ -35,6 +35,7 @@ RECOVERY: dict[str, Any] = {
 SETTINGS: dict[str, Any] = {
     "model": "local:model",
     "ratio": 0.3,
+    "schedule": {"shape": "log"},
     "calibration": {"source": "local:text.txt", "samples": 8, "sequence_length": 64},
     "evaluation": {"texts": ["held-out"], "sequence_lengths": [32], "max_tokens": 256},
     "recovery": RECOVERY,
