@@ -241,7 +241,10 @@ def test_a_recipe_sets_what_is_not_set() -> None:
     [
         ({"recipe": "measured", "method": "flap"}, "recipe `measured` needs method `slimgpt`"),
         ({"residual_target": 0.5, "method": "magnitude"}, "`residual_target` needs method"),
-        ({"head_unit": "mixed"}, "head_unit `mixed` needs schedule `measured`"),
+        (
+            {"schedule": {"shape": "log"}, "head_unit": "mixed"},
+            "head_unit `mixed` needs schedule `measured`",
+        ),
         (
             {"recipe": "measured", "schedule": {"shape": "log"}},
             "`mixed` of recipe `measured` needs schedule `measured`: choose",
