@@ -127,9 +127,7 @@ class Settings(BaseSettings):
         20, ge=1, description="Downloads of an owner per API process; unlimited if `auth` is off."
     )
     max_downloads: int = Field(100, ge=1, description="Downloads per API process.")
-    max_active_jobs: int = Field(
-        100, ge=1, description="Queued and running jobs that an owner may have."
-    )
+    max_active_jobs: int = Field(100, ge=1, description="Queued and running jobs of an owner.")
     min_free_bytes: int = Field(
         1 << 30,
         ge=0,
