@@ -68,7 +68,7 @@ FITTING: dict[Place, tuple[str, ...]] = {
 }
 REAL_EVERY = 10
 STORE_EVERY = 5
-AS_INSTALLED = {"reap_seconds": "5", "redispatch_seconds": "300", "engine_stop_seconds": "5"}
+AS_INSTALLED = {"reap_seconds": "5", "redispatch_seconds": "30", "engine_stop_seconds": "5"}
 console = Console(highlight=False, soft_wrap=True)
 
 

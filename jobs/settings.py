@@ -172,7 +172,7 @@ class Settings(BaseSettings):
         5.0, gt=0, description="Interval of the checks for expired leases and lost messages."
     )
     redispatch_seconds: float = Field(
-        300.0,
+        30.0,
         gt=0,
         description="The message of a job that is still queued after this time can be sent again.",
     )

@@ -86,6 +86,24 @@ def test_a_message_that_was_lost_is_sent_again(
     assert [arguments for _, arguments in messages(redis_server)] == [[job.id]]
 
 
+def test_a_job_whose_message_was_used_by_one_without_is_sent_again(
+    bench: Bench, reaper: Reaper, queue: Queue, redis_server: RedisServer
+) -> None:
+    """The older was given back, and claimed before its own message was sent."""
+    older, newer = bench.job(), bench.job()
+    queue.publish(newer.id)
+    bench.store.dispatched(newer.id)
+    take(redis_server, 1)
+    claim = bench.store.claim_next("w")
+    assert claim is not None
+    assert claim.job.id == older.id
+    reaper.look()
+    assert messages(redis_server) == []
+    age(bench, bench.settings.redispatch_seconds + 1)
+    reaper.look()
+    assert [arguments for _, arguments in messages(redis_server)] == [[newer.id]]
+
+
 def test_a_long_queue_is_not_sent_again_but_what_was_lost_is(
     bench: Bench, queue: Queue, redis_server: RedisServer
 ) -> None:
