@@ -97,6 +97,7 @@ def test_a_job_whose_message_was_used_by_one_without_is_sent_again(
     claim = bench.store.claim_next("w")
     assert claim is not None
     assert claim.job.id == older.id
+    assert bench.store.fail(older.id, claim.epoch, {"code": "c", "message": "m"})
     reaper.look()
     assert messages(redis_server) == []
     age(bench, bench.settings.redispatch_seconds + 1)
