@@ -16,6 +16,8 @@ def test_a_job_is_claimed_pruned_published_and_counted(tmp_path: Path) -> None:
     assert row["jobs done"] > 0
     assert row["requests failed"] == row["deadlocks"] == 0
     zero = {"requests failed", "deadlocks", "most waiting for a lock", "Redis bytes kept a job"}
-    counted = {name for name in row if name not in zero and "processor" not in name}
+    # The only job may have been claimed before the counting began.
+    counted = {name for name in row if name not in zero and not name.startswith("claim")}
+    counted = {name for name in counted if "processor" not in name}
     assert [name for name in counted if not row[name] > 0] == []
     assert {one["role"] for one in statements} == {"api", "worker"}
