@@ -32,6 +32,7 @@ import torch
 import torch.distributed as dist
 
 from slimgpt.errors import RankError, SlimGPTError, SpecError
+from slimgpt.machine import threads
 from slimgpt.machine.child_process import exit_with_parent
 from slimgpt.machine.precision import device_for
 from slimgpt.machine.ranks import POLL_SECONDS, P, R, Ranks, S, T
@@ -70,7 +71,7 @@ def opened(name: str, devices: int) -> Ranks:
             f"devices: {devices} devices cannot be {name} alone", hint="use device cuda or auto"
         )
     gpu = device.type == "cuda"
-    there = torch.cuda.device_count() if gpu else cores()
+    there = torch.cuda.device_count() if gpu else threads.available()
     if devices > there:
         what = f"GPU{'s' * (there != 1)}" if gpu else f"core{'s' * (there != 1)} of a CPU"
         raise SpecError(
@@ -78,11 +79,6 @@ def opened(name: str, devices: int) -> Ranks:
             hint=f"ask for at most {there}, or use a machine with more",
         )
     return FirstRank(device, devices)
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass

@@ -17,7 +17,7 @@ from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.errors import RankError
 from slimgpt.events import LayerFinished
 from slimgpt.layers import perplexity
-from slimgpt.machine import rank_processes
+from slimgpt.machine import threads
 from slimgpt.machine.rank_processes import FirstRank
 from slimgpt.machine.ranks import Ranks
 from slimgpt.pipeline import run
@@ -87,7 +87,7 @@ def test_a_job_whose_device_is_lost_resumes_on_any_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Before `ranks` of this file are open: a process has one group.
-    monkeypatch.setattr(rank_processes, "cores", lambda: 2)
+    monkeypatch.setattr(threads, "available", lambda: 2)
     Tiny(tokenizer=True, heads=8, kv_heads=4, channels=96).save(tmp_path / "model")
     (tmp_path / "text.txt").write_text(TEXT)
     roots = Roots(models=tmp_path, texts=tmp_path)

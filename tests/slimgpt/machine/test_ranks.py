@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from slimgpt.errors import NumericalError, RankError, SpecError
-from slimgpt.machine import rank_processes
+from slimgpt.machine import rank_processes, threads
 from slimgpt.machine.rank_processes import FirstRank
 from slimgpt.machine.ranks import Ranks
 
@@ -136,6 +136,6 @@ def test_a_rank_that_hangs_is_noticed(two: FirstRank) -> None:
 def test_more_devices_than_there_are_are_refused(
     device: str, devices: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rank_processes, "cores", lambda: 2)
+    monkeypatch.setattr(threads, "available", lambda: 2)
     with pytest.raises(SpecError, match=words):
         rank_processes.opened(device, devices)
