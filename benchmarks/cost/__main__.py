@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from benchmarks.cost.speeds import STATED, Speeds
 from benchmarks.quality.subjects import subject
 from slimgpt.checkpoints.families import architecture
 from slimgpt.checkpoints.families.architecture import LayerSize
+from slimgpt.layers.layer_pruning import CACHED_INPUTS
 from slimgpt.planning.preview import plan_preview
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import EvaluationSpec, HeadUnit, PruneSpec
@@ -75,12 +77,21 @@ def rows_of(
             update=evaluated | {"calibration": spec.calibration.model_copy(update=calibration)}
         )
         took = engine.seconds(spec, bench.roots)
+    counted_here = operations.of(_as_on_cpu(job), recipe)
     return [
         row
         for stage, counted in operations.of(job, recipe).items()
         if counted
-        for row in _stage(ratio, recipe, stage, counted, here, took.get(stage, {}))
+        for row in _stage(
+            ratio, recipe, stage, (counted_here[stage], here), counted, took.get(stage, {})
+        )
     ]
+
+
+def _as_on_cpu(job: Job) -> Job:
+    """The same job, its layers advanced from kept inputs where these are few."""
+    widest = max(size.channels for size in job.architecture.sizes)
+    return replace(job, cached=job.tokens * widest * operations.WIDTH <= CACHED_INPUTS)
 
 
 def _job(folder: Path, ratio: float, samples: int, tokens: int) -> Job:
@@ -96,13 +107,14 @@ def _stage(
     ratio: float,
     recipe: Recipe,
     stage: str,
+    here: tuple[dict[Step, float], Speeds],
     counted: dict[Step, float],
-    here: Speeds,
     took: dict[str, float],
 ) -> Iterator[Row]:
-    floors = {name: defaultdict[str, float](float) for name in ("here", *STATED)}
-    for (step, kind), amount in counted.items():
-        for name, machine in {"here": here, **STATED}.items():
+    machines = {"here": here, **{name: (counted, machine) for name, machine in STATED.items()}}
+    floors = {name: defaultdict[str, float](float) for name in machines}
+    for name, (amounts_there, machine) in machines.items():
+        for (step, kind), amount in amounts_there.items():
             floors[name][step] += amount / machine[kind]
     for step in dict.fromkeys([*floors["here"], *took, "all"]):
         amounts = [(kind, n) for (one, kind), n in counted.items() if step in (one, "all")]

@@ -17,6 +17,8 @@ from slimgpt.spec.prune import PruneSpec
 STEPS = {
     ("layers/block.py", "attend"): o.FORWARD,
     ("layers/block.py", "feed_forward"): o.FORWARD,
+    ("layers/block.py", "attend_from"): o.FORWARD,
+    ("layers/block.py", "feed_forward_from"): o.FORWARD,
     ("layers/block.py", "calls_of"): o.FORWARD,
     ("methods/statistics.py", "add_"): o.GRAM,
     ("methods/obs.py", "damp"): o.INVERSE,

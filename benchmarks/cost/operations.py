@@ -35,6 +35,8 @@ class Job:
         config: the content of `config.json`.
         after: sizes of the pruned layers.
         samples, length: calibration sequences, and tokens of each.
+        cached: a layer is advanced from the inputs of its projections, as on a CPU where these are
+            few (`slimgpt.layers.layer_pruning.CACHED_INPUTS`).
     """
 
     architecture: Architecture
@@ -42,6 +44,7 @@ class Job:
     after: tuple[LayerSize, ...]
     samples: int
     length: int
+    cached: bool = False
 
     @property
     def tokens(self) -> int:
@@ -96,7 +99,8 @@ def _pruned(job: Job, dense: _Half, pruned: _Half, recipe: Recipe) -> Iterator[t
     n, kept, tokens = dense.columns, pruned.columns, job.tokens
     towards = recipe == "measured"
     gathered = 2 * dense.whole if towards else dense.inputs  # own stream and the dense model's
-    yield (FORWARD, "half"), tokens * (gathered + pruned.whole)
+    advanced = 2 * pruned.rows * pruned.columns if job.cached else pruned.whole
+    yield (FORWARD, "half"), tokens * (gathered + advanced)
     yield (GRAM, "single"), tokens * n * n
     if towards:
         yield (TARGET, "single"), 2 * tokens * dense.rows * n

@@ -35,7 +35,7 @@ class HalfPass:
 
     Attributes:
         inputs: of its output projection (`o_proj` or `down_proj`), (T, I), checkpoint dtype.
-        outputs: of that projection, (T, D), float32.
+        outputs: of that projection, (T, D), checkpoint dtype.
         stream: the residual stream after the half, (B, S, D), checkpoint dtype.
         scale: what a token's outputs are multiplied by on their way into the stream, (T, 1),
             float32; 1 but in families that norm what a half adds.
@@ -51,10 +51,11 @@ class HalfPass:
     @property
     def weighted_inputs(self) -> Tensor:
         """The inputs, each token's over the length of the stream behind the half, (T, I)."""
-        stream_TD = self.stream.float().flatten(0, 1)
-        weight_T1 = self.scale / stream_TD.norm(dim=1, keepdim=True).clamp_min(TINY)
-        weighted_TI: Tensor = (self.inputs.float() * weight_T1).to(self.inputs.dtype)
-        return weighted_TI
+        length_T1 = torch.linalg.vector_norm(
+            self.stream.flatten(0, 1), dim=1, keepdim=True, dtype=torch.float32
+        )
+        weighted_TI: Tensor = self.inputs * (self.scale / length_T1.clamp_min(TINY))  # in float32
+        return weighted_TI.to(self.inputs.dtype)
 
 
 class Block:
@@ -69,10 +70,20 @@ class Block:
     def __init__(self, module: nn.Module, family: Family, *, parallel: bool = False) -> None:
         self.parallel = parallel
         self._whole = module
-        self._attention = _without(module, {family.ffn: _Zeros(), **_rest(family)})
-        self._ffn = _without(module, {family.attention: _ZeroAttention()})
         self._output = module.get_submodule(family.output)
         self._down = module.get_submodule(EXPERTS if family.experts else family.down)
+        self._attention = _without(module, {family.ffn: _Zeros(), **_rest(family)})
+        self._ffn = _without(module, {family.attention: _ZeroAttention()})
+        self._attention_projected = _Projected(self._output, attention=True)
+        self._ffn_projected = _Projected(self._down, attention=False)
+        self._attention_end = _without(
+            module,
+            {family.attention: self._attention_projected, family.ffn: _Zeros(), **_rest(family)},
+        )
+        self._ffn_end = _without(
+            module,
+            {family.attention: _ZeroAttention(), **_ffn_end(family, self._ffn_projected)},
+        )
         self._routed = bool(family.experts)
         self._multiplier = getattr(module, "residual_multiplier", 1.0)
         self._after_norms = [module.get_submodule(name) for name in family.after_norms]
@@ -96,6 +107,16 @@ class Block:
     def feed_forward(self, hidden_BSD: Tensor, call: Call) -> Tensor:
         """The stream with what the FFN half adds."""
         return _stream(self._ffn(hidden_BSD, **call))
+
+    def attend_from(self, inputs_TI: Tensor, hidden_BSD: Tensor, call: Call) -> Tensor:
+        """`attend`, given what its `o_proj` is given."""
+        self._attention_projected.inputs = inputs_TI
+        return _stream(self._attention_end(hidden_BSD, **call))
+
+    def feed_forward_from(self, inputs_TC: Tensor, hidden_BSD: Tensor, call: Call) -> Tensor:
+        """`feed_forward`, given what its `down_proj` is given; not of a layer with experts."""
+        self._ffn_projected.inputs = inputs_TC
+        return _stream(self._ffn_end(hidden_BSD, **call))
 
     def attention_inputs(self, hidden_BSD: Tensor, call: Call) -> Tensor:
         """Inputs of `o_proj`, (B, S, heads · head_dim); nothing beyond them is computed."""
@@ -144,11 +165,12 @@ class Block:
         finally:
             handle.remove()
         [(inputs, outputs)] = seen
-        outputs_TD = outputs.reshape(-1, outputs.shape[-1]).float()
-        scale_T1 = torch.full_like(outputs_TD[:, :1], self._multiplier)
-        gain_D = torch.ones_like(outputs_TD[0])
+        outputs_TD = outputs.reshape(-1, outputs.shape[-1])
+        scale_T1 = torch.full_like(outputs_TD[:, :1], self._multiplier, dtype=torch.float32)
+        gain_D = torch.ones_like(outputs_TD[0], dtype=torch.float32)
         for norm in norms:  # an RMSNorm: its weight times outputs over their root mean square
-            scale_T1 = scale_T1 * outputs_TD.square().mean(1, keepdim=True).clamp_min(TINY).rsqrt()
+            square_T1 = outputs_TD.float().square().mean(1, keepdim=True)
+            scale_T1 = scale_T1 * square_T1.clamp_min(TINY).rsqrt()
             gain_D = norm(outputs.new_ones(1, len(gain_D)))[0].float()
         inputs_TI = inputs.reshape(-1, inputs.shape[-1])
         return HalfPass(inputs_TI, outputs_TD, stream_BSD, scale_T1, gain_D)
@@ -196,6 +218,28 @@ class _ZeroAttention(nn.Module):
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
         return torch.zeros_like(hidden_states), None
+
+
+class _Projected(nn.Module):
+    """What an output projection makes of the inputs that it was given before."""
+
+    inputs: Tensor
+
+    def __init__(self, projection: nn.Module, *, attention: bool) -> None:
+        super().__init__()
+        self._projection, self._attention = projection, attention
+
+    def forward(self, *given: Tensor, **call: Any) -> Tensor | tuple[Tensor, None]:
+        hidden: Tensor = given[0] if given else call["hidden_states"]  # (…, D)
+        outputs = self._projection(self.inputs).view(*hidden.shape[:-1], -1)
+        return (outputs, None) if self._attention else outputs
+
+
+def _ffn_end(family: Family, projected: nn.Module) -> dict[str, nn.Module]:
+    """What stands in for the FFN where it goes on from the inputs of its `down_proj`."""
+    if "." in family.down:
+        return {family.ffn: projected}
+    return {family.ffn: _Zeros(), family.down: projected}
 
 
 def _rest(family: Family) -> dict[str, nn.Module]:

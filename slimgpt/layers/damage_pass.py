@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -30,7 +30,7 @@ from slimgpt.layers.block import Block
 from slimgpt.layers.stack import Stack
 from slimgpt.layers.surgery import cut_channels, cut_heads, matrix
 from slimgpt.methods import damage
-from slimgpt.methods.problem import Problem, Settings, Solution, Units
+from slimgpt.methods.problem import Problem, Settings, Units
 from slimgpt.methods.statistics import Inputs
 from slimgpt.planning.costs import Costs, LayerCosts
 from slimgpt.planning.damage import AttentionLevel, Damage, FfnLevel, LayerDamage
@@ -140,11 +140,12 @@ class _LayerSurvey:
         return _Surveyed("attention", sizes, tree, self._survey("attention", batches))
 
     def ffn(self, batches: list[Tensor]) -> _Surveyed:
-        """The FFN and widths of equal distance, all but the whole one legal."""
+        """The FFN and widths of equal distance down to the least, all but the whole one legal."""
         size = self._layer.size
         step = self._multiple * max(1, size.channels // (FFN_LEVELS * self._multiple))
         first = size.channels - (size.channels % self._multiple or step)
-        widths = [size.channels, *range(first, step - 1, -step)]
+        least = self._layer.least_width(self._multiple)
+        widths = list(dict.fromkeys([size.channels, *range(first, least, -step), least]))
         sizes = [LayerSize(size.heads, size.kv_heads, width) for width in widths]
         tree = [[Units(1, 1, before - after)] for before, after in pairwise(widths)]
         return _Surveyed("ffn", sizes, tree, self._survey("ffn", batches))
@@ -154,31 +155,34 @@ class _LayerSurvey:
     ) -> None:
         """Give the module the errors of its levels, and add its probes."""
         kind, sizes, tree = surveyed.kind, surveyed.sizes, surveyed.tree
-        projections = surveyed.projections
-        step = max((first.quota for first, *_ in tree), default=1) or 1  # leave together in an FFN
-        settings = replace(self._settings, group_size=step)
+        measured = self._measured(sizes)
         cuts = [
             damage.levels(
-                Problem(one.gain[:, None] * one.weight, one.inputs, (), kind), settings, tree
+                Problem(one.weight, one.inputs, (), kind),
+                one.gain,
+                self._settings,
+                tree,
+                refit=[level - 1 for level in measured],
             )
-            for one in projections
+            for one in surveyed.projections
         ]
         errors = [sum(level.error for level in levels) for levels in zip(*cuts, strict=True)]
         module.errors = [0.0, *errors]
-        removed = [self._layer.removed(size) for size in sizes]
         call = self._stack.call(self._index, dense_BSD)
-        for share in MEASURED if errors else ():
-            wanted = share * removed[-1]
-            level = min(range(1, len(sizes)), key=lambda at: abs(removed[at] - wanted))
-            if level in module.losses:
-                continue
+        for level in measured:
             module.losses[level] = 0.0
-            solutions = [
-                one.refitted(kind, levels[level - 1].kept, settings)
-                for one, levels in zip(projections, cuts, strict=True)
-            ]
-            cut = self._cut(kind, sizes[level], solutions)
+            cut = self._cut(kind, sizes[level], [levels[level - 1] for levels in cuts])
             probes.append(_Probe(module, level, cut.forward(dense_BSD, call).cpu()))
+
+    def _measured(self, sizes: list[LayerSize]) -> list[int]:
+        """The levels nearest to the shares of `MEASURED`; none where nothing can leave."""
+        removed = [self._layer.removed(size) for size in sizes]
+        pruned = range(1, len(sizes))
+        nearest = [
+            min(pruned, key=lambda level: abs(removed[level] - share * removed[-1]))
+            for share in (MEASURED if pruned else ())
+        ]
+        return list(dict.fromkeys(nearest))
 
     def _survey(self, kind: Kind, batches: list[Tensor]) -> list[_Projection]:
         """The module's projections with their weighted inputs; the batches advance through it."""
@@ -219,7 +223,8 @@ class _LayerSurvey:
             expert.inputs.check_finite()
         return experts
 
-    def _cut(self, kind: Kind, size: LayerSize, solutions: list[Solution]) -> Block:
+    def _cut(self, kind: Kind, size: LayerSize, levels: list[damage.Level]) -> Block:
+        solutions = [level.solution for level in levels]
         architecture, whole = self._stack.architecture, self._layer.size
         tensors = self._tensors
         if kind == "attention":
@@ -259,22 +264,17 @@ class _Projection:
         W_OI = W_OI.float()
         return cls(W_OI, Inputs.empty(W_OI.shape[1], W_OI.device), torch.ones_like(W_OI[:, 0]))
 
-    def refitted(self, kind: Kind, kept_K: Tensor, settings: Settings) -> Solution:
-        problem = Problem(self.weight, self.inputs, (), kind)
-        return Solution(kept_K, damage.refitted(problem, settings, kept_K))
-
 
 def _compare(stack: Stack, dense_BSD: Tensor, probes: list[_Probe]) -> None:
     """Give each probe's module the KL divergence of its output from the dense one, nats a token."""
     head = stack.head()
     size = max(1, LOGIT_TOKENS // dense_BSD.shape[1])
     for rows in torch.split(torch.arange(len(dense_BSD)), size):
-        dense_TV = head(dense_BSD[rows]).float().flatten(0, 1).log_softmax(-1)
+        dense = damage.Divergence(head(dense_BSD[rows]).flatten(0, 1))
         for probe in probes:
             own_BSD = probe.stream[rows].to(stack.device)
-            own_TV = head(own_BSD).float().flatten(0, 1).log_softmax(-1)
-            loss = torch.nn.functional.kl_div(own_TV, dense_TV, reduction="sum", log_target=True)
-            probe.module.losses[probe.level] += float(loss) / dense_BSD[..., 0].numel()
+            loss = dense.of(head(own_BSD).flatten(0, 1))
+            probe.module.losses[probe.level] += loss / dense_BSD[..., 0].numel()
 
 
 def _check_finite(modules: list[_Module]) -> None:

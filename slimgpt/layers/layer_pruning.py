@@ -1,18 +1,21 @@
 """`LayerPruning`: one decoder layer while heads and channels leave it.
 
-Names end in their shape: O outputs (d_out), I inputs (d_in).
+Names end in their shape: B batch, S sequence, D d_model, T tokens, O outputs (d_out), I inputs
+(d_in), K kept columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from torch import Tensor
 
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import NumericalError
-from slimgpt.layers.block import Block, Step
+from slimgpt.layers.block import Block, Call, HalfPass, Step
 from slimgpt.layers.stack import Stack
 from slimgpt.layers.surgery import Tensors, cut_channels, cut_heads, matrix
 from slimgpt.methods import obs
@@ -20,6 +23,13 @@ from slimgpt.methods.problem import Problem, Prune, Solution, Units
 from slimgpt.methods.statistics import Inputs
 
 Kept = list[int] | list[list[int]]
+Kind = Literal["attention", "ffn"]
+
+CACHED_INPUTS = 2 << 30
+"""Bytes that the inputs of a projection on all calibration tokens may take, on a CPU, to be kept
+until the layer is advanced; others are computed again, as on a GPU, where it takes less time than
+the way to host memory and back.
+"""
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,8 @@ class LayerPruning:
         every = list(range(self.size.channels))
         count = self.stack.architecture.experts
         self.kept_channels: Kept = [list(every) for _ in range(count)] if count else every
+        self.attention_columns: Tensor | None = None  # of `o_proj` and `down_proj` that stayed,
+        self.ffn_columns: Tensor | None = None  # (K,) int64; None before the half was pruned
         self.unseen_experts: list[int] = []
 
     @property
@@ -140,6 +152,7 @@ class LayerPruning:
         self.tensors, self.kept_heads, self.kept_kv_heads = cut_heads(
             self.tensors, architecture, before, solution
         )
+        self.attention_columns = solution.kept
         self.size = LayerSize(self.target.heads, self.target.kv_heads, before.channels)
 
     def channels(self, inputs: list[Inputs], correction: Tensor | None = None) -> None:
@@ -160,6 +173,7 @@ class LayerPruning:
             self.tensors, channels = cut_channels(self.tensors, own, before, solution)
             kept.append(channels)
             outcomes.append(outcome if seen.tokens else _Outcome())
+            self.ffn_columns = solution.kept
         self.kept_channels = kept if self.stack.architecture.experts else kept[0]
         self.ffn = _sum_outcomes(outcomes)
         self.size = LayerSize(before.heads, before.kv_heads, self.target.channels)
@@ -186,6 +200,72 @@ class LayerPruning:
             return _solved(problem, self.prune, f"layer {self.index} {name}")
 
         return self.stack.ranks.each(problems, solved)
+
+
+def going_on(
+    inputs: Step, columns_K: Tensor, rest: Callable[[Tensor, Tensor, Call], Tensor]
+) -> Step:
+    """The half that is left of a layer, from the inputs of its projection.
+
+    Args:
+        inputs: of the projection before it was cut, (…, I).
+        columns_K: those that stayed.
+        rest: `Block.attend_from` or `Block.feed_forward_from`.
+    """
+
+    def step(hidden_BSD: Tensor, call: Call) -> Tensor:
+        inputs_TK = inputs(hidden_BSD, call).flatten(0, -2)[:, columns_K]
+        return rest(inputs_TK, hidden_BSD, call)
+
+    return step
+
+
+class KeptInputs:
+    """A projection's inputs on all batches, kept until the layer is advanced, if they are few."""
+
+    def __init__(self, stack: Stack, batches: list[Tensor], kind: Kind, columns: int) -> None:
+        self._keeps = few(stack, batches, kind, columns)
+        self._batches: deque[Tensor] = deque()
+
+    def add(self, inputs: Tensor) -> None:
+        """Those of the next batch."""
+        if self._keeps:
+            self._batches.append(inputs)
+
+    def watching(self, half: Callable[[Tensor, Call], HalfPass]) -> Callable[..., HalfPass]:
+        """The same pass, whose inputs are kept."""
+
+        def watch(hidden_BSD: Tensor, call: Call) -> HalfPass:
+            seen = half(hidden_BSD, call)
+            self.add(seen.inputs)
+            return seen
+
+        return watch
+
+    def step(
+        self, half: Step, rest: Callable[[Tensor, Tensor, Call], Tensor], columns_K: Tensor | None
+    ) -> Step:
+        """The half that is left of the layer, for all batches in their order.
+
+        Args:
+            half: `Block.attend` or `Block.feed_forward`.
+            rest: the same from the inputs of its projection on.
+            columns_K: those that stayed; None where nothing was gathered.
+        """
+        if columns_K is None or not self._batches:
+            return half
+        return going_on(lambda *_: self._batches.popleft(), columns_K, rest)
+
+
+def few(stack: Stack, batches: list[Tensor], kind: Kind, columns: int) -> bool:
+    """Whether inputs of so many columns are kept until the layer is advanced.
+
+    Never those of heads under one norm: without the others each has other queries and keys.
+    """
+    if kind == "attention" and stack.architecture.family.span_norms:
+        return False
+    size = sum(batch[..., 0].numel() * batch.element_size() for batch in batches) * columns
+    return stack.device.type == "cpu" and size <= CACHED_INPUTS
 
 
 def head_units(size: LayerSize, target: LayerSize, columns: int) -> tuple[Units, ...]:

@@ -1,8 +1,10 @@
-"""Peak memory of this process, on the GPU or resident."""
+"""Memory of this process: what it does with freed memory, and its peak."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import resource
 import sys
 from pathlib import Path
@@ -11,6 +13,22 @@ import torch
 
 STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
+SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
+"""The same, from the environment."""
+
+
+def keep_freed() -> None:
+    """Let glibc keep the memory of freed tensors for the next ones, unless the environment says
+    otherwise: it returns large ones to the system, which then clears every page for the next.
+
+    Without effect where the C library has no such settings.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        if not any(name in os.environ for name in SETTINGS):
+            library.mallopt(M_MMAP_MAX, 0)
+            library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def forget_peak(device: torch.device) -> None:

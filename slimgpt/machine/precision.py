@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from slimgpt.errors import SpecError
+from slimgpt.machine import memory
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -20,12 +21,13 @@ STRIP = 384
 def device_for(name: str) -> torch.device:
     """The device of a name; `auto` is the GPU if there is one, else the CPU.
 
-    Also turns TF32 off, see `refuse_tf32`.
+    Also turns TF32 off and keeps freed memory, see `refuse_tf32` and `memory.keep_freed`.
 
     Raises:
         SpecError: this machine has no such device.
     """
     refuse_tf32()
+    memory.keep_freed()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

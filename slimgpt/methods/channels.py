@@ -8,6 +8,7 @@ Names end in their shape: O outputs (d_out), I inputs (channels), P channels rem
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -32,29 +33,38 @@ def group_size(
     return min(size, remaining)
 
 
+def group_sizes(remove: int, rule: Literal["dynamic"] | int) -> list[int]:
+    """The sizes of all groups when `remove` channels leave."""
+    sizes: list[int] = []
+    while remove:
+        sizes.append(group_size(remove, rule))
+        remove -= sizes[-1]
+    return sizes
+
+
 def prune_(
     W_OI: Tensor,  # changed in place
     V_II: Tensor,  # changed in place
-    remove: int,
-    *,
-    rule: Literal["dynamic"] | int,
-) -> tuple[list[int], float]:
-    """Remove `remove` channels.
+    sizes: Sequence[int],  # of the groups
+) -> tuple[list[int], list[float]]:
+    """Remove groups of channels one after another.
 
     Returns:
-        the channels in the order of removal, and the error ‖ΔW X‖²_F, damping included.
+        the channels in the order of removal, and for each group the error that it adds to
+        ‖ΔW X‖²_F, damping included.
 
     Raises:
         torch.linalg.LinAlgError: a block of V is not positive definite.
     """
     gone_I = torch.zeros(V_II.shape[0], dtype=torch.bool, device=V_II.device)
-    order: list[int] = []
-    error = W_OI.new_zeros(())
-    while len(order) < remove:
-        g = group_size(remove - len(order), rule)
+    order: list[Tensor] = []
+    errors: list[Tensor] = []
+    for g in sizes:
         scores_I = W_OI.square().sum(0) / V_II.diagonal()
         columns_P = scores_I.masked_fill(gone_I, torch.inf).argsort(stable=True)[:g]
-        error += obs.remove_(W_OI, V_II, columns_P)
+        errors.append(obs.remove_(W_OI, V_II, columns_P))
         gone_I[columns_P] = True
-        order += columns_P.tolist()
-    return order, float(error)
+        order.append(columns_P)
+    if not order:
+        return [], []
+    return torch.cat(order).tolist(), torch.stack(errors).tolist()

@@ -4,27 +4,29 @@ The *shape* of the curve is the error of OBS elimination, ‖ΔW X‖²_F, with 
 norm of the residual stream after the module. The *scale*, from error to loss, is measured
 elsewhere (`layers.damage_pass`); `scaled` combines the two.
 
-Names end in their shape: K kept columns.
+Names end in their shape: K kept columns, T tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from slimgpt.methods import obs
+from slimgpt.methods import channels, obs
 from slimgpt.methods.elimination import Elimination
-from slimgpt.methods.problem import Problem, Settings, Units
+from slimgpt.methods.problem import Problem, Settings, Solution, Units
 from slimgpt.methods.slimgpt import attempted
 
 Rounds = tuple[Units, ...]
 LEAST = 1e-12
 """Smaller measured losses are rounding errors."""
+CACHED_ROWS = 64
+"""Tokens whose logits in float32 stay in a CPU's cache."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,35 @@ class Level:
 
     Attributes:
         kept: kept columns, (K,) int64.
-        error: ‖ΔW X‖²_F, damping included.
+        error: Σ over outputs of gain² · ‖ΔW X‖², damping included.
+        weight: of the kept columns by least squares, (O, K), where it was asked for.
     """
 
     kept: Tensor
     error: float
+    weight: Tensor | None = None
+
+    @property
+    def solution(self) -> Solution:
+        """Of a level whose weight was asked for."""
+        assert self.weight is not None
+        return Solution(self.kept, self.weight)
 
 
-def levels(problem: Problem, settings: Settings, tree: Sequence[Sequence[Units]]) -> list[Level]:
+def levels(
+    problem: Problem,
+    gain_O: Tensor,
+    settings: Settings,
+    tree: Sequence[Sequence[Units]],
+    refit: Collection[int] = (),
+) -> list[Level]:
     """Prune a module to successively smaller levels, in one elimination with branches.
 
     Args:
-        problem: its `units` are ignored.
+        problem: its `units` are ignored. The channels of an FFN that leave between two levels are
+            one group.
+        gain_O: what each output is multiplied by on its way into the residual stream.
+        refit: the levels whose weights are wanted.
         tree: rounds of each branch. The first round of a branch continues from the first round of
             the branch before (KV groups are removed); its other rounds continue from each other
             (query heads of the kept groups). A first round that removes nothing gives no level.
@@ -60,35 +79,68 @@ def levels(problem: Problem, settings: Settings, tree: Sequence[Sequence[Units]]
         H_II, dead_I = obs.damp(problem.inputs.gram.to(dtype), damping)
         W_OI = problem.weight.to(dtype, copy=True)
         W_OI[:, dead_I] = 0
-        trunk = Elimination(W_OI, obs.invert(H_II), problem.kind, settings)
-        found = []
-        for first, *others in tree:
-            if first.quota:
-                trunk.remove(first)
-                found.append(Level(trunk.kept, trunk.error))
-            branch = trunk.copy() if others else trunk
-            for units in others:
-                branch.remove(units)
-                found.append(Level(branch.kept, branch.error))
+        weighted_OI, V_II = gain_O.to(dtype)[:, None] * W_OI, obs.invert(H_II)
+        if problem.kind == "ffn":
+            found = _widths(weighted_OI, V_II, [first.quota for first, *_ in tree])
+        else:
+            found = _branches(Elimination(weighted_OI, V_II, problem.kind, settings), tree)
+        for at in refit:
+            W_OK = obs.refit(W_OI.double(), H_II.double(), found[at].kept)
+            found[at] = replace(found[at], weight=W_OK)
         return found
 
     return attempted(solve, settings, problem.weight.device)
 
 
-def refitted(problem: Problem, settings: Settings, kept_K: Tensor) -> Tensor:
-    """The weights (O, K) of the kept columns, by least squares on the problem's inputs.
+def _branches(trunk: Elimination, tree: Sequence[Sequence[Units]]) -> list[Level]:
+    found = []
+    for first, *others in tree:
+        if first.quota:
+            trunk.remove(first)
+            found.append(Level(trunk.kept, trunk.error))
+        branch = trunk.copy() if others else trunk
+        for units in others:
+            branch.remove(units)
+            found.append(Level(branch.kept, branch.error))
+    return found
 
-    Raises:
-        NumericalError: the factorisation failed at every damping.
+
+def _widths(W_OI: Tensor, V_II: Tensor, quotas: Sequence[int]) -> list[Level]:
+    """The levels of an FFN; no level copies W or V, which are changed in place."""
+    order, errors = channels.prune_(W_OI, V_II, quotas)
+    stays_I = torch.ones(W_OI.shape[1], dtype=torch.bool, device=W_OI.device)
+    gone_I = torch.tensor(order, dtype=torch.int64, device=W_OI.device)
+    found, error = [], 0.0
+    groups = gone_I.split_with_sizes(list(quotas))
+    for columns_P, more in zip(groups, errors, strict=True):
+        stays_I[columns_P] = False
+        error += more
+        found.append(Level(stays_I.nonzero().squeeze(1), error))
+    return found
+
+
+class Divergence:
+    """KL divergence of outputs from the dense model's on the same tokens.
+
+    Args:
+        dense_TV: its logits.
     """
 
-    def solve(damping: float, dtype: torch.dtype) -> Tensor:
-        H_II, dead_I = obs.damp(problem.inputs.gram.double(), damping)
-        W_OI = problem.weight.double()
-        W_OI[:, dead_I] = 0
-        return obs.refit(W_OI, H_II, kept_K)
+    def __init__(self, dense_TV: Tensor) -> None:
+        self._wanted_TV = dense_TV.softmax(-1, dtype=torch.float32)
+        self._entropy = self._cross_entropy(dense_TV)
 
-    return attempted(solve, settings, problem.weight.device)
+    def of(self, logits_TV: Tensor) -> float:
+        """The sum over all tokens, nats."""
+        return self._cross_entropy(logits_TV) - self._entropy
+
+    def _cross_entropy(self, logits_TV: Tensor) -> float:
+        pairs = zip(logits_TV.split(CACHED_ROWS), self._wanted_TV.split(CACHED_ROWS), strict=True)
+        losses = [
+            torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
+            for logits, wanted in pairs
+        ]
+        return float(torch.stack(losses).double().sum())
 
 
 def scaled(errors: Sequence[float], measured: dict[int, float]) -> list[float]:

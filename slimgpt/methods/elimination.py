@@ -67,8 +67,9 @@ class Elimination:
         """Columns (R,) in the order of removal, and their total error."""
         settings = self._settings
         if self._kind == "ffn":
-            rule = settings.group_size
-            order, error = channels.prune_(self._W, self._V, units.quota, rule=rule)
+            sizes = channels.group_sizes(units.quota, settings.group_size)
+            order, errors = channels.prune_(self._W, self._V, sizes)
+            error = sum(errors)
         else:
             order, error = heads.prune_(
                 self._W,

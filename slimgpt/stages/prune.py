@@ -17,7 +17,7 @@ from slimgpt.errors import ResumeError
 from slimgpt.events import Event, LayerFinished, Warned
 from slimgpt.layers.layer_pruning import PrunedLayer
 from slimgpt.layers.residual_target import DenseStream
-from slimgpt.layers.sequence import prune_layer
+from slimgpt.layers.sequence import advance_finished, prune_layer
 from slimgpt.layers.stack import StoredModel
 from slimgpt.machine.ranks import Ranks
 from slimgpt.methods import registry as methods
@@ -48,7 +48,8 @@ def prune(
     records: list[dict[str, Any]] = list(partial.finished())
     _check_planned_so(records, pruning_plan.plan, partial)
     work = _Work(spec, inputs.checkpoint, inputs.calibration.input_ids, pruning_plan, partial)
-    for index, made in enumerate(ranks.together(_layers, work, len(records))):
+    earlier = [*records]
+    for index, made in enumerate(ranks.together(_layers, work, earlier)):
         if made is None:
             event = LayerFinished.model_validate({**records[index], "resumed": True})
         else:
@@ -75,22 +76,22 @@ class _Work:
 
 @torch.no_grad()
 def _layers(
-    ranks: Ranks, work: _Work, finished: int
+    ranks: Ranks, work: _Work, records: list[dict[str, Any]]
 ) -> Generator[tuple[PrunedLayer, float] | None, None, None]:
     """The layers in their order, and the seconds that each took; None for one that is on disk.
 
     Args:
-        finished: number of those.
+        records: of those.
     """
     spec, pruning_plan = work.spec, work.pruning_plan
     dense = StoredModel(work.checkpoint).stack(ranks)
-    done = pruned_model(work.checkpoint, pruning_plan.plan, work.partial).stack(ranks)
     batches = dense.embed(dense.share(work.token_ids))
     beside = DenseStream([*batches], spec.residual_target) if spec.residual_target else None
     method = methods.of(spec)
     for index, target in enumerate(pruning_plan.plan.after):
-        if index < finished:
-            done.advance(index, done.layer(index).forward, batches)
+        if index < len(records):
+            layer = _earlier(work.partial.layer(index, str(ranks.device)), records[index])
+            advance_finished(dense, index, layer, target, batches, refitted=beside is not None)
             if beside is not None:
                 dense.advance(index, dense.layer(index).forward, beside.batches)
             yield None
@@ -147,6 +148,12 @@ def _remarks(layer: LayerFinished, record: dict[str, Any], asked: float) -> Iter
         if used > asked:
             message = f"{part}: the Hessian needed damping {used:g}, {asked:g} was requested"
             yield Warned(message=message, layer=layer.layer)
+
+
+def _earlier(tensors: dict[str, Tensor], record: dict[str, Any]) -> PrunedLayer:
+    """A layer that is on disk."""
+    kept = (record[name] for name in ("kept_heads", "kept_kv_heads", "kept_channels"))
+    return PrunedLayer(tensors, *kept)
 
 
 def _kept(layer: PrunedLayer) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from benchmarks.cost import operations
 from benchmarks.cost.operations import FORWARD, GRAM, PROBE, REFIT, TARGET, Job
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
-from slimgpt.layers import damage_pass
+from slimgpt.layers import damage_pass, layer_pruning
 from slimgpt.layers.residual_target import DenseStream
 from slimgpt.layers.sequence import prune_layer
 from slimgpt.layers.stack import Stack
@@ -27,9 +27,14 @@ SAMPLES, LENGTH = 32, 64
 CPU = torch.device("cpu")
 
 
+@pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("recipe", get_args(Recipe))
 @torch.no_grad()
-def test_as_many_operations_are_counted_as_are_done(tmp_path: Path, recipe: Recipe) -> None:
+def test_as_many_operations_are_counted_as_are_done(
+    tmp_path: Path, recipe: Recipe, cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not cached:
+        monkeypatch.setattr(layer_pruning, "CACHED_INPUTS", 0)
     folder = Tiny("llama", layers=3, hidden=64, channels=160).save(tmp_path / "model")
     spec = PruneSpec(model="local:model", ratio=0.2, recipe=recipe)
     checkpoint = Checkpoint.open(folder)
@@ -47,7 +52,7 @@ def test_as_many_operations_are_counted_as_are_done(tmp_path: Path, recipe: Reci
             beside = DenseStream([*batches], spec.residual_target)
         for index, target in enumerate(after):
             prune_layer(stack, index, target, batches, methods.of(spec), None, beside)
-    job = Job(checkpoint.architecture, checkpoint.config, after, SAMPLES, LENGTH)
+    job = Job(checkpoint.architecture, checkpoint.config, after, SAMPLES, LENGTH, cached)
     counted = sum(
         amount * (2 if step == GRAM else 1)  # narrow ones are multiplied whole
         for stage in operations.of(job, recipe).values()

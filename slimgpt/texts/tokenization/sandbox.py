@@ -259,6 +259,7 @@ def main(parent: int) -> None:
     sys.modules["torch"] = None  # type: ignore[assignment]  # tokenizers do not need torch
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # it advises to install torch
     import transformers
 
     transformers.logging.set_verbosity_error()

@@ -93,6 +93,15 @@ def test_every_family_has_its_curves(family: str, tmp_path: Path) -> None:
         assert [level.channels for level in layer.ffn] == list(range(32, 0, -step))
 
 
+def test_the_curve_of_a_wide_ffn_ends_at_the_least_width(tmp_path: Path) -> None:
+    model = Tiny("llama", heads=4, kv_heads=2, hidden=16, channels=200, layers=1)
+    found = measured(model.save(tmp_path / "model"), tokens(model, batch=24, length=32, seed=5))
+    widths = [level.channels for level in found.layers[0].ffn]
+    assert len(widths) < 60
+    assert widths[0] == 200
+    assert widths[-1] == 1
+
+
 def test_streams_in_host_memory_are_foreseen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,13 +36,17 @@ def halves(stack: Stack, index: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 @pytest.mark.parametrize("family", HALVES)
-def test_a_half_adds_its_outputs_times_scale_and_gain(family: str, tmp_path: Path) -> None:
+def test_a_half_adds_its_outputs_times_scale_and_gain_and_goes_on_from_its_inputs(
+    family: str, tmp_path: Path
+) -> None:
     model = Tiny(family, layers=1, biases=True)
     stack = Stack(Checkpoint.open(model.save(tmp_path / "model")), CPU)
     [hidden] = stack.embed(tokens(model))
     block, call = stack.layer(0), stack.call(0, hidden)
     for half in (block.attention_pass, block.ffn_pass):
         seen = half(hidden, call)
+        rest = block.attend_from if half == block.attention_pass else block.feed_forward_from
+        assert torch.equal(rest(seen.inputs, hidden, call), seen.stream)
         added = (seen.scale * seen.gain * seen.outputs).view_as(hidden)
         assert torch.allclose(seen.stream, hidden + added, atol=1e-4, rtol=1e-4)
         hidden = seen.stream

@@ -31,7 +31,7 @@ def test_a_group_is_never_more_than_what_remains(remaining: int, rule: str | int
 @pytest.mark.parametrize("seed", range(4))
 def test_groups_of_one_are_exact_greedy(seed: int) -> None:
     W, H = random_problem(seed, 12, 6, 100)
-    order, _ = channels.prune_(W.clone(), obs.invert(H), 7, rule=1)
+    order, _ = channels.prune_(W.clone(), obs.invert(H), channels.group_sizes(7, 1))
     expected: list[int] = []
     for _ in range(7):
         errors = {}
@@ -47,6 +47,6 @@ def test_groups_of_one_are_exact_greedy(seed: int) -> None:
 @pytest.mark.parametrize("rule", ["dynamic", 1, 5, 128])
 def test_as_many_leave_as_asked_each_once(rule: str | int) -> None:
     W, H = random_problem(1, 40, 6, 200)
-    order, _ = channels.prune_(W, obs.invert(H), 33, rule=rule)  # type: ignore[arg-type]
+    order, _ = channels.prune_(W, obs.invert(H), channels.group_sizes(33, rule))  # type: ignore[arg-type]
     assert len(set(order)) == len(order) == 33
     assert not W[:, order].any()
