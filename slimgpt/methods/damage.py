@@ -135,10 +135,10 @@ class Divergence:
         return self._cross_entropy(logits_TV) - self._entropy
 
     def _cross_entropy(self, logits_TV: Tensor) -> float:
-        pairs = zip(logits_TV.split(CACHED_ROWS), self._wanted_TV.split(CACHED_ROWS), strict=True)
+        blocks = (torch.split(whole_TV, CACHED_ROWS) for whole_TV in (logits_TV, self._wanted_TV))
         losses = [
             torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
-            for logits, wanted in pairs
+            for logits, wanted in zip(*blocks, strict=True)
         ]
         return float(torch.stack(losses).double().sum())
 
