@@ -84,7 +84,8 @@ def of(job: Job, recipe: Recipe) -> dict[str, dict[Step, float]]:
     count = len(job.after)
     for index, (before, after) in enumerate(zip(job.architecture.sizes, job.after, strict=True)):
         if recipe == "measured":
-            for step, amount in _survey(job, before, count - index - 1):
+            measured = index % 2 == 0 or index == count - 1
+            for step, amount in _survey(job, before, count - index - 1, measured):
                 stages["plan"][step] += amount
         for dense, pruned in zip(_halves(job, before), _halves(job, after), strict=True):
             for step, amount in _pruned(job, dense, pruned, recipe):
@@ -110,7 +111,7 @@ def _pruned(job: Job, dense: _Half, pruned: _Half, recipe: Recipe) -> Iterator[t
     yield (REFIT, "factor"), 4 * dense.rows * n * n
 
 
-def _survey(job: Job, size: LayerSize, behind: int) -> Iterator[tuple[Step, float]]:
+def _survey(job: Job, size: LayerSize, behind: int, measured: bool) -> Iterator[tuple[Step, float]]:
     """Both modules of a dense layer, and their probes' way through the layers behind it."""
     halves = _halves(job, size)
     for half in halves:
@@ -119,12 +120,15 @@ def _survey(job: Job, size: LayerSize, behind: int) -> Iterator[tuple[Step, floa
         yield (GRAM, "single"), job.tokens * n * n
         yield (INVERSE, "factor"), n**3
         yield (ELIMINATION, "factor"), 2 / 3 * n**3 + half.rows * n * n
-        yield (REFIT, "factor"), len(MEASURED) * (n**3 / 3 + 2 * half.rows * n * n)
+        if measured:
+            yield (REFIT, "factor"), len(MEASURED) * (n**3 / 3 + 2 * half.rows * n * n)
+    yield (READ, "disk"), _bytes(job, size)
+    if not measured:
+        return
     probes = len(halves) * len(MEASURED) * min(PROBES, job.samples) * min(PROBE_TOKENS, job.length)
     layer = sum(half.whole for half in halves)
     head = 2 * job.architecture.vocabulary * job.architecture.hidden
     yield (PROBE, "half"), probes * (behind * layer + head)
-    yield (READ, "disk"), _bytes(job, size)
 
 
 def _halves(job: Job, size: LayerSize) -> tuple[_Half, _Half]:

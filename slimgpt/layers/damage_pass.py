@@ -9,6 +9,9 @@ output is compared with the dense one, which gives the scale.
 On several devices each runs its share of the batches, Gram matrices are summed, and modules are
 divided: one rank eliminates in a module and carries its probes to the end.
 
+Every second module of a kind is measured (`planning.forecast.measured_layers`); the losses of the
+others are interpolated over depth.
+
 Names end in their shape: Q sequences, B batch, S sequence, D d_model, T tokens, I inputs (d_in), V
 vocabulary.
 """
@@ -16,7 +19,7 @@ vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -34,40 +37,17 @@ from slimgpt.methods.problem import Problem, Settings, Units
 from slimgpt.methods.statistics import Inputs
 from slimgpt.planning.costs import Costs, LayerCosts
 from slimgpt.planning.damage import AttentionLevel, Damage, FfnLevel, LayerDamage
-from slimgpt.planning.forecast import LOGIT_TOKENS, MEASURED, PROBE_TOKENS, PROBES
+from slimgpt.planning.forecast import LOGIT_TOKENS, MEASURED, PROBE_TOKENS, PROBES, measured_layers
 
 FFN_LEVELS = 48
 Kind = Literal["attention", "ffn"]
 
 
 @dataclass
-class _Module:
-    """One module's curve in the making; level 0 is the dense module.
-
-    Attributes:
-        sizes: of the layer at each level.
-        errors: of the elimination at each level.
-        losses: level → measured KL divergence.
-    """
-
-    sizes: list[LayerSize]
-    errors: list[float]
-    losses: dict[int, float]
-
-    @property
-    def damages(self) -> list[float]:
-        """What each level costs."""
-        if not self.losses:  # nothing can leave
-            return [0.0]
-        curve = damage.scaled(self.errors[1:], {at - 1: loss for at, loss in self.losses.items()})
-        return [0.0, *curve]
-
-
-@dataclass
 class _Probe:
     """A residual stream (B, S, D) that one cut module has changed; in host memory."""
 
-    module: _Module
+    module: damage.Module
     level: int
     stream: Tensor
 
@@ -89,23 +69,28 @@ def measure(
     batches = stack.embed(stack.share(token_ids_QS))
     probe_ids = token_ids_QS[:PROBES, :PROBE_TOKENS].contiguous()
     dense_BSD = torch.cat(stack.embed(probe_ids)).to(stack.device)
-    modules: list[_Module] = []
+    modules: list[damage.Module] = []
     probes: list[_Probe] = []
+    measured = measured_layers(costs)
     for index, layer in enumerate(costs.layers):
         survey = _LayerSurvey(stack, index, layer, costs.least_multiple, settings)
         call = stack.call(index, dense_BSD)
         for probe in probes:
             probe.stream = survey.block.forward(probe.stream.to(stack.device), call).cpu()
         for surveyed in (survey.attention(batches), survey.ffn(batches)):
-            module = _Module(surveyed.sizes, [], {})
-            if ranks.owns(len(modules)):
-                survey.eliminate(surveyed, module, dense_BSD, probes)
+            module = damage.Module(surveyed.sizes, [], survey.measured_levels(surveyed.sizes), {})
+            if ranks.owns(len(modules)) and index in measured[surveyed.kind]:
+                probes += survey.probes(surveyed, module, dense_BSD)
+            elif ranks.owns(len(modules)):
+                survey.eliminate(surveyed, module)
             modules.append(module)
         dense_BSD = survey.block.forward(dense_BSD, call)
         yield index + 1, total
     _compare(stack, dense_BSD, probes)
     modules = ranks.exchange(modules)
     _check_finite(modules)
+    for kind in (0, 1):
+        damage.interpolate(modules[kind::2])
     yield total, total
     pairs = zip(modules[0::2], modules[1::2], strict=True)
     layers = [_curves(attention, ffn) for attention, ffn in pairs]
@@ -151,30 +136,43 @@ class _LayerSurvey:
         return _Surveyed("ffn", sizes, tree, self._survey("ffn", batches))
 
     def eliminate(
-        self, surveyed: _Surveyed, module: _Module, dense_BSD: Tensor, probes: list[_Probe]
-    ) -> None:
-        """Give the module the errors of its levels, and add its probes."""
-        kind, sizes, tree = surveyed.kind, surveyed.sizes, surveyed.tree
-        measured = self._measured(sizes)
+        self, surveyed: _Surveyed, module: damage.Module, refit: Sequence[int] = ()
+    ) -> list[list[damage.Level]]:
+        """Give the module the errors of its levels.
+
+        Args:
+            refit: the levels whose weights are wanted.
+
+        Returns:
+            the levels of each projection, from the first pruned one on.
+        """
         cuts = [
             damage.levels(
-                Problem(one.weight, one.inputs, (), kind),
+                Problem(one.weight, one.inputs, (), surveyed.kind),
                 one.gain,
                 self._settings,
-                tree,
-                refit=[level - 1 for level in measured],
+                surveyed.tree,
+                refit=[level - 1 for level in refit],
             )
             for one in surveyed.projections
         ]
         errors = [sum(level.error for level in levels) for levels in zip(*cuts, strict=True)]
         module.errors = [0.0, *errors]
-        call = self._stack.call(self._index, dense_BSD)
-        for level in measured:
-            module.losses[level] = 0.0
-            cut = self._cut(kind, sizes[level], [levels[level - 1] for levels in cuts])
-            probes.append(_Probe(module, level, cut.forward(dense_BSD, call).cpu()))
+        return cuts
 
-    def _measured(self, sizes: list[LayerSize]) -> list[int]:
+    def probes(
+        self, surveyed: _Surveyed, module: damage.Module, dense_BSD: Tensor
+    ) -> Iterator[_Probe]:
+        """The module's probes behind this layer; it is given the errors of its levels."""
+        cuts = self.eliminate(surveyed, module, refit=module.levels)
+        call = self._stack.call(self._index, dense_BSD)
+        for level in module.levels:
+            module.losses[level] = 0.0
+            pruned = [levels[level - 1] for levels in cuts]
+            cut = self._cut(surveyed.kind, module.sizes[level], pruned)
+            yield _Probe(module, level, cut.forward(dense_BSD, call).cpu())
+
+    def measured_levels(self, sizes: list[LayerSize]) -> list[int]:
         """The levels nearest to the shares of `MEASURED`; none where nothing can leave."""
         removed = [self._layer.removed(size) for size in sizes]
         pruned = range(1, len(sizes))
@@ -277,7 +275,7 @@ def _compare(stack: Stack, dense_BSD: Tensor, probes: list[_Probe]) -> None:
             probe.module.losses[probe.level] += loss / dense_BSD[..., 0].numel()
 
 
-def _check_finite(modules: list[_Module]) -> None:
+def _check_finite(modules: list[damage.Module]) -> None:
     for number, module in enumerate(modules):
         if not all(map(math.isfinite, module.losses.values())):
             layer, half = divmod(number, 2)
@@ -289,7 +287,7 @@ def _check_finite(modules: list[_Module]) -> None:
             )
 
 
-def _curves(attention: _Module, ffn: _Module) -> LayerDamage:
+def _curves(attention: damage.Module, ffn: damage.Module) -> LayerDamage:
     heads = zip(attention.sizes, attention.damages, strict=True)
     widths = zip(ffn.sizes, ffn.damages, strict=True)
     return LayerDamage(

@@ -10,13 +10,14 @@ Names end in their shape: K kept columns, T tokens, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.methods import channels, obs
 from slimgpt.methods.elimination import Elimination
 from slimgpt.methods.problem import Problem, Settings, Solution, Units
@@ -119,6 +120,31 @@ def _widths(W_OI: Tensor, V_II: Tensor, quotas: Sequence[int]) -> list[Level]:
     return found
 
 
+@dataclass
+class Module:
+    """One module's curve in the making; level 0 is the dense module.
+
+    Attributes:
+        sizes: of the layer at each level.
+        errors: of the elimination at each level.
+        levels: those at which the loss is measured or interpolated; none where nothing can leave.
+        losses: level → KL divergence.
+    """
+
+    sizes: list[LayerSize]
+    errors: list[float]
+    levels: list[int]
+    losses: dict[int, float]
+
+    @property
+    def damages(self) -> list[float]:
+        """What each level costs."""
+        if not self.losses:  # nothing can leave
+            return [0.0]
+        curve = scaled(self.errors[1:], {at - 1: loss for at, loss in self.losses.items()})
+        return [0.0, *curve]
+
+
 class Divergence:
     """KL divergence of outputs from the dense model's on the same tokens.
 
@@ -153,11 +179,47 @@ def scaled(errors: Sequence[float], measured: dict[int, float]) -> list[float]:
         errors: of all levels.
         measured: level → loss, for at least one level.
     """
-    known = sorted(
-        (max(errors[level], LEAST), max(loss, LEAST)) for level, loss in measured.items()
-    )
+    known = sorted((max(errors[level], LEAST), loss) for level, loss in measured.items())
     at = [math.log(error) for error, _ in known]
-    ratios = [math.log(loss / error) for error, loss in known]
+    ratios = [_log_ratio(error, loss) for error, loss in known]
     logs = np.log(np.maximum(errors, LEAST))
     scales = np.exp(np.interp(logs, at, ratios))
     return [float(error * scale) for error, scale in zip(errors, scales, strict=True)]
+
+
+def _interpolated(
+    measured: Mapping[int, Sequence[tuple[float, float]]], layer: int, errors: Sequence[float]
+) -> list[float]:
+    """Losses of a module that was not measured, from those of other layers.
+
+    The ratio of loss to error changes little from a layer to the next: it is interpolated linearly
+    over depth, on a logarithmic scale.
+
+    Args:
+        measured: layer → error and loss of the same module there, level by level.
+        errors: at the same levels of this one.
+    """
+    layers, found = sorted(measured), []
+    for level, error in enumerate(errors):
+        pairs = [measured[one][min(level, len(measured[one]) - 1)] for one in layers]
+        ratio = np.interp(layer, layers, [_log_ratio(*pair) for pair in pairs])
+        found.append(max(error, LEAST) * math.exp(ratio))
+    return found
+
+
+def interpolate(modules: Sequence[Module]) -> None:
+    """Give the modules of one kind, by layer, the losses that were not measured."""
+    known = {
+        layer: [(module.errors[level], loss) for level, loss in module.losses.items()]
+        for layer, module in enumerate(modules)
+        if module.losses
+    }
+    for layer, module in enumerate(modules):
+        if module.levels and not module.losses:
+            errors = [module.errors[level] for level in module.levels]
+            losses = _interpolated(known, layer, errors)
+            module.losses = dict(zip(module.levels, losses, strict=True))
+
+
+def _log_ratio(error: float, loss: float) -> float:
+    return math.log(max(loss, LEAST) / max(error, LEAST))

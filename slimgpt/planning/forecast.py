@@ -90,12 +90,25 @@ def make(checkpoint: Checkpoint, spec: PruneSpec, damage: Damage | None = None) 
         bytes_before=checkpoint.bytes,
         bytes_after=round(made.parameters_after * width),
         peak_memory_bytes=round(max(pruning, _evaluating(checkpoint, spec, width))),
-        activation_bytes=round(_streamed(spec, len(layers)) * hidden * width),
+        activation_bytes=round(_streamed(spec, costs) * hidden * width),
         provisional=damage is None and spec.schedule.shape in ("global", "measured"),
     )
 
 
-def _streamed(spec: PruneSpec, layers: int) -> int:
+def measured_layers(costs: Costs) -> dict[str, set[int]]:
+    """The layers whose attention is measured, and those whose FFN is: every second, and the last,
+    of those that can lose something. For the others the losses are interpolated.
+    """
+    prunable: dict[str, list[int]] = {"attention": [], "ffn": []}
+    for index, layer in enumerate(costs.layers):
+        if len(layer.attention_levels()) > 1:
+            prunable["attention"].append(index)
+        if layer.least_width(costs.least_multiple) < layer.size.channels:
+            prunable["ffn"].append(index)
+    return {kind: {*layers[::2], *layers[-1:]} for kind, layers in prunable.items()}
+
+
+def _streamed(spec: PruneSpec, costs: Costs) -> int:
     """Tokens of residual streams in host memory: pruning's one or two, or those of the survey."""
     tokens = spec.calibration.samples * spec.calibration.sequence_length
     pruning = tokens * (2 if spec.residual_target else 1)
@@ -104,7 +117,8 @@ def _streamed(spec: PruneSpec, layers: int) -> int:
     probes = min(PROBES, spec.calibration.samples) * min(
         PROBE_TOKENS, spec.calibration.sequence_length
     )
-    return max(pruning, tokens + 2 * layers * len(MEASURED) * probes)
+    modules = sum(map(len, measured_layers(costs).values()))
+    return max(pruning, tokens + modules * len(MEASURED) * probes)
 
 
 def _solving(checkpoint: Checkpoint, sequence_length: int, width: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
+from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.layers import damage_pass
 from slimgpt.layers.stack import Stack
 from slimgpt.methods import damage, registry
@@ -91,6 +94,40 @@ def test_every_family_has_its_curves(family: str, tmp_path: Path) -> None:
             assert curve[0].damage == 0
             assert all(level.damage > 0 for level in curve[1:])
         assert [level.channels for level in layer.ffn] == list(range(32, 0, -step))
+
+
+def test_losses_of_layers_that_were_not_measured_are_interpolated() -> None:
+    """Exactly, where the ratio of loss to error is exponential in depth."""
+
+    def loss(layer: int, error: float) -> float:
+        return error * math.exp(0.3 * layer - 2) * error**0.5
+
+    def module(layer: int, errors: list[float], *, known: bool) -> damage.Module:
+        losses = {level: loss(layer, errors[level]) for level in (1, 2)} if known else {}
+        return damage.Module([], errors, [1, 2], losses)
+
+    errors = [0.0, 0.4, 1.7]
+    modules = [module(layer, errors, known=layer in (0, 3)) for layer in range(4)]
+    modules.insert(2, damage.Module([], [0.0], [], {}))  # one that can lose nothing
+    modules[-1] = module(4, errors, known=True)
+    modules[3] = module(3, errors, known=False)
+    damage.interpolate(modules)
+    for layer in (0, 1, 3, 4):
+        expected = {level: loss(layer, errors[level]) for level in (1, 2)}
+        assert modules[layer].losses == pytest.approx(expected)
+    assert modules[2].damages == [0.0]
+
+
+def test_every_second_layer_that_can_lose_something_is_measured(tmp_path: Path) -> None:
+    costs = forecast.costs_of(
+        Checkpoint.open(Tiny("llama", heads=4, kv_heads=2, layers=6).save(tmp_path)), SPEC
+    )
+    found = forecast.measured_layers(costs)
+    assert found == {"attention": {0, 2, 4, 5}, "ffn": {0, 2, 4, 5}}
+    dead = replace(costs.layers[1], size=LayerSize(1, 1, 1))
+    layers = (costs.layers[0], dead, *costs.layers[2:])
+    found = forecast.measured_layers(replace(costs, layers=layers))
+    assert found == {"attention": {0, 3, 5}, "ffn": {0, 3, 5}}
 
 
 def test_the_curve_of_a_wide_ffn_ends_at_the_least_width(tmp_path: Path) -> None:
