@@ -6,7 +6,7 @@ The columns that stay are fitted to
 
 `self` is what the projection gives with all its columns, on the stream of the layers that are
 pruned already, and the difference is taken behind the half with nothing of it cut. λ = 0
-is the paper's fit.
+is the paper's fit. `methods.slimgpt` adds the correction to the weights before it prunes them.
 
 Names end in their shape: B batch, S sequence, D d_model, O outputs (d_out), I inputs (d_in), T
 tokens.

@@ -1,8 +1,9 @@
 """`start` and `EngineProcess`: the engine subprocess, its events, stderr tail and termination.
 
 The child has its own session, so that one signal reaches all its processes; it dies with this
-process (`worker.engine.launch`); and its environment has no secrets. Three threads watch it: one
-parses events, one keeps the tail of stderr, one waits for its end and kills remaining processes.
+process (`worker.engine.launch`); and its environment has no secrets. Three threads serve it: one
+parses events, one keeps the tail of stderr, one waits for its end and kills remaining processes. Its
+limits of time are kept by `worker.job.attempt`, which stops it.
 """
 
 from __future__ import annotations

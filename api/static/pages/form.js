@@ -2,7 +2,7 @@
 
 import { controls, parts, PLACES as MORE_PLACES } from "../form/controls.js";
 import { field, names, number, select, text } from "../form/fields.js";
-import { livePlan } from "../form/live.js";
+import { livePlan } from "../form/plan_preview.js";
 import { choices, pickModel, pickText } from "../form/pickers.js";
 import { h } from "../parts/element.js";
 import { say } from "../parts/notice.js";

@@ -19,7 +19,7 @@ from torch import Tensor
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import UnsupportedModelError
-from slimgpt.formats.gguf import header, hyperparameters
+from slimgpt.formats.gguf import hyperparameters, metadata
 from slimgpt.formats.gguf import tensors as parts
 from slimgpt.formats.gguf.hyperparameters import Hyperparameters
 from slimgpt.formats.gguf.tensors import Rows
@@ -104,9 +104,9 @@ def _fill(
 
     writer = gguf.GGUFWriter(file, plan.build.name)
     stored = max((entry.type for entry in entries), key=_rank)
-    header.describe(writer, checkpoint.architecture, plan, stored)
+    metadata.describe(writer, checkpoint.architecture, plan, stored)
     writer.add_name(model_name)
-    header.add_vocabulary(writer, vocabulary)
+    metadata.add_vocabulary(writer, vocabulary)
     kinds = {"f32": np.float32, "f16": np.float16}
     for entry in entries:
         if entry.type in kinds:
