@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from slimgpt.client.models.jobs import Job, JobLayer
 
 
-def show_outcome(console: Console, job: Job, layers: Sequence[JobLayer]) -> None:
-    """Print the job's layers, its warnings and, when it succeeded, what was gained and lost."""
+def show_outcome(console: Console, job: Job, layers: Sequence[JobLayer], options: str = "") -> None:
+    """Print the job's layers, its warnings and, when it succeeded, what was gained and lost.
+
+    Args:
+        options: of the connection, for the command that downloads the result.
+    """
     ratios = job.spec.get("ratios") or []
     for point, rows in groupby(layers, key=lambda layer: layer.point):
         if ratios:
@@ -47,4 +51,6 @@ def show_outcome(console: Console, job: Job, layers: Sequence[JobLayer]) -> None
             markup=False,
             highlight=False,
         )
-    console.print(f"download   slimgpt download {job.id} DIR", markup=False, highlight=False)
+    console.print(
+        f"download   slimgpt download {job.id} DIR{options}", markup=False, highlight=False
+    )

@@ -39,6 +39,7 @@ def follow(client: Client, job_id: str, *, as_json: bool) -> None:
     """
     from slimgpt.client import JobFailedError, Status
     from slimgpt.client.progress_bar import job_bar
+    from slimgpt.client.requests import DEFAULT_URL
 
     console = Console()
     drawn = console.is_terminal and not as_json
@@ -56,6 +57,7 @@ def follow(client: Client, job_id: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(job.raw))
     else:
-        show_outcome(console, job, client.jobs.layers(job))
+        elsewhere = "" if client.url == DEFAULT_URL else f" --url {client.url}"
+        show_outcome(console, job, client.jobs.layers(job), elsewhere)
     if job.status != "succeeded":
         raise JobFailedError(job)

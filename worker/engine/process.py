@@ -2,8 +2,8 @@
 
 The child has its own session, so that one signal reaches all its processes; it dies with this
 process (`worker.engine.launch`); and its environment has no secrets. Three threads serve it: one
-parses events, one keeps the tail of stderr, one waits for its end and kills remaining processes. Its
-limits of time are kept by `worker.job.attempt`, which stops it.
+parses events, one keeps the tail of stderr, one waits for its end and kills remaining processes.
+`worker.job.attempt` keeps its limits of time, and stops it.
 """
 
 from __future__ import annotations

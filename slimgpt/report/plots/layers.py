@@ -30,6 +30,12 @@ def ratios(document: Document) -> Figure:
     return figure
 
 
+ROUNDING = 1e-8
+"""Smaller errors are those of a layer that lost nothing: on a logarithmic scale one of them would
+press all others together.
+"""
+
+
 def errors(document: Document) -> Figure:
     """Relative error of each layer's attention and FFN output on the calibration tokens."""
     figure, (axes,) = canvas(2.7)
@@ -38,9 +44,9 @@ def errors(document: Document) -> Figure:
     found = False
     for side, colour, style in sides:
         values = [getattr(one, f"{side}_error") for one in document.layers]
-        found = found or any(value > 0 for value in values)
-        positive = [value if value > 0 else float("nan") for value in values]  # for the log scale
-        line(axes, layers, positive, "FFN" if side == "ffn" else side, colour, style)
+        found = found or any(value > ROUNDING for value in values)
+        drawn = [value if value > ROUNDING else float("nan") for value in values]
+        line(axes, layers, drawn, "FFN" if side == "ffn" else side, colour, style)
     if found:
         _logarithmic(axes)
     axes.set_ylabel("share of squared output lost")
