@@ -81,7 +81,7 @@ def make_plan(
             measuring = model.run(ranks, damage_pass.measure, tokens, costs, settings)
             damage = yield from _as_progress(measuring)
         made = plan.measured(damage, spec, costs)
-    parameters = forecast.layer_parameters(inputs.checkpoint, made, spec)
+    parameters = forecast.layer_parameters(inputs.checkpoint, costs, made)
     return PruningPlan(made, parameters, variances, damage)
 
 
