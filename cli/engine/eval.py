@@ -193,7 +193,7 @@ class EvaluationRun:
         began = time.monotonic()
         yield StageStarted(stage="resolve")
         roots = Roots(self.model.root, self.texts_root, confined=False)
-        model = resolve_model(self.model.name, roots, None)
+        model = resolve_model(self.model.name, roots)
         checkpoint = Checkpoint.open(model.folder)
         tokenizer_checks.check(checkpoint.location)
         with sandbox.opened(model.folder) as tokenizer:

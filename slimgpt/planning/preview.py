@@ -98,7 +98,7 @@ def _opened(model: str, roots: Roots) -> tuple[Checkpoint, list[str]]:
         location = Location.of(snapshot)
         if config_only.alone(location):
             return config_only.of(location), []
-    return Checkpoint.open(resolve_model(model, roots, None).folder, within=within), []
+    return Checkpoint.open(resolve_model(model, roots).folder, within=within), []
 
 
 def _check_padding(checkpoint: Checkpoint) -> None:

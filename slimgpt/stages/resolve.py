@@ -92,7 +92,7 @@ def resolve(spec: PruneSpec, roots: Roots) -> Generator[Event, None, JobInputs]:
         CalibrationError: of the texts, or of the questions of tasks.
     """
     yield Progress(stage="resolve", done=0, total=_steps(spec), what="finding the model")
-    model = resolve_model(spec.model, roots, cache=None)
+    model = resolve_model(spec.model, roots)
     yield Progress(stage="resolve", done=0, total=_steps(spec), what="reading the model")
     checkpoint = _opened(model, roots)
     sanity.build(checkpoint)
@@ -154,7 +154,7 @@ def _teacher(spec: PruneSpec, student: Checkpoint, roots: Roots) -> Checkpoint |
     """The teacher in the specification, or None."""
     if spec.recovery is None or spec.recovery.teacher is None:
         return None
-    teacher = _opened(resolve_model(spec.recovery.teacher, roots, cache=None), roots)
+    teacher = _opened(resolve_model(spec.recovery.teacher, roots), roots)
     sanity.build(teacher)
     theirs, ours = teacher.architecture.vocabulary, student.architecture.vocabulary
     if theirs != ours:

@@ -78,7 +78,7 @@ def _text(row: object, text_field: str | None) -> str:
     return text if text.strip() else ""
 
 
-def whole(path: Path, source: str, text_field: str | None) -> str:
+def whole(path: Path, source: str) -> str:
     """The file as one text: plain text unchanged, documents of other formats joined by blank lines.
 
     Raises:
@@ -86,10 +86,10 @@ def whole(path: Path, source: str, text_field: str | None) -> str:
     """
     if not head_of(path, source).startswith(PARQUET):
         content = opened(path, source)
-        plain = _form(content, path, source, text_field) == "plain"
+        plain = _form(content, path, source, None) == "plain"
         if plain and content.find(SEPARATOR) < 0:
             return content[:].decode("utf-8-sig").replace("\r\n", "\n")
-    return "\n\n".join(read(path, source, text_field))
+    return "\n\n".join(read(path, source, None))
 
 
 def _form(content: mmap.mmap, path: Path, source: str, text_field: str | None) -> Form:
