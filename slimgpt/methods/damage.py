@@ -22,7 +22,6 @@ from slimgpt.methods.elimination import Elimination
 from slimgpt.methods.problem import Problem, Settings, Units
 from slimgpt.methods.slimgpt import attempted
 
-Rounds = tuple[Units, ...]
 LEAST = 1e-12
 """Smaller measured losses are rounding errors."""
 
