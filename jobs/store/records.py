@@ -29,11 +29,6 @@ def new_id(kind: str) -> str:
     return f"{kind}_" + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 
-def new_job_id() -> str:
-    """The id of a new job."""
-    return new_id("job")
-
-
 def wall_seconds(started_at: datetime | None, finished_at: datetime | None) -> float | None:
     """The one duration of a job: from its first claim to its end, publication included."""
     if started_at is None or finished_at is None:
@@ -55,10 +50,6 @@ def whole_stages(stored: Any, seconds: float | None) -> dict[str, float] | None:
         return {EARLIER_ATTEMPTS: over, **found}
     last = [*found][-1]
     return found | {last: found[last] + over}
-
-
-def _stages_field(stages: dict[str, float] | None) -> dict[str, Any]:
-    return {} if stages is None else {"stages": stages}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +154,8 @@ class Job:
         """The result, with the job's own times in place of the engine's."""
         if self.result is None or self.seconds is None:
             return self.result
-        return self.result | {"seconds": self.seconds} | _stages_field(self.stages)
+        stages = {} if self.stages is None else {"stages": self.stages}
+        return self.result | {"seconds": self.seconds} | stages
 
 
 @dataclass(frozen=True, slots=True)

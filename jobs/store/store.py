@@ -48,9 +48,9 @@ from jobs.store.records import (
     Renewal,
     StatusRow,
     default_name,
-    new_job_id,
+    new_id,
 )
-from jobs.store.tables import JOB_COLUMNS, JOBS, LAYERS, job_of, layer_of
+from jobs.store.tables import JOB_COLUMNS, JOBS, LAYERS, job_of
 from slimgpt.spec.prune import PruneSpec
 
 __all__ = [
@@ -176,7 +176,7 @@ class Store(Reaping):
         order = (LAYERS.c.point, LAYERS.c.layer)
         statement = select(LAYERS).where(LAYERS.c.job_id == job_id).order_by(*order)
         with self._reading() as connection:
-            return [layer_of(row) for row in connection.execute(statement).mappings()]
+            return [Layer(**row) for row in connection.execute(statement).mappings()]
 
     def list(
         self,
@@ -249,7 +249,7 @@ class Store(Reaping):
 
 def _new_row(owner: str, key: str | None, attempts: int) -> dict[str, Any]:
     return {
-        "id": new_job_id(),
+        "id": new_id("job"),
         "owner": owner,
         "idempotency_key": key,
         "status": Status.QUEUED,
