@@ -20,13 +20,13 @@ EARLIER_ATTEMPTS = "earlier attempts"
 LEAST_ATTEMPT_SECONDS = 1.0
 UNKNOWN_TARGET = "a target that this version does not understand"
 T = TypeVar("T")
-_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"  # digits of Crockford's base 32
 
 
 def new_id(kind: str) -> str:
     """`kind_` and a ULID: 48 bits of milliseconds, 80 random bits; sorts by creation time."""
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    return f"{kind}_" + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+    return f"{kind}_" + "".join(CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 
 def wall_seconds(started_at: datetime | None, finished_at: datetime | None) -> float | None:

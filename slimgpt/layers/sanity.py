@@ -18,9 +18,8 @@ from slimgpt.checkpoints.output import folder as published
 from slimgpt.checkpoints.output import modeling
 from slimgpt.errors import NumericalError
 from slimgpt.layers.stack import Stack, invalid_config
+from slimgpt.sources.tokenizer_files import GENERATION
 from slimgpt.texts.tokenization.tokenizer import no_layers_are_built
-
-GENERATION = "generation_config.json"
 
 
 def build(checkpoint: Checkpoint) -> None:

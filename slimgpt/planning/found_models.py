@@ -27,7 +27,7 @@ def describe(names: Iterable[str], roots: Roots) -> ModelList:
 def _described(name: str, roots: Roots) -> FoundModel:
     try:
         folder = roots.model(model_name(name))
-        checkpoint = Checkpoint.open(folder, within=roots.models if roots.confined else None)
+        checkpoint = Checkpoint.open(folder, within=roots.within(name))
     except (SlimGPTError, OSError, ValueError) as error:
         return FoundModel(model=name, reason=str(error) or type(error).__name__)
     except Exception as error:  # a defect of this reader: logged, and reported as the reason

@@ -88,9 +88,8 @@ def _layers(made: Forecast) -> list[PlannedLayer]:
 
 def _opened(model: str, roots: Roots) -> tuple[Checkpoint, list[str]]:
     """The model, or one without weights made from its config, and warnings."""
-    local = model.startswith(PREFIX)
-    within = roots.models if roots.confined and local else None
-    if local:
+    within = roots.within(model)
+    if model.startswith(PREFIX):
         location = Location.of(roots.model(model), within)
         if config_only.alone(location):
             return config_only.of(location), [NO_WEIGHTS]

@@ -21,7 +21,7 @@ from slimgpt.layers import sanity
 from slimgpt.planning import forecast
 from slimgpt.recovery.training_data import TrainingData, gather
 from slimgpt.sources.resolve import ResolvedModel, resolve_model
-from slimgpt.sources.roots import PREFIX, Roots
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import HELD_OUT, EvaluationSpec, PruneSpec
 from slimgpt.texts import calibration
 from slimgpt.texts import sources as texts
@@ -144,8 +144,7 @@ def _read_texts(
 
 
 def _opened(model: ResolvedModel, roots: Roots) -> Checkpoint:
-    confined = model.model.startswith(PREFIX) and roots.confined
-    checkpoint = Checkpoint.open(model.folder, within=roots.models if confined else None)
+    checkpoint = Checkpoint.open(model.folder, within=roots.within(model.model))
     tokenizer_checks.check(checkpoint.location)
     return checkpoint
 
