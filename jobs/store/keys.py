@@ -165,7 +165,7 @@ def list_keys(engine: Engine, owner: str | None = None) -> list[ApiKey]:
 
 
 def page_of_keys(
-    engine: Engine, owner: str | None = None, *, limit: int = 50, cursor: str | None = None
+    engine: Engine, owner: str | None, *, limit: int, cursor: str | None
 ) -> Page[ApiKey]:
     """Keys, revoked ones too, newest first, `limit` (1 to 200) at a time.
 

@@ -77,12 +77,7 @@ def documents(
 
 
 def training_rows(
-    source: str,
-    *,
-    config: str | None = None,
-    split: str = "train",
-    text_field: str | None = None,
-    roots: Roots,
+    source: str, *, config: str | None, split: str, text_field: str | None, roots: Roots
 ) -> Documents[Lesson]:
     """The rows of a source for a recovery, including those with empty answers.
 
