@@ -10,7 +10,7 @@ from slimgpt.planning.costs import Costs
 def heads(wanted: Sequence[float], costs: Costs) -> list[int]:
     """Removal units of attention per layer, rounded by the largest-remainder method.
 
-    Their total is the rounded total of `wanted`; every layer keeps at least one unit.
+    Every layer keeps at least one unit; within that, the total is the rounded total of `wanted`.
 
     Args:
         wanted: real-valued number of units to remove from each layer.
