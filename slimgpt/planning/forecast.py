@@ -60,7 +60,7 @@ def costs_of(checkpoint: Checkpoint, spec: PruneSpec) -> Costs:
 
 
 def _check_experts(spec: PruneSpec) -> None:
-    """Refuse methods and recovery, which do not support experts."""
+    """Refuse a method or a recovery that does not support experts."""
     if spec.method == "flap":
         raise SpecError(
             "method `flap` scores one FFN per layer, but this model has experts",
