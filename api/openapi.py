@@ -26,7 +26,7 @@ def _response(status: int) -> dict[str, Any]:
     return {"description": said, "content": {MEDIA_TYPE: {"schema": _REFERENCE}}}
 
 
-def install(app: FastAPI, *, with_keys: bool, loopback_only: bool = False) -> None:
+def install(app: FastAPI, *, with_keys: bool, loopback_only: bool) -> None:
     """Describe the application, with `Problem` in place of FastAPI's own error bodies.
 
     Args:

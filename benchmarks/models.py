@@ -65,7 +65,7 @@ def obtain(name: str, cache: Path = CACHE) -> Path:
     from slimgpt.sources.resolve import resolve_model
     from slimgpt.sources.roots import Roots
 
-    return resolve_model(name, Roots(ROOT, ROOT), cache=None).folder
+    return resolve_model(name, Roots(ROOT, ROOT)).folder
 
 
 def packaged(model: PackagedModel, cache: Path) -> Path:

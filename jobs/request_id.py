@@ -17,7 +17,7 @@ KEPT_SECONDS = 7 * 24 * 3600
 _TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def bind(wanted: str = "") -> str:
+def bind(wanted: str) -> str:
     """Bind the id to the log entries of this context; one that is not a plain token is replaced."""
     name = wanted if _TOKEN.fullmatch(wanted) else secrets.token_hex(8)
     structlog.contextvars.bind_contextvars(**{FIELD: name})

@@ -84,12 +84,9 @@ class ForkServer:
         Args:
             put: sets an attribute.
         """
-        names = (f"slimgpt.verification.{name}" for name in ("reload", "loaders"))
-        reload, loaders = map(sys.modules.get, names)
+        reload = sys.modules.get("slimgpt.verification.reload")
         if reload is not None:
             put(reload, "python_module", self._proof_command)
-        if loaders is not None:
-            put(loaders, "command", self.command)
 
     def _proof_command(self, name: str) -> list[str]:
         """As `slimgpt.verification.reload.python_module`; llama.cpp does not need the libraries."""

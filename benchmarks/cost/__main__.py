@@ -24,7 +24,7 @@ from benchmarks.cost.speeds import STATED, Speeds
 from benchmarks.quality.subjects import subject
 from slimgpt.checkpoints.families import architecture
 from slimgpt.checkpoints.families.architecture import LayerSize
-from slimgpt.layers.layer_pruning import CACHED_INPUTS
+from slimgpt.layers.inputs_cache import CACHED_INPUTS
 from slimgpt.planning.preview import plan_preview
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import EvaluationSpec, HeadUnit, PruneSpec

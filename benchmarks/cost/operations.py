@@ -36,7 +36,7 @@ class Job:
         after: sizes of the pruned layers.
         samples, length: calibration sequences, and tokens of each.
         cached: a layer is advanced from the inputs of its projections, as on a CPU where these are
-            few (`slimgpt.layers.layer_pruning.CACHED_INPUTS`).
+            few (`slimgpt.layers.inputs_cache.CACHED_INPUTS`).
     """
 
     architecture: Architecture

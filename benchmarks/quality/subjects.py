@@ -113,7 +113,7 @@ def subject(name: str) -> Subject:
         return Subject(name, folder, texts, calibration, {"TinyStories": held_out})
     calibration, held_out = split(C4, texts)
     wikitext = "wikitext2-test.txt"
-    disk.write_text(texts / wikitext, local.whole(_there(WIKITEXT), "WikiText-2", None))
+    disk.write_text(texts / wikitext, local.whole(_there(WIKITEXT), "WikiText-2"))
     columns = {"WikiText-2": wikitext, "C4": held_out}
     title = name.rpartition("/")[2]
     return Subject(title, folder, texts, calibration, columns, _head_unit(folder))

@@ -63,7 +63,7 @@ def held_out(subject: Subject) -> HeldOut:
     tokenizer = Tokenizer.load(subject.folder)
     chosen = {}
     for name, file in subject.held_out.items():
-        text = local.whole(subject.texts / file, name, None)
+        text = local.whole(subject.texts / file, name)
         cut = windows.windows(text, tokenizer, WINDOW, name=name)
         order = islice(shuffled(len(cut), Random(SEED)), WINDOWS)
         chosen[name] = cut[sorted(order)]

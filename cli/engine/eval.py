@@ -193,7 +193,7 @@ class EvaluationRun:
         began = time.monotonic()
         yield StageStarted(stage="resolve")
         roots = Roots(self.model.root, self.texts_root, confined=False)
-        model = resolve_model(self.model.name, roots, None)
+        model = resolve_model(self.model.name, roots)
         checkpoint = Checkpoint.open(model.folder)
         tokenizer_checks.check(checkpoint.location)
         with sandbox.opened(model.folder) as tokenizer:
@@ -220,8 +220,8 @@ class EvaluationRun:
         """Check that the model computes finite numbers before it is scored."""
         import torch
 
-        from slimgpt.layers import sanity
         from slimgpt.layers.stack import Stack
+        from slimgpt.verification import sanity
 
         some = torch.arange(min(16, checkpoint.architecture.vocabulary))[None]
         list(sanity.compute(Stack(checkpoint, device), some if cut is None else cut[:1]))

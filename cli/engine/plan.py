@@ -48,10 +48,10 @@ def plan(
         fields = {"recipe": "measured"} if curves else {}
         fields |= {"model": place.name, **options.fields()}
         spec = make_spec(fields, option_names(PlanOptions))
-        from slimgpt.layers import sanity
         from slimgpt.planning.damage import Damage
         from slimgpt.planning.preview import plan_preview
         from slimgpt.sources.roots import Roots
+        from slimgpt.verification import sanity
 
         roots = Roots(place.root, place.root, confined=False)
         damage = Damage.read(curves) if curves else None

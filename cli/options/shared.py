@@ -10,6 +10,9 @@ import typer
 from slimgpt.spec.sizes import MAX_DEVICES
 
 COMPLETION_SECONDS = 2.0
+ServiceHome = Annotated[
+    Path | None, typer.Option("--home", envvar="SLIMGPT_HOME", help="Folder of the service.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON and nothing else to stdout.")]
 Model = Annotated[
     str,

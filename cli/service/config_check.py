@@ -9,13 +9,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
 from cli.options.groups import Commands
 from cli.options.local_service import LocalService, running
-from cli.options.shared import Json
+from cli.options.shared import Json, ServiceHome
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
@@ -45,9 +45,7 @@ def group() -> None:
 
 @config.command()
 def check(
-    home: Annotated[
-        Path | None, typer.Option(envvar="SLIMGPT_HOME", help="Folder of the service.")
-    ] = None,
+    home: ServiceHome = None,
     as_json: Json = False,
 ) -> None:
     """Check settings, database, Redis and storage; exit status 1 if a check fails.

@@ -12,14 +12,14 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from cli.options.local_service import LocalService, default_home, running
-from cli.options.shared import Json
+from cli.options.shared import Json, ServiceHome
 from cli.service.config_check import CONNECT_SECONDS, findings
 from slimgpt.spec.sizes import short_size
 
@@ -41,9 +41,7 @@ class Finding(NamedTuple):
 
 
 def doctor(
-    home: Annotated[
-        Path | None, typer.Option(envvar="SLIMGPT_HOME", help="Folder of the service.")
-    ] = None,
+    home: ServiceHome = None,
     as_json: Json = False,
 ) -> None:
     """Check this machine and the service on it, and say what to do.

@@ -15,7 +15,7 @@ import typer
 from cli.options.groups import Commands
 from cli.options.shared import Json
 from cli.terminal.exit_status import fail
-from cli.terminal.table import show_table
+from cli.terminal.table import wide_console
 from migrations.command import Home
 
 if TYPE_CHECKING:
@@ -151,6 +151,8 @@ def _plain(key: ApiKey) -> dict[str, Any]:
 
 
 def _show(found: list[ApiKey]) -> None:
+    from slimgpt.client.models.base import Rows
+
     rows = [
         (
             key.id,
@@ -163,7 +165,7 @@ def _show(found: list[ApiKey]) -> None:
         )
         for key in found
     ]
-    show_table(COLUMNS, rows, whole=("id",))
+    wide_console().print(Rows(COLUMNS, rows).table(whole=("id",)))
 
 
 def _minute(time: datetime) -> str:

@@ -30,7 +30,7 @@ def configure_for(settings: Settings) -> None:
     configure(settings.log_level, as_json=settings.log_json)
 
 
-def configure(level: str = "info", *, as_json: bool = True) -> None:
+def configure(level: str, *, as_json: bool) -> None:
     """Render the service's entries and those of libraries alike.
 
     Args:

@@ -32,6 +32,7 @@ from slimgpt.events import Event, Result
 
 KEPT_EVENTS = 5_000
 KEPT_SECONDS = 7 * 24 * 3600
+MAX_READ = 500  # events of a job, in one call
 LIMIT_SECONDS = 0.6
 """Timeout of one call to Redis, including connection, name resolution and pipelines."""
 CONNECTIONS = 8
@@ -201,14 +202,11 @@ class ProgressReader:
         known = {job_id: of_json(text) for job_id, text in zip(asked, found, strict=False)}
         return {job_id: snapshot for job_id, snapshot in known.items() if snapshot}
 
-    async def after(
-        self, positions: Mapping[str, str], most: int = 500
-    ) -> dict[str, list[Entry]] | None:
-        """The next events of jobs, without waiting for new ones.
+    async def after(self, positions: Mapping[str, str]) -> dict[str, list[Entry]] | None:
+        """The next events of jobs, at most `MAX_READ` of each, without waiting for new ones.
 
         Args:
             positions: by job, the id of the event to continue after ("0": from the first).
-            most: limit per job.
 
         Returns:
             The events of jobs that have any; None if Redis does not answer.
@@ -217,7 +215,7 @@ class ProgressReader:
         asked = {stream: positions[job_id] for stream, job_id in streams.items()}
 
         async def look() -> dict[str, Any]:
-            return dict(cast(Any, await self._redis.xread(cast(Any, asked), most)) or [])
+            return dict(cast(Any, await self._redis.xread(cast(Any, asked), MAX_READ)) or [])
 
         found = await self._ask(look)
         if found is None:

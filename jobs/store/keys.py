@@ -21,7 +21,7 @@ from sqlalchemy import Engine, RowMapping, case, insert, or_, select, update
 from jobs.cursors import make_cursor, read_cursor
 from jobs.store.clock import from_now
 from jobs.store.database import READ_ONLY
-from jobs.store.records import Page
+from jobs.store.records import CROCKFORD, Page
 from jobs.store.tables import API_KEYS
 
 MIN_PEPPER = 32
@@ -29,9 +29,8 @@ LAST_USED_SECONDS = 60.0
 OWNER = r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}$"
 MAX_NAME = 128
 MAX_KEYS = 200
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_LETTERS, _SECRET_LETTERS = 12, 52  # of 5 bits each
-_KEY = re.compile(f"slim_([{_ALPHABET}]{{{_ID_LETTERS}}})_[{_ALPHABET}]{{{_SECRET_LETTERS}}}")
+_KEY = re.compile(f"slim_([{CROCKFORD}]{{{_ID_LETTERS}}})_[{CROCKFORD}]{{{_SECRET_LETTERS}}}")
 _COLUMNS = tuple(column for column in API_KEYS.c if column.name != "digest")
 
 
@@ -166,7 +165,7 @@ def list_keys(engine: Engine, owner: str | None = None) -> list[ApiKey]:
 
 
 def page_of_keys(
-    engine: Engine, owner: str | None = None, *, limit: int = 50, cursor: str | None = None
+    engine: Engine, owner: str | None, *, limit: int, cursor: str | None
 ) -> Page[ApiKey]:
     """Keys, revoked ones too, newest first, `limit` (1 to 200) at a time.
 
@@ -200,7 +199,7 @@ def revoke_key(engine: Engine, key_id: str) -> ApiKey | None:
 
 
 def _random(letters: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(letters))
+    return "".join(secrets.choice(CROCKFORD) for _ in range(letters))
 
 
 def _key_of(row: RowMapping) -> ApiKey:

@@ -20,18 +20,13 @@ EARLIER_ATTEMPTS = "earlier attempts"
 LEAST_ATTEMPT_SECONDS = 1.0
 UNKNOWN_TARGET = "a target that this version does not understand"
 T = TypeVar("T")
-_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"  # digits of Crockford's base 32
 
 
 def new_id(kind: str) -> str:
     """`kind_` and a ULID: 48 bits of milliseconds, 80 random bits; sorts by creation time."""
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    return f"{kind}_" + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
-
-
-def new_job_id() -> str:
-    """The id of a new job."""
-    return new_id("job")
+    return f"{kind}_" + "".join(CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 
 def wall_seconds(started_at: datetime | None, finished_at: datetime | None) -> float | None:
@@ -55,10 +50,6 @@ def whole_stages(stored: Any, seconds: float | None) -> dict[str, float] | None:
         return {EARLIER_ATTEMPTS: over, **found}
     last = [*found][-1]
     return found | {last: found[last] + over}
-
-
-def _stages_field(stages: dict[str, float] | None) -> dict[str, Any]:
-    return {} if stages is None else {"stages": stages}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +154,8 @@ class Job:
         """The result, with the job's own times in place of the engine's."""
         if self.result is None or self.seconds is None:
             return self.result
-        return self.result | {"seconds": self.seconds} | _stages_field(self.stages)
+        stages = {} if self.stages is None else {"stages": self.stages}
+        return self.result | {"seconds": self.seconds} | stages
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, RowMapping, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from jobs.cursors import InvalidCursor
 from jobs.states import Status
 from jobs.store.clock import from_now
 from jobs.store.leases import touch
@@ -39,32 +38,10 @@ from jobs.store.lists.order import Order
 from jobs.store.lists.quotas import require_within
 from jobs.store.lists.summaries import JobSummary, summary_columns, summary_of
 from jobs.store.reaping import Reaping
-from jobs.store.records import (
-    Claim,
-    Job,
-    Layer,
-    Page,
-    Reaped,
-    Renewal,
-    StatusRow,
-    default_name,
-    new_job_id,
-)
-from jobs.store.tables import JOB_COLUMNS, JOBS, LAYERS, job_of, layer_of
+from jobs.store.records import Job, Layer, Page, StatusRow, default_name, new_id
+from jobs.store.tables import JOB_COLUMNS, JOBS, LAYERS, job_of
 from slimgpt.spec.prune import PruneSpec
 
-__all__ = [
-    "Claim",
-    "IdempotencyConflict",
-    "InvalidCursor",
-    "Job",
-    "Layer",
-    "Page",
-    "Reaped",
-    "Renewal",
-    "StatusRow",
-    "Store",
-]
 MAX_PAGE = 200
 NEWEST_FIRST = Order()
 CREATE_TRIES = 5
@@ -176,7 +153,7 @@ class Store(Reaping):
         order = (LAYERS.c.point, LAYERS.c.layer)
         statement = select(LAYERS).where(LAYERS.c.job_id == job_id).order_by(*order)
         with self._reading() as connection:
-            return [layer_of(row) for row in connection.execute(statement).mappings()]
+            return [Layer(**row) for row in connection.execute(statement).mappings()]
 
     def list(
         self,
@@ -249,7 +226,7 @@ class Store(Reaping):
 
 def _new_row(owner: str, key: str | None, attempts: int) -> dict[str, Any]:
     return {
-        "id": new_job_id(),
+        "id": new_id("job"),
         "owner": owner,
         "idempotency_key": key,
         "status": Status.QUEUED,

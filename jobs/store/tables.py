@@ -27,7 +27,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from jobs.states import Status
 from jobs.store.clock import UtcDateTime
-from jobs.store.records import Job, Layer, default_name, spec_of
+from jobs.store.records import Job, default_name, spec_of
 
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
@@ -270,8 +270,3 @@ def job_of(row: RowMapping) -> Job:
     values["name"] = values["name"] or default_name(values["spec"])
     values["status"] = Status(values["status"])
     return Job(**values)
-
-
-def layer_of(row: RowMapping) -> Layer:
-    """The layer of a row of `LAYERS`."""
-    return Layer(**row)

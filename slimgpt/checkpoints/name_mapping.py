@@ -8,13 +8,12 @@ as a Llama. Imports neither torch nor transformers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from slimgpt.checkpoints.families.architecture import Architecture
-from slimgpt.checkpoints.safetensors_header import FORMATS, TensorInfo
+from slimgpt.checkpoints.safetensors_header import TensorInfo
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
 from slimgpt.sources import adapters
 
@@ -93,13 +92,12 @@ def _unpacked(prefix: str, packed: TensorInfo) -> dict[str, TensorInfo]:
     if len(packed.shape) != 2 or packed.shape[0] % 3:
         return {packed.name: packed}
     count = packed.shape[0] // 3
-    width = next(size for name, size in FORMATS.values() if name == packed.dtype)
     shape = (count, *packed.shape[1:])
     return {
         f"{prefix}{name}.weight": replace(
             packed,
             shape=shape,
-            offset=packed.offset + third * math.prod(shape) * width,
+            offset=packed.offset + third * packed.bytes // 3,
             rows=(third * count, (third + 1) * count),
         )
         for third, name in enumerate(("q_proj", "k_proj", "v_proj"))

@@ -153,7 +153,7 @@ BY_STATUS: Mapping[int, type[ProblemError]] = {
 }
 
 
-def problem_error(status: int, url: str, body: Any, retry_after: str = "") -> ProblemError:
+def problem_error(status: int, url: str, body: Any, retry_after: str) -> ProblemError:
     """The exception for an error response.
 
     Args:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
-from uuid import uuid4
 
 import httpx
 from tenacity import RetryCallState
@@ -68,11 +67,6 @@ class Request:
         if self.json is not None:
             body = {"json": self.json}
         return {"params": given, "headers": self.headers, **own, **body}
-
-
-def new_key() -> str:
-    """A new idempotency key: requests with the same one make the same job."""
-    return str(uuid4())
 
 
 @dataclass(frozen=True)

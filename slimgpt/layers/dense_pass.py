@@ -1,12 +1,12 @@
 """The dense forward pass before pruning, for methods that allocate ratios by global scores.
 
-FLAP needs the variance of every projection's inputs in the dense model, and allocates all units of
-the model from one pool: scores are standardised within each kind of projection of each layer, and
-the least leave first (An et al. 2023, section 4.2, "AL-AM").
+FLAP needs the variance of the inputs of every output projection in the dense model. It ranks the
+units of all layers together: scores are standardised within each projection, and the units with the
+smallest are removed first (An et al. 2023, section 4.2, "AL-AM").
 
 Names end in their shape: Q sequences, B batch, S sequence, D d_model, O outputs (d_out), I inputs
-(d_in), U units of attention, C channels, G groups; N units and channels of all layers, R those that
-leave.
+(d_in), U units of attention, C FFN channels, G groups; N units and channels of all layers, R those
+removed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from slimgpt.layers.layer_pruning import DenseVariances
 from slimgpt.layers.stack import Stack
-from slimgpt.layers.surgery import matrix
+from slimgpt.layers.surgery import output_weights
 from slimgpt.methods.baselines import fluctuation
 from slimgpt.methods.statistics import Inputs
 from slimgpt.planning.costs import Costs
@@ -31,8 +31,8 @@ class DenseLayer:
     """One layer of the dense model: input variances, and standardised scores of its units.
 
     Attributes:
-        heads: scores of the attention's removal units, ascending, (U,).
-        channels: scores of the FFN's channels, ascending, (C,).
+        heads: scores of the attention's removal units, ascending, (U,), on the CPU.
+        channels: scores of the FFN channels, ascending, (C,), on the CPU.
     """
 
     variances: DenseVariances
@@ -44,31 +44,36 @@ class DenseLayer:
 def dense_pass(
     stack: Stack, token_ids_QS: Tensor, costs: Costs
 ) -> Generator[DenseLayer, None, None]:
-    """Survey the dense model layer by layer; each rank runs its share of the batches.
+    """Run the dense model layer by layer; each rank runs its share of the batches.
 
     Args:
         token_ids_QS: calibration tokens, int64.
+
+    Yields:
+        variances and scores of each layer.
     """
-    family = stack.architecture.family
     batches = stack.embed(stack.share(token_ids_QS))
     for index, layer in enumerate(costs.layers):
         tensors = stack.read_layer(index)
         block = stack.build(index, layer.size, tensors)
-        output_OI = matrix(tensors, family, family.output)
-        down_OI = matrix(tensors, family, family.down)
+        (output_OI,) = output_weights(tensors, stack.architecture, "attention")
+        (down_OI,) = output_weights(tensors, stack.architecture, "ffn")
         attention = Inputs.empty(output_OI.shape[1], stack.device)
         ffn = Inputs.empty(down_OI.shape[1], stack.device)
         for position, batch in enumerate(batches):
             hidden_BSD = batch.to(stack.device)
             call = stack.call(index, hidden_BSD)
-            attention.add_(block.attention_inputs(hidden_BSD, call))
             if stack.parallel:
-                ffn.add_(block.ffn_inputs(hidden_BSD, call)[0])
-                batches[position] = block.forward(hidden_BSD, call).to(batch.device)
-                continue
-            hidden_BSD = block.attend(hidden_BSD, call)
-            ffn.add_(block.ffn_inputs(hidden_BSD, call)[0])
-            batches[position] = block.feed_forward(hidden_BSD, call).to(batch.device)
+                heads_BSI, channels_BSI = block.inputs(hidden_BSD, call)
+                hidden_BSD = block.forward(hidden_BSD, call)
+            else:
+                (heads_BSI,) = block.attention_inputs(hidden_BSD, call)
+                hidden_BSD = block.attend(hidden_BSD, call)
+                (channels_BSI,) = block.ffn_inputs(hidden_BSD, call)
+                hidden_BSD = block.feed_forward(hidden_BSD, call)
+            attention.add_(heads_BSI)
+            ffn.add_(channels_BSI)
+            batches[position] = hidden_BSD.to(batch.device)
         attention.sum_over(stack.ranks)
         ffn.sum_over(stack.ranks)
         variances = DenseVariances(attention.variance.cpu(), ffn.variance.cpu())
@@ -81,12 +86,15 @@ def dense_pass(
 
 
 def standardised(scores: Tensor) -> Tensor:
-    """Zero mean and unit variance."""
+    """The scores, shifted and scaled to mean 0 and variance 1."""
     return (scores - scores.mean()) / scores.std().clamp_min(1e-30)
 
 
 def global_allocation(layers: list[DenseLayer], costs: Costs) -> Callable[[float], Allocation]:
-    """What leaves when the share x of all removable parameters goes, least scores first."""
+    """Units to remove in each layer, as a function of the share x of all removable parameters.
+
+    Units with the smallest scores are removed first, until their parameters are x of the total.
+    """
     scores, weights, owners = [], [], []
     for index, (layer, cost) in enumerate(zip(layers, costs.layers, strict=True)):
         for kind, values, unit in ((0, layer.heads, cost.unit), (1, layer.channels, cost.channel)):

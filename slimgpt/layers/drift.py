@@ -1,4 +1,4 @@
-"""Activation error of the pruned against the dense model, per layer (paper, Figure 2).
+"""Error of the pruned model's activations relative to the dense model, per layer (paper, Figure 2).
 
 Names end in their shape: B batch, S sequence, D d_model.
 """
@@ -22,8 +22,8 @@ class Drift:
     """Relative squared errors after one layer, ‖pruned − dense‖² / ‖dense‖² over all tokens.
 
     Attributes:
-        stream: of the residual stream.
-        ffn: of what the FFN adds to it; the paper's figure shows this one.
+        stream: error of the residual stream.
+        ffn: error of the FFN's addition to it, which the paper's figure shows.
     """
 
     layer: int
@@ -33,10 +33,13 @@ class Drift:
 
 @torch.no_grad()
 def measure(dense: Stack, pruned: Stack, token_ids_BS: Tensor) -> Iterator[Drift]:
-    """Run both models side by side; each layer sees what its own model's layers have made.
+    """Run both models layer by layer, each on its own residual stream.
 
     Args:
-        token_ids_BS: int64; the first few of each are enough, and all that is used.
+        token_ids_BS: int64; only the first 256 tokens of the first 8 sequences are used.
+
+    Yields:
+        the errors after each layer.
     """
     tokens_BS = token_ids_BS[:SEQUENCES, :TOKENS].contiguous()
     streams = [torch.cat(stack.embed(tokens_BS)).to(stack.device) for stack in (dense, pruned)]

@@ -1,41 +1,33 @@
-"""`LayerPruning`: one decoder layer while heads and channels leave it.
+"""`LayerPruning`: the state of one decoder layer while its heads and FFN channels are pruned.
 
-Names end in their shape: B batch, S sequence, D d_model, T tokens, O outputs (d_out), I inputs
-(d_in), K kept columns.
+Names end in their shape: O outputs (d_out), I inputs (d_in), K kept columns.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from torch import Tensor
 
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.errors import NumericalError
-from slimgpt.layers.block import Block, Call, HalfPass, Step
+from slimgpt.layers import surgery
+from slimgpt.layers.block import Block, Step
 from slimgpt.layers.stack import Stack
-from slimgpt.layers.surgery import Tensors, cut_channels, cut_heads, matrix
+from slimgpt.layers.surgery import Tensors
 from slimgpt.methods import obs
-from slimgpt.methods.problem import Problem, Prune, Solution, Units
+from slimgpt.methods.problem import Kind, Problem, Prune, Solution, Units
 from slimgpt.methods.statistics import Inputs
 
 Kept = list[int] | list[list[int]]
-Kind = Literal["attention", "ffn"]
-
-CACHED_INPUTS = 2 << 30
-"""Bytes that the inputs of a projection on all calibration tokens may take, on a CPU, to be kept
-until the layer is advanced; others are computed again, as on a GPU, where it takes less time than
-the way to host memory and back.
-"""
 
 
 @dataclass(frozen=True)
 class DenseVariances:
-    """Variance of the inputs of one layer's `o_proj` and `down_proj` in the dense model; on the
-    CPU.
+    """Variances of the inputs of a layer's `o_proj` and `down_proj` in the dense model, (I,) each.
+
+    They are on the CPU.
     """
 
     attention: Tensor
@@ -44,14 +36,16 @@ class DenseVariances:
 
 @dataclass(frozen=True)
 class PrunedLayer:
-    """A finished layer.
+    """A pruned layer.
 
     Attributes:
         tensors: by their names within the layer, checkpoint dtype.
-        heads, kv_heads, channels: indices that stayed, ascending; channels of each expert apart.
-        attention_error, ffn_error: tr(ΔW H ΔWᵀ) / tr(W H Wᵀ), undamped.
-        attention_damping, ffn_damping: λ that was used, 0 where nothing was factorised.
-        unseen_experts: no calibration token was routed to them; cut by weights alone.
+        heads, kv_heads, channels: kept indices, ascending; with experts, a list of channels each.
+        attention_error, ffn_error: relative output error tr(ΔW H ΔWᵀ) / tr(W H Wᵀ) of `o_proj` and
+            `down_proj`, with the undamped Hessian H.
+        attention_damping, ffn_damping: λ of the factorisation; 0 without one.
+        unseen_experts: experts to which no calibration token was routed; pruned by their weights
+            alone.
     """
 
     tensors: Tensors
@@ -67,7 +61,13 @@ class PrunedLayer:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What was lost of the output, squared, what it was, and the damping that it took."""
+    """Output error of one or several projections.
+
+    Attributes:
+        lost: squared output error, tr(ΔW H ΔWᵀ).
+        whole: squared norm of the dense output, tr(W H Wᵀ).
+        damping: λ of the factorisation, the largest of several.
+    """
 
     lost: float = 0.0
     whole: float = 0.0
@@ -75,21 +75,24 @@ class _Outcome:
 
     @property
     def error(self) -> float:
+        """Relative error; 0 for an output of zeros."""
         return self.lost / self.whole if self.whole else 0.0
 
-
-def _sum_outcomes(outcomes: list[_Outcome]) -> _Outcome:
-    """Of all experts of a layer."""
-    return _Outcome(
-        sum(one.lost for one in outcomes),
-        sum(one.whole for one in outcomes),
-        max(one.damping for one in outcomes),
-    )
+    def __add__(self, other: _Outcome) -> _Outcome:
+        damping = max(self.damping, other.damping)
+        return _Outcome(self.lost + other.lost, self.whole + other.whole, damping)
 
 
 @dataclass
 class LayerPruning:
-    """A layer while it is pruned."""
+    """A layer while it is pruned.
+
+    Attributes:
+        target: size after pruning.
+        prune: the method.
+        dense: variances in the dense model, for methods with a dense pass.
+        tensors, size: of the layer as it is now.
+    """
 
     stack: Stack
     index: int
@@ -109,55 +112,66 @@ class LayerPruning:
         every = list(range(self.size.channels))
         count = self.stack.architecture.experts
         self.kept_channels: Kept = [list(every) for _ in range(count)] if count else every
-        self.attention_columns: Tensor | None = None  # of `o_proj` and `down_proj` that stayed,
-        self.ffn_columns: Tensor | None = None  # (K,) int64; None before the half was pruned
         self.unseen_experts: list[int] = []
+        self.kept_columns: dict[
+            Kind, Tensor
+        ] = {}  # of o_proj and down_proj, (K,) int64, once pruned
 
     @property
-    def loses_heads(self) -> bool:
+    def prunes_heads(self) -> bool:
+        """Whether the target has fewer heads than the layer now."""
         return self.target.heads < self.size.heads
 
     @property
-    def loses_channels(self) -> bool:
+    def prunes_channels(self) -> bool:
+        """Whether the target has fewer channels than the layer now."""
         return self.target.channels < self.size.channels
 
-    @property
-    def output_weight(self) -> Tensor:
-        """Of `o_proj`, (O, I), as it is now."""
-        family = self.stack.architecture.family
-        return matrix(self.tensors, family, family.output)
-
-    @property
-    def down_weights(self) -> list[Tensor]:
-        """Of the `down_proj` of every FFN, (O, I) each, as they are now."""
-        ffns = self.stack.architecture.ffns()
-        return [matrix(self.tensors, own.family, own.family.down) for own in ffns]
+    def weights(self, kind: Kind) -> list[Tensor]:
+        """Weights (O, I) of `o_proj`, or of every `down_proj`, of the layer as it is now."""
+        return surgery.output_weights(self.tensors, self.stack.architecture, kind)
 
     def block(self) -> Block:
         """The layer as it is now."""
         return self.stack.build(self.index, self.size, self.tensors)
 
     def advance(self, step: Step, batches: list[Tensor]) -> None:
-        """A step forward on all batches."""
+        """Replace each batch by the output of `step`, a method of a `Block`."""
         self.stack.advance(self.index, step, batches)
 
-    def heads(self, inputs: Inputs, correction: Tensor | None = None) -> None:
-        """Heads leave, by the inputs of `o_proj`."""
+    def prune_heads(self, inputs: Inputs, correction: Tensor | None = None) -> None:
+        """Prune heads to the target size, or only refit `o_proj` if the layer has that size.
+
+        Args:
+            inputs: sums over the inputs of `o_proj`.
+            correction: as in `Problem`.
+
+        Raises:
+            NumericalError: the problem cannot be solved; names the layer and the projection.
+        """
         architecture, before = self.stack.architecture, self.size
-        W_OI = self.output_weight
-        units = head_units(before, self.target, W_OI.shape[1])
+        (W_OI,) = self.weights("attention")
+        units = head_units(before, self.target, architecture.head_dim)
         variance_I = self.dense.attention.to(W_OI.device) if self.dense else None
         problem = Problem(W_OI, inputs, units, "attention", variance_I, correction)
-        [(solution, self.attention)] = self._solved([(architecture.family.output, problem)])
-        self.tensors, self.kept_heads, self.kept_kv_heads = cut_heads(
+        [(solution, self.attention)] = self._solve({architecture.family.output: problem})
+        self.tensors, self.kept_heads, self.kept_kv_heads = surgery.cut_heads(
             self.tensors, architecture, before, solution
         )
-        self.attention_columns = solution.kept
+        self.kept_columns["attention"] = solution.kept
         self.size = LayerSize(self.target.heads, self.target.kv_heads, before.channels)
 
-    def channels(self, inputs: list[Inputs], correction: Tensor | None = None) -> None:
-        """Channels leave every FFN of the layer, by the inputs of its `down_proj`."""
-        before, kept, outcomes = self.size, [], []
+    def prune_channels(self, inputs: list[Inputs], correction: Tensor | None = None) -> None:
+        """Prune the channels of every FFN to the target size, or only refit `down_proj`.
+
+        Args:
+            inputs: sums over the inputs of each `down_proj`.
+            correction: as in `Problem`.
+
+        Raises:
+            NumericalError: as `prune_heads`.
+        """
+        architecture, before = self.stack.architecture, self.size
         variance_I = self.dense.ffn.to(self.stack.device) if self.dense else None
         units = (Units(width=1, groups=1, quota=before.channels - self.target.channels),)
         self.unseen_experts = [number for number, seen in enumerate(inputs) if not seen.tokens]
@@ -165,21 +179,22 @@ class LayerPruning:
             inputs[number].assume_alike()
         problems = [
             Problem(W_OI, seen, units, "ffn", variance_I, correction)
-            for W_OI, seen in zip(self.down_weights, inputs, strict=True)
+            for W_OI, seen in zip(self.weights("ffn"), inputs, strict=True)
         ]
-        ffns = self.stack.architecture.ffns()
-        solved = self._solved([(o.family.down, p) for o, p in zip(ffns, problems, strict=True)])
-        for own, seen, (solution, outcome) in zip(ffns, inputs, solved, strict=True):
-            self.tensors, channels = cut_channels(self.tensors, own, before, solution)
-            kept.append(channels)
-            outcomes.append(outcome if seen.tokens else _Outcome())
-            self.ffn_columns = solution.kept
-        self.kept_channels = kept if self.stack.architecture.experts else kept[0]
-        self.ffn = _sum_outcomes(outcomes)
+        names = [own.family.down for own in architecture.ffns()]
+        solved = self._solve(dict(zip(names, problems, strict=True)))
+        solutions = [solution for solution, _ in solved]
+        self.tensors, kept = surgery.cut_channels(self.tensors, architecture, before, solutions)
+        self.kept_channels = kept if architecture.experts else kept[0]
+        self.kept_columns["ffn"] = solutions[0].kept
+        outcomes = [
+            outcome for (_, outcome), seen in zip(solved, inputs, strict=True) if seen.tokens
+        ]
+        self.ffn = sum(outcomes, _Outcome())
         self.size = LayerSize(before.heads, before.kv_heads, self.target.channels)
 
-    def finished(self) -> PrunedLayer:
-        """What is left, and what it cost."""
+    def result(self) -> PrunedLayer:
+        """The pruned layer with its errors."""
         return PrunedLayer(
             self.tensors,
             self.kept_heads,
@@ -192,96 +207,33 @@ class LayerPruning:
             tuple(self.unseen_experts),
         )
 
-    def _solved(self, problems: Sequence[tuple[str, Problem]]) -> list[tuple[Solution, _Outcome]]:
-        """The solutions by projection, each found by one rank: experts by several at once."""
+    def _solve(self, problems: Mapping[str, Problem]) -> list[tuple[Solution, _Outcome]]:
+        """Solutions of problems by projection; each is found by one rank, those of several at once.
 
-        def solved(named: tuple[str, Problem]) -> tuple[Solution, _Outcome]:
-            name, problem = named
-            return _solved(problem, self.prune, f"layer {self.index} {name}")
-
-        return self.stack.ranks.each(problems, solved)
-
-
-def going_on(
-    inputs: Step, columns_K: Tensor, rest: Callable[[Tensor, Tensor, Call], Tensor]
-) -> Step:
-    """The half that is left of a layer, from the inputs of its projection.
-
-    Args:
-        inputs: of the projection before it was cut, (…, I).
-        columns_K: those that stayed.
-        rest: `Block.attend_from` or `Block.feed_forward_from`.
-    """
-
-    def step(hidden_BSD: Tensor, call: Call) -> Tensor:
-        inputs_TK = inputs(hidden_BSD, call).flatten(0, -2)[:, columns_K]
-        return rest(inputs_TK, hidden_BSD, call)
-
-    return step
-
-
-class KeptInputs:
-    """A projection's inputs on all batches, kept until the layer is advanced, if they are few."""
-
-    def __init__(self, stack: Stack, batches: list[Tensor], kind: Kind, columns: int) -> None:
-        self._keeps = few(stack, batches, kind, columns)
-        self._batches: deque[Tensor] = deque()
-
-    def add(self, inputs: Tensor) -> None:
-        """Those of the next batch."""
-        if self._keeps:
-            self._batches.append(inputs)
-
-    def watching(self, half: Callable[[Tensor, Call], HalfPass]) -> Callable[..., HalfPass]:
-        """The same pass, whose inputs are kept."""
-
-        def watch(hidden_BSD: Tensor, call: Call) -> HalfPass:
-            seen = half(hidden_BSD, call)
-            self.add(seen.inputs)
-            return seen
-
-        return watch
-
-    def step(
-        self, half: Step, rest: Callable[[Tensor, Tensor, Call], Tensor], columns_K: Tensor | None
-    ) -> Step:
-        """The half that is left of the layer, for all batches in their order.
-
-        Args:
-            half: `Block.attend` or `Block.feed_forward`.
-            rest: the same from the inputs of its projection on.
-            columns_K: those that stayed; None where nothing was gathered.
+        Raises:
+            NumericalError: a problem cannot be solved; names the layer and the projection.
         """
-        if columns_K is None or not self._batches:
-            return half
-        return going_on(lambda *_: self._batches.popleft(), columns_K, rest)
+        return self.stack.ranks.each(
+            list(problems.items()),
+            lambda item: _solve(item[1], self.prune, f"layer {self.index} {item[0]}"),
+        )
 
 
-def few(stack: Stack, batches: list[Tensor], kind: Kind, columns: int) -> bool:
-    """Whether inputs of so many columns are kept until the layer is advanced.
-
-    Never those of heads under one norm: without the others each has other queries and keys.
-    """
-    if kind == "attention" and stack.architecture.family.span_norms:
-        return False
-    size = sum(batch[..., 0].numel() * batch.element_size() for batch in batches) * columns
-    return stack.device.type == "cpu" and size <= CACHED_INPUTS
-
-
-def head_units(size: LayerSize, target: LayerSize, columns: int) -> tuple[Units, ...]:
-    """What leaves of attention: whole KV groups, then as many query heads of each that stays."""
+def head_units(size: LayerSize, target: LayerSize, head_dim: int) -> tuple[Units, ...]:
+    """Rounds of head pruning: whole KV groups first, then query heads of each kept group."""
     per_group, left = size.heads // size.kv_heads, target.heads // target.kv_heads
     rounds = []
     if target.kv_heads < size.kv_heads:
         quota = size.kv_heads - target.kv_heads
-        rounds.append(Units(columns // size.kv_heads, groups=1, quota=quota))
+        rounds.append(Units(head_dim * per_group, groups=1, quota=quota))
     if left < per_group:
         quota = per_group - left
-        rounds.append(Units(columns // size.heads, groups=target.kv_heads, quota=quota))
+        rounds.append(Units(head_dim, groups=target.kv_heads, quota=quota))
     return tuple(rounds)
 
 
-def _solved(problem: Problem, prune: Prune, where: str) -> tuple[Solution, _Outcome]:
+def _solve(problem: Problem, prune: Prune, where: str) -> tuple[Solution, _Outcome]:
+    """The solution, its weight in the checkpoint's dtype, and its output error before rounding."""
     try:
         problem.inputs.check_finite()
         solution = prune(problem)

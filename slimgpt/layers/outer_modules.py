@@ -1,7 +1,7 @@
-"""`OuterModules`: embedding, masks, rotary positions, final norm and head, run by the stock model.
+"""`OuterModules`: embedding, masks, rotary positions, final norm and output head of a model.
 
-So scales of embeddings, learned positions, masks, rotary positions, soft caps and multipliers of
-logits are those of the family, whatever they are.
+They are computed by transformers' class of the family, so scaled embeddings, learned positions,
+sliding windows, soft caps and logit multipliers need no code here.
 
 Names end in their shape: B batch, S sequence, D d_model, V vocabulary.
 """
@@ -24,12 +24,13 @@ from slimgpt.layers.block import Call, calls_of
 
 
 class OuterModules:
-    """The stock model of a checkpoint without its layers.
+    """Transformers' model of a checkpoint, without its layers.
 
     Args:
-        config: for the stock classes.
-        modeling: the family's modelling file.
-        device: where layers run.
+        checkpoint: where weights are read from.
+        config: config for transformers' classes.
+        modeling: the modelling file of the family (`checkpoints.output.modeling`).
+        device: where layers and the output head run.
     """
 
     def __init__(
@@ -46,12 +47,15 @@ class OuterModules:
         self._device = device
 
     def embed(self, batches: Iterable[Tensor]) -> list[Tensor]:
-        """What the first layer is given for batches of token ids (B, S), on the CPU."""
+        """Residual stream before the first layer, (B, S, D), for batches of token ids (B, S).
+
+        Computed, and returned, on the CPU.
+        """
         model = self._model(0, torch.device("cpu"), self._names(embedding=True))
         return [self._first_call(model, input_ids=ids_BS)[0] for ids_BS in batches]
 
     def call(self, index: int, hidden_BSD: Tensor) -> Call:
-        """The keyword arguments that layer `index` is given for such a batch."""
+        """Keyword arguments that the model passes to layer `index` for a batch of this shape."""
         model = self._model(index, self._device, self._names())
         return self._first_call(model, inputs_embeds=hidden_BSD)[1]
 
@@ -71,7 +75,7 @@ class OuterModules:
         return logits
 
     def _names(self, *, embedding: bool = False, head: bool = False) -> list[str]:
-        """Tensors outside the layers, of the two large tables only those that are asked for."""
+        """Names of the tensors outside the layers; large tables only if asked for."""
         tied = self._checkpoint.architecture.tied
         tables = {
             f"{self._family.embedding}.weight": embedding or (head and tied),
@@ -80,9 +84,9 @@ class OuterModules:
         return [name for name in self._checkpoint.outer_names() if tables.get(name, True)]
 
     def _model(self, index: int | None, device: torch.device, names: Sequence[str]) -> Any:
-        """The stock model around layer `index`, or none; of its tensors those that are named.
+        """The model with a placeholder for layer `index`, or with no layer; loads `names`.
 
-        Weights that are not named stay uninitialised, and take no memory: nothing touches them.
+        Other weights stay uninitialised and, as nothing touches their pages, take no memory.
         """
         config = copy.deepcopy(self._config)
         stock: Any = getattr(self._modeling.stock, self._family.prefix + self._family.causal_suffix)
@@ -112,13 +116,13 @@ class OuterModules:
             model.get_output_embeddings().weight = nn.Parameter(head, requires_grad=False)
 
     def _first_call(self, model: Any, **given: Tensor) -> tuple[Tensor, Call]:
-        """The stream and the keyword arguments that the first layer is given."""
+        """Residual stream and keyword arguments that the model passes to its first layer."""
         layer = model.get_submodule(self._family.layers)[0]
         ((args, call),) = calls_of([layer], lambda: model(use_cache=False, **given))
         return args[0], {**self._named(args[1:]), **call}
 
     def _named(self, args: tuple[Any, ...]) -> Call:
-        """Positional arguments after the stream by their names."""
+        """Positional arguments of a layer after the hidden state, by parameter name."""
         layer = getattr(self._modeling.stock, self._family.prefix + self._family.layer_suffix)
         names = list(inspect.signature(layer.forward).parameters)[2:]
         return dict(zip(names, args, strict=False))

@@ -1,8 +1,8 @@
-"""Likelihood of windows and perplexity, with one layer in memory at a time.
+"""Likelihood of text windows and perplexity, with one layer in memory at a time.
 
-Windows do not overlap, every window stands alone, and its first token is not predicted: the
-protocol of the paper and of LLM-Pruner. What a window begins with:
-`slimgpt.texts.tokenization.windows`.
+Windows do not overlap, each is evaluated without the text before it, and its first token is not
+predicted: the protocol of the paper and of LLM-Pruner. Which token a window begins with is decided
+in `slimgpt.texts.tokenization.windows`.
 
 Names end in their shape: N windows, S tokens of a window, B windows of a batch, D d_model, V
 vocabulary, T predicted tokens of a batch.
@@ -21,15 +21,15 @@ from slimgpt.errors import NumericalError
 from slimgpt.layers.stack import Stack
 from slimgpt.planning.forecast import LOGIT_TOKENS
 
-LARGEST_LOG = 700.0  # e^700 still is a number
+LARGEST_LOG = 700.0  # e^700 is finite in double precision
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How likely a model finds the windows of a text.
+    """Likelihood of the windows of a text under a model.
 
     Attributes:
-        losses: negative log likelihood of each window's predicted tokens, their sum in nats.
+        losses: negative log-likelihood of each window, nats, summed over its predicted tokens.
         predicted: number of predicted tokens of each window.
     """
 
@@ -38,7 +38,7 @@ class Likelihood:
 
     @property
     def perplexity(self) -> float:
-        """exp(mean negative log likelihood) over all predicted tokens, e^700 at most."""
+        """exp(mean negative log-likelihood) over all predicted tokens, at most e^700."""
         mean = math.fsum(self.losses) / (len(self.losses) * self.predicted)
         return math.exp(min(mean, LARGEST_LOG))
 
@@ -49,19 +49,19 @@ def measure(
     windows_NS: Tensor,  # int64
     given: int = 1,
 ) -> Generator[int, None, Likelihood]:
-    """Likelihood of windows, of which each stands alone; each rank measures its share.
+    """Measure the likelihood of windows; each rank measures its share.
 
     Args:
-        given: tokens at the start of each window that are not predicted.
+        given: number of tokens at the start of each window that are not predicted.
 
     Yields:
-        how many layers are done.
+        the number of finished layers.
 
     Returns:
         the likelihood of every window.
 
     Raises:
-        NumericalError: the likelihood is not finite.
+        NumericalError: a likelihood is not finite.
     """
     own_NS = stack.share(windows_NS)
     batches = stack.embed(own_NS)

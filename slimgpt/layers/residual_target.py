@@ -1,12 +1,13 @@
-"""Residual target: outputs that lead the pruned model's stream back to the dense one's.
+"""Residual target: fit projections so that they also correct errors of the layers before them.
 
-The columns that stay are fitted to
+The kept columns of an output projection W (`o_proj` or `down_proj`) are fitted to the outputs
 
-    self + λ · (dense stream − pruned stream)
+    W x + λ · (h* − h)
 
-`self` is what the projection gives with all its columns, on the stream of the layers that are
-pruned already, and the difference is taken behind the half with nothing of it cut. λ = 0
-is the paper's fit. `methods.slimgpt` adds the correction to the weights before it prunes them.
+x are the projection's inputs in the pruned model, W is its dense weight, and h and h* are the
+residual streams of the pruned and of the dense model after this half of the layer, before it is
+pruned. With λ = 0 the target is the layer's own output, as in the paper. See
+docs/explanation/method.md.
 
 Names end in their shape: B batch, S sequence, D d_model, O outputs (d_out), I inputs (d_in), T
 tokens.
@@ -25,15 +26,15 @@ from slimgpt.machine.ranks import Ranks
 from slimgpt.methods.statistics import Inputs
 
 LEAST_GAIN = 0.05
-"""Of the mean gain: outputs that a norm's weight all but silences are not corrected."""
+"""Share of the mean gain: outputs with a smaller norm weight are not corrected."""
 
 
 @dataclass(frozen=True)
 class DenseStream:
-    """The dense model's residual stream beside the pruned one's.
+    """The dense model's residual stream.
 
     Attributes:
-        batches: (B, S, D) each, on the host; advanced with the pruned stream.
+        batches: (B, S, D) each, on the host; advanced together with the pruned model's.
         weight: λ, in (0, 1].
     """
 
@@ -43,11 +44,11 @@ class DenseStream:
 
 @dataclass(frozen=True)
 class Target:
-    """What one projection is fitted to.
+    """Sums that determine the least-squares fit of one projection to target outputs W x + r.
 
     Attributes:
-        inputs: sums over its inputs in the pruned model.
-        correction: Σ_t r_t x_tᵀ, (O, I), of what the outputs shall have besides W x.
+        inputs: sums over its inputs x in the pruned model.
+        correction: Σ_t r_t x_tᵀ, (O, I).
     """
 
     inputs: Inputs
@@ -61,7 +62,7 @@ class Target:
         return cls(inputs, zeros_OI)
 
     def sum_over(self, ranks: Ranks) -> None:
-        """Add what the other ranks have seen."""
+        """Add the sums of the other ranks."""
         self.inputs.sum_over(ranks)
         ranks.sum_(self.correction)
 
@@ -74,14 +75,16 @@ def gather(
     half: Callable[[Tensor, Call], HalfPass],
     advance: Step,
 ) -> None:
-    """Run one half on both streams with nothing of it cut; only the dense one moves on.
+    """Run one half of a layer, before it is pruned, on both streams and accumulate its target.
+
+    Advances the dense model's stream, not the pruned model's.
 
     Args:
-        found: the sums, added to.
-        stream: of the pruned model, (B, S, D) each.
-        call: the keyword arguments of the layer for such a batch.
+        found: sums to add to.
+        stream: residual stream of the pruned model, (B, S, D) each.
+        call: hidden state → keyword arguments of the layer (`Stack.call`).
         half: `Block.attention_pass` or `Block.ffn_pass`.
-        advance: the same half.
+        advance: the method of `Block` that runs the same half.
     """
     device, total_OI = found.correction.device, found.correction
     for position, (own, other) in enumerate(zip(stream, dense.batches, strict=True)):
@@ -95,9 +98,18 @@ def gather(
 
 
 def correction(seen: HalfPass, target_BSD: Tensor, weight: float) -> Tensor:
-    """What each token's outputs lack, (T, O) float32, of λ times the way to the target stream."""
-    lacking_TD = (target_BSD.float() - seen.stream.float()).flatten(0, 1)
+    """r for every token: the outputs that add λ · (target − stream) to the stream.
+
+    Args:
+        seen: the half on the pruned model's stream.
+        target_BSD: the dense model's stream after the half.
+        weight: λ.
+
+    Returns:
+        (T, O) float32; 0 for outputs with a small gain.
+    """
+    difference_TD = (target_BSD.float() - seen.stream.float()).flatten(0, 1)
     gain_D = seen.gain
-    silenced_D = gain_D.abs() <= LEAST_GAIN * gain_D.abs().mean()
-    inverse_D = torch.where(silenced_D, 0.0, 1 / gain_D.masked_fill(silenced_D, 1.0))
-    return weight * lacking_TD * inverse_D / seen.scale
+    small_D = gain_D.abs() <= LEAST_GAIN * gain_D.abs().mean()
+    inverse_D = torch.where(small_D, 0.0, 1 / gain_D.masked_fill(small_D, 1.0))
+    return weight * difference_TD * inverse_D / seen.scale

@@ -1,7 +1,7 @@
-"""`Stack`: a model as a sequence of layers, loaded one at a time.
+"""`Stack`: a model as a sequence of decoder layers, loaded one at a time.
 
-The stack builds layers on demand and never holds more than the caller does. What surrounds them
-(embedding, masks, positions, final norm, output head) is the stock model's own, without layers.
+The stack builds layers on demand and keeps none. "Stock" means transformers' own classes: layers
+are built from them, and `OuterModules` runs what is outside the layers.
 
 Names end in their shape: B batch, S sequence, D d_model, V vocabulary, N sequences in all.
 """
@@ -41,14 +41,14 @@ class Stack:
     """A checkpoint's model, layer by layer.
 
     Args:
-        checkpoint: where the config and everything outside the layers come from.
+        checkpoint: source of the config and of the tensors outside the layers.
         device: where layers run.
-        sizes: of the layers, where they are not the checkpoint's own (half-pruned models).
-        read_layer: layer index → its tensors on the device; the checkpoint's own by default.
-        ranks: the processes among which batches are shared; none but this by default.
+        sizes: sizes of the layers of a pruned model; by default the checkpoint's.
+        read_layer: layer index → its tensors on the device; by default the checkpoint's.
+        ranks: the processes that share the batches; by default only this one.
 
     Raises:
-        UnsupportedModelError: transformers cannot build a layer from the config.
+        UnsupportedModelError: transformers cannot build the model from the config.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class Stack:
         self._calls: dict[tuple[str, torch.Size], Call] = {}
 
     def layer(self, index: int) -> Block:
-        """Layer `index` as it is stored now."""
+        """Layer `index`, read from its file."""
         return self.build(index, self._sizes[index], self.read_layer(index))
 
     def build(self, index: int, size: LayerSize, tensors: dict[str, Tensor]) -> Block:
         """Layer `index` at `size` with the given tensors.
 
         Raises:
-            RuntimeError: names or shapes of the tensors are not the layer's.
+            RuntimeError: names or shapes of the tensors are not those of such a layer.
         """
         module = self._empty_layer(index, size)
         loaded = surgery.fused(tensors, self.architecture)
@@ -88,7 +88,10 @@ class Stack:
         return Block(module.eval(), self.architecture.family, parallel=self.parallel)
 
     def call(self, index: int, hidden_BSD: Tensor) -> Call:
-        """The keyword arguments that the stock model gives layer `index` for such a batch."""
+        """Keyword arguments that the stock model passes to layer `index` for a batch of this shape.
+
+        Cached by the layer's attention type and the shape.
+        """
         kinds = getattr(self._config, "layer_types", None)
         key = (kinds[index] if kinds else "", hidden_BSD.shape)
         if key not in self._calls:
@@ -96,32 +99,37 @@ class Stack:
         return self._calls[key]
 
     def embed(self, token_ids_NS: Tensor) -> list[Tensor]:
-        """What the first layer is given, in batches of about 4096 tokens, held in host memory.
+        """Residual stream before the first layer, in batches of at most 4096 tokens.
 
         Args:
             token_ids_NS: int64.
 
         Returns:
-            batches (B, S, D), checkpoint dtype, on the CPU.
+            batches (B, S, D) of one or more sequences, checkpoint dtype, on the CPU.
         """
         return self._outer.embed(_batches(token_ids_NS)) if len(token_ids_NS) else []
 
     def share(self, token_ids_NS: Tensor) -> Tensor:
-        """The sequences of this rank, whole batches of `embed`: how many ranks there are changes no
-        batch. May be empty, but on the first rank.
+        """This rank's sequences, in whole batches of `embed`; empty only in ranks after the first.
+
+        So the number of ranks does not change how sequences are batched.
         """
         batches = self.ranks.share(_batches(token_ids_NS))
         return torch.cat(list(batches)) if batches else token_ids_NS[:0]
 
     def advance(self, index: int, step: Step, batches: list[Tensor]) -> None:
-        """Run a step of a layer (`Block.forward`, a half) over all batches, each replaced."""
+        """Replace each batch by the output of `step`: `Block.forward` or a half of layer `index`.
+
+        Args:
+            batches: (B, S, D) each, in host memory.
+        """
         for position, batch in enumerate(batches):
             hidden_BSD = batch.to(self.device)
             call = self.call(index, hidden_BSD)
             batches[position] = step(hidden_BSD, call).to(batch.device)
 
     def head(self) -> Callable[[Tensor], Tensor]:
-        """Final norm and output head: hidden (B, S, D) → logits (B, S, V)."""
+        """Final norm and output head: residual stream (B, S, D) → logits (B, S, V)."""
         return self._outer.head()
 
     @torch.no_grad()
@@ -134,25 +142,21 @@ class Stack:
         return self.head()(hidden_BSD).cpu()
 
     def _checked_config(self) -> PretrainedConfig:
-        """The config for the stock classes, which must be able to build the model from it."""
+        """The config for the stock classes, after building a model and a layer from it."""
         try:
             self._config = _stock_config(self.checkpoint)
             stock = getattr(self._modeling, modeling.causal_class(self.architecture.family))
             self._config._attn_implementation = "sdpa" if stock._supports_sdpa else "eager"
             self._build_outer()
             self._empty_layer(0, self.architecture.sizes[0])
-        except Exception as error:  # whatever transformers says of values it does not know
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise UnsupportedModelError(
-                f"config.json: transformers cannot build the model: {reason[-1]}",
-                hint="check the config against the model's own; a newer transformers may know it",
-            ) from error
+        except Exception as error:
+            raise invalid_config("config.json", error) from error
         return self._config
 
     def _build_outer(self) -> None:
-        """Let the stock class read all that is no layer's, and choose how experts are run here.
+        """Build the stock model without layers; this also sets the implementation of experts.
 
-        Other ways to run them round otherwise.
+        Other implementations round differently.
         """
         family = self.architecture.family
         stock = getattr(self._modeling.stock, family.prefix + family.causal_suffix)
@@ -160,7 +164,7 @@ class Stack:
             stock(self._config)
 
     def _empty_layer(self, index: int, size: LayerSize) -> nn.Module:
-        """The stock layer at its size, weights yet to come."""
+        """The stock layer at its size, with its weights on the meta device."""
         own = copy.copy(self._config)
         for key, value in architectures.overrides(self.architecture.family, size).items():
             setattr(own, key, value)
@@ -171,11 +175,11 @@ class Stack:
 
 @dataclass(frozen=True)
 class StoredModel:
-    """Where a model is read from; unlike its stack, it can be sent to other ranks.
+    """The files of a model; unlike a `Stack`, it can be pickled and sent to other ranks.
 
     Attributes:
-        checkpoint: of the model, or of the one that it was pruned from.
-        sizes: of the layers of a pruned model.
+        checkpoint: the model, or the model that it was pruned from.
+        sizes: sizes of the layers of a pruned model.
         partial: the layers of a pruned model.
     """
 
@@ -184,7 +188,7 @@ class StoredModel:
     partial: PartialCheckpoint | None = None
 
     def stack(self, ranks: Ranks) -> Stack:
-        """The model, its layers read from the disk."""
+        """The model's stack, which reads layers from disk."""
         partial, device = self.partial, ranks.device
         read = None if partial is None else lambda i: partial.layer(i, device=str(device))
         return Stack(self.checkpoint, device, sizes=self.sizes, read_layer=read, ranks=ranks)
@@ -196,7 +200,7 @@ class StoredModel:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Generator[T, None, R]:
-        """Run a generator function of the model's stack in all ranks; see `Ranks.together`."""
+        """Run a generator function in all ranks, with the stack first; see `Ranks.together`."""
         return ranks.together(_over_stack, self, function, args, kwargs)
 
 
@@ -210,12 +214,25 @@ def _over_stack(
     return function(model.stack(ranks), *args, **kwargs)
 
 
+def invalid_config(name: str, error: Exception) -> UnsupportedModelError:
+    """The error for whatever transformers raises for a config that it cannot use.
+
+    Args:
+        name: of the file.
+    """
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return UnsupportedModelError(
+        f"{name}: transformers cannot build the model: {reason[-1]}",
+        hint="check the file against the model's own; a newer transformers may know it",
+    )
+
+
 def _batches(token_ids_NS: Tensor) -> tuple[Tensor, ...]:
     return torch.split(token_ids_NS, max(1, BATCH_TOKENS // token_ids_NS.shape[1]))
 
 
 def _stock_config(checkpoint: Checkpoint) -> PretrainedConfig:
-    """The checkpoint's config for the stock classes."""
+    """The checkpoint's config as transformers' config class, without what pruning added."""
     raw = {key: value for key, value in checkpoint.config.items() if key not in PRUNED_KEYS}
     if not checkpoint.architecture.family.spanning:
         raw["head_dim"] = checkpoint.architecture.head_dim

@@ -1,13 +1,16 @@
-"""Slicing a layer's weights: columns of one projection, and the matching rows of the others.
+"""Slicing the weights of a decoder layer.
 
-Pure functions from the tensors of one decoder layer, by their names within the layer, to smaller
-ones in the same dtype.
+Pruning removes columns of an output projection (`o_proj` or `down_proj`), and the rows of the
+projections before it that compute the inputs of these columns. All functions are pure: they map the
+tensors of one layer, by their names within the layer, to smaller tensors of the same dtype.
 
-Names end in their shape: O outputs (d_out), I inputs (d_in); E experts, C channels, F gates and ups
-(2 · C), D d_model.
+Names end in their shape: O outputs (d_out), I inputs (d_in); E experts, C channels, F rows of the
+fused gate and up projections (2 · C), D d_model.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,21 +18,28 @@ from torch import Tensor
 from slimgpt.checkpoints.families import row_indices
 from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.checkpoints.families.family import Family
-from slimgpt.methods.problem import Solution
+from slimgpt.methods.problem import Kind, Solution
 
 Tensors = dict[str, Tensor]
 
 
-def matrix(tensors: Tensors, family: Family, name: str) -> Tensor:
-    """A projection's weight (O, I), whichever way it is stored."""
-    weight = tensors[f"{name}.weight"]
-    return weight.T if family.transposed else weight
+def output_weights(tensors: Tensors, architecture: Architecture, kind: Kind) -> list[Tensor]:
+    """Weights (O, I) of `o_proj`, or of the `down_proj` of every FFN: one per expert.
+
+    They are views of the tensors, which some families store transposed.
+    """
+    family = architecture.family
+    names = [family.output]
+    if kind == "ffn":
+        names = [own.family.down for own in architecture.ffns()]
+    weights = [tensors[f"{name}.weight"] for name in names]
+    return [weight.T if family.transposed else weight for weight in weights]
 
 
 def fused(tensors: Tensors, architecture: Architecture) -> Tensors:
-    """A layer's tensors as the stock class has them: one tensor for all experts.
+    """A layer's tensors as transformers' class has them: those of all experts in one tensor.
 
-    (E, F, D) of gates and ups, (E, D, C) of downs.
+    Gate and up projections are (E, F, D), down projections (E, D, C). Without experts unchanged.
     """
     if not architecture.experts:
         return tensors
@@ -50,14 +60,14 @@ def fused(tensors: Tensors, architecture: Architecture) -> Tensors:
 def cut_heads(
     tensors: Tensors, architecture: Architecture, size: LayerSize, solution: Solution
 ) -> tuple[Tensors, list[int], list[int]]:
-    """Keep the columns of `o_proj` that the solution keeps, and the rows of q, k, v with them.
+    """Keep the columns of `o_proj` that the solution keeps, and the query, key and value rows.
 
     Args:
-        size: of the layer before the cut.
-        solution: kept columns of `o_proj`, whole heads.
+        size: size of the layer before the cut.
+        solution: kept columns of `o_proj`, in whole heads, and their new weights.
 
     Returns:
-        the new tensors, the kept query heads and the kept KV heads.
+        the new tensors, and the indices of the kept query heads and KV heads.
     """
     family, width = architecture.family, architecture.head_dim
     heads = (solution.kept[::width] // width).tolist()
@@ -76,7 +86,7 @@ def kept_heads(
     heads: list[int],
     kv_heads: list[int],
 ) -> Tensors:
-    """Queries, keys and values of the heads that stay, and what norms them across heads."""
+    """Query, key and value projections of the kept heads, and weights of norms across heads."""
     family, width = architecture.family, architecture.head_dim
     cut: Tensors = {}
     for name, kept in row_indices.of_heads(architecture, size, heads, kv_heads).items():
@@ -87,22 +97,27 @@ def kept_heads(
 
 
 def cut_channels(
-    tensors: Tensors, architecture: Architecture, size: LayerSize, solution: Solution
-) -> tuple[Tensors, list[int]]:
-    """Keep the columns of `down_proj` that the solution keeps, and the rows of its inputs.
+    tensors: Tensors, architecture: Architecture, size: LayerSize, solutions: Sequence[Solution]
+) -> tuple[Tensors, list[list[int]]]:
+    """Keep the columns of each FFN's `down_proj` that its solution keeps, and the matching rows.
+
+    Args:
+        size: size of the layer before the cut.
+        solutions: kept columns of each `down_proj`, and their new weights.
 
     Returns:
-        the new tensors and the kept channels.
+        the new tensors, and the indices of the kept channels of each FFN.
     """
-    family, channels = architecture.family, solution.kept.tolist()
-    cut = _replace(tensors, family, family.down, solution)
-    for name, kept in row_indices.of_channels(architecture, size, channels).items():
-        cut |= _rows(tensors, family, name, kept)
-    return tensors | cut, channels
+    cut, channels = dict(tensors), [solution.kept.tolist() for solution in solutions]
+    for own, solution, kept in zip(architecture.ffns(), solutions, channels, strict=True):
+        cut |= _replace(tensors, own.family, own.family.down, solution)
+        for name, rows in row_indices.of_channels(own, size, kept).items():
+            cut |= _rows(tensors, own.family, name, rows)
+    return cut, channels
 
 
 def _replace(tensors: Tensors, family: Family, name: str, solution: Solution) -> Tensors:
-    """The projection's new weight, and its new bias where it has one and the method fills it."""
+    """The projection's new weight, and its new bias if it has one and the method changes it."""
     old = tensors[f"{name}.weight"]
     weight = solution.weight.T if family.transposed else solution.weight
     new = {f"{name}.weight": weight.to(old.dtype).contiguous()}
@@ -113,6 +128,7 @@ def _replace(tensors: Tensors, family: Family, name: str, solution: Solution) ->
 
 
 def _rows(tensors: Tensors, family: Family, name: str, kept: list[int]) -> Tensors:
+    """Some output rows of a projection's weight, and of its bias if it has one."""
     weight = tensors[f"{name}.weight"]
     new = {f"{name}.weight": weight[:, kept].contiguous() if family.transposed else weight[kept]}
     if f"{name}.bias" in tensors:
@@ -121,7 +137,7 @@ def _rows(tensors: Tensors, family: Family, name: str, kept: list[int]) -> Tenso
 
 
 def _renumbered(tensors: Tensors, name: str, kept: list[int]) -> Tensors:
-    """A list of norms without those whose heads left; the others close ranks."""
+    """A list of per-head norms without those of removed heads, numbered consecutively."""
     norms = {key: tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
     rest = {key: tensor for key, tensor in tensors.items() if key not in norms}
     return rest | {

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.methods import channels, obs
 from slimgpt.methods.elimination import Elimination
-from slimgpt.methods.problem import Problem, Settings, Solution, Units
+from slimgpt.methods.problem import Kind, Problem, Settings, Solution, Units
 from slimgpt.methods.slimgpt import attempted
 
-Rounds = tuple[Units, ...]
+Size = TypeVar("Size")
 LEAST = 1e-12
 """Smaller measured losses are rounding errors."""
 CACHED_ROWS = 64
@@ -121,25 +121,29 @@ def _widths(W_OI: Tensor, V_II: Tensor, quotas: Sequence[int]) -> list[Level]:
 
 
 @dataclass
-class Module:
-    """One module's curve in the making; level 0 is the dense module.
+class Module(Generic[Size]):
+    """Levels and measurements of one module; level 0 is the dense module.
 
     Attributes:
-        sizes: of the layer at each level.
-        errors: of the elimination at each level.
-        levels: those at which the loss is measured or interpolated; none where nothing can leave.
-        losses: level → KL divergence.
+        sizes: size of the layer at each level.
+        tree: rounds of elimination between levels, as in `levels`.
+        levels: levels whose loss is measured or interpolated; none if the module has no smaller
+            size.
+        errors: error of the elimination at each level; empty in ranks that do not own the module.
+        losses: level → KL divergence, nats per token.
     """
 
-    sizes: list[LayerSize]
-    errors: list[float]
+    kind: Kind
+    sizes: list[Size]
+    tree: list[list[Units]]
     levels: list[int]
-    losses: dict[int, float]
+    errors: list[float] = field(default_factory=list)
+    losses: dict[int, float] = field(default_factory=dict)
 
     @property
     def damages(self) -> list[float]:
-        """What each level costs."""
-        if not self.losses:  # nothing can leave
+        """Damage at each level: KL divergence, nats per token."""
+        if not self.losses:  # the module has no smaller size
             return [0.0]
         curve = scaled(self.errors[1:], {at - 1: loss for at, loss in self.losses.items()})
         return [0.0, *curve]
@@ -207,7 +211,7 @@ def _interpolated(
     return found
 
 
-def interpolate(modules: Sequence[Module]) -> None:
+def interpolate(modules: Sequence[Module[Any]]) -> None:
     """Give the modules of one kind, by layer, the losses that were not measured."""
     known = {
         layer: [(module.errors[level], loss) for level, loss in module.losses.items()]

@@ -6,13 +6,11 @@ N units.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from slimgpt.methods import channels, heads
-from slimgpt.methods.problem import Settings, Units
+from slimgpt.methods.problem import Kind, Settings, Units
 
 
 class Elimination:
@@ -26,9 +24,7 @@ class Elimination:
         kind: `attention` removes heads one at a time, `ffn` channels in groups.
     """
 
-    def __init__(
-        self, W_OI: Tensor, V_II: Tensor, kind: Literal["attention", "ffn"], settings: Settings
-    ) -> None:
+    def __init__(self, W_OI: Tensor, V_II: Tensor, kind: Kind, settings: Settings) -> None:
         self._W, self._V = W_OI, V_II
         self._kind, self._settings = kind, settings
         self._stays: Tensor | None = None

@@ -14,6 +14,8 @@ from torch import Tensor
 from slimgpt.methods.statistics import Inputs
 from slimgpt.spec.prune import HeadScore
 
+Kind = Literal["attention", "ffn"]
+
 
 @dataclass(frozen=True)
 class Units:
@@ -47,7 +49,7 @@ class Problem:
     weight: Tensor
     inputs: Inputs
     units: tuple[Units, ...]
-    kind: Literal["attention", "ffn"]
+    kind: Kind
     dense_variance: Tensor | None = None
     correction: Tensor | None = None
 

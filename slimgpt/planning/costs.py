@@ -1,4 +1,4 @@
-"""Parameter counts of every prunable unit of a model.
+"""Parameter counts of the removal units of a model: KV groups, query heads and FFN channels.
 
 Imports neither torch nor transformers.
 """
@@ -15,7 +15,7 @@ from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
 from slimgpt.errors import SpecError
 from slimgpt.spec.prune import HeadUnit
 
-GROUPED = 8  # rows of 16 bytes, in 16 bits
+EXPERT_MULTIPLE = 8  # grouped matrix products of experts need rows of 16 bytes: 8 in 16 bits
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class LayerCosts:
     """Parameter counts of one layer's removal units.
 
     Attributes:
-        size: present size of the layer.
-        head_unit: what is removed together.
-        unit: parameters of one removal unit of attention: a KV group, or one query head of every
-            group.
-        channel: parameters of one FFN channel.
+        size: dense size of the layer.
+        head_unit: removal unit of attention: a KV group with its query heads, or one query head of
+            every group (`mixed`: both).
+        unit: parameters of one removal unit; with `mixed`, of a KV group.
+        channel: parameters of one FFN channel, in all experts.
         head, kv_head: parameters of one query head, and of one KV head without its query heads.
-        step: KV groups removed at once, so that the number kept is divisible by it.
+        step: KV groups are removed in multiples of this, so that devices can share the others.
     """
 
     size: LayerSize
@@ -47,12 +47,12 @@ class LayerCosts:
             return self.size.heads // self.size.kv_heads
         return self.size.kv_heads // self.step
 
-    def removed(self, left: LayerSize) -> int:
-        """Number of parameters removed if the layer keeps `left`."""
+    def removed(self, after: LayerSize) -> int:
+        """Number of parameters removed by pruning the layer to size `after`."""
         return (
-            (self.size.heads - left.heads) * self.head
-            + (self.size.kv_heads - left.kv_heads) * self.kv_head
-            + (self.size.channels - left.channels) * self.channel
+            (self.size.heads - after.heads) * self.head
+            + (self.size.kv_heads - after.kv_heads) * self.kv_head
+            + (self.size.channels - after.channels) * self.channel
         )
 
     def attention_levels(self) -> list[LayerSize]:
@@ -61,44 +61,33 @@ class LayerCosts:
         With `mixed` units: any number of KV groups, with any equal number of query heads in each.
         """
         size, per_group = self.size, self.size.heads // self.size.kv_heads
-        groups = range(size.kv_heads, 0, -self.step) if self._groups_leave else [size.kv_heads]
-        heads = range(per_group, 0, -1) if self._query_heads_leave else [per_group]
+        groups, heads = [size.kv_heads], [per_group]
+        if self.head_unit != "query_head":
+            groups = list(range(size.kv_heads, 0, -self.step))
+        if self.head_unit != "kv_group":
+            heads = list(range(per_group, 0, -1))
         return [LayerSize(kv * own, kv, size.channels) for kv in groups for own in heads]
 
-    @property
-    def _groups_leave(self) -> bool:
-        return self.head_unit != "query_head"
-
-    @property
-    def _query_heads_leave(self) -> bool:
-        return self.head_unit != "kv_group"
-
-    def in_steps(self, parts: int) -> LayerCosts:
-        """The layer with KV groups removed in steps of `parts`; query heads need none."""
+    def without(self, units: int, width: int) -> LayerSize:
+        """The layer's size with `units` removal units fewer and `width` FFN channels."""
+        kv_heads, per_group = self.size.kv_heads, self.size.heads // self.size.kv_heads
         if self.head_unit == "query_head":
-            return self
-        return replace(self, unit=self.unit * parts, step=parts)
-
-    def left(self, units_removed: int, width: int) -> LayerSize:
-        """The layer's size without `units_removed` units and with `width` FFN channels."""
-        per_group = self.size.heads // self.size.kv_heads
-        if self.head_unit != "query_head":
-            kv_heads = self.size.kv_heads - units_removed * self.step
-            return LayerSize(kv_heads * per_group, kv_heads, width)
-        kv_heads = self.size.kv_heads
-        return LayerSize(kv_heads * (per_group - units_removed), kv_heads, width)
+            per_group -= units
+        else:
+            kv_heads -= units * self.step
+        return LayerSize(kv_heads * per_group, kv_heads, width)
 
     def least_width(self, multiple: int) -> int:
-        """The smallest legal FFN width: `multiple`, or the present width if that is smaller."""
+        """The smallest legal FFN width: `multiple`, or the dense width if that is smaller."""
         return min(multiple, self.size.channels)
 
     def width_above(self, wanted: float, multiple: int) -> int:
-        """The smallest legal width that is at least `wanted`."""
+        """The smallest legal FFN width that is at least `wanted`; at most the dense width."""
         width = multiple * math.ceil(wanted / multiple - 1e-9)
         return min(max(width, self.least_width(multiple)), self.size.channels)
 
     def next_width(self, width: int, direction: int, multiple: int) -> int:
-        """The next legal width up (+1) or down (−1), or `width` itself at an end."""
+        """The next legal FFN width above (+1) or below (−1) `width`, or `width` at an end."""
         if direction > 0:
             return min(multiple * (width // multiple + 1), self.size.channels)
         below = multiple * ((width - 1) // multiple)
@@ -107,30 +96,41 @@ class LayerCosts:
 
 @dataclass(frozen=True)
 class Costs:
-    """The costs of all layers, the model's parameter count and the bytes per parameter."""
+    """The costs of all layers.
+
+    Attributes:
+        parameters: parameter count of the dense model, tied tensors counted once.
+        bytes_per_parameter: of the weights on disk.
+        least_multiple: FFN widths must be multiples of this, for the grouped products of experts or
+            for tensor parallelism.
+    """
 
     parameters: int
     layers: tuple[LayerCosts, ...]
     bytes_per_parameter: float
     least_multiple: int = 1
-    """Least multiple of FFN channels, for grouped products of experts or tensor parallelism."""
 
-    def shared_by(self, parts: int) -> Costs:
-        """The costs with KV heads and channels of every layer kept divisible by `parts` devices.
+    def for_tensor_parallel(self, devices: int) -> Costs:
+        """The costs with KV heads and channels of every layer kept divisible by `devices`.
 
         Raises:
             SpecError: the dense layers are not divisible by it.
         """
         for index, layer in enumerate(self.layers):
             size = layer.size
-            if size.kv_heads % parts or size.channels % parts:
+            if size.kv_heads % devices or size.channels % devices:
                 raise SpecError(
-                    f"tensor_parallel {parts}: layer {index} has {size.kv_heads} KV heads and "
-                    f"{size.channels} FFN channels, not both divisible by {parts}",
+                    f"tensor_parallel {devices}: layer {index} has {size.kv_heads} KV heads and "
+                    f"{size.channels} FFN channels, not both divisible by {devices}",
                     hint="use a smaller number",
                 )
-        layers = tuple(layer.in_steps(parts) for layer in self.layers)
-        least = math.lcm(self.least_multiple, parts)
+        layers = tuple(
+            one
+            if one.head_unit == "query_head"  # which leaves the KV heads as they are
+            else replace(one, unit=one.unit * devices, step=devices)
+            for one in self.layers
+        )
+        least = math.lcm(self.least_multiple, devices)
         return Costs(self.parameters, layers, self.bytes_per_parameter, least)
 
 
@@ -141,7 +141,7 @@ def of(
     head_unit: HeadUnit,
     bytes_per_parameter: float,
 ) -> Costs:
-    """Costs, from the difference in layout between layers of neighbouring sizes.
+    """Costs of a model, from the parameter counts of layers that differ by one unit.
 
     Args:
         config: the content of `config.json`, which determines biases and norms.
@@ -160,28 +160,26 @@ def of(
         )
     made = {size: _layer(architecture, config, size, head_unit) for size in architecture.sizes}
     layers = tuple(made[size] for size in architecture.sizes)
-    least = GROUPED if architecture.experts else 1
+    least = EXPERT_MULTIPLE if architecture.experts else 1
     return Costs(parameters, layers, bytes_per_parameter, least)
 
 
 def _layer(
     architecture: Architecture, config: Mapping[str, Any], size: LayerSize, head_unit: HeadUnit
 ) -> LayerCosts:
-    def more(before: LayerSize, after: LayerSize) -> int:
-        """Difference in parameters between two sizes of a layer."""
-        one, other = (layout.layer(architecture, config, size) for size in (before, after))
-        return sum(map(math.prod, one.values())) - sum(map(math.prod, other.values()))
+    def count(size: LayerSize) -> int:
+        return sum(map(math.prod, layout.layer(architecture, config, size).values()))
 
-    per_group = size.heads // size.kv_heads
-    group = more(LayerSize(size.heads + per_group, size.kv_heads + 1, size.channels), size)
-    queries = more(LayerSize(size.heads + size.kv_heads, size.kv_heads, size.channels), size)
-    head = queries // size.kv_heads
-    wider = LayerSize(size.heads, size.kv_heads, size.channels + 1)
+    heads, kv_heads, channels = size.heads, size.kv_heads, size.channels
+    per_group, dense = heads // kv_heads, count(size)
+    group = count(LayerSize(heads + per_group, kv_heads + 1, channels)) - dense
+    queries = count(LayerSize(heads + kv_heads, kv_heads, channels)) - dense
+    head = queries // kv_heads
     return LayerCosts(
         size,
         head_unit,
         unit=queries if head_unit == "query_head" else group,
-        channel=more(wider, size),
+        channel=count(LayerSize(heads, kv_heads, channels + 1)) - dense,
         head=head,
         kv_head=group - per_group * head,
     )

@@ -1,12 +1,13 @@
-"""`Damage`: the damage curve of every module of a model, and the plan of least damage.
+"""`Damage`: the damage curves of a model's modules, and the allocation with the least damage.
 
-Saved with a job, so that other targets are planned without another pass. Imports neither
-torch nor transformers.
+A module is the attention or the FFN of a layer. The curves are saved with a job, so that other
+targets can be planned without measuring again. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,7 +28,7 @@ class _Document(BaseModel):
 
 
 class AttentionLevel(_Document):
-    """Attention pruned to `heads` and `kv_heads`; damage: KL divergence, nats per token."""
+    """Attention pruned to `heads` and `kv_heads`; `damage`: KL divergence, nats per token."""
 
     heads: int
     kv_heads: int
@@ -35,7 +36,7 @@ class AttentionLevel(_Document):
 
 
 class FfnLevel(_Document):
-    """An FFN pruned to `channels`; damage: KL divergence, nats per token."""
+    """An FFN pruned to `channels`; `damage`: KL divergence, nats per token."""
 
     channels: int = Field(ge=1)
     damage: Loss
@@ -49,10 +50,10 @@ class LayerDamage(_Document):
 
 
 class Damage(_Document):
-    """The curves of all modules.
+    """The curves of all modules: the content of `damage.json`.
 
-    `measured_tokens`: on how many tokens the output was compared with the dense one. `job`: in the
-    working folder, the fingerprint of the job that may go on from them.
+    `measured_tokens`: number of tokens on which outputs were compared with the dense model's.
+    `job`: fingerprint of the job that may resume with them; only in the working folder.
     """
 
     schema_version: Literal[1] = 1
@@ -87,10 +88,11 @@ class Damage(_Document):
             ) from error
 
     def check(self, costs: Costs) -> None:
-        """Refuse the curves of another model, and those of other levels of attention.
+        """Check that the curves belong to this model and to its removal units.
 
         Raises:
-            SpecError: the model has other layers, or they may be cut otherwise.
+            SpecError: they were measured on other layer sizes or with other levels of attention, or
+                the widths of an FFN are not in descending order.
         """
         sizes = [
             LayerSize(one.attention[0].heads, one.attention[0].kv_heads, one.ffn[0].channels)
@@ -117,13 +119,13 @@ class Damage(_Document):
 
     @classmethod
     def load(cls, folder: Path, job: str) -> Damage | None:
-        """The curves that a job has left in its working folder, if they are whole.
+        """The curves in a job's working folder; None if there are none or the file is incomplete.
 
         Args:
-            job: its fingerprint.
+            job: the job's fingerprint.
 
         Raises:
-            ResumeError: they are another job's.
+            ResumeError: they belong to another job.
         """
         try:
             found = cls.model_validate_json((folder / FILE).read_bytes())
@@ -139,35 +141,36 @@ class Damage(_Document):
 
     @classmethod
     def assumed(cls, costs: Costs) -> Damage:
-        """Curves before anything is measured: every module alike, each further cut worth more.
+        """Placeholder curves for plans before the measurement: convex, by one formula for all.
 
-        A plan from these has the reach of one from measured curves: the same sizes are legal.
+        The legal sizes, and so the reachable targets, are those of measured curves.
         """
         layers = []
         for layer in costs.layers:
-            whole, narrow = layer.size, layer.least_width(1)
+            dense = layer.size
             attention = [
                 AttentionLevel(
                     heads=size.heads, kv_heads=size.kv_heads, damage=_assumed(layer, size)
                 )
                 for size in layer.attention_levels()
             ]
-            widths = sorted({*range(narrow, whole.channels, 1 + whole.channels // 64)})
+            widths = range(1, dense.channels, 1 + dense.channels // 64)
             ffn = [
                 FfnLevel(
                     channels=width,
-                    damage=_assumed(layer, LayerSize(whole.heads, whole.kv_heads, width)),
+                    damage=_assumed(layer, LayerSize(dense.heads, dense.kv_heads, width)),
                 )
-                for width in (whole.channels, *reversed(widths))
+                for width in (dense.channels, *reversed(widths))
             ]
             layers.append(LayerDamage(attention=attention, ffn=ffn))
         return cls(measured_tokens=1, layers=layers)
 
 
 def allocation(damage: Damage, costs: Costs, remove: int, multiple: int) -> list[LayerSize]:
-    """The sizes of all layers with the least total damage.
+    """The sizes of all layers with the least sum of damages: a multiple-choice knapsack.
 
     Args:
+        damage: curves that `Damage.check` accepts for these costs.
         remove: number of parameters to remove.
         multiple: pruned FFN widths are multiples of this.
     """
@@ -187,17 +190,15 @@ def allocation(damage: Damage, costs: Costs, remove: int, multiple: int) -> list
 
 
 def _assumed(layer: LayerCosts, size: LayerSize) -> float:
-    """Σ over a module's parameters of the share of them that leaves, squared by all there is."""
+    """(removed parameters)² / (parameters of the module), for a size that prunes one module."""
     removed = layer.removed(size)
-    heads_leave = size.channels == layer.size.channels
-    least = (
-        LayerSize(0, 0, size.channels) if heads_leave else LayerSize(size.heads, size.kv_heads, 0)
-    )
-    return removed**2 / max(1, layer.removed(least))
+    is_attention = size.channels == layer.size.channels
+    none = LayerSize(0, 0, size.channels) if is_attention else replace(size, channels=0)
+    return removed**2 / max(1, layer.removed(none))
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong with a file, in one line."""
+    """The error of reading a file, in one line."""
     if isinstance(error, ValidationError):
         fault = error.errors(include_url=False, include_input=False)[0]
         return f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"
@@ -208,6 +209,7 @@ _Options = Sequence[tuple[LayerSize, int, float]]  # size, parameters removed, d
 
 
 def _attention(layer: LayerCosts, curves: LayerDamage) -> _Options:
+    """Every level of the curve."""
     sizes = [LayerSize(one.heads, one.kv_heads, layer.size.channels) for one in curves.attention]
     return [
         (size, layer.removed(size), one.damage)

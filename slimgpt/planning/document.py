@@ -53,7 +53,7 @@ class FoundModel(BaseModel):
 
 
 class ModelList(Event):
-    """Descriptions of model folders, in the order in which they were asked for."""
+    """Descriptions of model folders, in the order of the request."""
 
     type: Literal["models"] = "models"
     items: list[FoundModel]
@@ -100,7 +100,11 @@ def planned_point(ratio: float, plan: Plan, bytes_after: int) -> PlannedPoint:
 
 
 def planned_layer(plan: Plan, index: int, parameters: tuple[int, int]) -> PlannedLayer:
-    """The sizes of a layer before and after; `parameters`: (before, after)."""
+    """The sizes of a layer before and after pruning.
+
+    Args:
+        parameters: parameter counts (before, after).
+    """
     before, after = plan.before[index], plan.after[index]
     return PlannedLayer(
         layer=index,

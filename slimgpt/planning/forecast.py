@@ -1,4 +1,4 @@
-"""Forecast of a job's sizes, memory and activations, from tensor headers alone."""
+"""Forecast of a job's model sizes and memory, from tensor headers alone."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from slimgpt.planning.damage import Damage
 from slimgpt.planning.plan import Plan
 from slimgpt.spec.prune import PruneSpec
 
-FLOAT = 4
+FLOAT = 4  # bytes of a float32
 BATCH_TOKENS = 4096  # a batch of activations
 LOGIT_TOKENS = 1024  # a batch of logits
 PROBES, PROBE_TOKENS = 8, 128
-"""Of schedule `measured`: sequences, and tokens of each, on which the output is compared."""
+"""Sequences, and tokens of each, on which schedule `measured` compares outputs."""
 MEASURED = (1 / 8, 1 / 2)
-"""Shares of what a module can lose at which the loss is measured; the nearest levels count."""
+"""Schedule `measured` measures losses at the levels nearest to these shares of a module's removable
+parameters."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ class Forecast:
 
     Attributes:
         plan: sizes of all layers and parameter counts.
-        layer_parameters: of every layer, (before, after).
+        layer_parameters: parameter counts of every layer, (before, after).
         bytes_before, bytes_after: size of the weights on disk.
-        peak_memory_bytes: estimate for a GPU, without the runtime itself: the largest layer twice,
-            its Hessian with inverse and work space, and one batch of activations; or, if larger,
-            the output head with one batch of logits. On a CPU Hessians are float64, twice the size.
+        peak_memory_bytes: estimate for a GPU, without the CUDA context: the largest layer twice,
+            its Hessian with inverse and workspace, and one batch of activations; or, if larger, the
+            output head with one batch of logits. On a CPU Hessians are float64, twice the size.
         activation_bytes: size of the activation cache, in host memory.
         provisional: the layers' ratios are decided during the run (schedules `global`, `measured`).
     """
@@ -46,16 +47,20 @@ class Forecast:
 
 
 def costs_of(checkpoint: Checkpoint, spec: PruneSpec) -> Costs:
-    """The costs of the checkpoint's removal units."""
+    """The costs of the checkpoint's removal units.
+
+    Raises:
+        SpecError: the specification does not fit the architecture.
+    """
     if checkpoint.architecture.experts:
-        _check_routed(spec)
+        _check_experts(spec)
     width, count = checkpoint.bytes / checkpoint.parameters, checkpoint.parameters
     made = costs.of(checkpoint.architecture, checkpoint.config, count, spec.head_unit, width)
-    return made if spec.tensor_parallel == 1 else made.shared_by(spec.tensor_parallel)
+    return made if spec.tensor_parallel == 1 else made.for_tensor_parallel(spec.tensor_parallel)
 
 
-def _check_routed(spec: PruneSpec) -> None:
-    """Refuse methods and recovery that do not support experts."""
+def _check_experts(spec: PruneSpec) -> None:
+    """Refuse a method or a recovery that does not support experts."""
     if spec.method == "flap":
         raise SpecError(
             "method `flap` scores one FFN per layer, but this model has experts",
@@ -63,7 +68,7 @@ def _check_routed(spec: PruneSpec) -> None:
         )
     if spec.recovery is not None:
         raise SpecError(
-            "recovery: adapters do not reach a mixture's experts, which are one tensor a layer",
+            "recovery: adapters cannot train this model's experts, which are one tensor per layer",
             hint="leave recovery out",
         )
 
@@ -75,29 +80,30 @@ def make(checkpoint: Checkpoint, spec: PruneSpec, damage: Damage | None = None) 
         damage: the model's curves, for the exact plan of schedule `measured`.
 
     Raises:
-        UnreachableTargetError, SpecError: as `plan.make` and `plan.measured`.
+        UnreachableTargetError, SpecError: as `costs_of`, `plan.make` and `plan.measured`.
     """
     costs = costs_of(checkpoint, spec)
     made = plan.make(spec, costs) if damage is None else plan.measured(damage, spec, costs)
-    layers = layer_parameters(checkpoint, made, spec)
+    layers = layer_parameters(checkpoint, costs, made)
     width = checkpoint.bytes / checkpoint.parameters
     largest = max(before for before, _ in layers)
     calibration, hidden = spec.calibration, checkpoint.architecture.hidden
-    pruning = largest * width * 2 + _solving(checkpoint, calibration.sequence_length, width)
+    pruning = largest * width * 2 + _pruning_bytes(checkpoint, calibration.sequence_length, width)
     return Forecast(
         plan=made,
         layer_parameters=layers,
         bytes_before=checkpoint.bytes,
         bytes_after=round(made.parameters_after * width),
-        peak_memory_bytes=round(max(pruning, _evaluating(checkpoint, spec, width))),
-        activation_bytes=round(_streamed(spec, costs) * hidden * width),
+        peak_memory_bytes=round(max(pruning, _evaluation_bytes(checkpoint, spec, width))),
+        activation_bytes=round(_cached_tokens(spec, costs) * hidden * width),
         provisional=damage is None and spec.schedule.shape in ("global", "measured"),
     )
 
 
 def measured_layers(costs: Costs) -> dict[str, set[int]]:
-    """The layers whose attention is measured, and those whose FFN is: every second, and the last,
-    of those that can lose something. For the others the losses are interpolated.
+    """The layers whose attention is measured in the survey, and those whose FFN is.
+
+    Every second, and the last, of those that can be pruned; losses of the others are interpolated.
     """
     prunable: dict[str, list[int]] = {"attention": [], "ffn": []}
     for index, layer in enumerate(costs.layers):
@@ -108,8 +114,11 @@ def measured_layers(costs: Costs) -> dict[str, set[int]]:
     return {kind: {*layers[::2], *layers[-1:]} for kind, layers in prunable.items()}
 
 
-def _streamed(spec: PruneSpec, costs: Costs) -> int:
-    """Tokens of residual streams in host memory: pruning's one or two, or those of the survey."""
+def _cached_tokens(spec: PruneSpec, costs: Costs) -> int:
+    """Tokens whose residual streams are in host memory at once.
+
+    Pruning has one stream, or two with a residual target; schedule `measured` one and its probes.
+    """
     tokens = spec.calibration.samples * spec.calibration.sequence_length
     pruning = tokens * (2 if spec.residual_target else 1)
     if spec.schedule.shape != "measured":
@@ -121,8 +130,8 @@ def _streamed(spec: PruneSpec, costs: Costs) -> int:
     return max(pruning, tokens + modules * len(MEASURED) * probes)
 
 
-def _solving(checkpoint: Checkpoint, sequence_length: int, width: float) -> float:
-    """Bytes of the largest Hessian with inverse and work space, and of one batch of activations."""
+def _pruning_bytes(checkpoint: Checkpoint, sequence_length: int, width: float) -> float:
+    """Bytes of the largest Hessian with inverse and workspace, and of one batch of activations."""
     architecture = checkpoint.architecture
     hidden = architecture.hidden
     widest = max(hidden, *(size.channels for size in architecture.sizes))
@@ -133,8 +142,8 @@ def _solving(checkpoint: Checkpoint, sequence_length: int, width: float) -> floa
     return (4 * widest**2 + 3 * widest * hidden + others) * FLOAT + batch * width
 
 
-def _evaluating(checkpoint: Checkpoint, spec: PruneSpec, width: float) -> float:
-    """Bytes of the output head and of a batch of logits: stored, in float32, as logarithms."""
+def _evaluation_bytes(checkpoint: Checkpoint, spec: PruneSpec, width: float) -> float:
+    """Bytes of the output head and a batch of logits: in checkpoint dtype, float32, log-softmax."""
     vocabulary = checkpoint.architecture.vocabulary
     tokens = max(LOGIT_TOKENS, *spec.evaluation.sequence_lengths)
     head = vocabulary * checkpoint.architecture.hidden * width
@@ -142,13 +151,12 @@ def _evaluating(checkpoint: Checkpoint, spec: PruneSpec, width: float) -> float:
 
 
 def layer_parameters(
-    checkpoint: Checkpoint, made: Plan, spec: PruneSpec
+    checkpoint: Checkpoint, costs: Costs, made: Plan
 ) -> tuple[tuple[int, int], ...]:
-    """Parameters of every layer before and after."""
-    pieces = costs_of(checkpoint, spec).layers
+    """Parameter counts of every layer, (before, after)."""
     rows = []
-    for index, (piece, size) in enumerate(zip(pieces, made.after, strict=True)):
+    for index, (layer, size) in enumerate(zip(costs.layers, made.after, strict=True)):
         names = checkpoint.layer_names(index)
         before = sum(checkpoint.tensors[name].count for name in names)
-        rows.append((before, before - piece.removed(size)))
+        rows.append((before, before - layer.removed(size)))
     return tuple(rows)

@@ -16,10 +16,10 @@ from slimgpt.spec.names import model_name
 
 
 def describe(names: Iterable[str], roots: Roots) -> ModelList:
-    """Descriptions of `local:` models.
+    """Descriptions of `local:` models, by name.
 
-    A model that cannot be opened is described by the reason; one that is damaged in a way that no
-    check expects does not hide the others.
+    A model that cannot be opened has a `reason` in place of sizes. An unexpected error in one model
+    does not affect the others.
     """
     return ModelList(items=[_described(name, roots) for name in names])
 
@@ -27,10 +27,10 @@ def describe(names: Iterable[str], roots: Roots) -> ModelList:
 def _described(name: str, roots: Roots) -> FoundModel:
     try:
         folder = roots.model(model_name(name))
-        checkpoint = Checkpoint.open(folder, within=roots.models if roots.confined else None)
+        checkpoint = Checkpoint.open(folder, within=roots.within(name))
     except (SlimGPTError, OSError, ValueError) as error:
         return FoundModel(model=name, reason=str(error) or type(error).__name__)
-    except Exception as error:  # a defect of this reader: it is in the log, and the others are told
+    except Exception as error:  # a defect of this reader: logged, and reported as the reason
         traceback.print_exc()
         return FoundModel(model=name, reason=f"it could not be read: {type(error).__name__}")
     architecture = checkpoint.architecture

@@ -1,4 +1,4 @@
-"""Exact multiple-choice knapsack: one level per module, least total damage at a given cost.
+"""Multiple-choice knapsack: the level of each module with the least total damage at a given cost.
 
 Names end in their shape: B costs in units, from 0 to the budget.
 """
@@ -12,7 +12,7 @@ from itertools import chain
 import numpy as np
 
 MOST_UNITS = 20_000
-"""Largest budget in units; a unit is the costs' greatest common divisor, or a multiple of it."""
+"""Largest budget in units; costs are rounded to units if their common divisor is smaller."""
 
 
 def solve(
@@ -32,7 +32,7 @@ def solve(
         it: exactly, if the budget is at most `MOST_UNITS` times the costs' greatest common divisor;
         otherwise within half a unit per module.
     """
-    if sum(map(max, costs)) <= budget:  # all that there is: nothing to choose
+    if sum(map(max, costs)) <= budget:  # every module has to be pruned to its smallest level
         return [
             max(range(len(levels)), key=lambda index: (levels[index], -losses[index]))
             for levels, losses in zip(costs, damages, strict=True)

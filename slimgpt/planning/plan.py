@@ -1,9 +1,11 @@
 """The plan: heads and channels to keep in each layer, so that the parameter target is met.
 
-The user gives the share of all the model's parameters to remove, or what shall be left. The
-schedule's free number is solved for so that the share is met on paper, heads are rounded so that
-their total is right, FFN widths take up what the heads left over, and single widths move until the
-rest is gone. Imports neither torch nor transformers.
+The target is a share of all parameters to remove, a parameter count or a size in bytes. The free
+parameter of the schedule is solved for so that the real-valued allocation meets the target. Heads
+are rounded with their total preserved; FFN widths are scaled to remove the remaining parameters and
+rounded (`planning.rounding`). Schedule `measured` is a knapsack over damage curves instead.
+
+Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from slimgpt.planning.damage import Damage, allocation
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.spec.sizes import short_size
 
-TOLERANCE = 0.002  # share of the target's parameters
+TOLERANCE = 0.002  # largest deviation, as a share of the target's parameters
 MULTIPLES = (32, 16, 8, 4, 2, 1)
 FINENESS = 32
-"""Multiples that an FFN's width holds at least, by schedule `measured`."""
+"""Least width of the narrowest FFN, in channel multiples, for schedule `measured`."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Allocation:
-    """What a schedule or a method removes from each layer before rounding, real numbers.
+    """What a schedule or a method removes from each layer, before rounding.
 
     Attributes:
-        heads: removal units of attention per layer (KV groups, or query heads of a group).
+        heads: removal units of attention per layer (KV groups, or query heads of every group).
         channels: FFN channels per layer.
     """
 
@@ -64,12 +66,12 @@ class Allocation:
 def make(spec: PruneSpec, costs: Costs) -> Plan:
     """The plan of a schedule.
 
-    The layers' own shares of schedules `global` and `measured` are known only once the dense model
-    has been surveyed: for `global` this is the uniform plan, for `measured` one of the same reach,
-    by curves that are assumed.
+    For schedules `global` and `measured` it is provisional, because their layers' ratios depend on
+    the calibration text: for `global` the uniform plan, for `measured` a plan by assumed curves,
+    which reaches the same targets.
 
     Raises:
-        UnreachableTargetError: no x meets the target; says what is reachable.
+        UnreachableTargetError: no plan meets the target; names the nearest.
         SpecError: an explicit list of ratios does not fit the model.
     """
     if spec.schedule.shape == "measured":
@@ -79,10 +81,13 @@ def make(spec: PruneSpec, costs: Costs) -> Plan:
 
 
 def fit(allocate: Callable[[float], Allocation], spec: PruneSpec, costs: Costs) -> Plan:
-    """The integer plan nearest to a family of allocations that meets the parameter target.
+    """The plan nearest to one of a family of allocations that meets the parameter target.
 
     Args:
-        allocate: the allocation as a function of a number in [0, 1]; removes more as it grows.
+        allocate: x in [0, 1] → allocation, which removes more parameters the larger x is.
+
+    Raises:
+        UnreachableTargetError: no plan meets the target; names the nearest.
     """
     target = target_of(spec, costs)
     multiples = _multiples(spec, costs)
@@ -96,8 +101,8 @@ def measured(damage: Damage, spec: PruneSpec, costs: Costs) -> Plan:
     """The plan of least damage that meets the parameter target (schedule `measured`).
 
     Raises:
-        UnreachableTargetError: no plan meets the target; says what is reachable.
-        SpecError: the curves are another model's, or the schedule is another.
+        UnreachableTargetError: no plan meets the target; names the nearest.
+        SpecError: the curves belong to another model, or the schedule is not `measured`.
     """
     if spec.schedule.shape != "measured":
         raise SpecError(
@@ -131,9 +136,12 @@ def _first_within(plans: Iterable[Plan], target: int, spec: PruneSpec) -> Plan:
 
 
 def _fit_uniform(target: int, multiples: Sequence[int], spec: PruneSpec, costs: Costs) -> Plan:
-    """Plan layers of equal size; one step of all layers bounds the distance to the target."""
+    """The plan with layers of equal size that is nearest to the target.
+
+    It may miss the target by up to one step of all layers: the smallest multiple of FFN channels.
+    """
     plans, count = [], len(costs.layers)
-    for reach in (1, costs.layers[0].units):  # rather finer widths than heads out of proportion
+    for reach in (1, costs.layers[0].units):  # prefer finer widths to other proportions of heads
         for multiple in multiples:
             for units, width in uniform.sizes(costs, target, multiple, reach):
                 plan = _plan([units] * count, [width] * count, multiple, costs)
@@ -147,24 +155,24 @@ def _fit_uniform(target: int, multiples: Sequence[int], spec: PruneSpec, costs: 
 
 
 def _fine(multiples: tuple[int, ...], costs: Costs) -> tuple[int, ...]:
-    """The multiples of which the narrowest FFN holds enough, or the only ones that may be tried."""
+    """The multiples that are small enough for the narrowest FFN; else the smallest."""
     narrowest = min(layer.size.channels for layer in costs.layers)
     return tuple(one for one in multiples if one * FINENESS <= narrowest) or multiples[-1:]
 
 
 def _multiples(spec: PruneSpec, costs: Costs) -> tuple[int, ...]:
-    """Multiples of channels to try, coarse ones first.
+    """Channel multiples to try, largest first.
 
     Raises:
-        SpecError: the requested multiple is not a multiple of the least one.
+        SpecError: the requested multiple is not a multiple of the least legal one.
     """
     least = costs.least_multiple
     if spec.channel_multiple is None:
         return tuple(multiple for multiple in MULTIPLES if multiple % least == 0) or (least,)
     if spec.channel_multiple % least:
         raise SpecError(
-            f"channel_multiple {spec.channel_multiple}: experts that run together, and devices "
-            f"that share a layer, take only widths that are multiples of {least}",
+            f"channel_multiple {spec.channel_multiple}: with experts or tensor_parallel, the FFN "
+            f"widths of this model must be multiples of {least}",
             hint=f"leave channel_multiple out, or use a multiple of {least}",
         )
     return (spec.channel_multiple,)
@@ -174,7 +182,7 @@ def target_of(spec: PruneSpec, costs: Costs) -> int:
     """Number of parameters of the whole model after pruning.
 
     Raises:
-        UnreachableTargetError: the model is already smaller.
+        UnreachableTargetError: the model is smaller than the target.
     """
     if spec.ratio is not None:
         return round(costs.parameters * (1 - spec.ratio))
@@ -208,6 +216,7 @@ def _unreachable(spec: PruneSpec, nearest: Plan) -> UnreachableTargetError:
 
 
 def _allocation(ratios: Sequence[float], costs: Costs) -> Allocation:
+    """The allocation that removes the same ratio of heads and channels, by layer."""
     heads = tuple(r * layer.units for r, layer in zip(ratios, costs.layers, strict=True))
     channels = tuple(r * layer.size.channels for r, layer in zip(ratios, costs.layers, strict=True))
     return Allocation(heads, channels)
@@ -216,6 +225,7 @@ def _allocation(ratios: Sequence[float], costs: Costs) -> Allocation:
 def _rounded(
     allocate: Callable[[float], Allocation], target: int, multiple: int, costs: Costs
 ) -> Plan:
+    """The plan nearest to the allocation that meets the target, with widths in `multiple`s."""
     remove = costs.parameters - target
     if remove == 0:
         return _plan([0] * len(costs.layers), [x.size.channels for x in costs.layers], 1, costs)
@@ -239,7 +249,7 @@ def _rounded(
 
 
 def _continuous(wanted: Allocation, multiple: int, costs: Costs) -> float:
-    """Number of parameters that an allocation removes, within each layer's least size."""
+    """Number of parameters that an allocation removes, limited to the smallest legal sizes."""
     total = 0.0
     for heads, channels, layer in zip(wanted.heads, wanted.channels, costs.layers, strict=True):
         total += min(heads, layer.units - 1) * layer.unit
@@ -248,7 +258,7 @@ def _continuous(wanted: Allocation, multiple: int, costs: Costs) -> float:
 
 
 def _bisect(excess: Callable[[float], float], high: float = 1.0) -> float:
-    """The root of an increasing function in [0, high], in double precision; else an end."""
+    """The root of an increasing function in [0, high] by bisection; an end if there is none."""
     low = 0.0
     for _ in range(200):
         middle = (low + high) / 2
@@ -260,7 +270,7 @@ def _bisect(excess: Callable[[float], float], high: float = 1.0) -> float:
 
 
 def _plan(heads: Sequence[int], widths: Sequence[int], multiple: int, costs: Costs) -> Plan:
-    sizes = [layer.left(n, w) for n, w, layer in zip(heads, widths, costs.layers, strict=True)]
+    sizes = [layer.without(n, w) for n, w, layer in zip(heads, widths, costs.layers, strict=True)]
     return _sized(sizes, multiple, costs)
 
 

@@ -36,12 +36,12 @@ def plan_preview(
 ) -> PlanPreview:
     """Plan a job; reads headers only.
 
-    A local folder with `config.json` but without weights is planned from its config; offline, so is
-    a hub model of which the cache has no more.
+    A local folder with `config.json` but without weights is planned from the config. Offline, so is
+    a hub model of which the cache contains the config only.
 
     Args:
-        check: another check of the model, such as `layers.sanity.build`, which imports torch;
-            this module does not.
+        check: a further check of the model, such as `verification.sanity.build`; it is passed in
+            because it imports torch, and this module must not.
         damage: the curves published by a job with schedule `measured`.
 
     Raises:
@@ -87,10 +87,9 @@ def _layers(made: Forecast) -> list[PlannedLayer]:
 
 
 def _opened(model: str, roots: Roots) -> tuple[Checkpoint, list[str]]:
-    """The model, or the model as described by its config, and warnings."""
-    local = model.startswith(PREFIX)
-    within = roots.models if roots.confined and local else None
-    if local:
+    """The model, or one without weights made from its config, and warnings."""
+    within = roots.within(model)
+    if model.startswith(PREFIX):
         location = Location.of(roots.model(model), within)
         if config_only.alone(location):
             return config_only.of(location), [NO_WEIGHTS]
@@ -98,11 +97,11 @@ def _opened(model: str, roots: Roots) -> tuple[Checkpoint, list[str]]:
         location = Location.of(snapshot)
         if config_only.alone(location):
             return config_only.of(location), []
-    return Checkpoint.open(resolve_model(model, roots, None).folder, within=within), []
+    return Checkpoint.open(resolve_model(model, roots).folder, within=within), []
 
 
 def _check_padding(checkpoint: Checkpoint) -> None:
-    """Refuse a padding id outside the vocabulary, which transformers rejects when it loads."""
+    """Refuse a padding id outside the vocabulary, with which transformers cannot load the model."""
     architecture, padding = checkpoint.architecture, checkpoint.config.get("pad_token_id")
     if architecture.family.model_type in UNPADDED or not isinstance(padding, int):
         return
@@ -115,7 +114,7 @@ def _check_padding(checkpoint: Checkpoint) -> None:
 
 
 def _too_long(spec: PruneSpec, positions: Any) -> list[str]:
-    """Warnings for sequences that are too long; none if the config states no positions."""
+    """Warnings for sequences longer than the model's context, if the config states its length."""
     if not isinstance(positions, int):
         return []
     return [

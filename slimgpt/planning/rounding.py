@@ -1,4 +1,4 @@
-"""Whole heads and legal FFN widths near real numbers of them."""
+"""Rounding of real-valued allocations to whole heads and legal FFN widths."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from slimgpt.planning.costs import Costs
 
 
 def heads(wanted: Sequence[float], costs: Costs) -> list[int]:
-    """Units to remove per layer, rounded with the total preserved (largest remainder)."""
+    """Removal units of attention per layer, rounded by the largest-remainder method.
+
+    Every layer keeps at least one unit; within that, the total is the rounded total of `wanted`.
+
+    Args:
+        wanted: real-valued number of units to remove from each layer.
+    """
     capped = [min(w, layer.units - 1) for w, layer in zip(wanted, costs.layers, strict=True)]
     whole = [int(w) for w in capped]
     missing = round(sum(capped)) - sum(whole)
@@ -21,8 +27,14 @@ def heads(wanted: Sequence[float], costs: Costs) -> list[int]:
 def ffn_widths(cut: Sequence[float], left: float, multiple: int, costs: Costs) -> list[int]:
     """Legal FFN widths near the wanted ones that together remove about `left` parameters.
 
-    All start at the legal width above the wanted one. Layers step down, those furthest above their
-    wanted width first, while the total comes nearer; then single steps remove the rest.
+    Every layer starts at the legal width above its wanted one. Layers then step down once, those
+    furthest above their wanted width first, as long as the total comes nearer to `left`. Finally
+    the best single steps, up or down, are made until none brings the total nearer.
+
+    Args:
+        cut: real-valued number of channels to remove from each layer.
+        left: number of parameters to remove from all FFNs.
+        multiple: legal widths are multiples of this.
     """
     wanted = [layer.size.channels - c for c, layer in zip(cut, costs.layers, strict=True)]
     widths = [layer.width_above(w, multiple) for w, layer in zip(wanted, costs.layers, strict=True)]

@@ -1,7 +1,7 @@
 """Ratio schedules over depth: five shapes and an explicit list (paper section 4.3, Eq. 6).
 
-A schedule becomes a family of curves with one free number x in [0, 1]; the plan chooses x so that
-the parameter target is met. Imports neither torch nor transformers.
+A schedule is a family of curves with one free parameter x in [0, 1]; the plan solves for the x that
+meets the parameter target. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Callable
 from slimgpt.errors import SpecError
 from slimgpt.spec.prune import ScheduleSpec
 
-SMALL_END = 0.25  # the small end of a curve as a share of the large one, unless the user sets it
+SMALL_END = 0.25  # smallest ratio of a curve as a share of its largest, unless the user sets one
 
 Curve = Callable[[float], list[float]]
 
 
 def curve(schedule: ScheduleSpec, layers: int) -> Curve:
-    """The ratios of all layers as a function of the schedule's free number.
+    """The ratios of all layers as a function of the free parameter x.
 
     Args:
-        schedule: shape and, if set, the fixed end.
+        schedule: shape and, if set, the fixed first or last ratio.
         layers: number of decoder layers, n.
 
     Raises:

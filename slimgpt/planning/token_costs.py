@@ -17,10 +17,10 @@ from slimgpt.planning.document import TokenCosts
 
 
 def of(checkpoint: Checkpoint, sizes: Sequence[LayerSize]) -> TokenCosts:
-    """The costs of a token in the checkpoint, and in a model of its layers at other sizes.
+    """The costs of a token in the dense and in the pruned model.
 
     Args:
-        sizes: of the pruned layers.
+        sizes: sizes of the pruned layers.
     """
     before, config = checkpoint.architecture, checkpoint.config
     after = support.sized(before, sizes)
@@ -34,20 +34,23 @@ def of(checkpoint: Checkpoint, sizes: Sequence[LayerSize]) -> TokenCosts:
 
 
 def cache_bytes(architecture: Architecture, width: int) -> int:
-    """Bytes of a token's keys and values in all layers, `width` bytes a number."""
+    """Bytes of a token's keys and values in all layers, with `width` bytes per number."""
     heads = sum(size.kv_heads for size in architecture.sizes)
     return 2 * heads * architecture.head_dim * width
 
 
 def operations(architecture: Architecture, config: Mapping[str, Any]) -> int:
-    """Operations of a token's products with the matrices of all layers and the output head."""
+    """Floating-point operations of a token's products with all weight matrices and the output head.
+
+    Two per parameter; of experts, those that one token is routed to. Attention scores not included.
+    """
     head = architecture.vocabulary * architecture.hidden
     layers = sum(_matrices(architecture, config, size) for size in architecture.sizes)
     return 2 * (layers + head)
 
 
 def _matrices(architecture: Architecture, config: Mapping[str, Any], size: LayerSize) -> int:
-    """Parameters of a layer's matrices that a token is multiplied with."""
+    """Parameters of the layer's matrices that a token is multiplied with; of experts a share."""
     shapes = layout.layer(architecture, config, size)
     ffns = {
         f"{name}.weight"

@@ -1,4 +1,4 @@
-"""Candidate sizes for plans with identical layers, near a parameter target.
+"""Candidate sizes for plans with layers of equal size, near a parameter target.
 
 Imports neither torch nor transformers.
 """
@@ -12,14 +12,14 @@ from slimgpt.planning.costs import Costs
 
 
 def sizes(costs: Costs, target: int, multiple: int, reach: int) -> Iterator[tuple[int, int]]:
-    """Units to remove from every layer, each with the FFN width that comes nearest to the target.
+    """Candidates: removal units of attention per layer, and the FFN widths nearest to the target.
 
     The first candidates remove about the same share of heads and of channels.
 
     Args:
         target: number of parameters to keep.
-        multiple: widths are multiples of this.
-        reach: largest difference in units from that share.
+        multiple: FFN widths are multiples of this.
+        reach: largest difference, in units, from the number for equal shares.
 
     Raises:
         SpecError: the dense layers have different sizes.

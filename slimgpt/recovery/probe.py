@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from slimgpt.events import Event, Progress
 from slimgpt.recovery.batches import HELD_OUT_ROWS, first
 from slimgpt.recovery.schedule import Schedule
-from slimgpt.recovery.training import Clock, Training
+from slimgpt.recovery.training import Training
 
 GRID = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 START = {"adapters": 4, "layers": 3}
@@ -43,7 +43,6 @@ def probe(
     steps: int,
     start: int,
     rates: Sequence[float] = GRID,
-    clock: Clock = time.monotonic,
 ) -> Generator[Event, None, list[Trial]]:
     """Try rates of a grid; `best` selects one.
 
@@ -62,7 +61,7 @@ def probe(
         while 0 <= index < len(rates):
             what = f"trying learning rate {rates[index]:g}"
             yield Progress(stage="recover", done=len(tried), total=len(rates), what=what)
-            tried[index] = _try(fresh(), rates[index], steps, clock)
+            tried[index] = _try(fresh(), rates[index], steps)
             previous = tried.get(index - direction)
             if previous is not None and not _better(tried[index], previous):
                 break
@@ -85,13 +84,13 @@ def _loss(one: Trial) -> float:
     return math.inf if one.loss is None else one.loss
 
 
-def _try(training: Training, rate: float, steps: int, clock: Clock) -> Trial:
+def _try(training: Training, rate: float, steps: int) -> Trial:
     schedule = Schedule(rate, steps)
     training.step(0, schedule.at(0))  # includes one-time costs
-    began = clock()
+    began = time.monotonic()
     for step in range(1, steps):
         training.step(step, schedule.at(step))
-    seconds = (clock() - began) / max(1, steps - 1)
+    seconds = (time.monotonic() - began) / max(1, steps - 1)
     loss = training.measure(first(training.batches.held_out[HELD_OUT_ROWS], HELD_OUT_TOKENS))
     finite = loss if math.isfinite(loss) else None
     return Trial(learning_rate=rate, loss=finite, step_seconds=seconds)

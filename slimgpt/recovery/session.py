@@ -23,7 +23,7 @@ from slimgpt.recovery.batches import HELD_OUT_ROWS, Batches
 from slimgpt.recovery.decision import Decision, StepTimes
 from slimgpt.recovery.student import ForwardModel, Student
 from slimgpt.recovery.teacher import SHARD, TeacherCache
-from slimgpt.recovery.training import Clock, Training, train
+from slimgpt.recovery.training import Training, train
 from slimgpt.spec.prune import RecoverySpec
 
 DECISION, SNAPSHOTS = "decision.json", "training"
@@ -54,7 +54,7 @@ class Session:
         load_student: loads the student in its initial state.
         teacher: None to train on labels.
         folder: for the decision and the snapshots.
-        began: start of the recovery by `clock`; the time limit counts from there.
+        began: start of the recovery by `time.monotonic`; the time limit counts from there.
     """
 
     spec: RecoverySpec
@@ -64,7 +64,6 @@ class Session:
     folder: Path
     device: torch.device
     began: float
-    clock: Clock = time.monotonic
 
     def run(self) -> Generator[Event, None, tuple[Student, Decision, list[Loss]]]:
         """Choose hyperparameters, cache the teacher's distributions, and train.
@@ -89,7 +88,6 @@ class Session:
             self.folder / SNAPSHOTS,
             seconds=decided.seconds,
             measurements=self._measurements,
-            clock=self.clock,
         )
         return training.student, decided, points
 
@@ -161,9 +159,9 @@ class Session:
         few = min(decisions.SMALLEST_BATCH, len(self.batches.sequences))
         training = self._training(few, by_labels=True)
         training.step(0, 0.0)
-        began = self.clock()
+        began = time.monotonic()
         training.step(1, 0.0)
-        return self._times((self.clock() - began) / few)
+        return self._times((time.monotonic() - began) / few)
 
     def _times(self, sequence: float, teacher: float | None = None) -> StepTimes:
         """Durations, given the time to train on one sequence; forward passes take a share of it."""
@@ -178,11 +176,11 @@ class Session:
         """The durations with the teacher's forward pass measured, if there was one to run."""
         if self.teacher is None:
             return times
-        began, before = self.clock(), len(self.teacher.cache.missing(sequences))
+        began, before = time.monotonic(), len(self.teacher.cache.missing(sequences))
         yield from self._cache_teacher(sequences)
         if not before:
             return times
-        return self._times(times.sequence, (self.clock() - began) / (before * SHARD))
+        return self._times(times.sequence, (time.monotonic() - began) / (before * SHARD))
 
     def _cache_teacher(self, sequences: int) -> Generator[Event, None, None]:
         """Write the teacher's distributions for the first sequences to disk, if not there."""
@@ -215,7 +213,7 @@ class Session:
     def _left(self) -> float:
         """Seconds left until the time limit."""
         assert self.spec.minutes is not None
-        return self.spec.minutes * 60 - (self.clock() - self.began)
+        return self.spec.minutes * 60 - (time.monotonic() - self.began)
 
     @property
     def _measurements(self) -> int:

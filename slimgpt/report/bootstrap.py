@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slimgpt.events import Interval
+from slimgpt.layers.perplexity import LARGEST_LOG
 
 REPLICATES = 2000
 PERCENTILES = (2.5, 97.5)
 SEED = 0
 AT_ONCE = 1 << 20
 """Windows that are drawn at once."""
-LARGEST_LOG = 700.0  # e^700 still is a number
 
 
 def intervals(

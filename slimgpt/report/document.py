@@ -11,7 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from slimgpt.errors import SlimGPTError
 from slimgpt.events import LayerFinished, Loss, ModelName, Perplexity, Verified
 from slimgpt.planning.document import TokenCosts
-from slimgpt.report.schema import SCHEMA_VERSION, CalibrationReport, ModelReport
+from slimgpt.report.schema import (
+    SCHEMA_VERSION,
+    CalibrationReport,
+    ModelReport,
+    RepeatReport,
+    SampleText,
+)
 
 REPORT = "report.json"
 PROVENANCE = "provenance.json"
@@ -127,29 +133,13 @@ class Environment(LenientModel):
     cuda: str | None = None
 
 
-class Repeat(LenientModel):
-    """The command or the body that runs the same again."""
-
-    command: str | None = None
-    body: dict[str, Any] = {}
-
-
-class Sample(LenientModel):
-    """What each model wrote after the same beginning."""
-
-    prompt: str
-    dense: str | None = None
-    pruned: str | None = None
-    recovered: str | None = None
-
-
 class Samples(LenientModel):
     """Sample texts of the models."""
 
     source: str = ""
     temperature: float = 1.0
     seed: int = 0
-    texts: list[Sample] = []
+    texts: list[SampleText] = []
 
 
 class Document(LenientModel):
@@ -180,7 +170,7 @@ class Document(LenientModel):
     seconds_unknown: dict[str, str] = {}
     device: str = ""
     environment: Environment | None = None
-    repeat: Repeat | None = None
+    repeat: RepeatReport | None = None
     stage_memory_bytes: dict[str, int] = {}
     peak_memory_bytes: int | None = None
     warnings: list[str] = []

@@ -35,7 +35,7 @@ def of(
     plan: Plan,
     perplexity: Sequence[Perplexity],
     curves: Sequence[Loss] | None,
-    calibration: Calibration | None = None,
+    calibration: Calibration | None,
 ) -> Summary:
     """Summarise a job, and decide whether the recovered model is published.
 

@@ -50,13 +50,12 @@ class ResolvedModel:
     bytes: int
 
 
-def resolve_model(model: str, roots: Roots, cache: Path | None) -> ResolvedModel:
-    """Find a model; download it from the hub if necessary.
+def resolve_model(model: str, roots: Roots) -> ResolvedModel:
+    """Find a model; download it to the hub's cache (HF_HUB_CACHE) if necessary.
 
     Args:
         model: `local:NAME`, `org/name` or `org/name@revision`.
         roots: folders of `local:` names.
-        cache: folder of the hub's cache; None uses the library's (HF_HUB_CACHE).
 
     Raises:
         ModelNotFoundError: it does not exist, is private or gated, or has no such revision.
@@ -73,14 +72,13 @@ def resolve_model(model: str, roots: Roots, cache: Path | None) -> ResolvedModel
             )
         return _resolved(folder, model, None)
     repository, _, revision = model.partition("@")
-    store = cache or Path(constants.HF_HUB_CACHE)
     try:
-        folder = _download(repository, revision or None, store)
+        folder = _download(repository, revision or None)
     except HubUnreachableError:
         # The cache may be used for a commit, which never changes, and if HF_HUB_OFFLINE is set.
         if not (COMMIT.fullmatch(revision) or is_offline()):
             raise
-        cached = _cached(repository, revision or None, store)
+        cached = cached_snapshot(model)
         if cached is None:
             raise
         folder = cached
@@ -129,7 +127,7 @@ def needed(names: Collection[str], model: str) -> list[str]:
     return [*weights, *dict.fromkeys([*others, *filter(tokenizer_files.is_one, sorted(names))])]
 
 
-def _download(repository: str, revision: str | None, cache: Path) -> Path:
+def _download(repository: str, revision: str | None) -> Path:
     named = f"{repository}@{revision}" if revision else repository
     with mapped_errors(HubRequest(f"model {named!r}", ModelNotFoundError, INSTEAD)):
         info = HfApi().model_info(
@@ -140,41 +138,33 @@ def _download(repository: str, revision: str | None, cache: Path) -> Path:
         missing = {
             name: sizes[name]
             for name in files
-            if not isinstance(
-                try_to_load_from_cache(repository, name, cache_dir=cache, revision=info.sha), str
-            )
+            if not isinstance(try_to_load_from_cache(repository, name, revision=info.sha), str)
         }
-        check_room(missing, cache, f"model {named!r}")
+        check_room(missing, Path(constants.HF_HUB_CACHE), f"model {named!r}")
         return Path(
             snapshot_download(
                 repository,
                 revision=info.sha,
-                cache_dir=cache,
                 allow_patterns=files,
                 tqdm_class=TerminalBar,
             )
         )
 
 
-def _cached(repository: str, revision: str | None, cache: Path) -> Path | None:
+def cached_snapshot(model: str) -> Path | None:
+    """The folder of a hub model in this machine's cache, complete or not; None if there is none."""
+    repository, _, revision = model.partition("@")
     try:
         return Path(
             snapshot_download(
                 repository,
-                revision=revision,
-                cache_dir=cache,
+                revision=revision or None,
                 local_files_only=True,
                 allow_patterns=["config.json"],
             )
         )
     except FileNotFoundError:
         return None
-
-
-def cached_snapshot(model: str) -> Path | None:
-    """The folder of a hub model in this machine's cache, complete or not; None if there is none."""
-    repository, _, revision = model.partition("@")
-    return _cached(repository, revision or None, Path(constants.HF_HUB_CACHE))
 
 
 def check_room(sizes: Mapping[str, int], folder: Path, what: str) -> None:

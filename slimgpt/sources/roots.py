@@ -45,6 +45,10 @@ class Roots:
             )
         return folder
 
+    def within(self, model: str) -> Path | None:
+        """The folder that links of a model's files must not leave; None if they may."""
+        return self.models if self.confined and model.startswith(PREFIX) else None
+
     def text(self, name: str) -> Path:
         """The path of the regular file `local:FILE`; links are checked but not resolved.
 

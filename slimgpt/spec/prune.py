@@ -21,10 +21,8 @@ from slimgpt.spec.evaluation import (
     TaskSpec,
 )
 from slimgpt.spec.names import (
-    BOS,
     HELD_OUT,
     HUB_ID,
-    LOCAL_NAME,
     NAMED_TEXTS,
     UPLOAD,
     Bos,
@@ -48,11 +46,9 @@ from slimgpt.spec.schedule import Ratio, ScheduleShape, ScheduleSpec
 from slimgpt.spec.sizes import MAX_DEVICES, Count, Size, target_in_words
 
 __all__ = [
-    "BOS",
     "DEFAULT_SHAPES",
     "HELD_OUT",
     "HUB_ID",
-    "LOCAL_NAME",
     "MAX_TASKS",
     "MAX_TEXTS",
     "NAMED_TEXTS",
@@ -67,7 +63,6 @@ __all__ = [
     "InferenceSpec",
     "Method",
     "PruneSpec",
-    "Ratio",
     "Recipe",
     "RecoverySpec",
     "SampleSpec",

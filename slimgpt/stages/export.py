@@ -23,8 +23,8 @@ def export(
     model: Path,
     destination: Path,
     formats: Sequence[str],
-    stored: GgufType | None = None,
-    device: str = "auto",
+    stored: GgufType | None,
+    device: str,
 ) -> Iterator[Event]:
     """Write a checkpoint in other formats, each verified by its own loader.
 

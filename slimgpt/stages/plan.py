@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from slimgpt.events import Event, Progress
-from slimgpt.layers import damage_pass, dense_pass, sanity
+from slimgpt.layers import damage_pass, dense_pass
 from slimgpt.layers.layer_pruning import DenseVariances
 from slimgpt.layers.stack import Stack, StoredModel
 from slimgpt.machine.ranks import Ranks
@@ -18,6 +18,7 @@ from slimgpt.planning.damage import Damage
 from slimgpt.planning.plan import Plan
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.resolve import JobInputs
+from slimgpt.verification import sanity
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def make_plan(
             measuring = model.run(ranks, damage_pass.measure, tokens, costs, settings)
             damage = yield from _as_progress(measuring)
         made = plan.measured(damage, spec, costs)
-    parameters = forecast.layer_parameters(inputs.checkpoint, made, spec)
+    parameters = forecast.layer_parameters(inputs.checkpoint, costs, made)
     return PruningPlan(made, parameters, variances, damage)
 
 

@@ -17,11 +17,10 @@ from slimgpt.errors import SpecError
 from slimgpt.events import Event, Progress, Warned
 from slimgpt.harness.harness_run import require_prefix
 from slimgpt.harness.harness_task import HarnessTask, prepare
-from slimgpt.layers import sanity
 from slimgpt.planning import forecast
 from slimgpt.recovery.training_data import TrainingData, gather
 from slimgpt.sources.resolve import ResolvedModel, resolve_model
-from slimgpt.sources.roots import PREFIX, Roots
+from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import HELD_OUT, EvaluationSpec, PruneSpec
 from slimgpt.texts import calibration
 from slimgpt.texts import sources as texts
@@ -30,6 +29,7 @@ from slimgpt.texts.overlap import RUN, Seen
 from slimgpt.texts.tokenization import sandbox, windows
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from slimgpt.texts.tokenization.windows import Beginning
+from slimgpt.verification import sanity
 
 HELD_OUT_WINDOWS = 32
 HELD_OUT_TOKENS = 16384
@@ -92,7 +92,7 @@ def resolve(spec: PruneSpec, roots: Roots) -> Generator[Event, None, JobInputs]:
         CalibrationError: of the texts, or of the questions of tasks.
     """
     yield Progress(stage="resolve", done=0, total=_steps(spec), what="finding the model")
-    model = resolve_model(spec.model, roots, cache=None)
+    model = resolve_model(spec.model, roots)
     yield Progress(stage="resolve", done=0, total=_steps(spec), what="reading the model")
     checkpoint = _opened(model, roots)
     sanity.build(checkpoint)
@@ -144,8 +144,7 @@ def _read_texts(
 
 
 def _opened(model: ResolvedModel, roots: Roots) -> Checkpoint:
-    confined = model.model.startswith(PREFIX) and roots.confined
-    checkpoint = Checkpoint.open(model.folder, within=roots.models if confined else None)
+    checkpoint = Checkpoint.open(model.folder, within=roots.within(model.model))
     tokenizer_checks.check(checkpoint.location)
     return checkpoint
 
@@ -154,7 +153,7 @@ def _teacher(spec: PruneSpec, student: Checkpoint, roots: Roots) -> Checkpoint |
     """The teacher in the specification, or None."""
     if spec.recovery is None or spec.recovery.teacher is None:
         return None
-    teacher = _opened(resolve_model(spec.recovery.teacher, roots, cache=None), roots)
+    teacher = _opened(resolve_model(spec.recovery.teacher, roots), roots)
     sanity.build(teacher)
     theirs, ours = teacher.architecture.vocabulary, student.architecture.vocabulary
     if theirs != ours:

@@ -18,6 +18,7 @@ from slimgpt.machine import disk, environment, memory
 from slimgpt.planning import token_costs
 from slimgpt.recovery.peft_model import ADAPTERS, BASE
 from slimgpt.report import folder as pages
+from slimgpt.report.document import REPORT
 from slimgpt.report.schema import (
     CalibrationReport,
     EnvironmentReport,
@@ -37,7 +38,6 @@ from slimgpt.verification.reload import Loading, prove
 
 PROBE_SEQUENCES = 4
 PROBE_TOKENS = 128
-REPORT = "report.json"
 
 
 def publish(

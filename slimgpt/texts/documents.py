@@ -1,11 +1,16 @@
-"""`Documents`: a sequence of texts with a length and lazy random access."""
+"""`Documents`: a sequence of texts with a length and lazy random access; rows parsed to texts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
+from slimgpt.errors import CalibrationError
+
 T = TypeVar("T")
+Parse = Callable[[object, str | None], T]
+"""Function of a row and the requested field; a false result is an empty document."""
+FIELD_HINT = "name the field that holds the text (text_field)"
 
 
 class Documents(Generic[T]):
@@ -37,3 +42,18 @@ class Documents(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         return (self._read(index) for index in range(self._count))
+
+
+def parsed_row(parse: Parse[T], row: object, text_field: str | None, where: str) -> T:
+    """A row of a file or data set, parsed.
+
+    Args:
+        where: the row's place, for the error.
+
+    Raises:
+        CalibrationError: the row is invalid.
+    """
+    try:
+        return parse(row, text_field)
+    except ValueError as error:
+        raise CalibrationError(f"{where}: {error}", hint=FIELD_HINT) from error

@@ -7,7 +7,7 @@ are refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from huggingface_hub.hf_api import RepoFile
 from slimgpt.errors import CalibrationError
 from slimgpt.sources.hub_errors import HubRequest, mapped_errors
 from slimgpt.sources.resolve import ANSWER_SECONDS, check_room
-from slimgpt.texts.documents import Documents
+from slimgpt.texts.documents import FIELD_HINT, Documents, Parse, parsed_row
 from slimgpt.texts.rows import field_of, text_of
 
 T = TypeVar("T")
@@ -53,9 +53,7 @@ def read(text: HubText, source: str, text_field: str | None) -> Documents[str]:
     return parsed(text, source, text_field, text_of)
 
 
-def parsed(
-    text: HubText, source: str, text_field: str | None, parse: Callable[[object, str | None], T]
-) -> Documents[T]:
+def parsed(text: HubText, source: str, text_field: str | None, parse: Parse[T]) -> Documents[T]:
     """The rows of a data set, parsed by `parse` on access.
 
     Args:
@@ -86,30 +84,14 @@ def parsed(
     try:
         field_of(rows.column_names, text_field)
     except ValueError as error:
-        raise CalibrationError(
-            f"{source}: {error}", hint="name the field that holds the text (text_field)"
-        ) from error
+        raise CalibrationError(f"{source}: {error}", hint=FIELD_HINT) from error
     chosen = ", ".join(filter(None, [text.config, split]))
     some = "" if len(part) == len(files) else f", {len(part)} of {len(files)} files"
     return Documents(
         len(rows),
-        lambda index: _parsed_row(rows[index], text_field, parse, f"{source}: row {index}"),
+        lambda index: parsed_row(parse, rows[index], text_field, f"{source}: row {index}"),
         f"{source}, {name}@{commit[:12]} ({chosen}{some}), {len(rows):,} documents",
     )
-
-
-def _parsed_row(
-    row: dict[str, Any],
-    text_field: str | None,
-    parse: Callable[[object, str | None], T],
-    where: str,
-) -> T:
-    try:
-        return parse(row, text_field)
-    except ValueError as error:
-        raise CalibrationError(
-            f"{where}: {error}", hint="name the field that holds the text (text_field)"
-        ) from error
 
 
 def _files(text: HubText, name: str, commit: str, source: str) -> tuple[str, Sequence[str]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slimgpt.errors import CalibrationError
-from slimgpt.texts.documents import Documents
+from slimgpt.texts.documents import FIELD_HINT, Documents, Parse, parsed_row
 from slimgpt.texts.files import parquet
 from slimgpt.texts.files.delimited import TableParser
 from slimgpt.texts.files.detection import HEAD, PARQUET, Form, detect_format
@@ -27,8 +27,6 @@ from slimgpt.texts.rows import loaded, text_of
 from slimgpt.texts.upload_checks import SEPARATOR
 
 T = TypeVar("T")
-Parse = Callable[[object, str | None], T]
-"""Function of a row and the requested field; a false result is an empty document."""
 
 ARRAY_LIMIT = 1 << 30  # bytes; a JSON array is parsed as a whole
 _BLANK_LINES = re.compile(rb"\n[ \t\r]*\n")
@@ -78,7 +76,7 @@ def _text(row: object, text_field: str | None) -> str:
     return text if text.strip() else ""
 
 
-def whole(path: Path, source: str, text_field: str | None) -> str:
+def whole(path: Path, source: str) -> str:
     """The file as one text: plain text unchanged, documents of other formats joined by blank lines.
 
     Raises:
@@ -86,10 +84,10 @@ def whole(path: Path, source: str, text_field: str | None) -> str:
     """
     if not head_of(path, source).startswith(PARQUET):
         content = opened(path, source)
-        plain = _form(content, path, source, text_field) == "plain"
+        plain = _form(content, path, source, None) == "plain"
         if plain and content.find(SEPARATOR) < 0:
             return content[:].decode("utf-8-sig").replace("\r\n", "\n")
-    return "\n\n".join(read(path, source, text_field))
+    return "\n\n".join(read(path, source, None))
 
 
 def _form(content: mmap.mmap, path: Path, source: str, text_field: str | None) -> Form:
@@ -134,10 +132,7 @@ def _parsed_line(
             hint="write one complete JSON object per line",
         ) from error
     except ValueError as error:
-        raise CalibrationError(f"{source}: line {number}: {error}", hint=_FIELD_HINT) from error
-
-
-_FIELD_HINT = "name the field that holds the text (text_field)"
+        raise CalibrationError(f"{source}: line {number}: {error}", hint=FIELD_HINT) from error
 
 
 def _array(
@@ -158,12 +153,10 @@ def _array(
         ) from error
     except ValueError as error:
         raise CalibrationError(f"{source}: {error}", hint="provide JSON lines") from error
-    found = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            found.append(parse(row, text_field))
-        except ValueError as error:
-            raise CalibrationError(f"{source}: row {number}: {error}", hint=_FIELD_HINT) from error
+    found = (
+        parsed_row(parse, row, text_field, f"{source}: row {number}")
+        for number, row in enumerate(rows, start=1)
+    )
     full = [one for one in found if one]
     return Documents.of(full, f"{source}, {len(full):,} documents of a JSON array")
 
@@ -178,7 +171,9 @@ def _table(
         for line in iter(content.readline, b""):
             row = table.take(line.removesuffix(b"\n"))
             at += len(line)
-            if row is not None and _parsed_record(row, source, table.began, text_field, parse):
+            if row is not None and parsed_row(
+                parse, row, text_field, f"{source}: line {table.began}"
+            ):
                 starts.append(began)
                 ends.append(at)
             began = began if table.within else at
@@ -192,15 +187,6 @@ def _table(
         return parse(table.row(content[starts[index] : ends[index]]), text_field)
 
     return Documents(len(starts), read_row, f"{source}, {len(starts):,} documents of a table")
-
-
-def _parsed_record(
-    row: dict[str, str], source: str, number: int, text_field: str | None, parse: Parse[T]
-) -> T:
-    try:
-        return parse(row, text_field)
-    except ValueError as error:
-        raise CalibrationError(f"{source}: line {number}: {error}", hint=_FIELD_HINT) from error
 
 
 def _plain(content: mmap.mmap, source: str, parse: Parse[T]) -> Documents[T]:

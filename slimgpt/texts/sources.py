@@ -77,12 +77,7 @@ def documents(
 
 
 def training_rows(
-    source: str,
-    *,
-    config: str | None = None,
-    split: str = "train",
-    text_field: str | None = None,
-    roots: Roots,
+    source: str, *, config: str | None, split: str, text_field: str | None, roots: Roots
 ) -> Documents[Lesson]:
     """The rows of a source for a recovery, including those with empty answers.
 
@@ -112,39 +107,28 @@ def training_rows(
     return Documents(len(rows), lambda index: rows[index][0], rows.description)
 
 
-def evaluation_text(
-    source: str,
-    roots: Roots,
-    *,
-    config: str | None = None,
-    split: str | None = None,
-    text_field: str | None = None,
-) -> str:
+def evaluation_text(source: str, roots: Roots) -> str:
     """One text for perplexity, assembled as in public papers.
 
     WikiText-2: the rows of the test split, joined by two newlines. C4: the first 1,100 documents of
     the first validation shard, joined by spaces. A local plain text: unchanged. Others: documents
-    joined by two newlines.
+    joined by two newlines, of a hub data set those of split `test`, else `validation` or `train`.
 
     Args:
         source: as in `documents`.
         roots: folders of `local:` and `upload:` files.
-        config: configuration of a hub data set; None is its default.
-        split: split of a hub data set; None uses `test`, else `validation`, else `train`.
-        text_field: field of the rows that contains the text; None detects it.
 
     Raises:
         CalibrationError, HubUnreachableError, StorageError: as `documents`.
     """
     if source.startswith(UPLOAD_PREFIX):
-        return local_texts.whole(roots.upload(source), source, text_field)
+        return local_texts.whole(roots.upload(source), source)
     if source.startswith(PREFIX):
-        return local_texts.whole(roots.text(source), source, text_field)
+        return local_texts.whole(roots.text(source), source)
     if source.startswith(HUB):
-        splits = (split,) if split else ("test", "validation", "train")
-        text = HubText(source.removeprefix(HUB), config, splits)
-        return "\n\n".join(hub_texts.read(text, source, text_field))
-    rows = hub_texts.read(_named(source, EVALUATION), source, text_field)
+        text = HubText(source.removeprefix(HUB), splits=("test", "validation", "train"))
+        return "\n\n".join(hub_texts.read(text, source, None))
+    rows = hub_texts.read(_named(source, EVALUATION), source, None)
     if source == "c4":
         return " ".join(rows[index] for index in range(min(C4_DOCUMENTS, len(rows))))
     return "\n\n".join(rows)

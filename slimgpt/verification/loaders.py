@@ -6,7 +6,6 @@ vLLM is looked up without importing it; only the processes that use it import it
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions, version
@@ -43,7 +42,8 @@ class Loader:
 
     Attributes:
         name: name and version.
-        arguments: module and arguments of the process that holds a model, without the parent's id.
+        arguments: module of `verification.processes` that holds a model, and its arguments after
+            the parent's id.
         memory_bytes: device memory that the process needs, in bytes.
     """
 
@@ -60,11 +60,6 @@ def installed() -> list[Loader]:
     )
 
 
-def command(module: str) -> list[str]:
-    """The command that runs a module in a new Python process."""
-    return [sys.executable, "-m", module]
-
-
 def vllm() -> str | None:
     """Name and version of vLLM; None if it is not installed."""
     if importlib.util.find_spec("vllm") is None:
@@ -74,17 +69,14 @@ def vllm() -> str | None:
     return f"vllm {version(names[0])}" if names else "vllm"
 
 
-def _transformers_words(model: Model, device: torch.device, spec: InferenceSpec) -> Sequence[str]:
+def transformers_arguments(model: Model, device: torch.device) -> Sequence[str]:
+    """What the processes that load a model with transformers are given after the parent's id."""
     family, dtype = model.architecture.family.model_type, model.architecture.dtype
-    threads = str(torch.get_num_threads())
-    return (
-        "slimgpt.verification.processes.transformers_timing",
-        str(model.folder),
-        family,
-        dtype,
-        str(device),
-        threads,
-    )
+    return str(model.folder), family, dtype, str(device), str(torch.get_num_threads())
+
+
+def _transformers_words(model: Model, device: torch.device, spec: InferenceSpec) -> Sequence[str]:
+    return "transformers_timing", *transformers_arguments(model, device)
 
 
 def _transformers_bytes(model: Model, spec: InferenceSpec) -> int:
@@ -103,13 +95,7 @@ def memory_budget(model: Model, spec: InferenceSpec) -> MemoryBudget:
 
 def _vllm_words(model: Model, device: torch.device, spec: InferenceSpec) -> Sequence[str]:
     dtype, budget = model.architecture.dtype, memory_budget(model, spec).model_dump_json()
-    return (
-        "slimgpt.verification.processes.vllm_timing",
-        str(model.folder),
-        dtype,
-        str(device),
-        budget,
-    )
+    return "vllm_timing", str(model.folder), dtype, str(device), budget
 
 
 def _vllm_bytes(model: Model, spec: InferenceSpec) -> int:

@@ -13,11 +13,10 @@ import torch
 
 from slimgpt.events import Event, ModelName, Progress, Warned
 from slimgpt.spec.prune import SampleSpec
-from slimgpt.verification import loaders
+from slimgpt.verification import loaders, reload
 from slimgpt.verification.loaders import Model
 from slimgpt.verification.processes.transformers_samples import SampleAnswer, SampleRequest
 
-MODULE = "slimgpt.verification.processes.transformers_samples"
 Continued = dict[ModelName, list[list[int]]]
 
 
@@ -59,16 +58,12 @@ def write(
 def _run(
     model: Model, request: SampleRequest, device: torch.device
 ) -> subprocess.CompletedProcess[str]:
-    family, dtype = model.architecture.family.model_type, model.architecture.dtype
-    threads = str(torch.get_num_threads())
+    words = loaders.transformers_arguments(model, device)
     return subprocess.run(
-        [
-            *loaders.command(MODULE),
-            *(str(os.getpid()), str(model.folder), family, dtype, str(device), threads),
-        ],
+        [*reload.python_module("transformers_samples"), str(os.getpid()), *words],
         input=request.model_dump_json() + "\n",
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "OMP_NUM_THREADS": threads},
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
     )

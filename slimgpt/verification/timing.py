@@ -18,7 +18,7 @@ import torch
 
 from slimgpt.events import Event, Latency, ModelName, Progress, Warned
 from slimgpt.spec.prune import InferenceSpec
-from slimgpt.verification import loaders
+from slimgpt.verification import loaders, reload
 from slimgpt.verification.loaders import Loader, Model
 from slimgpt.verification.processes.transformers_timing import GenerationRequest, GenerationTiming
 
@@ -40,7 +40,7 @@ class ModelProcess:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         module, *more = arguments
         self._process = subprocess.Popen(
-            [*loaders.command(module), str(os.getpid()), *more],
+            [*reload.python_module(module), str(os.getpid()), *more],
             env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -13,7 +13,7 @@ from benchmarks.cost import operations
 from benchmarks.cost.operations import FORWARD, GRAM, PROBE, REFIT, TARGET, Job
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
-from slimgpt.layers import damage_pass, layer_pruning
+from slimgpt.layers import damage_pass, inputs_cache
 from slimgpt.layers.residual_target import DenseStream
 from slimgpt.layers.sequence import prune_layer
 from slimgpt.layers.stack import Stack
@@ -34,7 +34,7 @@ def test_as_many_operations_are_counted_as_are_done(
     tmp_path: Path, recipe: Recipe, cached: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not cached:
-        monkeypatch.setattr(layer_pruning, "CACHED_INPUTS", 0)
+        monkeypatch.setattr(inputs_cache, "CACHED_INPUTS", 0)
     folder = Tiny("llama", layers=3, hidden=64, channels=160).save(tmp_path / "model")
     spec = PruneSpec(model="local:model", ratio=0.2, recipe=recipe)
     checkpoint = Checkpoint.open(folder)

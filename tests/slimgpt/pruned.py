@@ -97,16 +97,16 @@ def publish(checkpoint: Checkpoint, kept: list[Kept], folder: Path) -> Path:
 def cut(checkpoint: Checkpoint, index: int, kept: Kept) -> dict[str, Tensor]:
     """One layer without the rest, by names within the layer."""
     architecture = checkpoint.architecture
-    family, size = architecture.family, architecture.sizes[index]
-    layer = checkpoint.layer(index)
+    layer, size = checkpoint.layer(index), architecture.sizes[index]
     heads = torch.tensor(row_indices.blocks(kept.heads, architecture.head_dim))
-    output = surgery.matrix(layer, family, family.output)[:, heads]
-    layer, _, _ = surgery.cut_heads(layer, architecture, size, Solution(heads, output))
+    (output,) = surgery.output_weights(layer, architecture, "attention")
+    layer, _, _ = surgery.cut_heads(layer, architecture, size, Solution(heads, output[:, heads]))
     size = LayerSize(kept.size.heads, kept.size.kv_heads, size.channels)
-    for number, ffn in enumerate(architecture.ffns()):
+    solutions = []
+    for number, down in enumerate(surgery.output_weights(layer, architecture, "ffn")):
         channels = torch.tensor(kept.of_expert(number, size.channels))
-        down = surgery.matrix(layer, ffn.family, ffn.family.down)[:, channels]
-        layer, _ = surgery.cut_channels(layer, ffn, size, Solution(channels, down))
+        solutions.append(Solution(channels, down[:, channels]))
+    layer, _ = surgery.cut_channels(layer, architecture, size, solutions)
     return layer
 
 

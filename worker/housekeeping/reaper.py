@@ -20,7 +20,8 @@ from jobs.metrics.exposition import serve
 from jobs.settings import BadSettings, Settings, load
 from jobs.states import Status
 from jobs.store.database import make_engine
-from jobs.store.store import Reaped, Store
+from jobs.store.records import Reaped
+from jobs.store.store import Store
 from worker.housekeeping.loop import Loop
 from worker.housekeeping.metrics import REGISTRY, lease_expiries, resent
 from worker.housekeeping.retention import RetentionSweep

@@ -86,7 +86,7 @@ class RetentionSweep(Loop):
         self._expire()
         self._remove_outdated()
         for stale in self._unswept():
-            self._try(stale.id, lambda stale=stale: self._sweep(stale))  # type: ignore[misc]
+            self._try(stale.id, lambda stale=stale: sweep_job(stale, self._store, self._artifacts))  # type: ignore[misc]
         self._sweep_uploads()
         if time.monotonic() >= self._next_orphan_sweep and not self.over.is_set():
             self._next_orphan_sweep = time.monotonic() + ORPHAN_SWEEP_SECONDS
@@ -151,9 +151,6 @@ class RetentionSweep(Loop):
                     return
                 after = stale.id
                 yield stale
-
-    def _sweep(self, stale: StaleFiles) -> bool:
-        return sweep_job(stale, self._store, self._artifacts)
 
     def _try(self, name: str, step: Callable[[], bool]) -> bool:
         """Run a step for a job or an upload; those that failed before run last."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Unpack
 from urllib.parse import quote
+from uuid import uuid4
 
 from anyio import sleep
 
@@ -33,7 +34,7 @@ from slimgpt.client.models.jobs import (
 )
 from slimgpt.client.models.reports import Plan, Report, SweepReport, report_of
 from slimgpt.client.progress_bar import job_bar, wanted
-from slimgpt.client.requests import Request, new_key
+from slimgpt.client.requests import Request
 from slimgpt.report.document import ReportError
 
 JobRef = str | Job | JobSummary
@@ -66,7 +67,7 @@ class AsyncJobs:
             InvalidRequestError: `error.errors` names the invalid fields.
             TooManyRequestsError: the owner has too many unfinished jobs.
         """
-        key = idempotency_key or new_key()
+        key = idempotency_key or str(uuid4())
         request = Request(
             method="POST",
             path="/jobs",

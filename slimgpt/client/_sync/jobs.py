@@ -8,6 +8,7 @@ from pathlib import Path
 from time import sleep
 from typing import Unpack
 from urllib.parse import quote
+from uuid import uuid4
 
 from slimgpt.client._sync.downloads import download
 from slimgpt.client._sync.transport import Transport
@@ -32,7 +33,7 @@ from slimgpt.client.models.jobs import (
 )
 from slimgpt.client.models.reports import Plan, Report, SweepReport, report_of
 from slimgpt.client.progress_bar import job_bar, wanted
-from slimgpt.client.requests import Request, new_key
+from slimgpt.client.requests import Request
 from slimgpt.report.document import ReportError
 
 JobRef = str | Job | JobSummary
@@ -65,7 +66,7 @@ class Jobs:
             InvalidRequestError: `error.errors` names the invalid fields.
             TooManyRequestsError: the owner has too many unfinished jobs.
         """
-        key = idempotency_key or new_key()
+        key = idempotency_key or str(uuid4())
         request = Request(
             method="POST",
             path="/jobs",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from slimgpt.client.models.base import Model, Rows
+from slimgpt.planning import document
 from slimgpt.spec.sizes import short_count, short_size
 
 
-class FoundModel(Model):
+class FoundModel(document.FoundModel, Model):
     """A model; `model` is its name in jobs, and sizes are None if it cannot be read.
 
     Attributes:
@@ -14,17 +15,6 @@ class FoundModel(Model):
         prunable: whether its config and headers can be pruned; if not, `reason` says why.
         pruned: whether its layers differ in size.
     """
-
-    model: str
-    family: str | None = None
-    parameters: int | None = None
-    bytes: int | None = None
-    layers: int | None = None
-    positions: int | None = None
-    dtype: str | None = None
-    prunable: bool = False
-    pruned: bool = False
-    reason: str = ""
 
 
 class ModelPage(Model):

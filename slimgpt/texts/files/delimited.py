@@ -144,7 +144,7 @@ def delimiter_of(header: str) -> str:
     return max(DELIMITERS, key=lambda delimiter: len(_split(header, delimiter)))
 
 
-def looks_like(head: bytes, asked: str | None = None) -> bool:
+def looks_like(head: bytes, asked: str | None) -> bool:
     """Whether the content of a file is a table.
 
     Its first line must be column names, with at least one known or requested name; or one-word

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from slimgpt.errors import CalibrationError
-from slimgpt.texts.documents import Documents
+from slimgpt.texts.documents import Documents, Parse, parsed_row
 
 T = TypeVar("T")
 LARGEST = 1 << 30  # bytes, decompressed; a small file can decompress to gigabytes
 
 
-def rows(
-    path: Path, source: str, text_field: str | None, parse: Callable[[object, str | None], T]
-) -> Documents[T]:
+def rows(path: Path, source: str, text_field: str | None, parse: Parse[T]) -> Documents[T]:
     """The rows of a file, parsed by `parse`; rows with a false result are omitted.
 
     Args:
@@ -41,28 +38,14 @@ def rows(
             f"{source}: the Parquet file cannot be read ({type(error).__name__})",
             hint="write the file again, or convert it to JSON lines",
         ) from error
-    full = [
-        index for index in range(len(table)) if _parsed(table, index, source, text_field, parse)
-    ]
+
+    def read_row(index: int) -> T:
+        [row] = table.slice(index, 1).to_pylist()
+        return parsed_row(parse, row, text_field, f"{source}: row {index + 1}")
+
+    full = [index for index in range(len(table)) if read_row(index)]
     return Documents(
         len(full),
-        lambda index: _parsed(table, full[index], source, text_field, parse),
+        lambda index: read_row(full[index]),
         f"{source}, {len(full):,} documents of a Parquet file",
     )
-
-
-def _parsed(
-    table: Any,
-    index: int,
-    source: str,
-    text_field: str | None,
-    parse: Callable[[object, str | None], T],
-) -> T:
-    [row] = table.slice(index, 1).to_pylist()
-    try:
-        return parse(row, text_field)
-    except ValueError as error:
-        raise CalibrationError(
-            f"{source}: row {index + 1}: {error}",
-            hint="name the field that holds the text (text_field)",
-        ) from error

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     save_file({"logits": logits.cpu().contiguous()}, out)
 
 
-def load(folder: Path, device: torch.device, trusted: bool = True) -> Any:
+def load(folder: Path, device: torch.device, trusted: bool) -> Any:
     """The model by plain `from_pretrained`, on the device, in evaluation mode.
 
     A model that does not fit the GPU stays in host memory, and accelerate moves it to the GPU layer

@@ -10,16 +10,13 @@ is a `SampleRequest` as JSON, that of standard output the `SampleAnswer`.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from slimgpt.checkpoints.families.table import FAMILIES
-from slimgpt.checkpoints.output import whole_model
-from slimgpt.machine import precision
+from slimgpt.verification.processes.transformers_timing import load
 
 TINY = 1e-20
 
@@ -41,12 +38,8 @@ class SampleAnswer(BaseModel):
 
 def main(arguments: list[str]) -> None:
     """Load the model, answer the request."""
-    folder, model_type, dtype, device_name, threads = arguments
-    torch.set_num_threads(int(threads))
-    precision.refuse_tf32()
-    device = torch.device(device_name)
+    model, device = load(arguments)
     request = SampleRequest.model_validate_json(sys.stdin.readline())
-    model = whole_model.load(Path(folder), FAMILIES[model_type], dtype, device)
     print(answer(model, request, device).model_dump_json(), flush=True)  # noqa: T201
 
 

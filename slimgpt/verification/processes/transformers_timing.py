@@ -45,14 +45,19 @@ class GenerationTiming(BaseModel):
 
 def main(arguments: list[str]) -> None:
     """Load the model, then answer requests until standard input ends."""
+    model, device = load(arguments)
+    for line in sys.stdin:
+        request = GenerationRequest.model_validate_json(line)
+        print(answer(model, request, device).model_dump_json(), flush=True)  # noqa: T201
+
+
+def load(arguments: list[str]) -> tuple[Any, torch.device]:
+    """The model and the device of the command's arguments, after its settings of torch."""
     folder, model_type, dtype, device_name, threads = arguments
     torch.set_num_threads(int(threads))
     precision.refuse_tf32()
     device = torch.device(device_name)
-    model = whole_model.load(Path(folder), FAMILIES[model_type], dtype, device)
-    for line in sys.stdin:
-        request = GenerationRequest.model_validate_json(line)
-        print(answer(model, request, device).model_dump_json(), flush=True)  # noqa: T201
+    return whole_model.load(Path(folder), FAMILIES[model_type], dtype, device), device
 
 
 @torch.no_grad()

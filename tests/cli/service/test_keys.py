@@ -108,8 +108,11 @@ def test_refusals_are_one_line(run: Any, arguments: list[str], words: str) -> No
     assert refused.stderr.count("\n") == 1
 
 
-def test_a_missing_pepper_is_explained(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_pepper_is_explained(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SLIMGPT_KEY_PEPPER", "")
+    monkeypatch.setenv("SLIMGPT_HOME", str(tmp_path))  # the user's own may have one
     refused = run("keys", "create", "--owner", "ada")
     assert "SLIMGPT_KEY_PEPPER is not set" in refused.stderr
     assert run("keys", "list").exit_code == 0  # to look and to revoke needs none

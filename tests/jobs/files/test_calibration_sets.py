@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text, update
 
+from jobs.cursors import InvalidCursor
 from jobs.files.artifacts import Artifacts
 from jobs.files.calibration_sets import (
     RESERVED_SECONDS,
@@ -24,7 +25,7 @@ from jobs.files.calibration_sets import (
     new_set_id,
 )
 from jobs.store.clock import from_now
-from jobs.store.store import InvalidCursor, Store
+from jobs.store.store import Store
 from jobs.store.tables import CALIBRATION_SETS, JOBS
 from slimgpt.spec.prune import UPLOAD, PruneSpec
 

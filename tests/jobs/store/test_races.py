@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from jobs.states import Status
 from jobs.store.database import make_engine
-from jobs.store.store import Job, Store
+from jobs.store.records import Job
+from jobs.store.store import Store
 from tests.jobs.conftest import SPEC, layer
 
 T = TypeVar("T")

@@ -11,7 +11,8 @@ from sqlalchemy import update
 from jobs.files.artifacts import Artifacts
 from jobs.files.removal import sweep_job
 from jobs.states import Status
-from jobs.store.store import Job, Store
+from jobs.store.records import Job
+from jobs.store.store import Store
 from jobs.store.tables import JOBS
 from tests.jobs.conftest import SPEC
 from tests.jobs.store.test_races import at_once

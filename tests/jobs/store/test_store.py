@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from jobs.cursors import InvalidCursor
 from jobs.states import TERMINAL, Status
 from jobs.store.records import Claim, Job
-from jobs.store.store import IdempotencyConflict, InvalidCursor, Store
+from jobs.store.store import IdempotencyConflict, Store
 from slimgpt.events import Warned
 from slimgpt.spec.prune import PruneSpec, RecoverySpec, ScheduleSpec
 from tests.jobs.conftest import PLAN, SPEC, layer

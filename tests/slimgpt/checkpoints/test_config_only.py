@@ -52,7 +52,7 @@ def test_a_run_says_that_there_are_no_weights(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("text")
     roots = Roots(tmp_path, tmp_path)
     with pytest.raises(UnsupportedModelError, match="it has no weights"):
-        resolve_model("local:model", roots, None)
+        resolve_model("local:model", roots)
     text = CalibrationSpec(source="local:text.txt")
     spec = SPEC.model_copy(update={"calibration": text})
     with pytest.raises(UnsupportedModelError, match="it has no weights"):

@@ -100,15 +100,15 @@ def test_losses_of_layers_that_were_not_measured_are_interpolated() -> None:
     """Exactly, where the ratio of loss to error is exponential in depth."""
 
     def loss(layer: int, error: float) -> float:
-        return error * math.exp(0.3 * layer - 2) * error**0.5
+        return math.exp(0.3 * layer - 2) * math.sqrt(error) * error
 
-    def module(layer: int, errors: list[float], *, known: bool) -> damage.Module:
+    def module(layer: int, errors: list[float], *, known: bool) -> damage.Module[LayerSize]:
         losses = {level: loss(layer, errors[level]) for level in (1, 2)} if known else {}
-        return damage.Module([], errors, [1, 2], losses)
+        return damage.Module("ffn", [], [], [1, 2], errors, losses)
 
     errors = [0.0, 0.4, 1.7]
     modules = [module(layer, errors, known=layer in (0, 3)) for layer in range(4)]
-    modules.insert(2, damage.Module([], [0.0], [], {}))  # one that can lose nothing
+    modules.insert(2, damage.Module("ffn", [], [], [], [0.0]))  # one that can lose nothing
     modules[-1] = module(4, errors, known=True)
     modules[3] = module(3, errors, known=False)
     damage.interpolate(modules)

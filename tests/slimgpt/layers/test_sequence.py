@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.families.architecture import LayerSize
 from slimgpt.checkpoints.families.table import FAMILIES as FAMILY_ROWS
-from slimgpt.layers import layer_pruning, sequence
+from slimgpt.layers import inputs_cache, sequence
 from slimgpt.layers.layer_pruning import PrunedLayer
 from slimgpt.layers.sequence import prune_layer
 from slimgpt.layers.stack import Stack
@@ -140,12 +140,12 @@ def whole_model_reference(
     return whole, kept
 
 
-@pytest.mark.parametrize("cached", [0, layer_pruning.CACHED_INPUTS])
+@pytest.mark.parametrize("cached", [0, inputs_cache.CACHED_INPUTS])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_streaming_equals_pruning_the_whole_model(
     family: str, cached: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layer_pruning, "CACHED_INPUTS", cached)
+    monkeypatch.setattr(inputs_cache, "CACHED_INPUTS", cached)
     model = Tiny(family, heads=6, kv_heads=3, hidden=24, channels=12, layers=2, biases=True)
     target = LayerSize(heads=4, kv_heads=4 * model.kv_heads // 6, channels=8)
     token_ids = tokens(model, **CALIBRATION)
@@ -228,12 +228,12 @@ def test_query_heads_leave_a_model_with_one_kv_head(tmp_path: Path) -> None:
     assert torch.allclose(pruned.logits(token_ids[:4]), expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("cached", [0, layer_pruning.CACHED_INPUTS])
+@pytest.mark.parametrize("cached", [0, inputs_cache.CACHED_INPUTS])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_going_on_after_finished_layers_gives_the_same_bits(
     family: str, cached: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layer_pruning, "CACHED_INPUTS", cached)
+    monkeypatch.setattr(inputs_cache, "CACHED_INPUTS", cached)
     model = Tiny(family, heads=4, kv_heads=2)
     target = LayerSize(2, model.kv_heads // 2, 32)
     token_ids = tokens(model, **CALIBRATION)

@@ -45,8 +45,8 @@ def test_the_logits_of_a_large_vocabulary_are_foreseen(tmp_path: Path) -> None:
 
 EXPERTS_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"method": "flap"}, "method `flap` scores one FFN per layer"),
-    ({"recovery": {}}, "adapters do not reach a mixture's experts"),
-    ({"channel_multiple": 12}, "channel_multiple 12: experts that run together, and devices"),
+    ({"recovery": {}}, "adapters cannot train this model's experts"),
+    ({"channel_multiple": 12}, "channel_multiple 12: with experts or tensor_parallel, the FFN"),
 ]
 
 

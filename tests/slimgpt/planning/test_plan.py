@@ -41,7 +41,7 @@ def count(sizes: tuple[architecture.LayerSize, ...], of: architecture.Architectu
 def planned(spec: PruneSpec, **changes: Any) -> tuple[plan.Plan, architecture.Architecture]:
     of = architecture.read(config(**changes))
     pieces = costs.of(of, {}, count(of.sizes, of), spec.head_unit, 2)
-    return plan.make(spec, pieces.shared_by(spec.tensor_parallel)), of
+    return plan.make(spec, pieces.for_tensor_parallel(spec.tensor_parallel)), of
 
 
 @pytest.mark.parametrize(("ratio", "billions"), [(0.2, 5.4), (0.25, 5.0), (0.33, 4.5), (0.5, 3.4)])

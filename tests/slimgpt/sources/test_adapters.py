@@ -32,7 +32,7 @@ def refused(roots: Roots, words: str) -> None:
     """By all that opens a model: a job, a plan, a command."""
     job = PruneSpec(model="local:model", ratio=0.2)
     with pytest.raises(UnsupportedModelError, match=words):
-        resolve_model("local:model", roots, None)
+        resolve_model("local:model", roots)
     with pytest.raises(UnsupportedModelError, match=words):
         plan_preview(job, roots)
     with pytest.raises(UnsupportedModelError, match=words):

@@ -98,14 +98,14 @@ def test_a_hub_that_answers_anything_is_there(hub: Hub, monkeypatch: pytest.Monk
 
 
 def test_a_hub_that_falls_silent_is_not_waited_for(
-    silent: str, roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    silent: str, roots: Roots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     online(monkeypatch, silent)
     monkeypatch.setattr(resolve, "ANSWER_SECONDS", 0.5)
     with pytest.raises(HubUnreachableError, match="'o/n': the hub cannot be reached"):
-        resolve_model("o/n", roots, tmp_path)
+        resolve_model("o/n", roots)
     with pytest.raises(ModelNotFoundError):
-        resolve_model("local:none", roots, tmp_path)
+        resolve_model("local:none", roots)
 
 
 COMMANDS = [

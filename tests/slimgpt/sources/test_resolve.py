@@ -29,9 +29,10 @@ Resolve = Callable[[str], ResolvedModel]
 
 
 @pytest.fixture
-def ask(roots: Roots, tmp_path: Path) -> Resolve:
+def ask(roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Resolve:
     """Resolve a model with a fresh cache."""
-    return lambda model: resolve_model(model, roots, tmp_path / "cache")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return lambda model: resolve_model(model, roots)
 
 
 @pytest.fixture
@@ -201,7 +202,7 @@ from slimgpt.sources.resolve import resolve_model
 from slimgpt.sources.roots import Roots
 from slimgpt.texts.sources import documents
 roots = Roots(Path("none"), Path("none"))
-found = resolve_model("tiny/stories", roots, None)
+found = resolve_model("tiny/stories", roots)
 print(json.dumps([found.revision, str(found.folder), len(documents("c4", roots=roots))]))
 """
 

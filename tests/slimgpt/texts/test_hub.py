@@ -81,8 +81,6 @@ def test_any_set_by_name_configuration_split_and_field(
     assert list(read) == ["aaa", "bbb"]
     test = texts.documents("hf:own/set", split="test", text_field="body", roots=roots)
     assert list(test) == ["ccc"]
-    assert texts.evaluation_text("hf:own/set", roots, text_field="body") == "ccc"
-    assert texts.evaluation_text("hf:own/set", roots, text_field="title", split="train") == "a\n\nb"
     with pytest.raises(CalibrationError, match=r"hf:own/set: no field 'x'; .* are: title, body"):
         texts.documents("hf:own/set", text_field="x", roots=roots)
     with pytest.raises(
@@ -91,6 +89,12 @@ def test_any_set_by_name_configuration_split_and_field(
         texts.documents("hf:own/set", roots=roots)
     with pytest.raises(CalibrationError, match="no split 'dev'; its splits are: train, test"):
         texts.documents("hf:own/set", split="dev", roots=roots)
+
+
+def test_any_set_is_evaluated_on_its_test_split(hub: Hub, roots: Roots, repository: Path) -> None:
+    (repository / "train.jsonl").write_text(json.dumps({"text": "a"}))
+    (repository / "test.jsonl").write_text('{"text": "b"}\n{"text": "c"}\n')
+    assert texts.evaluation_text("hf:own/set", roots) == "b\n\nc"
 
 
 def test_a_configuration_that_is_missing_or_unknown_lists_those_there_are(

@@ -244,16 +244,16 @@ def test_no_room_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_whole_file_for_evaluation(tmp_path: Path) -> None:
     def whole(name: str, content: str) -> str:
         (tmp_path / name).write_text(content, "utf-8")
-        return local_texts.whole(tmp_path / name, name, None)
+        return local_texts.whole(tmp_path / name, name)
 
     assert whole("a.txt", "\ufeffeins\n\n\n zwei \n") == "eins\n\n\n zwei \n"
     assert whole("b.txt", "eins<|endoftext|>zwei\n<|endoftext|>") == "eins\n\nzwei"
     assert whole("c.jsonl", LINES) == "\n\n".join(TEXTS)
     assert whole("d.csv", CSV) == "\n\n".join(TEXTS)
     (tmp_path / "e.txt").write_bytes(b"eins\r\n\r\nzwei\r\n")
-    assert local_texts.whole(tmp_path / "e.txt", "e.txt", None) == "eins\n\nzwei\n"
+    assert local_texts.whole(tmp_path / "e.txt", "e.txt") == "eins\n\nzwei\n"
     (tmp_path / "f.parquet").write_bytes(PARQUET)
-    assert local_texts.whole(tmp_path / "f.parquet", "f", None) == "\n\n".join(TEXTS)
+    assert local_texts.whole(tmp_path / "f.parquet", "f") == "\n\n".join(TEXTS)
 
 
 def test_a_small_parquet_file_cannot_fill_the_memory(

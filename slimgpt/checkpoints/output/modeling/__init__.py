@@ -33,11 +33,6 @@ def source(family: Family) -> str:
     return text.replace("Llama", family.prefix)
 
 
-def model_class(family: Family) -> str:
-    """Class name of the model's body in the modelling file."""
-    return f"SlimGPT{family.prefix}Model"
-
-
 def causal_class(family: Family) -> str:
     """Class name of the language model in the modelling file."""
     return f"SlimGPT{family.prefix}ForCausalLM"
@@ -46,7 +41,8 @@ def causal_class(family: Family) -> str:
 def auto_map(family: Family) -> dict[str, str]:
     """What `AutoModel` and its like find in the file; the first is the one that vLLM takes."""
     module = MODELING.removesuffix(".py")
-    classes = {"AutoModel": model_class(family), "AutoModelForCausalLM": causal_class(family)}
+    body, causal = f"SlimGPT{family.prefix}Model", causal_class(family)
+    classes = {"AutoModel": body, "AutoModelForCausalLM": causal}
     for suffix in family.task_suffixes:
         _, marker, task = suffix.partition("For")
         classes[f"AutoModel{marker}{task}"] = f"SlimGPT{family.prefix}{suffix}"

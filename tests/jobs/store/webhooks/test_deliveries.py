@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from jobs.store.store import InvalidCursor
+from jobs.cursors import InvalidCursor
 from jobs.store.tables import DELIVERIES, WEBHOOKS
 from jobs.store.webhooks.deliveries import (
     FAILING,

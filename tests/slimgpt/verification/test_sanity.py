@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import NumericalError, UnsupportedModelError
 from slimgpt.events import LayerFinished
-from slimgpt.layers import sanity
 from slimgpt.layers.stack import Stack
 from slimgpt.methods.baselines import best_units
 from slimgpt.methods.problem import Units
@@ -22,6 +21,7 @@ from slimgpt.planning.preview import plan_preview
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import PruneSpec
 from slimgpt.stages.export import export
+from slimgpt.verification import sanity
 from slimgpt.verification.formats import Probe
 from slimgpt.verification.reload import verify
 from tests.slimgpt.test_pipeline import SETTINGS, TEXT

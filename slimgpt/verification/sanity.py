@@ -1,7 +1,7 @@
-"""Whether a model can be built from its config and computes numbers: asked before any work.
+"""Checks before any work: can the model be built from its config, and are its outputs finite?
 
-Most values of a config are read by what surrounds the layers, by `generate`, or by one layer in
-the middle; and a NaN may sit where only the output head meets it. Found late, either costs hours.
+An invalid config value or a NaN in the weights may affect only `generate`, the output head or one
+layer in the middle. Without these checks a job would find it after hours.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from transformers.initialization import no_init_weights
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output import folder as published
 from slimgpt.checkpoints.output import modeling
-from slimgpt.errors import NumericalError, UnsupportedModelError
-from slimgpt.layers.stack import Stack
+from slimgpt.errors import NumericalError
+from slimgpt.layers.stack import Stack, invalid_config
+from slimgpt.sources.tokenizer_files import GENERATION
 from slimgpt.texts.tokenization.tokenizer import no_layers_are_built
-
-GENERATION = "generation_config.json"
 
 
 def build(checkpoint: Checkpoint) -> None:
-    """Build the whole model as it will be published, at its present size, without memory for it.
+    """Build the model as it will be published, at its dense size, on the meta device.
 
     Raises:
-        UnsupportedModelError: transformers cannot, or cannot read the settings for generation.
+        UnsupportedModelError: transformers cannot build the model from `config.json`, or cannot
+            read `generation_config.json`.
     """
     architecture, name = checkpoint.architecture, "config.json"
     try:
@@ -39,12 +39,8 @@ def build(checkpoint: Checkpoint) -> None:
         if checkpoint.location.has(GENERATION):
             name = GENERATION
             GenerationConfig.from_pretrained(checkpoint.folder, local_files_only=True)
-    except Exception as error:  # whatever transformers says of values it does not know
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UnsupportedModelError(
-            f"{name}: transformers cannot build the model: {reason[-1]}",
-            hint="check the file against the model's own; a newer transformers may know it",
-        ) from error
+    except Exception as error:
+        raise invalid_config(name, error) from error
 
 
 @torch.no_grad()
@@ -52,13 +48,14 @@ def compute(
     stack: Stack,
     token_ids: Tensor,  # (batch, seq) int64
 ) -> Generator[int, None, None]:
-    """Run the whole model on a few tokens, and see that every number is finite.
+    """Run the model on a few tokens and check that all activations are finite.
 
     Yields:
-        how many layers are done.
+        the number of finished layers.
 
     Raises:
-        NumericalError: one is not; says after which part of the model, and which tensor holds it.
+        NumericalError: an activation is NaN or infinite; names the part of the model after which,
+            and the tensor that contains it, if one does.
     """
     checkpoint = stack.checkpoint
     hidden = torch.cat(stack.embed(token_ids)).to(stack.device)
@@ -76,11 +73,11 @@ def _require_finite(
 ) -> None:
     if bool(values.isfinite().all()):
         return
-    torn = next((n for n in names if not checkpoint.load([n])[n].isfinite().all()), None)
+    tensor = next((n for n in names if not checkpoint.load([n])[n].isfinite().all()), None)
     raise NumericalError(
         f"the model itself gives NaN or infinity after {place}"
-        + (f": {torn} holds one" if torn else ", although its weights there are finite"),
+        + (f": {tensor} holds one" if tensor else ", although its weights there are finite"),
         hint="download the model again, or choose another revision"
-        if torn
+        if tensor
         else f"{checkpoint.architecture.dtype} is too narrow: save it in bfloat16 or float32",
     )
