@@ -31,7 +31,8 @@ def _state(path: Path) -> tuple[object, ...]:
     try:
         state = path.stat()
         if path.name == "config.json" and path.is_file() and state.st_size <= MAX_CONFIG_BYTES:
-            return path.name, path.read_bytes()
+            with path.open("rb") as file:
+                return path.name, file.read(MAX_CONFIG_BYTES)
     except OSError:  # a dangling link, or gone
         return (path.name,)
     return path.name, state.st_size, state.st_mtime_ns, state.st_ctime_ns

@@ -151,7 +151,7 @@ def test_a_model_that_is_being_copied_is_described_again_when_it_is_there(
 def test_a_folder_that_cannot_be_read_hides_no_other_and_is_left_alone_for_a_while(
     settings: Settings, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.inventory.models.FOLDER_SECONDS", 3.0)
+    monkeypatch.setattr("api.inventory.models.FOLDER_SECONDS", 6.0)
     names = ["a", "bad", "c", "d"]
     folders(settings, *names)
     engine = describing(settings, tmp_path, f"name == 'local:bad' and {fault}")
