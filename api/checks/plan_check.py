@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.checks import sandbox
 from api.checks.folder_state import state_of
-from api.checks.sources import LOCAL, inside
+from api.checks.sources import LOCAL, inside, models_of
 from api.http.concurrency_limit import ConcurrencyLimit
 from api.http.problems import Problem
 from api.http.validation import FieldError, summary
@@ -191,13 +191,14 @@ def _fingerprint(spec: PruneSpec, settings: Settings) -> str | None:
     Of the evaluation a plan reads the lengths, for its memory alone, which no verdict is about.
     """
     found: list[object] = [settings.engine_command]
-    if spec.model.startswith(LOCAL):
-        folder = inside(settings.models_root, spec.model.removeprefix(LOCAL))
-        if (state := state_of(folder)) is None:
-            return None
-        found += [folder, state]
-    else:
-        found.append(int(time.monotonic()) // 60)  # the hub's cache may fill
+    for place, model in models_of(spec).items():
+        if model.startswith(LOCAL):
+            folder = inside(settings.models_root, model.removeprefix(LOCAL))
+            if (state := state_of(folder)) is None and place == "/model":
+                return None
+            found += [folder, state]
+        else:
+            found.append(int(time.monotonic()) // 60)  # the hub's cache may fill
     asked = spec.model_dump_json(exclude={"evaluation"})
     return hashlib.sha256(f"{asked} {found}".encode()).hexdigest()
 

@@ -147,6 +147,23 @@ def test_a_verdict_is_of_the_job_with_or_without_recovery(
             assert "leave recovery out" in answer.json()["detail"]
 
 
+def test_a_teacher_of_another_vocabulary_is_refused_before_the_queue(
+    api: httpx.Client, model: str, settings: Settings
+) -> None:
+    config = json.loads((MODEL / "config.json").read_text())
+    file = settings.models_root / "teacher" / "config.json"
+    file.parent.mkdir()
+    calibration = {"source": "c4", "samples": 8, "sequence_length": 128}
+    teaching = {"source": "alpaca", "method": "distillation", "teacher": "local:teacher"}
+    body = {"model": model, "ratio": 0.2, "calibration": calibration, "recovery": teaching}
+    for more, status in ((1, 422), (0, 202), (2, 422)):
+        file.write_text(json.dumps(config | {"vocab_size": config["vocab_size"] + more}))
+        planned, posted = ask(api, **body), post(api, body)
+        assert (planned.status_code == 422, posted.status_code) == (status == 422, status)
+        if more:
+            assert "local:teacher has a vocabulary of" in posted.json()["detail"]
+
+
 def test_a_format_that_cannot_hold_the_model_is_refused_at_its_place(
     api: httpx.Client, settings: Settings
 ) -> None:
