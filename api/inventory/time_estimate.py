@@ -46,7 +46,7 @@ def estimate(spec: PruneSpec, parameters: int, history: Sequence[Earlier]) -> Ti
         parameters: of the dense model.
         history: finished jobs.
     """
-    wanted, limited = work(spec, parameters), limited_seconds(spec)
+    wanted, limited = work(spec, parameters), workload.limited_seconds(spec)
     same = [one for one in history if one.spec.model == spec.model]
     known = _of_shape(spec, same or history)
     if not known:
@@ -74,12 +74,6 @@ def work(spec: PruneSpec, parameters: int) -> float:
     return parameters * max(1.0, passes)
 
 
-def limited_seconds(spec: PruneSpec) -> float:
-    """Seconds of a recovery that is given its time."""
-    minutes = spec.recovery.minutes if spec.recovery is not None else None
-    return 60.0 * (minutes or 0.0) * len(spec.points)
-
-
 def _of_shape(spec: PruneSpec, history: Sequence[Earlier]) -> Sequence[Earlier]:
     """The jobs of the same shape; all, if there is none."""
     wanted = workload.shape(spec)
@@ -88,7 +82,7 @@ def _of_shape(spec: PruneSpec, history: Sequence[Earlier]) -> Sequence[Earlier]:
 
 def _unlimited(one: Earlier) -> float:
     """A finished job's seconds without those that it was given."""
-    return max(1.0, one.seconds - limited_seconds(one.spec))
+    return max(1.0, one.seconds - workload.limited_seconds(one.spec))
 
 
 def _estimate(

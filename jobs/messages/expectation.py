@@ -16,7 +16,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from jobs.messages.workload import evaluating, proofs, pruning, shape, surveying
+from jobs.messages.workload import (
+    evaluating,
+    limited_seconds,
+    proofs,
+    pruning,
+    shape,
+    surveying,
+)
 from slimgpt.spec.prune import PruneSpec
 
 STAGES = ("start", "resolve", "plan", "prune", "recover", "evaluate", "verify", "publish")
@@ -98,9 +105,10 @@ def _own(spec: PruneSpec, proof: float) -> dict[str, Expectation]:
     wanted, count = spec.evaluation, float(proofs(spec))
     unmeasurable = wanted.tasks or wanted.inference is not None or wanted.samples is not None
     evaluate = evaluating(spec) / pruning(spec)
+    recover = Expectation(limited_seconds(spec) or None)
     return of_stages(
         plan=Expectation() if surveying(spec) else Expectation(PLAN),
-        recover=None if spec.recovery is None else Expectation(),
+        recover=None if spec.recovery is None else recover,
         evaluate=Expectation() if unmeasurable else Expectation(of="prune", times=evaluate),
         verify=Expectation(of="start", times=count, least=count * proof),
     )

@@ -66,6 +66,12 @@ def recovering(spec: PruneSpec) -> float:
     return read + len(spec.points) * LEARNED * tokens * (recovery.epochs or 1)
 
 
+def limited_seconds(spec: PruneSpec) -> float:
+    """Seconds of a recovery that is given its time."""
+    minutes = None if spec.recovery is None else spec.recovery.minutes
+    return 60.0 * (minutes or 0.0) * len(spec.points)
+
+
 def proofs(spec: PruneSpec) -> int:
     """Formats of all models: each is written, loaded in a fresh process, and published."""
     first = "uniform" if spec.layers_alike else "exact"

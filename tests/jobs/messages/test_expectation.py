@@ -124,5 +124,11 @@ def test_a_plan_of_unknown_length_is_one_with_a_survey(job: dict[str, Any], surv
     assert (expectations(spec(**job))["plan"].seconds is None) == surveys
 
 
+def test_a_recovery_that_is_given_its_time_takes_that() -> None:
+    sweep = spec(ratio=None, ratios=[0.2, 0.3], recovery={"minutes": 30})
+    assert expectations(sweep)["recover"].seconds == 2 * 30 * 60
+    assert expectations(spec(recovery={}))["recover"].seconds is None
+
+
 def test_the_probes_are_those_of_the_engine() -> None:
     assert (workload.PROBES, workload.PROBE_TOKENS) == (forecast.PROBES, forecast.PROBE_TOKENS)
