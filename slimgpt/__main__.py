@@ -7,8 +7,8 @@ status 0) or `failed` (exit status 1). Output of libraries goes to standard erro
 arguments of one `run` (`worker.engine.warm`).
 
 `python -m slimgpt plan SPEC.json` writes only the plan, one `plan` or `failed` event, and
-`python -m slimgpt models NAMES.json` the descriptions of `local:` models, one `models` event: both
-read headers and do not import torch. SPEC.json and NAMES.json may be `-`, standard input.
+`python -m slimgpt models NAMES.json` the descriptions of `local:` models, one `models` event each:
+both read headers and do not import torch. SPEC.json and NAMES.json may be `-`, standard input.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _models(options: argparse.Namespace) -> Iterator[Event]:
     from slimgpt.planning.found_models import describe
     from slimgpt.sources.roots import Roots
 
-    yield describe(names, Roots(models=options.models_root, texts=options.models_root))
+    yield from describe(names, Roots(models=options.models_root, texts=options.models_root))
 
 
 def _spec(path: Path) -> PruneSpec:

@@ -15,6 +15,8 @@ from slimgpt.spec.planned_sizes import PlannedLayer, PlannedPoint
 Stage = Literal["start", "resolve", "plan", "prune", "recover", "evaluate", "verify", "publish"]
 ModelName = Literal["dense", "pruned", "recovered"]
 Interval = tuple[float, float]
+SURVEY = "survey of the dense model"
+"""How the `what` of progress in the stage `plan` ends while the dense model is surveyed."""
 
 
 class Event(BaseModel):

@@ -24,6 +24,7 @@ from slimgpt.checkpoints.output import fingerprint
 from slimgpt.checkpoints.output.partial import PartialCheckpoint
 from slimgpt.errors import ResumeError
 from slimgpt.events import (
+    SURVEY,
     Event,
     LayerFinished,
     PointEvent,
@@ -266,10 +267,15 @@ class Stages:
             point.seconds[stage] = seconds
             point.peaks[stage] = memory.peak_bytes(point.device)
 
+    def _is_of_all(self, event: Event) -> bool:
+        """Whether it tells of the survey of which all models of a sweep are planned."""
+        measured = self._points[0].spec.schedule.shape == "measured"
+        return measured and isinstance(event, Progress) and event.what == SURVEY
+
     def _as_job_event(self, event: Event, number: int) -> Event:
         """Convert an event of one model to an event of the job."""
         count = len(self._points)
-        if count == 1:
+        if count == 1 or self._is_of_all(event):
             return event
         target = self._points[number].spec.target
         match event:

@@ -13,15 +13,14 @@ import subprocess
 import threading
 import time
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from api.checks import sandbox
-from api.checks.positions import MAX_CONFIG_BYTES
-from api.checks.sources import LOCAL, inside
+from api.checks.folder_state import state_of
+from api.checks.sources import LOCAL, inside, models_of
 from api.http.concurrency_limit import ConcurrencyLimit
 from api.http.problems import Problem
 from api.http.validation import FieldError, summary
@@ -44,7 +43,7 @@ NEW_JOB_SECONDS = 10.0
 PATIENCE_SECONDS = 3.0
 """Longest wait of a new job for other plans; then only the worker checks it."""
 REMEMBERED = 512
-"""Verdicts that are kept: a job that is posted again, or for another text, is not planned again."""
+"""Verdicts that are kept: a job posted again, or evaluated otherwise, is not planned again."""
 ANSWER: TypeAdapter[PlanPreview | Failed] = TypeAdapter(PlanPreview | Failed)
 BUSY = (429, 503)
 Verdict = tuple[str, str, dict[str, Any]]
@@ -187,28 +186,21 @@ def _remember(name: str, verdict: Verdict | None) -> None:
 
 
 def _fingerprint(spec: PruneSpec, settings: Settings) -> str | None:
-    """What the verdict depends on; None if the model is not on this machine."""
+    """What the verdict depends on; None if the model is not on this machine.
+
+    Of the evaluation a plan reads the lengths, for its memory alone, which no verdict is about.
+    """
     found: list[object] = [settings.engine_command]
-    if spec.model.startswith(LOCAL):
-        folder = inside(settings.models_root, spec.model.removeprefix(LOCAL))
-        if folder is None or not folder.is_dir():
-            return None
-        found += [_state(path) for path in sorted(folder.iterdir())]
-    else:
-        found.append(int(time.monotonic()) // 60)  # the hub's cache may fill
-    asked = spec.model_dump_json(exclude={"evaluation", "recovery"})
+    for place, model in models_of(spec).items():
+        if model.startswith(LOCAL):
+            folder = inside(settings.models_root, model.removeprefix(LOCAL))
+            if (state := state_of(folder)) is None and place == "/model":
+                return None
+            found += [folder, state]
+        else:
+            found.append(int(time.monotonic()) // 60)  # the hub's cache may fill
+    asked = spec.model_dump_json(exclude={"evaluation"})
     return hashlib.sha256(f"{asked} {found}".encode()).hexdigest()
-
-
-def _state(path: Path) -> tuple[object, ...]:
-    """What tells a file from another of its name: of a config its content, else size and time."""
-    try:
-        state = path.stat()
-        if path.name == "config.json" and path.is_file() and state.st_size <= MAX_CONFIG_BYTES:
-            return path.name, path.read_bytes()
-    except OSError:  # a dangling link, or gone
-        return (path.name,)
-    return path.name, state.st_size, state.st_mtime_ns
 
 
 def _too_large(spec: PruneSpec) -> Problem:

@@ -32,7 +32,7 @@ def inside(root: Path, name: str) -> Path | None:
 
 
 def missing_sources(spec: PruneSpec, models_root: Path, texts_root: Path) -> list[FieldError]:
-    """Errors for local models, texts and folders that do not exist.
+    """Errors for local models, teachers, texts and folders that do not exist.
 
     Args:
         spec: the job's specification.
@@ -40,8 +40,9 @@ def missing_sources(spec: PruneSpec, models_root: Path, texts_root: Path) -> lis
         texts_root: folder of `local:FILE` texts.
     """
     faults = []
-    if models_root.is_dir() and (fault := _model_fault(models_root, spec.model)):
-        faults.append(FieldError(pointer="/model", message=fault))
+    for place, model in models_of(spec).items() if models_root.is_dir() else ():
+        if fault := _model_fault(models_root, model):
+            faults.append(FieldError(pointer=place, message=fault))
     if not texts_root.is_dir():
         return faults
     for place, source in spec.text_sources.items():
@@ -54,6 +55,12 @@ def missing_sources(spec: PruneSpec, models_root: Path, texts_root: Path) -> lis
             message = f"there is no folder {name!r} below the texts root"
             faults.append(FieldError(pointer=place, message=message))
     return faults
+
+
+def models_of(spec: PruneSpec) -> dict[str, str]:
+    """The name of every model that the job reads, by JSON pointer."""
+    teacher = None if spec.recovery is None else spec.recovery.teacher
+    return {"/model": spec.model} | ({} if teacher is None else {"/recovery/teacher": teacher})
 
 
 def missing_uploads(spec: PruneSpec, sets: CalibrationSets, owner: str | None) -> list[FieldError]:

@@ -2,12 +2,14 @@
 
 A token takes at least one byte of text, and a document adds at most `SPECIAL` tokens of its own. So
 the size of a file bounds its tokens, whatever the tokenizer; most texts have a quarter of that.
-What is not surely too little, the worker counts. Compressed files and Parquet have no such bound.
+What is not surely too little, the worker counts. Compressed files and Parquet have no such bound,
+and the text of a recovery has no least size: a row with an answer is enough to train on.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 from api.checks.sources import LOCAL, inside
 from api.http.validation import FieldError
@@ -17,6 +19,9 @@ from slimgpt.spec.prune import PruneSpec
 SPECIAL = 3
 """Tokens that a tokenizer puts around a text: begin, end, and a space before the first word."""
 COMPRESSED = (b"\x1f\x8b", b"PAR1")
+COUNTED_BYTES = 8 << 20
+"""Largest file whose lines are counted; of a larger one every byte may be a document."""
+CHUNK_BYTES = 1 << 20
 
 
 def too_little_text(spec: PruneSpec, texts_root: Path, sets: CalibrationSets) -> list[FieldError]:
@@ -72,11 +77,18 @@ def _of_upload(sets: CalibrationSets, set_id: str) -> int | None:
 def _of_file(path: Path | None, needed: int) -> int | None:
     """The most tokens of a file; None: unknown, or surely enough."""
     try:
-        if path is None or path.stat().st_size >= needed:
+        if path is None or (size := path.stat().st_size) >= needed:
             return None
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            if file.peek(max(map(len, COMPRESSED))).startswith(COMPRESSED):
+                return None
+            documents = size if size > COUNTED_BYTES else _lines(file)
     except OSError:
         return None
-    if content.startswith(COMPRESSED):
-        return None
-    return len(content) + SPECIAL * (content.count(b"\n") + 1)
+    return size + SPECIAL * documents
+
+
+def _lines(file: IO[bytes]) -> int:
+    """Lines of a file, of which `COUNTED_BYTES` at most are read: it may have grown."""
+    chunks = (file.read(CHUNK_BYTES) for _ in range(COUNTED_BYTES // CHUNK_BYTES))
+    return 1 + sum(chunk.count(b"\n") for chunk in chunks)

@@ -1,8 +1,9 @@
 """Estimates how long a job takes, from the jobs that this service has finished.
 
-Work is counted in token passes: a token of text through every parameter of the model. Jobs on the
-same model are compared first, then those of the most similar work. Without a finished job the rate
-of two processor cores stands in, and the answer says so.
+Work is counted in token passes (`jobs.messages.workload`). Jobs on the same model count first, of
+these those of the same shape (method, schedule, residual target, devices), then those of the most
+similar work. Without a finished job the rate of two processor cores stands in, and the answer says
+so.
 """
 
 from __future__ import annotations
@@ -14,13 +15,10 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from jobs.messages.expectation import Earlier, evaluated_tokens
+from jobs.messages import workload
+from jobs.messages.expectation import Earlier
 from slimgpt.spec.prune import PruneSpec
 
-PRUNING, RECOVERING = 3, 4
-"""Passes of a calibration token (statistics, solving, the pruned layer), and of a trained one."""
-ROWS = 50_000
-"""Rows of a recovery's source that is not cut; Alpaca has 52,002."""
 TYPICAL = 4e-12
 """Seconds a parameter and token pass: 128 × 256 tokens through 134.5M parameters in 50 s."""
 STARTING = 30.0
@@ -48,9 +46,9 @@ def estimate(spec: PruneSpec, parameters: int, history: Sequence[Earlier]) -> Ti
         parameters: of the dense model.
         history: finished jobs.
     """
-    wanted, limited = work(spec, parameters), limited_seconds(spec)
+    wanted, limited = work(spec, parameters), workload.limited_seconds(spec)
     same = [one for one in history if one.spec.model == spec.model]
-    known = same or list(history)
+    known = _of_shape(spec, same or history)
     if not known:
         seconds = STARTING + TYPICAL * wanted + limited
         return _estimate([seconds / 2, seconds, seconds * 3], "typical", 0)
@@ -59,8 +57,9 @@ def estimate(spec: PruneSpec, parameters: int, history: Sequence[Earlier]) -> Ti
         return abs(math.log(work(one.spec, one.parameters) / wanted))
 
     similar = sorted(known, key=distance)[:SIMILAR]
-    least = min(map(_unlimited, known))
-    # No job is faster than the fastest so far.
+    least = min(map(_unlimited, known))  # no job is faster than the fastest so far
+    if workload.shape(known[0].spec) != workload.shape(spec):  # unless it does something else
+        least = min(least, STARTING)
     scaled = [
         max(least, _unlimited(one) * wanted / work(one.spec, one.parameters)) + limited
         for one in similar
@@ -70,26 +69,20 @@ def estimate(spec: PruneSpec, parameters: int, history: Sequence[Earlier]) -> Ti
 
 def work(spec: PruneSpec, parameters: int) -> float:
     """Parameters times token passes, at least one, of all stages but those with a time limit."""
-    models = len(spec.points)
-    tokens = PRUNING * models * spec.calibration.samples * spec.calibration.sequence_length
-    tokens += evaluated_tokens(spec)
-    if (recovery := spec.recovery) is not None and recovery.minutes is None:
-        rows = recovery.samples or ROWS
-        tokens += round(
-            models * RECOVERING * rows * recovery.sequence_length * (recovery.epochs or 1)
-        )
-    return float(parameters) * max(1, tokens)
+    passes = workload.surveying(spec) + workload.pruning(spec)
+    passes += workload.evaluating(spec) + workload.recovering(spec)
+    return parameters * max(1.0, passes)
 
 
-def limited_seconds(spec: PruneSpec) -> float:
-    """Seconds of a recovery that is given its time."""
-    minutes = spec.recovery.minutes if spec.recovery is not None else None
-    return 60.0 * (minutes or 0.0) * len(spec.points)
+def _of_shape(spec: PruneSpec, history: Sequence[Earlier]) -> Sequence[Earlier]:
+    """The jobs of the same shape; all, if there is none."""
+    wanted = workload.shape(spec)
+    return [one for one in history if workload.shape(one.spec) == wanted] or history
 
 
 def _unlimited(one: Earlier) -> float:
     """A finished job's seconds without those that it was given."""
-    return max(1.0, one.seconds - limited_seconds(one.spec))
+    return max(1.0, one.seconds - workload.limited_seconds(one.spec))
 
 
 def _estimate(

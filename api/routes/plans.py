@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 
 from api.auth import Caller
 from api.checks import plan_check
-from api.checks.sources import missing_sources, missing_uploads
+from api.checks.sources import missing_sources, missing_uploads, models_of
 from api.dependencies import ServicesDep
 from api.http.problems import Problem
 from api.http.validation import summary
@@ -37,11 +37,12 @@ class PlanView(PlanPreview):
 def make_plan(body: JobRequest, services: ServicesDep, caller: Caller) -> PlanView:
     """Plan a job, given as for `POST /jobs`, without running it.
 
-    The model must be on the API's machine: below its models root, or in its hub cache.
+    The model must be on the API's machine: below its models root, or in its hub cache; so must a
+    local teacher.
     """
     spec, settings = body.spec(), services.settings
     faults = missing_sources(spec, settings.models_root, settings.texts_root)
-    faults = [fault for fault in faults if fault.pointer == "/model"]
+    faults = [fault for fault in faults if fault.pointer in models_of(spec)]
     if faults := faults + missing_uploads(spec, services.calibration_sets, caller.scope):
         raise Problem("invalid-request", summary(faults), errors=faults)
     with plan_check.limit.held(caller.owner, alone=services.keys is None):

@@ -21,7 +21,7 @@ def download(
 ) -> None:
     """Download all files of a job and check their sha256.
 
-    The files are collected in DIR.partial, which becomes DIR when all are complete; the same
+    The files are collected in DIR.JOB.partial, which becomes DIR when all are complete; the same
     command continues where an earlier one was interrupted.
 
     \b

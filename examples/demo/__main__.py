@@ -9,7 +9,6 @@ with plain transformers and lets both write. `make demo MODEL=smollm2` does so w
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -33,6 +32,7 @@ from examples.demo.service import (
 )
 from examples.demo.subjects import EXAMPLES, Subject, bundled, real
 from slimgpt.errors import SlimGPTError
+from slimgpt.machine import threads
 
 OUTPUT = EXAMPLES.parent / "demo-output"
 
@@ -117,13 +117,13 @@ def show_speed(dense: Path, out: Path) -> None:
     command = ["export", str(dense), str(out / "dense-gguf"), "--format", "gguf"]
     show("Write the dense model as GGUF, too, for comparison", command)
     run(command)
-    threads = os.cpu_count() or 1
-    table = Table(title=f"\nllama.cpp, {threads} threads", title_justify="left")
+    count = threads.available()
+    table = Table(title=f"\nllama.cpp, {count} threads", title_justify="left")
     for column in ("", "file, MB", "prompt, tokens/s", "writing, tokens/s"):
         table.add_column(column, justify="left" if not column else "right")
     for name, folder in (("dense", out / "dense-gguf"), ("pruned", out / "pruned")):
         [file] = sorted(folder.rglob("*.gguf"))
-        speed = generation.llama_cpp(file, threads)
+        speed = generation.llama_cpp(file, count)
         cells = (f"{speed.bytes / 1e6:,.0f}", f"{speed.reading:,.1f}", f"{speed.writing:,.1f}")
         table.add_row(name, *cells)
     console.print(table)

@@ -1,9 +1,12 @@
 """`expectations`: how long each stage of a job is expected to take, before it has.
 
 Sources, in this order: earlier jobs of the service on the same model, scaled by how much more this
-job has to do; other stages of the job itself, which tell the machine's pace (every proof of load
-imports what the start imported); and constants. A stage of which nothing is known stays unknown,
-and so does the time left, until it has begun to show its own pace.
+job has to do; other stages of the job itself, which tell the machine's pace; and constants. A stage
+of which nothing is known stays unknown, and so does the time left, until it has begun to show its
+own pace.
+
+A proof of load imports in a fresh process what the start imported, unless an engine that waited had
+imported it before: then the start tells nothing, and the quickest proof of the service stands in.
 """
 
 from __future__ import annotations
@@ -13,31 +16,40 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from slimgpt.spec.prune import HELD_OUT, PruneSpec
+from jobs.messages.workload import (
+    evaluating,
+    limited_seconds,
+    proofs,
+    pruning,
+    shape,
+    surveying,
+)
+from slimgpt.spec.prune import PruneSpec
 
 STAGES = ("start", "resolve", "plan", "prune", "recover", "evaluate", "verify", "publish")
 START, RESOLVE, PLAN, PUBLISH = 15.0, 5.0, 3.0, 2.0
 """Seconds of stages of which nothing is known."""
-HELD_OUT_TOKENS, TEXT_TOKENS = 16_384, 300_000
-"""Tokens of an evaluation text that is not cut; WikiText-2 has about as many."""
-PASSES = 3
-"""A pruned token costs about so many evaluated ones: statistics, pruning, and the next layer."""
+PROOF = 5.0
+"""Least seconds of a proof, before there is one: its process computes for 6 s until it has imported
+its libraries (benchmarks/results/startup.md)."""
 RECENT = 5
 """Earlier jobs whose median is taken."""
 
 
 class Expectation(NamedTuple):
-    """Seconds of a stage: known, or `times` those of the stage `of`; unknown if neither."""
+    """Seconds of a stage: known, or `times` those of the stage `of` and `least` at least; unknown
+    if neither."""
 
     seconds: float | None = None
     of: str | None = None
     times: float = 0.0
+    least: float = 0.0
 
 
 UNKNOWN: dict[str, Expectation | None] = {
     "start": Expectation(START), "resolve": Expectation(RESOLVE), "plan": Expectation(PLAN),
     "prune": Expectation(), "recover": None, "evaluate": Expectation(of="prune", times=0.3),
-    "verify": Expectation(of="start", times=1.0), "publish": Expectation(PUBLISH),
+    "verify": Expectation(of="start", times=1.0, least=PROOF), "publish": Expectation(PUBLISH),
 }  # fmt: skip
 """Of a job whose specification is not known."""
 
@@ -68,7 +80,7 @@ def expectations(
         earlier: jobs of the same service, the newest first.
         publishes: whether the result is copied to an artifact store at the end.
     """
-    found = _own(spec)
+    found = _own(spec, _least_proof(earlier))
     for stage in ("start", "resolve"):
         if seconds := [job.stages[stage] for job in earlier if stage in job.stages][:RECENT]:
             found[stage] = Expectation(median(seconds))
@@ -84,18 +96,28 @@ def expectations(
     return found
 
 
-def _own(spec: PruneSpec) -> dict[str, Expectation]:
-    """What a specification alone tells."""
-    unmeasurable = spec.evaluation.tasks or spec.evaluation.inference is not None
-    evaluate = evaluated_tokens(spec) / (PASSES * _calibration_tokens(spec))
-    # A dense pass over all layers comes before the plan.
-    plan = Expectation() if spec.schedule.shape in ("measured", "global") else Expectation(PLAN)
+def _own(spec: PruneSpec, proof: float) -> dict[str, Expectation]:
+    """What a specification alone tells.
+
+    Args:
+        proof: least seconds of a proof of load.
+    """
+    wanted, count = spec.evaluation, float(proofs(spec))
+    unmeasurable = wanted.tasks or wanted.inference is not None or wanted.samples is not None
+    evaluate = evaluating(spec) / pruning(spec)
+    recover = Expectation(limited_seconds(spec) or None)
     return of_stages(
-        plan=plan,
-        recover=None if spec.recovery is None else Expectation(),
+        plan=Expectation() if surveying(spec) else Expectation(PLAN),
+        recover=None if spec.recovery is None else recover,
         evaluate=Expectation() if unmeasurable else Expectation(of="prune", times=evaluate),
-        verify=Expectation(of="start", times=float(_proofs(spec))),
+        verify=Expectation(of="start", times=count, least=count * proof),
     )
+
+
+def _least_proof(earlier: Sequence[Earlier]) -> float:
+    """Seconds of the quickest proof so far, of any model."""
+    known = [job.stages["verify"] / proofs(job.spec) for job in earlier if "verify" in job.stages]
+    return min(known, default=PROOF)
 
 
 def of_stages(**known: Expectation | None) -> dict[str, Expectation]:
@@ -110,39 +132,22 @@ def _alike(stage: str, theirs: PruneSpec, ours: PruneSpec) -> bool:
     if stage == "recover":
         return theirs.recovery == ours.recovery
     if stage == "evaluate":
-        one, other = theirs.evaluation, ours.evaluation
-        return (one.tasks, one.inference) == (other.tasks, other.inference)
-    if stage in ("plan", "prune"):
-        return (theirs.method, theirs.schedule.shape) == (ours.method, ours.schedule.shape)
-    return True
+        measured = [
+            (one.devices, one.evaluation.tasks, one.evaluation.inference, one.evaluation.samples)
+            for one in (theirs, ours)
+        ]
+        return measured[0] == measured[1]
+    return stage not in ("plan", "prune") or shape(theirs) == shape(ours)
 
 
 def _work(stage: str, spec: PruneSpec) -> float:
     """How much a stage has to do, in a unit that is the same for two jobs on one model."""
-    points = len(spec.points)
+    if stage == "plan":
+        return surveying(spec) or 1.0
     if stage == "prune":
-        return float(points * _calibration_tokens(spec))
+        return pruning(spec)
     if stage == "evaluate":
-        return float(max(1, evaluated_tokens(spec)))
+        return max(1.0, evaluating(spec))
     if stage in ("verify", "publish"):
-        return float(_proofs(spec))
-    return float(points) if stage == "recover" else 1.0
-
-
-def _calibration_tokens(spec: PruneSpec) -> int:
-    return spec.calibration.samples * spec.calibration.sequence_length
-
-
-def evaluated_tokens(spec: PruneSpec) -> int:
-    """Tokens that the models of a job are measured on: the dense one once, also in a sweep."""
-    wanted = spec.evaluation
-    models = 1 + len(spec.points) * (1 if spec.recovery is None else 2)
-    whole = [HELD_OUT_TOKENS if text == HELD_OUT else TEXT_TOKENS for text in wanted.texts]
-    tokens = sum(min(size, wanted.max_tokens or size) for size in whole)
-    return models * tokens * len(wanted.sequence_lengths)
-
-
-def _proofs(spec: PruneSpec) -> int:
-    """Formats of all models: each is written, loaded in a fresh process, and published."""
-    first = "uniform" if spec.layers_alike else "exact"
-    return len(spec.points) * len({first, *spec.formats})
+        return float(proofs(spec))
+    return float(len(spec.points)) if stage == "recover" else 1.0

@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.messages.expectation import STAGES, Expectation, of_stages
-from slimgpt.events import Event, LayerFinished, Planned, StageFinished, StageStarted
+from jobs.messages.expectation import PLAN, STAGES, Expectation, of_stages
+from slimgpt.events import SURVEY, Event, LayerFinished, Planned, StageFinished, StageStarted
 from slimgpt.events import Progress as Counted
 
-TIMES = ("started_at", "updated_at", "stage_at", "layer_at")
+TIMES = ("started_at", "updated_at", "stage_at", "layer_at", "count_at", "counted_at")
 PACED = ("recover", "evaluate")
-"""Stages whose progress runs in proportion to their time; layers tell that of `prune`."""
+"""Stages whose progress runs in proportion to their time, as that of the survey in `plan` does;
+layers tell that of `prune`."""
 TRUSTED_SHARE = 0.1
 """From this share of a stage on its own pace tells how long it takes."""
 OVERRUN = 0.1
@@ -39,6 +40,9 @@ class Snapshot:
     time of a layer. `started_at`: the claim, or the first event. `share`: of the current stage, 0
     to 1; `stage_at`: its start; `layer_at`: the end of the last layer. `took`: seconds of the
     stages that are over. `expected`: the stages of the job, as an `Expectation` each.
+
+    A stage may count several things, one after the other: `count_total` is how many the present
+    ones are, `count_at` when their count began, `counted_at` when it last went on.
     """
 
     stage: str | None = None
@@ -54,6 +58,9 @@ class Snapshot:
     share: float = 0.0
     stage_at: datetime | None = None
     layer_at: datetime | None = None
+    count_total: int = 1
+    count_at: datetime | None = None
+    counted_at: datetime | None = None
     took: dict[str, float] = field(default_factory=dict)
     expected: dict[str, Expectation] = field(default_factory=of_stages)
 
@@ -76,14 +83,14 @@ def advance(before: Snapshot, event: Event, at: datetime | None = None) -> Snaps
     if isinstance(event, StageStarted):
         if event.stage != before.stage:
             after = replace(after, stage=event.stage, stage_at=now, share=0.0, step="")
+            after = replace(after, count_at=now, counted_at=now)
     elif isinstance(event, StageFinished):
         seconds = max(event.seconds, _seconds(after.stage_at, now))
         after = replace(after, took=after.took | {event.stage: seconds}, share=1.0, step="")
     elif isinstance(event, Planned):
         after = replace(after, layers_total=event.layers)
     elif isinstance(event, Counted):
-        share = min(max(event.done / max(event.total, 1), 0.0), 1.0)
-        after = replace(after, share=share, step=event.what)
+        after = _with_count(after, event, now)
     elif isinstance(event, LayerFinished):
         after = replace(_with_layer(after, event), layer_at=now)
     return aged(after, now)
@@ -103,6 +110,15 @@ def aged(snapshot: Snapshot, at: datetime | None = None) -> Snapshot:
     percent = max(snapshot.percent, round(percent, 2))
     eta = None if left is None else round(max(left, LEAST_SECONDS), 1)
     return replace(snapshot, percent=percent, eta_seconds=eta, updated_at=now)
+
+
+def _with_count(before: Snapshot, event: Counted, now: datetime) -> Snapshot:
+    total = max(event.total, 1)
+    share = min(max(event.done / total, 0.0), 1.0)
+    again = share < before.share  # the next count began when the last one ended
+    count_at = before.counted_at if again else before.count_at
+    moved = replace(before, share=share, step=event.what, count_total=total)
+    return replace(moved, count_at=count_at, counted_at=now)
 
 
 def _with_layer(before: Snapshot, event: LayerFinished) -> Snapshot:
@@ -150,11 +166,23 @@ def _left_of_stage(snapshot: Snapshot, stage: str, now: datetime) -> float | Non
         next_one = max(snapshot.layer_seconds - since, OVERRUN * snapshot.layer_seconds)
         return max(0.0, after_next + next_one)
     whole = _whole(snapshot, stage)
-    if stage in PACED and share >= TRUSTED_SHARE:
-        paced = elapsed * (1.0 - share) / share
+    surveys = stage == "plan" and snapshot.step.endswith(SURVEY)
+    if (surveys or stage in PACED) and share >= TRUSTED_SHARE:
+        paced = _left_of_count(snapshot, now)
+        if surveys:  # with it the plan is all but made, whatever was expected
+            return paced + PLAN
         # What comes after the last count, such as drift, takes its time, too.
         return max(paced, OVERRUN * elapsed, (whole or 0.0) - elapsed)
     return None if whole is None else max(whole - elapsed, OVERRUN * elapsed)
+
+
+def _left_of_count(snapshot: Snapshot, now: datetime) -> float:
+    """Seconds until the end of the present count, by its own pace; of the next one some remain."""
+    if snapshot.count_at is None or snapshot.counted_at is None:
+        return 0.0
+    whole = _seconds(snapshot.count_at, snapshot.counted_at) / snapshot.share
+    since, one = _seconds(snapshot.counted_at, now), whole / snapshot.count_total
+    return max(0.0, whole * (1.0 - snapshot.share) - min(since, (1.0 - OVERRUN) * one))
 
 
 def _whole(snapshot: Snapshot, stage: str) -> float | None:
@@ -167,7 +195,7 @@ def _whole(snapshot: Snapshot, stage: str) -> float | None:
     if expected.of is None or expected.seconds is not None:
         return expected.seconds
     base = _whole(snapshot, expected.of)
-    return None if base is None else base * expected.times
+    return None if base is None else max(expected.least, base * expected.times)
 
 
 def _seconds(since: datetime | None, now: datetime) -> float:

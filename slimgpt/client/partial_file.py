@@ -18,17 +18,33 @@ from slimgpt.client.requests import Request
 CHUNK_BYTES = 1 << 20
 
 
-def partial_folder(directory: Path) -> Path:
-    """The folder beside it that collects files, and takes its name when all are complete.
+def partial_folder(directory: Path, job_id: str) -> Path:
+    """The folder beside it that collects a job's files, and takes its name when all are complete.
+
+    It bears the job's id: what was left of another job's files is not gone on with.
 
     Raises:
         ClientError: the folder holds something already.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ClientError(f"{directory} exists and is not an empty folder; give another one")
-    partial = directory.with_name(directory.name + ".partial")
+    partial = directory.with_name(f"{directory.name}.{quote(job_id, safe='')}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     return partial
+
+
+def finish(partial: Path, files: Sequence[Artifact], directory: Path) -> None:
+    """Give the folder its name, with the listed files alone: an earlier try may have had others."""
+    listed = {partial / PurePosixPath(file.path) for file in files}
+    kept = listed.union(*(file.parents for file in listed))
+    for path in sorted(partial.rglob("*"), reverse=True):  # what is in a folder before the folder
+        if path in kept:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink()
+    partial.rename(directory)
 
 
 def require_inside(files: Sequence[Artifact]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from slimgpt.machine import threads
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "versions": versions(),
         "system": platform.platform(),
         "processor": processor(),
-        "cores": os.cpu_count() or 1,
+        "cores": threads.available(),
         "threads": torch.get_num_threads(),
         **(_gpu(device) if device.type == "cuda" else {}),
     }

@@ -53,7 +53,7 @@ class FoundModel(BaseModel):
 
 
 class ModelList(Event):
-    """Descriptions of model folders, in the order of the request."""
+    """Descriptions of model folders, some of those asked for; their order is kept."""
 
     type: Literal["models"] = "models"
     items: list[FoundModel]

@@ -6,7 +6,7 @@ Reads configs and headers only. Imports neither torch nor transformers.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SlimGPTError
@@ -15,13 +15,14 @@ from slimgpt.sources.roots import Roots
 from slimgpt.spec.names import model_name
 
 
-def describe(names: Iterable[str], roots: Roots) -> ModelList:
-    """Descriptions of `local:` models, by name.
+def describe(names: Iterable[str], roots: Roots) -> Iterator[ModelList]:
+    """Descriptions of `local:` models in their order, each as soon as it is known.
 
-    A model that cannot be opened has a `reason` in place of sizes. An unexpected error in one model
-    does not affect the others.
+    A model that cannot be opened is described by the reason; one that is damaged in a way that no
+    check expects, or is read for too long, does not hide the others.
     """
-    return ModelList(items=[_described(name, roots) for name in names])
+    for name in names:
+        yield ModelList(items=[_described(name, roots)])
 
 
 def _described(name: str, roots: Roots) -> FoundModel:

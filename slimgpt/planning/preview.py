@@ -8,7 +8,8 @@ from typing import Any
 from slimgpt.checkpoints import config_only
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
-from slimgpt.errors import UnsupportedModelError
+from slimgpt.checkpoints.teacher import require_vocabulary
+from slimgpt.errors import SlimGPTError, UnsupportedModelError
 from slimgpt.formats import support
 from slimgpt.planning import forecast, token_costs
 from slimgpt.planning.damage import Damage
@@ -45,10 +46,12 @@ def plan_preview(
         damage: the curves published by a job with schedule `measured`.
 
     Raises:
-        SlimGPTError: the model cannot be opened or pruned, or the target is unreachable.
+        SlimGPTError: the model cannot be opened or pruned, a local teacher not taken, or the target
+            not reached.
     """
     checkpoint, warnings = _opened(spec.model, roots)
     _check_padding(checkpoint)
+    _check_teacher(spec, checkpoint, roots)
     if check is not None:
         check(checkpoint)
     positions = checkpoint.config.get(checkpoint.architecture.family.keys.positions)
@@ -98,6 +101,19 @@ def _opened(model: str, roots: Roots) -> tuple[Checkpoint, list[str]]:
         if config_only.alone(location):
             return config_only.of(location), []
     return Checkpoint.open(resolve_model(model, roots).folder, within=within), []
+
+
+def _check_teacher(spec: PruneSpec, student: Checkpoint, roots: Roots) -> None:
+    """Refuse a local teacher that cannot teach; only a job looks for one on the hub."""
+    name = None if spec.recovery is None else spec.recovery.teacher
+    if name is None or not name.startswith(PREFIX):
+        return
+    try:
+        teacher, _ = _opened(name, roots)
+    except SlimGPTError as error:
+        error.message = f"recovery.teacher: {error.message}"
+        raise
+    require_vocabulary(teacher, student, name)
 
 
 def _check_padding(checkpoint: Checkpoint) -> None:

@@ -118,6 +118,7 @@ class EnvironmentReport(BaseModel):
 
     Attributes:
         versions: of Python and of the libraries that compute.
+        cores: that the process may use: its affinity, and its container's quota.
         threads: that torch computes with on the processor.
         gpu: name of the device; None if the model was pruned on the processor.
         cuda: version of CUDA or ROCm.

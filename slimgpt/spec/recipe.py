@@ -5,6 +5,7 @@ Imports neither torch nor transformers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from slimgpt.spec.schedule import ScheduleShape
@@ -59,3 +60,21 @@ def completed(fields: dict[str, Any]) -> dict[str, Any]:
         return fields
     shape = DEFAULT_SHAPES.get(method, "log") if isinstance(method, str) else "log"
     return {**fields, "schedule": {"shape": "uniform" if alike else shape}}
+
+
+def in_words(fields: Mapping[str, Any]) -> str:
+    """What tells jobs by different means apart: `slimgpt, recipe measured`, `flap, schedule log`.
+
+    The method, its recipe, and the schedule where it is not the recipe's, or the method's own.
+
+    Args:
+        fields: of a specification, perhaps of another version.
+    """
+    method, recipe = str(fields.get("method", "slimgpt")), fields.get("recipe")
+    schedule = fields.get("schedule")
+    shape = schedule.get("shape") if isinstance(schedule, Mapping) else None
+    usual: object = DEFAULT_SHAPES.get(method)
+    if recipe is not None:
+        usual = RECIPES.get(str(recipe), {}).get("schedule", {}).get("shape")
+    words = [method, *([] if recipe is None else [f"recipe {recipe}"])]
+    return ", ".join(words + ([] if shape in (None, usual) else [f"schedule {shape}"]))

@@ -95,8 +95,9 @@ class RecoverySpec(Spec):
     seed: int = Field(0, ge=0, lt=2**32)
     publish: Literal["better", "recovered"] = Field(
         "better",
-        description="What is published where recovery made held-out text worse: the `better` of "
-        "the two, or the `recovered` one all the same.",
+        description="What is published where recovery made held-out text worse, or nothing was "
+        "held out: the `better` of the two, which is the one before; or the `recovered` one all "
+        "the same.",
     )
 
     _source = field_validator("source")(text_source)

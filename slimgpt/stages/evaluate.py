@@ -32,7 +32,8 @@ WHOLE = "whole"
 
 
 def measure(state: ModelState, workdir: Path, first: ModelState) -> Generator[Event, None, None]:
-    """Evaluate the models and decide which one is published; warns if recovery made it worse.
+    """Evaluate the models and decide which one is published; warns if recovery made it worse, or if
+    nothing tells.
 
     Args:
         first: the first model of the sweep, whose results for the dense model are reused; `state`
@@ -51,7 +52,7 @@ def measure(state: ModelState, workdir: Path, first: ModelState) -> Generator[Ev
     state.verdict = summary.of(
         state.spec, state.plan, state.perplexity, curves, _calibration(state)
     )
-    if state.verdict.worse:
+    if state.verdict.worse or not state.verdict.judged:
         yield Warned(message=state.verdict.line)
 
 

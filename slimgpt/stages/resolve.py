@@ -13,7 +13,7 @@ from torch import Tensor
 
 from slimgpt.checkpoints import tokenizer_checks
 from slimgpt.checkpoints.checkpoint import Checkpoint
-from slimgpt.errors import SpecError
+from slimgpt.checkpoints.teacher import require_vocabulary
 from slimgpt.events import Event, Progress, Warned
 from slimgpt.harness.harness_run import require_prefix
 from slimgpt.harness.harness_task import HarnessTask, prepare
@@ -155,13 +155,7 @@ def _teacher(spec: PruneSpec, student: Checkpoint, roots: Roots) -> Checkpoint |
         return None
     teacher = _opened(resolve_model(spec.recovery.teacher, roots), roots)
     sanity.build(teacher)
-    theirs, ours = teacher.architecture.vocabulary, student.architecture.vocabulary
-    if theirs != ours:
-        raise SpecError(
-            f"recovery.teacher: {spec.recovery.teacher} has a vocabulary of {theirs:,}, the model "
-            f"of {ours:,}",
-            hint="choose a teacher with the same tokenizer, or use method `lora`",
-        )
+    require_vocabulary(teacher, student, spec.recovery.teacher)
     return teacher
 
 

@@ -142,9 +142,11 @@ def _report(folder: Path) -> dict[str, Any]:
 
 
 def _verdict(points: Sequence[ModelState]) -> str:
-    """The summary of the sweep, in one or two sentences."""
+    """The summary of the sweep, in a few sentences."""
     worse = [f"{point.spec.ratio:g}" for point in points if point.verdict.worse]
     line = f"Recovery made it worse at ratio {', '.join(worse)}. " if worse else ""
+    if not all(point.verdict.judged for point in points):
+        line += "Recovery was not judged, for nothing was held out. "
     line += f"{len(points)} models: "
     line += ", ".join(f"{point.plan.ratio_achieved:.1%}" for point in points)
     line += " of the parameters removed."

@@ -12,7 +12,7 @@ import pytest
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import ResumeError, SpecError, UnreachableTargetError
-from slimgpt.events import LayerFinished, Progress
+from slimgpt.events import SURVEY, LayerFinished, Progress
 from slimgpt.pipeline import run
 from slimgpt.planning import forecast, plan
 from slimgpt.planning.damage import FILE, Damage
@@ -31,7 +31,6 @@ from tests.slimgpt.test_pipeline import (
 from tests.slimgpt.tiny import Tiny
 
 MODEL = Tiny("llama", tokenizer=True, kv_heads=4, heads=8, channels=96)
-SURVEY = "survey of the dense model"
 
 
 def surveyed(events: list[Progress]) -> int:
@@ -66,6 +65,9 @@ def test_a_sweep_measures_once_and_any_target_is_planned_from_its_curves(
         spec(ratio=None, ratios=[0.2, 0.3], recipe="measured"), tmp_path / "work", roots
     )
     assert surveyed(of_type(events, Progress)) == 4
+    counts = [one for one in of_type(events, Progress) if one.what.endswith(SURVEY)]
+    assert [one.done for one in counts] == [1, 2, 3, 4]  # for both models, from the first
+    assert {one.total for one in counts} == {4}
     dense = Checkpoint.open(tmp_path / "model")
     for ratio in (0.2, 0.3):
         folder = tmp_path / f"work/checkpoint/ratio-{ratio:g}"

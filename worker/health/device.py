@@ -8,6 +8,7 @@ from contextlib import suppress
 import psutil
 import pynvml
 
+from slimgpt.machine import threads
 from worker.engine import gpu
 
 
@@ -29,10 +30,7 @@ def describe(device: str) -> str:
 
 
 def _processor() -> str:
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
+    cores = threads.available()
     return f"CPU, {cores} core{'s' * (cores != 1)}, {_gibibytes(psutil.virtual_memory().total)}"
 
 

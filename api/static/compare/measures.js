@@ -7,9 +7,15 @@ import { count, measure, modelOf, nameOf, percent } from "../parts/words.js";
 
 const keyOf = (row) => `${row.text}, ${row.sequence_length} tokens${row.begins_with ? ` from ${row.begins_with}` : ""}`;
 
-function methodOf(job) {
-  const { spec } = job;
-  return [spec.method ?? "a method", spec.recipe && spec.recipe !== "paper" && `recipe ${spec.recipe}`, spec.recovery && "recovered"].filter(Boolean).join(", ");
+const OWN_SCHEDULES = { slimgpt: "log", flap: "global", magnitude: "uniform", "wanda-sp": "uniform" };
+const SCHEDULES = { paper: "log", measured: "measured" };
+
+/** The method, its recipe, and the schedule where it is not the recipe's, or the method's own: as in a report. */
+function methodOf({ spec }) {
+  const { method = "a method", recipe, schedule } = spec;
+  const usual = recipe ? SCHEDULES[recipe] : OWN_SCHEDULES[method];
+  const shape = schedule?.shape !== usual && schedule?.shape;
+  return [method, recipe && `recipe ${recipe}`, shape && `schedule ${shape}`, spec.recovery && "recovered"].filter(Boolean).join(", ");
 }
 
 function valueOf(row, published) {

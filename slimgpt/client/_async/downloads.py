@@ -15,6 +15,7 @@ from slimgpt.client.models.jobs import Artifact
 from slimgpt.client.partial_file import (
     CHUNK_BYTES,
     PartialFile,
+    finish,
     partial_folder,
     require_inside,
 )
@@ -32,14 +33,14 @@ async def download(
     """As `AsyncJobs.download`."""
     directory = Path(os.path.abspath(directory))  # `.` has no name to add `.partial` to
     require_inside(files)
-    folder = partial_folder(directory)
+    folder = partial_folder(directory, job_id)
     total = sum(file.size for file in files)
     with transfer_bar("download", total, shown=bar) as advance:
         for file in files:
             partial = PartialFile(job_id, file, folder)
             advance(partial.have)
             await _fetch(transport, partial, advance)
-    folder.rename(directory)
+    finish(folder, files, directory)
     return directory
 
 

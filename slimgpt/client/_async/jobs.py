@@ -170,8 +170,9 @@ class AsyncJobs:
     ) -> Path:
         """Download files into a new folder, each checked against its SHA-256.
 
-        They are collected in `DIRECTORY.partial`, which takes the name when all are complete; the
-        same call goes on where an earlier one was interrupted. Files are written in this thread.
+        They are collected in `DIRECTORY.JOB.partial`, which takes the name when all are complete;
+        the same call goes on where an earlier one was interrupted. Files are written in this
+        thread.
 
         Args:
             files: some of `artifacts(job)`; default: all.

@@ -36,7 +36,8 @@ def plot(compared: Sequence[Row], measure: Measure, table: str) -> Plot:
 
 
 def over_ratio(compared: Sequence[Row], measure: Measure) -> Figure:
-    """One line for each method, or each model and method, with the dense model as reference."""
+    """One line for each method and recipe, or for each model by each, with the dense model as
+    reference."""
     lines = _lines(compared, measure)
     names = _names(compared)
     figure, (axes,) = canvas(3.2)
@@ -58,7 +59,7 @@ def _names(compared: Sequence[Row]) -> dict[tuple[str, str], str]:
     keys = dict.fromkeys((row["model"], row["method"]) for row in compared)
     several = len({model for model, _ in keys}) > 1
     return {
-        (model, method): f"{label(model, 24)}, {label(method)}" if several else label(method)
+        (model, method): (f"{label(model, 24)}, " if several else "") + label(method, 44)
         for model, method in keys
     }
 

@@ -8,6 +8,7 @@ from statistics import mean
 from typing import Any
 
 from slimgpt.report.document import NAMES, Document, InferenceTiming
+from slimgpt.spec.recipe import in_words
 
 Row = dict[str, Any]
 FIELDS = {"text", "sequence_length", "begins_with", "tokens", "windows", "sha256"}
@@ -23,7 +24,10 @@ class Entry:
 
 
 def rows(entries: Sequence[Entry]) -> list[Row]:
-    """One row for each report, the least pruned model first; None: not measured."""
+    """One row for each report, the least pruned model first; None: not measured.
+
+    `method` names the recipe, or the schedule, too: models by two recipes are two lines of a plot.
+    """
     made = [_row(entry) for entry in entries]
     return sorted(made, key=lambda row: (row["ratio"], row["model"], row["method"]))
 
@@ -36,7 +40,7 @@ def _row(entry: Entry) -> Row:
     return {
         "name": entry.name,
         "model": model.model,
-        "method": str(document.spec.get("method", "slimgpt")),
+        "method": in_words(document.spec),
         "ratio": model.ratio_achieved,
         "parameters": model.parameters_after,
         "bytes": model.bytes_after,

@@ -43,6 +43,19 @@ def test_models_that_are_not_below_the_root(roots: tuple[Path, Path], model: str
     assert "no model folder" in faults(roots, model)["/model"]
 
 
+@pytest.mark.parametrize(("teacher", "words"), [("local:none", "no model folder 'none'"),
+                                                ("local:bare", "no config.json"),
+                                                ("local:alias", ""), ("org/name", "")])  # fmt: skip
+def test_a_teacher_is_looked_for_as_the_model_is(
+    roots: tuple[Path, Path], teacher: str, words: str
+) -> None:
+    recovery = {"source": "alpaca", "method": "distillation", "teacher": teacher}
+    fields = {"model": "local:tiny", "ratio": 0.2, "recovery": recovery}
+    found = missing_sources(PruneSpec.model_validate(fields), *roots)
+    assert [fault.pointer for fault in found] == (["/recovery/teacher"] if words else [])
+    assert all(words in fault.message for fault in found)
+
+
 def test_a_folder_that_is_no_model(roots: tuple[Path, Path]) -> None:
     assert "config.json" in faults(roots, "local:bare")["/model"]
 

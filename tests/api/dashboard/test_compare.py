@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from playwright.sync_api import Page, expect
 
+from jobs.store.store import Store
+from slimgpt.spec.prune import PruneSpec
+from slimgpt.spec.recipe import in_words
 from tests.api.dashboard.conftest import MakeJob, layers_of, measured
 from tests.browser import Visit
 
@@ -79,6 +83,27 @@ def test_what_was_measured_on_other_windows_is_a_multiple_of_its_own_dense(
     expect(page.get_by_text("cannot be compared")).to_have_count(0)
     high, low = sorted(y_of(page, ".mark"))
     assert high < low
+
+
+def test_recipes_and_schedules_are_lines_of_their_own_named_as_in_a_report(
+    visit: Visit, make_job: MakeJob, own_store: Store
+) -> None:
+    asked: list[dict[str, Any]] = [
+        {"recipe": "paper"}, {"recipe": "measured"}, {"schedule": {"shape": "log"}},
+        {"schedule": {"shape": "uniform"}}, {"method": "flap"}, {"method": "magnitude"},
+        {"method": "flap", "schedule": {"shape": "uniform"}},
+    ]  # fmt: skip
+    ids = [make_job([measured(20 + n, "t")], **body) for n, body in enumerate(asked)]
+    page = compared(visit, *ids)
+    table = page.get_by_role("table", name="Models")
+    legend = page.locator(".curve figcaption")
+    for job_id in ids:
+        job = own_store.get(job_id)
+        assert job is not None
+        assert isinstance(job.spec, PruneSpec)
+        words = in_words(job.spec.model_dump(mode="json"))
+        expect(table.get_by_text(words, exact=True)).to_have_count(1)
+        expect(legend.get_by_text(words, exact=True)).to_have_count(1)
 
 
 def test_a_sweep_shows_its_curve_and_its_charts_share_one_axis(

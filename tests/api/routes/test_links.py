@@ -172,7 +172,7 @@ class TestDownload:
         eavesdropper: tuple[str, list[dict[str, str]]],
         tmp_path: Path,
     ) -> None:
-        begun = tmp_path / "out.partial" / FILE
+        begun = tmp_path / f"out.{finished['id']}.partial" / FILE
         begun.parent.mkdir()
         begun.write_bytes(finished["files"][FILE][:1000])
         arguments = ["download", finished["id"], str(tmp_path / "out"), "--url", base_url]

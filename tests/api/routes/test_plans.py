@@ -17,6 +17,7 @@ from api.http.problems import Problem
 from jobs.settings import Settings
 from slimgpt.events import Failed
 from slimgpt.spec.prune import PruneSpec
+from tests.api.conftest import CONFIG
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = ROOT / "examples" / "model"
@@ -126,6 +127,41 @@ def test_what_cannot_be_planned_is_not_queued(
         assert words in posted.json()["detail"]
         assert planned.json()["detail"] == posted.json()["detail"]
     assert api.get("/jobs").json()["items"] == []
+
+
+@pytest.mark.parametrize("first", ["with recovery", "without"])
+def test_a_verdict_is_of_the_job_with_or_without_recovery(
+    api: httpx.Client, settings: Settings, first: str
+) -> None:
+    """Whoever follows the hint is not refused again; and what cannot be is not let through."""
+    experts = {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2}
+    folder = settings.models_root / "mixture"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **experts}))
+    calibration = {"source": "c4", "samples": 8, "sequence_length": 128}
+    body = {"model": "local:mixture", "ratio": 0.2, "calibration": calibration}
+    for recovers in (True, False) if first == "with recovery" else (False, True):
+        answer = post(api, {**body, "recovery": {"source": "alpaca"}} if recovers else body)
+        assert answer.status_code == (422 if recovers else 202), answer.text
+        if recovers:
+            assert "leave recovery out" in answer.json()["detail"]
+
+
+def test_a_teacher_of_another_vocabulary_is_refused_before_the_queue(
+    api: httpx.Client, model: str, settings: Settings
+) -> None:
+    config = json.loads((MODEL / "config.json").read_text())
+    file = settings.models_root / "teacher" / "config.json"
+    file.parent.mkdir()
+    calibration = {"source": "c4", "samples": 8, "sequence_length": 128}
+    teaching = {"source": "alpaca", "method": "distillation", "teacher": "local:teacher"}
+    body = {"model": model, "ratio": 0.2, "calibration": calibration, "recovery": teaching}
+    for more, status in ((1, 422), (0, 202), (2, 422)):
+        file.write_text(json.dumps(config | {"vocab_size": config["vocab_size"] + more}))
+        planned, posted = ask(api, **body), post(api, body)
+        assert (planned.status_code == 422, posted.status_code) == (status == 422, status)
+        if more:
+            assert "local:teacher has a vocabulary of" in posted.json()["detail"]
 
 
 def test_a_format_that_cannot_hold_the_model_is_refused_at_its_place(

@@ -460,7 +460,7 @@ def test_download_into_the_folder_where_one_stands(
 def test_download_goes_on_where_it_was_interrupted(
     client: Any, finished: dict[str, Any], tmp_path: Path
 ) -> None:
-    partial = tmp_path / "out.partial"
+    partial = tmp_path / f"out.{finished['id']}.partial"
     partial.mkdir()
     content = finished["files"]["model.safetensors"]
     (partial / "model.safetensors").write_bytes(content[:1_000_003])
@@ -485,8 +485,9 @@ def test_download_refuses_wrong_bytes(
     """Damage of an earlier part here is repaired by trying again, damage there is not hidden."""
     content = finished["files"]["model.safetensors"]
     if where == "here":
-        (tmp_path / "out.partial").mkdir()
-        (tmp_path / "out.partial" / "model.safetensors").write_bytes(b"x" * 1000)
+        partial = tmp_path / f"out.{finished['id']}.partial"
+        partial.mkdir()
+        (partial / "model.safetensors").write_bytes(b"x" * 1000)
     else:
         (finished["folder"] / "model.safetensors").write_bytes(content[:-1] + b"\0")
     words = refused(client("download", finished["id"], str(tmp_path / "out")))

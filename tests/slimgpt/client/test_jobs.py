@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -128,7 +129,7 @@ def test_layers_report_and_files_of_a_finished_job(
 def test_a_download_continues_is_checked_and_appears_whole(
     client: Any, finished: dict[str, Any], tmp_path: Path
 ) -> None:
-    partial = tmp_path / "out.partial"
+    partial = tmp_path / f"out.{finished['id']}.partial"
     partial.mkdir()
     content = finished["files"]["model.safetensors"]
     (partial / "model.safetensors").write_bytes(content[:1_000_003])
@@ -147,11 +148,32 @@ def test_a_download_continues_is_checked_and_appears_whole(
     )
 
 
+def test_a_download_holds_the_files_of_its_list_and_of_no_other_job(
+    client: Any, finished: dict[str, Any], publish_job: Any, tmp_path: Path
+) -> None:
+    """Of another job nothing is left between them, nor what this one has listed before."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_bytes(finished["files"]["config.json"])
+    (tmp_path / "other" / "extra.bin").write_bytes(b"of the other job")
+    other = publish_job(tmp_path / "other", {})
+    torn = Artifact(path="nested/late.bin", size=9, sha256="0" * 64)
+    with pytest.raises(ClientError):  # it has the first two files, and not the third
+        client.jobs.download(other, tmp_path / "out", files=[*client.jobs.artifacts(other), torn])
+    (config,) = [one for one in client.jobs.artifacts(finished["id"]) if one.path == "config.json"]
+    for job, listed in ((finished["id"], None), (other, [config])):
+        where = client.jobs.download(job, tmp_path / "out", files=listed)
+        paths = {str(path.relative_to(where)) for path in where.rglob("*") if path.is_file()}
+        assert paths == (set(finished["files"]) if listed is None else {"config.json"})
+        assert not (where / "nested").exists() or listed is None
+        shutil.rmtree(where)
+
+
 def test_wrong_bytes_here_or_there_are_refused(
     client: Any, finished: dict[str, Any], own_store: Store, tmp_path: Path
 ) -> None:
-    (tmp_path / "out.partial").mkdir()
-    (tmp_path / "out.partial" / "model.safetensors").write_bytes(b"x" * 1000)
+    partial = tmp_path / f"out.{finished['id']}.partial"
+    partial.mkdir()
+    (partial / "model.safetensors").write_bytes(b"x" * 1000)
     with pytest.raises(DamagedFileError, match=r"model\.safetensors does not have the sha256"):
         client.jobs.download(finished["id"], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -20,7 +20,7 @@ from slimgpt.errors import CalibrationError, NumericalError
 from slimgpt.events import Event, LayerFinished, Loss, Perplexity, Result, Warned, parse
 from slimgpt.pipeline import run
 from slimgpt.sources.roots import Roots
-from slimgpt.spec.prune import PruneSpec
+from slimgpt.spec.prune import EvaluationSpec, PruneSpec
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
 from tests.slimgpt.tiny import Tiny
 
@@ -189,6 +189,30 @@ def test_worse_is_not_published_unless_asked(place: Path, tmp_path: Path) -> Non
     report = json.loads((tmp_path / "asked/checkpoint/report.json").read_bytes())
     assert "published as requested" in report["verdict"]
     assert (tmp_path / "asked/checkpoint/unrecovered").is_dir()
+
+
+@pytest.mark.parametrize("publish", ["better", "recovered"])
+def test_what_nothing_was_held_out_to_judge_is_not_published_as_the_better_one(
+    place: Path, tmp_path: Path, publish: str
+) -> None:
+    """Too few rows to hold one out, and no text to evaluate; a rate that spoils any model."""
+    rows = [{"messages": conversation("?", chr(65 + n) * 20)} for n in range(12)]
+    (place / "few.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    chosen = spec(source="local:few.jsonl", learning_rate=1.0, publish=publish).model_copy(
+        update={"evaluation": EvaluationSpec(texts=())}
+    )
+    events = list(job(place, tmp_path / "work", chosen))
+    folder = tmp_path / "work" / "checkpoint"
+    report = json.loads((folder / "report.json").read_bytes())
+    assert report["recovery"]["held_out"] == 0
+    assert report["recovery"]["published"] == (publish == "recovered")
+    assert (folder / "unrecovered").exists() == (publish == "recovered")
+    assert report["verdict"].startswith("Recovery was not judged, for nothing was held out; the ")
+    assert report["verdict"] in [event.message for event in events if isinstance(event, Warned)]
+    if publish == "better":
+        list(job(place, tmp_path / "plain", chosen.model_copy(update={"recovery": None})))
+        before, after = weights(tmp_path / "plain" / "checkpoint"), weights(folder)
+        assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bytes(

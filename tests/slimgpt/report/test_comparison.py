@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from slimgpt.report import document
@@ -14,6 +15,7 @@ from slimgpt.report.comparison.plots import over_ratio
 from slimgpt.report.comparison.rows import Entry, Row, rows
 from slimgpt.report.comparison.table import table
 from slimgpt.report.plots.svg import drawing
+from slimgpt.spec.prune import PruneSpec
 from tests.slimgpt.report.sample import report
 
 
@@ -95,12 +97,60 @@ def test_scores_on_other_questions_and_times_at_other_settings_stand_apart() -> 
         ]  # fmt: skip
 
 
+BY: dict[str, dict[str, Any]] = {
+    "slimgpt, recipe paper": {"recipe": "paper"},
+    "slimgpt, recipe measured": {"recipe": "measured"},
+    "slimgpt, recipe measured, schedule uniform": {"recipe": "measured", "head_unit": "kv_group",
+                                                   "schedule": {"shape": "uniform"}},
+    "slimgpt": {"schedule": {"shape": "log"}},
+    "slimgpt, schedule uniform": {"formats": ["uniform"]},
+    "magnitude": {"method": "magnitude"},
+    "flap, schedule log": {"method": "flap", "schedule": {"shape": "log"}},
+}  # fmt: skip
+"""What tells a job by these fields from the others."""
+
+
+def test_runs_by_different_recipes_are_told_apart_in_the_table_and_the_plot() -> None:
+    """Seen: a measured run between two of the paper's, and one line that went through all three."""
+    entries = []
+    for name, fields in BY.items():
+        spec = PruneSpec.model_validate({"model": "org/model-7b", "ratio": 0.2, **fields})
+        for ratio in (0.2, 0.3):
+            entries.append(entry(name, ratio, "x", 42.9, spec=spec.model_dump(mode="json")))
+    compared = rows(entries)
+    shown = table(compared)
+    cells = [[cell.text for cell in row] for row in shown.rows]
+    method = shown.header.index("Method")
+    assert all(row[method] == row[0] for row in cells)
+    with drawing():
+        figure = over_ratio(compared, named(compared, "org/model-7b, 128 tokens")[0])
+    lines = {
+        str(line.get_label()): len(np.asarray(line.get_xdata()))
+        for line in figure.axes[0].lines
+        if str(line.get_label()).endswith(", pruned")
+    }
+    assert set(lines) == {f"{name}, pruned" for name in BY}
+    assert set(lines.values()) == {2}  # points each
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({}, "slimgpt"),
+        ({"method": "new", "schedule": "odd"}, "new"),
+        ({"recipe": 7, "schedule": {"shape": None}}, "slimgpt, recipe 7"),
+    ],
+)
+def test_a_report_of_another_version_has_some_method(spec: dict[str, Any], words: str) -> None:
+    assert rows([entry("a", 0.2, "x", 42.9, spec=spec)])[0]["method"] == words
+
+
 def test_legends_stay_within_the_figure_and_no_two_lines_look_alike() -> None:
     methods = ("slimgpt", "wanda-sp", "flap", "magnitude")
     entries = [
         entry(f"{model}{method}{ratio}", ratio, "x", 42.9,
               model=report(2, f"organisation/a-long-name-{model}", ratio)["model"],
-              spec={"method": method})
+              spec={"method": method, "recipe": "measured", "schedule": {"shape": "uniform"}})
         for model in "ab" for method in methods for ratio in (0.2, 0.5)
     ]  # fmt: skip
     compared = rows(entries)

@@ -14,10 +14,12 @@ import pytest
 from redis import Redis
 
 from jobs.messages.workers import known_workers
+from slimgpt.machine import threads
 from tests.servers import wait_until
 from tests.worker.gpu_driver import driver
 from tests.worker.health.test_heartbeat import service
 from tests.worker.test_service import Service
+from worker.health import device
 
 __all__ = ["driver", "service"]
 DESCRIBE = """
@@ -70,3 +72,12 @@ def test_a_gpu_is_named_by_nvidias_driver(driver: Path) -> None:
     )
     for told, wanted in zip(done.stdout.splitlines(), cases.values(), strict=True):
         assert told.startswith(wanted)
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "CPU, 1 core, "), (3, "CPU, 3 cores, ")])
+def test_cores_are_counted_where_those_of_the_engine_are(
+    count: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's quota included (tests/slimgpt/machine/test_threads.py)."""
+    monkeypatch.setattr(threads, "available", lambda: count)
+    assert device.describe("cpu").startswith(words)

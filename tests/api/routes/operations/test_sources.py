@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from api.inventory.models import UNREAD, ModelDescriptions
+from api.inventory.models import AGAIN_SECONDS, UNREAD, ModelDescriptions
 from jobs.settings import Settings
 from tests.api.conftest import TEXT
 
@@ -92,23 +94,76 @@ def test_texts_are_files_below_the_root_that_a_job_may_name(
     }
 
 
-def test_a_description_is_kept_until_its_config_changes(settings: Settings, tmp_path: Path) -> None:
-    folder = settings.models_root / "one"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    counter = tmp_path / "asked"
-    script = (
-        f"import json, sys; open({str(counter)!r}, 'a').write('x'); "
-        "print(json.dumps({'type': 'models', 'items': "
-        "[{'model': name, 'prunable': True} for name in json.load(sys.stdin)]}))"
-    )
-    engine = settings.model_copy(update={"engine_command": (sys.executable, "-c", script)})
+def describing(settings: Settings, tmp_path: Path, before_each: str = "") -> Settings:
+    """Settings whose engine says of every model that it can be pruned, and notes who was asked."""
+    script = f"""
+import json, os, sys, time
+for name in json.load(sys.stdin):
+    open({str(tmp_path / "asked")!r}, "a").write(name + " ")
+    {before_each or "pass"}
+    found = [{{"model": name, "prunable": True}}]
+    print(json.dumps({{"type": "models", "items": found}}), flush=True)
+"""
+    return settings.model_copy(update={"engine_command": (sys.executable, "-c", script)})
+
+
+def folders(settings: Settings, *names: str) -> None:
+    for name in names:
+        (settings.models_root / name).mkdir()
+        (settings.models_root / name / "config.json").write_text("{}")
+
+
+def test_a_description_is_kept_until_one_of_its_files_changes(
+    settings: Settings, tmp_path: Path
+) -> None:
+    folders(settings, "one")
+    folder, weights = settings.models_root / "one", b"weights"
+    described = ModelDescriptions(describing(settings, tmp_path))
+    changes: list[Callable[[], object]] = [
+        lambda: 0,
+        lambda: (folder / "config.json").write_text('{"a": 1}'),
+        lambda: (folder / "model.safetensors").write_bytes(weights),
+        lambda: (folder / "model.safetensors").write_bytes(weights * 2),
+        (folder / "model.safetensors").touch,
+    ]
+    for times, change in enumerate(changes, start=1):
+        change()
+        assert [one.prunable for _ in range(3) for one in described.of(["one"])] == [True] * 3
+        assert (tmp_path / "asked").read_text() == "local:one " * times
+
+
+def test_a_model_that_is_being_copied_is_described_again_when_it_is_there(
+    api: httpx.Client, models: Path
+) -> None:
+    def shipped() -> dict[str, object]:
+        page = api.get("/models").json()["items"]
+        return next(one for one in page if one["model"] == "local:shipped")
+
+    (file,) = (models / "shipped").glob("*.safetensors")
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    assert not shipped()["prunable"]
+    file.write_bytes(content)
+    assert shipped()["prunable"]
+
+
+@pytest.mark.parametrize("fault", ["time.sleep(60)", "os.abort()"], ids=["hangs", "dies"])
+def test_a_folder_that_cannot_be_read_hides_no_other_and_is_left_alone_for_a_while(
+    settings: Settings, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.inventory.models.FOLDER_SECONDS", 6.0)
+    names = ["a", "bad", "c", "d"]
+    folders(settings, *names)
+    engine = describing(settings, tmp_path, f"name == 'local:bad' and {fault}")
     described = ModelDescriptions(engine)
-    assert [one.prunable for _ in range(3) for one in described.of(["one"])] == [True] * 3
-    assert counter.read_text() == "x"
-    (folder / "config.json").write_text('{"a": 1}')
-    described.of(["one"])
-    assert counter.read_text() == "xx"
+    for _ in range(2):
+        found = {one.model: (one.prunable, one.reason) for one in described.of(names)}
+        good = {f"local:{name}": (True, "") for name in ("a", "c", "d")}
+        assert found == {**good, "local:bad": (False, UNREAD)}
+        assert (tmp_path / "asked").read_text() == "local:a local:bad local:c local:d "
+    monkeypatch.setattr("time.monotonic", lambda now=time.monotonic: now() + AGAIN_SECONDS)
+    described.of(names)
+    assert (tmp_path / "asked").read_text().endswith("local:d local:bad ")
 
 
 def test_models_are_still_named_when_the_engine_fails(settings: Settings) -> None:
