@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from slimgpt.events import Event, Progress
+from slimgpt.events import SURVEY, Event, Progress
 from slimgpt.layers import damage_pass, dense_pass
 from slimgpt.layers.layer_pruning import DenseVariances
 from slimgpt.layers.stack import Stack, StoredModel
@@ -98,4 +98,4 @@ def _as_progress(
 
 
 def _surveyed(done: int, total: int) -> Progress:
-    return Progress(stage="plan", done=done, total=total, what="survey of the dense model")
+    return Progress(stage="plan", done=done, total=total, what=SURVEY)
