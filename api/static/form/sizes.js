@@ -8,6 +8,7 @@ const SHAPES = {
   log: "log", linear: "linear", uniform: "equal ratios (uniform)",
   "log-decrease": "log-decrease", "linear-decrease": "linear-decrease", global: "global",
 };
+const DEFAULTS = { measured: "measured (default)", uniform: "equal ratios (uniform, default)", global: "global (default)" };
 const FIELDS = ["recipe", "schedule", "head_score", "head_unit", "residual_target"];
 const OWN = { slimgpt: MEASURED, flap: "global" }; // the others': uniform
 const UNIFORM = "uniform"; // a schedule, and the format that needs it
@@ -61,7 +62,7 @@ export function sizesSelect(base) {
     const value = control.value;
     const before = base.schedule?.shape === "explicit" && method === base.method;
     const standard = ownOf(method, uniform);
-    own.textContent = before ? "the ratios of the earlier job" : `${SHAPES[standard] ?? standard} (default${uniform ? " of format uniform" : ""})`;
+    own.textContent = before ? "the ratios of the earlier job" : DEFAULTS[standard];
     (standard === MEASURED && !before ? recipes : schedules).prepend(own);
     control.value = value; // moved, an option is no longer the chosen one
   }

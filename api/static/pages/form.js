@@ -86,7 +86,7 @@ function fields(spec, metadata, fresh, sizes) {
     targetFields(spec),
     calibrationFields(spec),
     h("details", { class: "more" }, h("summary", null, "More: method, schedule, evaluation, formats, recovery, labels"),
-      h("div", { class: "row" },
+      h("div", { class: "row method-row" },
         field("method", "Method", select(METHODS.map((name) => [name, name]), spec.method ?? "slimgpt"), ""),
         field("sizes", "Recipe or schedule", sizes,
           "What sets each layer's size. measured: what each cut costs, by a survey as the job starts; global: FLAP's.")),

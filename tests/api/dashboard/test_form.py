@@ -50,7 +50,7 @@ def test_the_default_is_named_as_the_engine_has_it(visit: Visit) -> None:
             spec = completed({"method": method, "formats": ["uniform"] * uniform})
             standard = spec.get("recipe") or spec["schedule"]["shape"]
             chosen = sizes(page).locator("option:checked")
-            expect(chosen).to_have_text(re.compile(rf"\b{standard}\b.*\(default"))
+            expect(chosen).to_have_text(re.compile(rf"\b{standard}\b.*default\)$"))
             group = chosen.locator("xpath=..")
             expect(group).to_have_attribute("label", "Recipes" if "recipe" in spec else "Schedules")
     # Told apart from the format of the same name.
