@@ -3,6 +3,7 @@
 import { tokenTiles } from "../form/outlook.js";
 import { h } from "../parts/element.js";
 import { copyButton } from "../parts/notice.js";
+import { ofRatio, smallestOf } from "../parts/sweep.js";
 
 const TITLES = {
   transformers: "Load in transformers", vllm: "Serve with vLLM", "llama.cpp": "Run in llama.cpp", curl: "Download with curl",
@@ -26,10 +27,11 @@ function snippet(one) {
  */
 export function useIt(usage, report) {
   if (!usage?.items?.length) return null;
-  const costs = report?.token_costs ?? report?.points?.at(-1)?.report?.token_costs;
+  const smallest = smallestOf(report);
+  const costs = report?.token_costs ?? smallest?.report?.token_costs;
   const sorted = [...usage.items].sort((a, b) => ORDER.indexOf(a.tool) - ORDER.indexOf(b.tool));
   return h("section", { class: "card use", "aria-label": "Use it" }, h("h2", null, "Use it"),
-    costs && h("div", { class: "tiles" }, tokenTiles(costs)),
+    costs && h("div", { class: "tiles" }, tokenTiles(costs, ofRatio(smallest))),
     h("p", { class: "quiet" }, "The commands expect the files in a folder named after the job, where both of the downloads put them."),
     sorted.map(snippet));
 }

@@ -1,6 +1,6 @@
 // What there is to choose from: the service's models and texts, and the visitor's uploads.
 
-import { h, show } from "../parts/element.js";
+import { coded, h, show } from "../parts/element.js";
 import { read } from "../parts/service.js";
 import { bytes, count } from "../parts/words.js";
 
@@ -59,13 +59,14 @@ function picker(label, field, groups, pick) {
     option("", `${label}…`, null), options);
 }
 
-/** Put a picker of models before a field, and what is known of the chosen one after it. */
+/** Put a picker of models, the usable ones first, before a field, and what is known of the chosen one after it. */
 export async function pickModel(field, note, promised, changed) {
-  const models = await promised;
+  const found = await promised;
+  const models = [...found.filter((model) => model.prunable), ...found.filter((model) => !model.prunable)];
   const tell = () => {
-    const found = models.find((model) => model.model === field.value.trim());
-    show(note, found && described(found));
-    note.classList.toggle("fault", Boolean(found && !found.prunable));
+    const chosen = models.find((model) => model.model === field.value.trim());
+    show(note, chosen && coded(described(chosen)));
+    note.classList.toggle("fault", Boolean(chosen && !chosen.prunable));
   };
   const made = picker("Models of this service", field, [["", models.map((model) => [model.model, short(model), !model.prunable])]],
     (value) => { field.value = value; tell(); changed(); });

@@ -1,6 +1,6 @@
 // The plan beside the form: asked for again while one types, one request at a time, the latest last.
 
-import { h, show } from "../parts/element.js";
+import { coded, h, show } from "../parts/element.js";
 import { post } from "../parts/service.js";
 import { outlook } from "./outlook.js";
 
@@ -12,10 +12,11 @@ const BUSY = [429, 503];
  * A plan that follows a form.
  *
  * @param root where it is shown.
+ * @param inFields puts a refusal into the units of the form.
  * @param body returns the request, or null while there is nothing to plan.
  * @returns `soon()` after a change; `now()`, a promise that fails as the request does; `end()`.
  */
-export function livePlan(root, body) {
+export function livePlan(root, inFields, body) {
   let timer = null;
   let asked = 0;
   let running = null;
@@ -36,7 +37,7 @@ export function livePlan(root, body) {
 
   function say(words, kind = "quiet") {
     note.className = `plan-note ${kind}`;
-    show(note, words);
+    show(note, coded(words));
   }
 
   async function ask() {
@@ -72,7 +73,7 @@ export function livePlan(root, body) {
   function retell(thrown) {
     if (ended || thrown.status === 401) return;
     if (BUSY.includes(thrown.status)) return later(LATER);
-    say(thrown.message, "fault");
+    say(inFields(thrown.message), "fault");
   }
 
   function later(milliseconds) {

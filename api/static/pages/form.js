@@ -1,18 +1,17 @@
 // A new job: what to prune and how far, the plan of it, and posting it.
 
+import { amount, doubt, percents, withPercent } from "../form/amount.js";
 import { controls, parts, PLACES as MORE_PLACES } from "../form/controls.js";
 import { field, names, number, select, text } from "../form/fields.js";
 import { livePlan } from "../form/plan_preview.js";
 import { choices, pickModel, pickText } from "../form/pickers.js";
-import { h } from "../parts/element.js";
+import { sizesPart, sizesSelect, withoutSizes } from "../form/sizes.js";
+import { coded, h, show } from "../parts/element.js";
 import { say } from "../parts/notice.js";
 import { path, post, read } from "../parts/service.js";
 import { TEXT_FILES, upload as send } from "../parts/upload.js";
 
 const METHODS = ["slimgpt", "wanda-sp", "flap", "magnitude"];
-const SHAPES = ["log", "linear", "uniform", "log-decrease", "linear-decrease", "global"];
-const PAPER = "paper";
-const OF_A_RECIPE = ["recipe", "schedule", "head_score", "head_unit", "residual_target"];
 const NAMED = ["c4", "alpaca", "gpt4-alpaca", "wikitext2"];
 const UPLOAD = "upload";
 const OTHER = "other";
@@ -38,31 +37,21 @@ function labelsOf(text) {
   }));
 }
 
-function amount(kind, text) {
-  if (kind !== "ratio") return { [kind]: /^\d+$/.test(text) ? Number(text) : text };
-  // A comma within a number is a decimal one; before a space, or a second one, it separates.
-  const several = /[,;]\s|;|,.*,/.test(text);
-  const shares = (several ? text.split(/[,;]/) : [text]).map((part) => part.trim()).filter((part) => !several || part).map(share);
-  return several ? { ratios: shares } : { ratio: shares[0] };
-}
-
-function share(text) {
-  const value = Number(text.replace("%", "").replace(",", ".")) / 100;
-  return text.trim() === "" || Number.isNaN(value) ? text : Number(value.toPrecision(12));
-}
-
-const percents = (spec) => (spec.ratios ?? [spec.ratio ?? 0.25]).map((ratio) => String(Number((ratio * 100).toPrecision(6)))).join(", ");
-
 function targetFields(spec) {
   const kind = ["parameters", "memory"].find((name) => spec[name]) ?? "ratio";
   const value = kind === "ratio" ? percents(spec) : String(spec[kind]);
   const input = text(value, { required: true });
   const whole = field("amount", AMOUNTS[kind].label, input, AMOUNTS[kind].help);
   const words = { ratio: "Share to remove", parameters: "Parameters to leave", memory: "Memory to leave" };
+  const ask = h("p", { class: "note doubt", role: "status" });
+  whole.append(ask);
+  const doubted = () => { ask.textContent = doubt(input.form?.elements.namedItem("target").value ?? kind, input.value); };
+  input.addEventListener("input", doubted);
   const choose = (name) => {
     whole.querySelector("label").textContent = AMOUNTS[name].label;
     whole.querySelector("p").textContent = AMOUNTS[name].help;
     input.value = name === kind ? value : AMOUNTS[name].value;
+    doubted();
   };
   return h("fieldset", null, h("legend", null, "Target"),
     h("div", { class: "choices" }, Object.entries(words).map(([name, label]) => h("label", null,
@@ -88,16 +77,7 @@ function calibrationFields(spec) {
       field("seed", "Seed", numeric(spec.calibration?.seed ?? 0), "")));
 }
 
-/** The paper's recipe or a schedule; "" for the method's own, and for ratios that a file gave. */
-function sizesOf(spec) {
-  const shape = spec.schedule?.shape;
-  return spec.recipe === PAPER ? PAPER : SHAPES.includes(shape) ? shape : "";
-}
-
-/** What a specification has of the fields that a recipe sets. */
-const ofRecipe = (spec) => Object.fromEntries(OF_A_RECIPE.filter((name) => name in spec).map((name) => [name, spec[name]]));
-
-function fields(spec, metadata, fresh) {
+function fields(spec, metadata, fresh, sizes) {
   return [
     field("name", "Name", text("", { maxlength: 128, placeholder: "by model and target" }), ""),
     field("model", "Model", text(spec.model ?? "", { required: true, placeholder: "org/name or local:NAME" }),
@@ -106,10 +86,10 @@ function fields(spec, metadata, fresh) {
     targetFields(spec),
     calibrationFields(spec),
     h("details", { class: "more" }, h("summary", null, "More: method, schedule, evaluation, formats, recovery, labels"),
-      h("div", { class: "row" },
+      h("div", { class: "row method-row" },
         field("method", "Method", select(METHODS.map((name) => [name, name]), spec.method ?? "slimgpt"), ""),
-        field("sizes", "Recipe or schedule", select([["", "the method's own"], [PAPER, "the paper's recipe"], ...SHAPES.map((name) => [name, name])], sizesOf(spec)),
-          "What sets each layer's size. slimgpt's own is by what each cut costs; global is FLAP's.")),
+        field("sizes", "Recipe or schedule", sizes,
+          "What sets each layer's size. measured: what each cut costs, by a survey as the job starts; global: FLAP's.")),
       field("texts", "Evaluate on", text((spec.evaluation?.texts ?? ["held-out"]).join(", ")), "wikitext2, c4, hf:NAME, local:FILE, or held-out: what calibration did not use. Separated by commas."),
       controls(spec, fresh),
       field("labels", "Labels", h("textarea", { rows: 3, spellcheck: "false" }, Object.entries(metadata).map((pair) => pair.join("=")).join("\n")), "KEY=VALUE, one a line.")),
@@ -127,8 +107,9 @@ export async function form(root, like) {
   const error = h("p", { class: "fault", role: "alert" });
   const uploaded = new WeakMap();
   let sent = { body: null, key: null };
+  const sizes = sizesSelect(base);
   const made = h("form", { class: "card job-form", novalidate: true, onsubmit: start },
-    h("h1", null, "New job"), fields(base, before?.metadata ?? {}, !before), error,
+    h("h1", null, "New job"), fields(base, before?.metadata ?? {}, !before, sizes.control), error,
     h("div", { class: "actions" },
       h("button", { type: "button", onclick: () => plan().then(seePlan) }, "Plan"),
       h("button", { class: "primary" }, "Start job"),
@@ -139,18 +120,14 @@ export async function form(root, like) {
 
   /** The request. Without `upload` a file of the visitor's stands for itself: a plan does not read it. */
   async function body(upload) {
-    const kind = of("target").value;
-    const sizes = of("sizes").value;
-    const keep = sizes === sizesOf(base) && of("method").value === base.method;
-    const { ratio, ratios, parameters, memory, ...rest } = base; // what the form has no field for is kept
-    for (const name of base.recipe ? OF_A_RECIPE : ["schedule"]) delete rest[name];
+    const { ratio, ratios, parameters, memory, ...rest } = withoutSizes(base); // what the form has no field for is kept
     const more = parts(of, base);
     return {
       ...rest,
       model: of("model").value.trim(),
-      ...amount(kind, of("amount").value.trim()),
+      ...amount(of("target").value, of("amount").value.trim()),
       method: of("method").value,
-      ...(keep ? ofRecipe(base) : sizes === PAPER ? { recipe: PAPER } : sizes ? { schedule: { shape: sizes } } : {}),
+      ...sizesPart(base, { sizes: of("sizes").value, method: of("method").value, uniform: of("format-uniform").checked }),
       calibration: {
         ...base.calibration, source: await source(upload), samples: number(of("samples").value),
         sequence_length: number(of("tokens").value), seed: number(of("seed").value),
@@ -197,9 +174,9 @@ export async function form(root, like) {
     if (thrown.field) return void fault(thrown.field, thrown.message);
     const unplaced = (thrown.problem?.errors ?? []).filter(({ pointer, message }) => {
       const [, name] = PLACES.find(([place]) => pointer === place || pointer.startsWith(`${place}/`)) ?? [];
-      return !(name && fault(name, message));
+      return !(name && fault(name, name === "amount" ? inFields(message) : message));
     });
-    if (!thrown.problem?.errors?.length) error.textContent = thrown.message;
+    if (!thrown.problem?.errors?.length) show(error, coded(inFields(thrown.message)));
     else if (unplaced.length) error.textContent = unplaced.map((found) => found.message).join("; ");
     made.querySelector("[aria-invalid]")?.focus();
   }
@@ -240,7 +217,18 @@ export async function form(root, like) {
     };
     of("model").addEventListener("input", fit);
     fitted = fit;
+    const usable = models.filter((model) => model.prunable);
+    if (usable.length === 1 && !of("model").value) fillIn(usable[0].model);
   }
+
+  /** Put in the only model there is to choose; who types another one replaces it. */
+  function fillIn(model) {
+    of("model").value = model;
+    of("model").dispatchEvent(new Event("input", { bubbles: true }));
+    if (document.activeElement === of("model")) of("model").select();
+  }
+
+  const tellSizes = () => sizes.tell(of("method").value, of("format-uniform").checked);
 
   function changed() {
     fitted();
@@ -265,9 +253,12 @@ export async function form(root, like) {
   }
 
   const offered = choices();
-  const live = livePlan(planned, async () => (of("model").value.trim() && of("amount").value.trim() ? body(false) : null));
+  const inFields = (message) => withPercent(of("target").value, message);
+  const live = livePlan(planned, inFields, async () => (of("model").value.trim() && of("amount").value.trim() ? body(false) : null));
   let touched = Boolean(before);
   let fitted = () => {};
+  tellSizes();
+  for (const name of ["method", "format-uniform"]) of(name).addEventListener("change", tellSizes);
   for (const kind of ["input", "change"]) made.addEventListener(kind, live.soon);
   for (const name of ["kind", "source", "tokens"]) of(name).addEventListener("input", (event) => { touched ||= event.isTrusted; });
   offerModels().catch(() => {});

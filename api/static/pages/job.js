@@ -3,20 +3,20 @@
 import { engineLog } from "../cards/engine_log.js";
 import { useIt } from "../cards/use.js";
 import { samples } from "../cards/samples.js";
-import { h, show, tile } from "../parts/element.js";
+import { coded, h, show, tile } from "../parts/element.js";
 import { files, reportLink, save } from "../parts/files.js";
-import { log } from "../parts/log.js";
+import { layersOf, log } from "../parts/log.js";
 import { complain, confirmed, copyButton, say } from "../parts/notice.js";
 import { follow, path, post, read, ask } from "../parts/service.js";
 import { badge, bar, isOver, steps } from "../parts/status.js";
 import { table } from "../parts/table.js";
-import { charts, curveOf, models, place as placed } from "../parts/sweep.js";
+import { charts, curveOf, models, ofRatio, place as placed, smallestOf } from "../parts/sweep.js";
 import { ago, between, bytes, count, duration, measure, modelOf, moment, nameOf, percent, target } from "../parts/words.js";
 
 const DRAW_AFTER = 80;
 
-function facts(pairs) {
-  return h("dl", { class: "facts" }, pairs.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) =>
+function facts(pairs, kind = "") {
+  return h("dl", { class: `facts ${kind}`.trim() }, pairs.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) =>
     h("div", null, h("dt", null, name), h("dd", null, value))));
 }
 
@@ -27,15 +27,15 @@ function card(title, ...content) {
 function failure(error) {
   if (!error) return null;
   return h("section", { class: "card failure", role: "alert" },
-    h("h2", null, "Why it failed"), h("p", null, error.message),
-    error.hint && h("p", { class: "hint" }, h("strong", null, "What to do: "), error.hint),
+    h("h2", null, "Why it failed"), h("p", null, coded(error.message)),
+    error.hint && h("p", { class: "hint" }, h("strong", null, "What to do: "), coded(error.hint)),
     h("p", { class: "quiet" }, h("code", null, error.code)));
 }
 
 function warnings(found) {
   if (!found.length) return null;
   return card(`Warnings (${found.length})`, h("ul", { class: "warnings" }, found.map((warning) =>
-    h("li", null, warning.layer !== null && warning.layer !== undefined ? h("strong", null, `Layer ${warning.layer}: `) : null, warning.message))));
+    h("li", null, warning.layer !== null && warning.layer !== undefined ? h("strong", null, `Layer ${warning.layer}: `) : null, coded(warning.message)))));
 }
 
 function perplexities(result) {
@@ -54,29 +54,41 @@ function perplexities(result) {
   ]));
 }
 
-/** What the numbers mean, rest on, and suggest. */
-function assessed(told) {
+/** What the numbers mean, rest on, and suggest; of a sweep, those of its smallest model. */
+function assessed(told, of) {
   if (!told) return null;
   return facts([
-    ["Meaning", told.meaning], ["Evidence", told.evidence.join(" ")],
-    ["What to do", told.advice.length ? told.advice.join(" ") : null],
-  ]);
+    [`Meaning${of}`, coded(told.meaning)], [`Evidence${of}`, coded(told.evidence.join(" "))],
+    [`What to do${of}`, told.advice.length ? coded(told.advice.join(" ")) : null],
+  ], "assessed");
+}
+
+/** The loaders that a fresh process read the files with, and how far each one's logits were off. */
+function proved(proofs) {
+  if (!proofs.length) return null;
+  const most = new Map();
+  for (const proof of proofs) {
+    const loader = proof.loader.split(/[,(]/)[0].trim();
+    most.set(loader, Math.max(most.get(loader) ?? 0, proof.max_difference));
+  }
+  const said = [...most].map(([loader, value]) => `${measure(value)}${most.size > 1 ? ` in ${loader}` : ""}`).join(", ");
+  const whole = (proof) => `${proof.format}: differs by ${measure(proof.max_difference)} at most, allowed ${measure(proof.bound)}${proof.bound_is ? ` (${proof.bound_is})` : ""}`;
+  return tile("Loads in", [...most.keys()].join(", "), h("span", { title: proofs.map(whole).join("\n") }, `logits differ by at most ${said}`));
 }
 
 function result(job, report, page) {
   const found = job.result;
   if (!found) return null;
   const model = report?.model;
-  const proofs = found.verified ?? [];
-  const proofOf = (proof) => `${proof.format}: differs by ${measure(proof.max_difference)} at most, allowed ${measure(proof.bound)}${proof.bound_is ? ` (${proof.bound_is})` : ""}`;
+  const of = ofRatio(smallestOf(found));
   return card("Result",
     h("div", { class: "tiles" },
-      tile("Parameters", `${count(found.parameters_before)} → ${count(found.parameters_after)}`, `${percent(found.ratio_achieved)} removed${found.points?.length ? " of the smallest" : ""}`),
+      tile(`Parameters${of}`, `${count(found.parameters_before)} → ${count(found.parameters_after)}`, `${percent(found.ratio_achieved)} removed`),
       model && tile("Weights", `${bytes(model.bytes_before)} → ${bytes(model.bytes_after)}`, "in safetensors"),
       tile("Time", duration(found.seconds), `peak memory ${bytes(found.peak_memory_bytes)}`),
-      proofs.length > 0 && tile("Loads in", [...new Set(proofs.map((proof) => proof.loader.split(/[,(]/)[0].trim()))].join(", "), h("span", { title: proofs.map(proofOf).join("\n") }, `logits differ by at most ${measure(Math.max(...proofs.map((proof) => proof.max_difference)))}`))),
+      proved(found.verified ?? [])),
     curveOf(job), models(found) ?? perplexities(found),
-    assessed(found.assessment),
+    assessed(found.assessment, of),
     h("p", { class: "actions" }, h("button", { type: "button", class: "small", "data-do": "report" }, "Download report.json"),
       page && reportLink(job.id)));
 }
@@ -117,10 +129,12 @@ function times(job) {
 }
 
 function actions(status, id) {
-  const button = (what, words, kind) => h("button", { type: "button", class: kind, "data-do": what }, words);
+  const button = (what, words, kind, title) => h("button", { type: "button", class: kind, "data-do": what, title }, words);
+  const anew = status === "cancelled"; // which keeps no layers
   return [
     ["queued", "running"].includes(status) && button("cancel", "Cancel", "danger"),
-    ["failed", "cancelled"].includes(status) && button("retry", "Retry", "primary"),
+    ["failed", "cancelled"].includes(status) && button("retry", "Retry", "primary", anew ? "A cancelled job keeps no layers: it starts from the first one." : null),
+    anew && h("span", { class: "quiet" }, "from the first layer"),
     h("a", { class: "button", href: `#/new?like=${path(id)}` }, "Use as template"),
     isOver(status) && button("delete", "Delete", "danger"),
   ];
@@ -140,7 +154,7 @@ const waiting = (position) => (position === 1 ? "next in the queue" : `number ${
 function progress(job, standing) {
   const { layers_done: done, layers_total: total } = standing;
   const now = isOver(standing.status) ? null : bar(standing, "Progress");
-  const layers = [total && `${done} of ${total} layers`, standing.stage !== "prune" && standing.step].filter(Boolean).join("; ");
+  const layers = [total && `${done} of ${layersOf(total, job.spec.ratios?.length)}`, standing.stage !== "prune" && standing.step].filter(Boolean).join("; ");
   const words = standing.queue_position ? waiting(standing.queue_position) : layers;
   return [steps(standing.stage, standing.status, job.spec.recovery), now && h("div", { class: "far" }, now, words && h("span", { class: "quiet" }, words))];
 }
@@ -178,10 +192,9 @@ export function job(root, id) {
   let acting = false;
   let ended = false;
 
-  root.append(h("p", { class: "back" }, h("a", { href: "#/" }, "← All jobs")), parts.head, parts.steps, parts.failure, parts.log, parts.times,
-    h("div", { class: "columns" },
-      h("div", null, parts.result, parts.use, parts.samples, parts.layers, parts.files),
-      h("div", null, parts.warnings, parts.spec, card("Events", events.element))));
+  const shown = h("div", null, parts.result, parts.use, parts.samples, parts.layers, parts.files);
+  const columns = h("div", { class: "columns single" }, shown, h("div", null, parts.warnings, parts.spec, card("Events", events.element)));
+  root.append(h("p", { class: "back" }, h("a", { href: "#/" }, "← All jobs")), parts.head, parts.steps, parts.failure, parts.log, parts.times, columns);
 
   function draw() {
     timer = null;
@@ -200,6 +213,7 @@ export function job(root, id) {
     show(parts.spec, specification(current));
     show(parts.layers, rows.size ? card("Layers", charts(rows.values(), standing.layers_total, current.spec.ratios)) : null);
     show(parts.files, published && card("Files", published()));
+    columns.classList.toggle("single", ![...shown.children].some((part) => part.hasChildNodes()));
   }
   const soon = () => { timer ??= setTimeout(draw, DRAW_AFTER); };
 

@@ -4,7 +4,7 @@ import { pointsOf } from "../compare/measures.js";
 import { addressOf, isFiltered, requestOf, stateOf } from "../list/address.js";
 import { choose, chosenBar, clear, tickBox } from "../list/choice.js";
 import { fillIn, filters } from "../list/filters.js";
-import { h, show } from "../parts/element.js";
+import { coded, h, show } from "../parts/element.js";
 import { complain } from "../parts/notice.js";
 import { path, read, Unreachable } from "../parts/service.js";
 import { badge, bar, isOver } from "../parts/status.js";
@@ -26,7 +26,7 @@ function size(job) {
   const of = job.result ?? job.plan;
   if (!of?.parameters_before) return "–";
   const after = pointsOf(of).map((model) => model.parameters_after).sort((a, b) => b - a);
-  return [`${count(of.parameters_before)} → ${range(after, count)} `,
+  return [h("span", null, `${count(of.parameters_before)} → ${range(after, count)}`), " ",
     h("span", { class: "quiet" }, `−${range(after.map((left) => 1 - left / of.parameters_before), percent)}`)];
 }
 
@@ -41,7 +41,7 @@ function perplexity(job) {
 }
 
 function progress(job, standing) {
-  if (job.status === "failed") return h("span", { class: "reason" }, job.error?.message ?? "no reason was recorded");
+  if (job.status === "failed") return h("span", { class: "reason" }, coded(job.error?.message ?? "no reason was recorded"));
   if (job.status === "succeeded") return h("span", { class: "quiet" }, `took ${duration(job.seconds)}`);
   if (isOver(job.status)) return h("span", { class: "quiet" }, job.layers_done ? `after ${job.layers_done} layers` : "before it began");
   if (job.status === "queued") return h("span", { class: "quiet" }, job.attempt ? "waits for another attempt" : "waits for a worker");

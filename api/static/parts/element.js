@@ -29,6 +29,9 @@ export function h(tag, attributes, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
 
+/** A message with what stands in backticks as code. */
+export const coded = (text) => String(text ?? "").split(/`([^`]+)`/).map((part, i) => (i % 2 ? h("code", null, part) : part));
+
 /** An SVG element. */
 export function svg(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);

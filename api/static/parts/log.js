@@ -5,10 +5,13 @@ import { clock, count, duration, measure, percent } from "./words.js";
 
 const MOST = 500;
 
+/** "8 layers"; of a sweep, whose models have as many each, "2 models × 8 layers". */
+export const layersOf = (total, models) => (models > 1 ? `${models} models × ${total / models} layers` : `${total} layers`);
+
 const WORDS = {
   stage_started: (e) => `stage ${e.stage} begins`,
   stage_finished: (e) => `stage ${e.stage} took ${duration(e.seconds)}`,
-  planned: (e) => `plan: ${count(e.parameters_before)} → ${e.points?.length ? e.points.map((point) => count(point.parameters_after)).join(", ") : count(e.parameters_after)} parameters in ${e.layers} layers`,
+  planned: (e) => `plan: ${count(e.parameters_before)} → ${e.points?.length ? e.points.map((point) => count(point.parameters_after)).join(", ") : count(e.parameters_after)} parameters in ${layersOf(e.layers, e.points?.length)}`,
   progress: (e) => `${e.stage}: ${e.done} of ${e.total}${e.what ? ` ${e.what}` : ""}`,
   layer_finished: (e) =>
     `${e.points > 1 ? `model ${e.point + 1}, ` : ""}layer ${e.layer} (${(e.point ?? 0) * (e.layers_total / (e.points ?? 1)) + e.layer + 1} of ${e.layers_total}${e.resumed ? ", from an earlier attempt" : ""}): ` +

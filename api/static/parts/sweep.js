@@ -10,6 +10,13 @@ import { count, measure, percent } from "./words.js";
 /** The key of a layer's row: layers of several models have the same numbers. */
 export const place = (row) => `${row.point ?? 0}:${row.layer}`;
 
+/** The smallest of a sweep's models, in a result or a report; null for one model. */
+export const smallestOf = (sweep) => (sweep?.points?.length
+  ? sweep.points.reduce((least, point) => ((point.ratio ?? 0) > (least.ratio ?? 0) ? point : least)) : null);
+
+/** ", ratio 0.4": whose numbers they are, after a name. */
+export const ofRatio = (point) => (point ? `, ratio ${Number(point.ratio.toPrecision(6))}` : "");
+
 /** Charts of the layers that are done, one after the other for each of a sweep's models. */
 export function charts(rows, total, ratios) {
   const sorted = [...rows].sort((a, b) => (a.point ?? 0) - (b.point ?? 0) || a.layer - b.layer);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +56,17 @@ def layers_of(point: int, errors: Sequence[float]) -> list[LayerFinished]:
 
 @pytest.fixture
 def make_job(api: httpx.Client, own_store: Store, settings: Settings, tmp_path: Path) -> MakeJob:
-    """Makes a succeeded job: `sizes` are the parameters of its models, several of a sweep."""
+    """Makes a succeeded job: `sizes` are the parameters of its models, several of a sweep.
+
+    `found` replaces parts of its result.
+    """
 
     def make(
         perplexity: list[dict[str, Any]],
         sizes: Sequence[int] = (75,),
         errors: Sequence[Sequence[float]] = ((0.1, 0.2),),
+        found: Mapping[str, Any] | None = None,
+        report: Mapping[str, Any] | None = None,
         **body: Any,
     ) -> str:
         if len(sizes) > 1:
@@ -69,8 +74,8 @@ def make_job(api: httpx.Client, own_store: Store, settings: Settings, tmp_path: 
         job_id: str = post(api, **body).json()["id"]
         claim = own_store.claim(job_id, "tester")
         assert claim is not None
-        for point, found in enumerate(errors):
-            for done in layers_of(point, found):
+        for point, values in enumerate(errors):
+            for done in layers_of(point, values):
                 assert own_store.layer_done(job_id, claim.epoch, done)
         points = [
             {"ratio": 1 - size / 100, "folder": f"ratio-{1 - size / 100:g}"}
@@ -86,6 +91,7 @@ def make_job(api: httpx.Client, own_store: Store, settings: Settings, tmp_path: 
             "perplexity": perplexity,
             "verified": [{"loader": "transformers 5", "max_difference": 1e-6}],
             "points": points if len(sizes) > 1 else [],
+            **(found or {}),
         }
         folder = tmp_path / job_id
         folder.mkdir()
@@ -96,7 +102,8 @@ def make_job(api: httpx.Client, own_store: Store, settings: Settings, tmp_path: 
             shard.write_bytes(bytes(1024))
         prefix = f"jobs/{job_id}/{claim.epoch}"
         Artifacts(settings.artifacts_url).put(prefix, folder)
-        assert own_store.finish(job_id, claim.epoch, prefix=prefix, result=result, report={})
+        made = {"prefix": prefix, "result": result, "report": dict(report or {})}
+        assert own_store.finish(job_id, claim.epoch, **made)
         return job_id
 
     return make

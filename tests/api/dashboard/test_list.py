@@ -100,3 +100,20 @@ def test_a_name_is_given_in_the_form(visit: Visit, api: httpx.Client) -> None:
     page.get_by_role("button", name="Start job").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("for the phone")
     assert [job["name"] for job in api.get("/jobs").json()["items"]] == ["for the phone"]
+
+
+def test_a_sweep_of_long_numbers_stays_within_the_column(visit: Visit, make_job: MakeJob) -> None:
+    texts = [measured(value, "t", point, dense=51.12) for point, value in enumerate((53.01, 63.23))]
+    points = [
+        {"ratio": ratio, "folder": "", "parameters_after": left, "ratio_achieved": ratio}
+        | {"verdict": "", "perplexity": texts[point], "published": "pruned"}
+        for point, (ratio, left) in enumerate(((0.2, 1_610_000), (0.4, 1_210_000)))
+    ]
+    found = {"points": points, "parameters_before": 2_010_000, "parameters_after": 1_210_000}
+    make_job(texts, (80, 60), found=found, name="model, ratios 0.2, 0.4")
+    page = visit.open()
+    expect(page.locator("td.parameters")).to_contain_text("2.01M → 1.61M…1.21M −19.9%…39.8%")
+    right = page.evaluate(
+        "['.jobs', '.counts'].map(one => document.querySelector(one).getBoundingClientRect().right)"
+    )
+    assert right[0] <= right[1] + 0.5
