@@ -3,7 +3,7 @@
 `python -m benchmarks.growth` writes random Llamas of one width and prunes each in a fresh process
 (`python -m slimgpt run`), by recipe `paper` and `measured`. The engine streams layers: its time
 should be linear in both, and its memory flat in depth, but for what `measured` keeps in host memory
-of every layer.
+of every second layer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WIDTH = {"hidden_size": 512, "intermediate_size": 1408, "num_attention_heads": 8
 LENGTH = 256  # tokens of a sequence
 MIB = 1 << 20
 ALLOWED_GROWTH = 0.1
-STREAMS = 2 * len(MEASURED)  # a layer, of the survey
+STREAMS = len(MEASURED)  # a layer, of the survey: of both modules of every second layer
 console = Console(highlight=False, soft_wrap=True)
 
 

@@ -91,9 +91,9 @@ print(tokenizer.decode(model.generate(prompt, max_new_tokens=32)[0]))
     flags = " --trust-remote-code" if remote else ""
     name = published.job_id
     serving = f"""\
-vllm serve {shlex.quote(here)}{flags} --served-model-name {name}
+vllm serve {shlex.quote(here)}{flags} --served-model-name {name} --port 8001
 # in another terminal:
-curl -f http://localhost:8000/v1/completions -H "Content-Type: application/json" \\
+curl -f http://localhost:8001/v1/completions -H "Content-Type: application/json" \\
   -d '{{"model": "{name}", "prompt": "{PROMPT}", "max_tokens": 32}}'
 """
     shared = {"format": form, "folder": folder}
