@@ -102,8 +102,10 @@ def make_job(api: httpx.Client, own_store: Store, settings: Settings, tmp_path: 
             shard.write_bytes(bytes(1024))
         prefix = f"jobs/{job_id}/{claim.epoch}"
         Artifacts(settings.artifacts_url).put(prefix, folder)
-        made = {"prefix": prefix, "result": result, "report": dict(report or {})}
-        assert own_store.finish(job_id, claim.epoch, **made)
+        finished = own_store.finish(
+            job_id, claim.epoch, prefix=prefix, result=result, report=dict(report or {})
+        )
+        assert finished
         return job_id
 
     return make
