@@ -14,7 +14,7 @@ from typing import Literal
 
 from slimgpt.checkpoints.families import layout
 from slimgpt.checkpoints.families.architecture import Architecture, LayerSize
-from slimgpt.planning.forecast import MEASURED, PROBE_TOKENS, PROBES
+from slimgpt.planning.forecast import FEW_LAYERS, MEASURED, PROBE_TOKENS, PROBES
 from slimgpt.spec.recipe import Recipe
 
 Kind = Literal["half", "single", "factor", "disk"]
@@ -84,7 +84,7 @@ def of(job: Job, recipe: Recipe) -> dict[str, dict[Step, float]]:
     count = len(job.after)
     for index, (before, after) in enumerate(zip(job.architecture.sizes, job.after, strict=True)):
         if recipe == "measured":
-            measured = index % 2 == 0 or index == count - 1
+            measured = index % 2 == 0 or index == count - 1 or count <= FEW_LAYERS
             for step, amount in _survey(job, before, count - index - 1, measured):
                 stages["plan"][step] += amount
         for dense, pruned in zip(_halves(job, before), _halves(job, after), strict=True):

@@ -20,6 +20,8 @@ PROBES, PROBE_TOKENS = 8, 128
 MEASURED = (1 / 8, 1 / 2)
 """Schedule `measured` measures losses at the levels nearest to these shares of a module's removable
 parameters."""
+FEW_LAYERS = 12
+"""Up to so many layers differ too much from their neighbours for losses to be interpolated."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def make(checkpoint: Checkpoint, spec: PruneSpec, damage: Damage | None = None) 
 def measured_layers(costs: Costs) -> dict[str, set[int]]:
     """The layers whose attention is measured in the survey, and those whose FFN is.
 
-    Every second, and the last, of those that can be pruned; losses of the others are interpolated.
+    All of up to `FEW_LAYERS` that can be pruned; of more every second and the last, and the losses
+    of the others are interpolated.
     """
     prunable: dict[str, list[int]] = {"attention": [], "ffn": []}
     for index, layer in enumerate(costs.layers):
@@ -111,7 +114,10 @@ def measured_layers(costs: Costs) -> dict[str, set[int]]:
             prunable["attention"].append(index)
         if layer.least_width(costs.least_multiple) < layer.size.channels:
             prunable["ffn"].append(index)
-    return {kind: {*layers[::2], *layers[-1:]} for kind, layers in prunable.items()}
+    return {
+        kind: {*layers} if len(layers) <= FEW_LAYERS else {*layers[::2], layers[-1]}
+        for kind, layers in prunable.items()
+    }
 
 
 def _cached_tokens(spec: PruneSpec, costs: Costs) -> int:

@@ -41,8 +41,7 @@ def plan_preview(
     a hub model of which the cache contains the config only.
 
     Args:
-        check: a further check of the model, such as `verification.sanity.build`; it is passed in
-            because it imports torch, and this module must not.
+        check: a further check of the model, such as `verification.sanity.build`, which needs torch.
         damage: the curves published by a job with schedule `measured`.
 
     Raises:

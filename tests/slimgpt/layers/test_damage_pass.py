@@ -118,16 +118,18 @@ def test_losses_of_layers_that_were_not_measured_are_interpolated() -> None:
     assert modules[2].damages == [0.0]
 
 
-def test_every_second_layer_that_can_lose_something_is_measured(tmp_path: Path) -> None:
+def test_of_many_layers_that_can_lose_something_every_second_is_measured(tmp_path: Path) -> None:
     costs = forecast.costs_of(
-        Checkpoint.open(Tiny("llama", heads=4, kv_heads=2, layers=6).save(tmp_path)), SPEC
+        Checkpoint.open(Tiny("llama", heads=4, kv_heads=2, layers=14).save(tmp_path)), SPEC
     )
     found = forecast.measured_layers(costs)
-    assert found == {"attention": {0, 2, 4, 5}, "ffn": {0, 2, 4, 5}}
+    assert found == {kind: {*range(0, 14, 2), 13} for kind in ("attention", "ffn")}
     dead = replace(costs.layers[1], size=LayerSize(1, 1, 1))
     layers = (costs.layers[0], dead, *costs.layers[2:])
     found = forecast.measured_layers(replace(costs, layers=layers))
-    assert found == {"attention": {0, 3, 5}, "ffn": {0, 3, 5}}
+    assert found == {kind: {0, *range(3, 14, 2)} for kind in ("attention", "ffn")}
+    few = replace(costs, layers=costs.layers[:12])
+    assert forecast.measured_layers(few)["ffn"] == {*range(12)}
 
 
 def test_the_curve_of_a_wide_ffn_ends_at_the_least_width(tmp_path: Path) -> None:

@@ -161,10 +161,8 @@ def test_nothing_is_left_in_the_working_folder(recovered: tuple[Path, list[Event
 
 
 def test_worse_is_not_published_unless_asked(place: Path, tmp_path: Path) -> None:
-    """Rows of noise at a high rate spoil what the model knew of the held-out text."""
-    noise = "".join(
-        json.dumps({"messages": conversation("?", chr(33 + n % 90) * 20)}) + "\n" for n in range(60)
-    )
+    """Rows of a single letter at a high rate spoil what the model knew of the held-out text."""
+    noise = (json.dumps({"messages": conversation("?", "!" * 20)}) + "\n") * 60
     (place / "noise.jsonl").write_text(noise)
     chosen = spec(source="local:noise.jsonl", learning_rate=1.0)
     plain = chosen.model_copy(update={"recovery": None})
