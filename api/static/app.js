@@ -10,11 +10,12 @@ import { texts } from "./pages/texts.js";
 import { webhooks } from "./pages/webhooks.js";
 import { workers } from "./pages/workers.js";
 import { say } from "./parts/notice.js";
-import { key, onUnauthorized, readiness, read } from "./parts/service.js";
+import { key, mayPass, onUnauthorized, readiness, read } from "./parts/service.js";
 import { signIn } from "./parts/session.js";
 
 const HEALTH_EVERY = 15_000;
 const KEPT_FOR = 4_000;
+const ASK_AGAIN_AFTER = 5_000;
 const PAGES = { texts: ["Texts", texts], webhooks: ["Webhooks", webhooks], workers: ["Workers", workers], keys: ["Keys", keys] };
 const main = document.getElementById("main");
 let leave = () => {};
@@ -113,6 +114,9 @@ async function route() {
     if (error.status === 401) return;
     main.replaceChildren(h("div", { class: "card" }, h("h1", null, "This did not work"), h("p", null, error.message),
       h("button", { type: "button", class: "primary", onclick: route }, "Try again")));
+    if (location.hash !== here || !mayPass(error)) return;
+    const again = setTimeout(route, ASK_AGAIN_AFTER);
+    leave = () => clearTimeout(again);
   }
 }
 

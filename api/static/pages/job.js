@@ -7,13 +7,14 @@ import { coded, h, show, tile } from "../parts/element.js";
 import { files, reportLink, save } from "../parts/files.js";
 import { layersOf, log } from "../parts/log.js";
 import { complain, confirmed, copyButton, say } from "../parts/notice.js";
-import { follow, path, post, read, ask } from "../parts/service.js";
+import { follow, mayPass, path, post, read, ask } from "../parts/service.js";
 import { badge, bar, isOver, steps } from "../parts/status.js";
 import { table } from "../parts/table.js";
 import { charts, curveOf, models, ofRatio, place as placed, smallestOf } from "../parts/sweep.js";
 import { ago, between, bytes, count, duration, measure, modelOf, moment, nameOf, percent, target } from "../parts/words.js";
 
 const DRAW_AFTER = 80;
+const ASK_AGAIN_AFTER = 5_000;
 
 function facts(pairs, kind = "") {
   return h("dl", { class: `facts ${kind}`.trim() }, pairs.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) =>
@@ -194,7 +195,9 @@ export function job(root, id) {
 
   const shown = h("div", null, parts.result, parts.use, parts.samples, parts.layers, parts.files);
   const columns = h("div", { class: "columns single" }, shown, h("div", null, parts.warnings, parts.spec, card("Events", events.element)));
-  root.append(h("p", { class: "back" }, h("a", { href: "#/" }, "← All jobs")), parts.head, parts.steps, parts.failure, parts.log, parts.times, columns);
+  const fault = h("div");
+  const body = h("div", null, h("p", { class: "back" }, h("a", { href: "#/" }, "← All jobs")), parts.head, parts.steps, parts.failure, parts.log, parts.times, columns);
+  root.append(fault, body);
 
   function draw() {
     timer = null;
@@ -322,12 +325,20 @@ export function job(root, id) {
 
   root.addEventListener("click", act);
   document.addEventListener("visibilitychange", watchVisibility);
-  load().then(listen, (error) => {
+
+  function notLoaded(error) {
     if (ended || error.status === 401) return;
     const title = error.status === 404 ? "There is no such job" : "This did not work";
-    root.replaceChildren(h("div", { class: "card" }, h("h1", null, title), h("p", null, error.message),
+    show(fault, h("div", { class: "card" }, h("h1", null, title), h("p", null, error.message),
       h("p", null, h("a", { href: "#/" }, "← All jobs"))));
-  });
+    body.hidden = true;
+    if (mayPass(error)) timer = setTimeout(begin, ASK_AGAIN_AFTER);
+  }
+
+  function begin() {
+    load().then(() => { show(fault); body.hidden = false; listen(); }, notLoaded);
+  }
+  begin();
   return () => {
     ended = true;
     root.classList.remove("changing");

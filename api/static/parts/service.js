@@ -34,6 +34,9 @@ export class Unreachable extends Error {
   }
 }
 
+/** Whether asking again may help: the service was away or in trouble, and did not say no. */
+export const mayPass = (error) => !(error.status < 500);
+
 let unauthorized = () => {};
 
 /** Call this whenever the API asks for a key. */

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from jobs.messages.progress import Progress
 from jobs.settings import Settings
@@ -104,27 +106,32 @@ def test_a_list_that_is_out_of_date_says_so_and_dims_what_may_have_changed(
     visit.faults.clear()
 
 
-def test_a_job_whose_service_only_has_errors_is_dimmed_until_it_answers(
+def test_a_job_whose_service_only_has_errors_is_asked_for_until_it_answers(
     visit: Visit, running: tuple[str, int]
 ) -> None:
     page = visit.page
     broken = False
 
-    def answer(route: object) -> None:
+    def answer(route: Route) -> None:
         if broken:
-            route.fulfill(status=503, json={"title": "The database is away"})  # type: ignore[attr-defined]
+            route.fulfill(status=503, json={"title": "The database is away"})
         else:
-            route.continue_()  # type: ignore[attr-defined]
+            route.continue_()
 
-    page.route(f"**/jobs/{running[0]}**", answer)
+    page.route(re.compile(r"/(v1/|readyz)"), answer)
     visit.open(f"jobs/{running[0]}")
     expect(page.get_by_text("2 of 4 layers")).to_be_visible()
     broken = True
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Cancel the job").click()  # its own fault is a notice
-    expect(page.get_by_text("The database is away")).to_be_visible()
-    expect(page.get_by_text(NOT_ANSWERED)).to_have_count(0)
+    expect(page.locator(".notice").get_by_text("The database is away")).to_be_visible()
     page.reload()
+    expect(page.get_by_role("heading", name="This did not work")).to_be_visible()
     expect(page.get_by_text(NOT_ANSWERED)).to_be_visible()
+    broken = False
+    expect(page.get_by_text("2 of 4 layers")).to_be_visible()
+    expect(page.get_by_text(NOT_ANSWERED)).to_have_count(0)
+    expect(page.get_by_role("heading", name="This did not work")).to_have_count(0)
     page.goto("about:blank")  # it asks no more
+    assert all("503" in fault for fault in visit.faults)
     visit.faults.clear()
