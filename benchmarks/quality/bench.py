@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.quality import commonsense, dense, measures, table, texts
-from benchmarks.quality.methods import METHODS, Case, Pruned
+from benchmarks.quality.methods import METHODS, Case, Method, Pruned
 from benchmarks.quality.plot import DENSE
 from benchmarks.quality.subjects import CACHE, WINDOW, Subject
 from benchmarks.quality.table import Row
@@ -27,17 +27,24 @@ class Bench:
         device: where it computes.
         questions: of each commonsense task; 0: they are not asked.
         cache: where the dense model's measures are kept.
+        methods: by the names that rows have.
 
     Raises:
         SlimGPTError: a text, the model or the tasks are not to be had.
     """
 
     def __init__(
-        self, subject: Subject, device: torch.device, questions: int = 0, cache: Path = CACHE
+        self,
+        subject: Subject,
+        device: torch.device,
+        questions: int = 0,
+        cache: Path = CACHE,
+        methods: Mapping[str, Method] = METHODS,
     ) -> None:
         self._subject = subject
         self._device = device
         self._questions = questions
+        self._methods = methods
         self._tasks = commonsense.questions(questions) if questions else None
         self._held_out = texts.held_out(subject)
         self._dense = dense.of(subject, self._held_out, device, cache)
@@ -85,7 +92,7 @@ class Bench:
     def _method_row(self, method: str, ratio: float, samples: int, seed: int) -> Row:
         case = Case(self._subject, ratio, samples, seed, self._dense.parameters, self._device)
         try:
-            pruned = METHODS[method](case)
+            pruned = self._methods[method](case)
         except SlimGPTError as error:
             return _measures(None, {}) | {"note": f"not possible: {error}"}
         row = self._measured(pruned)

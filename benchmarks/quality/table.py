@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import results
 from benchmarks.quality import plot
 from benchmarks.quality.methods import BASIS
-from benchmarks.quality.plot import DENSE
+from benchmarks.quality.plot import DENSE, Over
 
 KEY = ("method", "ratio", "samples", "seed")
 Row = dict[str, Any]
@@ -26,10 +26,19 @@ class Table:
     Args:
         model: the subject's name.
         settings: what all rows were measured with.
+        name: the files', in place of `quality-MODEL`.
+        over: the horizontal axis of the plot.
     """
 
-    def __init__(self, model: str, settings: Mapping[str, Any]) -> None:
-        self.name = f"quality-{model}"
+    def __init__(
+        self,
+        model: str,
+        settings: Mapping[str, Any],
+        name: str | None = None,
+        over: Over = "ratio",
+    ) -> None:
+        self.name = name or f"quality-{model}"
+        self._over = over
         self.settings = {**settings}
         self.rows: list[Row] = []
         file = results.FOLDER / f"{self.name}.json"
@@ -51,13 +60,13 @@ class Table:
         else:
             self.rows[self.rows.index(known)] = row
         self.rows.sort(key=lambda one: (one["ratio"], one["samples"], one["seed"]))
-        plot.write(results.FOLDER / f"{self.name}.svg", self.rows)
+        plot.write(results.FOLDER / f"{self.name}.svg", self.rows, self._over)
         results.write(
             self.name,
             self.settings,
             self.rows,
             shown=shown(self.rows),
-            after=f"\n![Perplexity by ratio and method]({self.name}.svg)\n",
+            after=f"\n![Perplexity by {self._over} and method]({self.name}.svg)\n",
         )
 
 

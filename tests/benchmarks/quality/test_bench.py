@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.quality import bench, texts
+from benchmarks.quality import texts
 from benchmarks.quality.bench import Bench
 from benchmarks.quality.methods import METHODS, Case, Method, Pruned, in_memory
 from benchmarks.quality.subjects import subject
@@ -32,11 +32,10 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Row]:
     monkeypatch.setattr(texts, "WINDOWS", 3)
     methods: dict[str, Method] = {"nothing": in_memory(nothing), "impossible": impossible}
     methods["llm-pruner"] = METHODS["llm-pruner"]
-    monkeypatch.setattr(bench, "METHODS", methods)
-    measured = Bench(subject("model"), torch.device("cpu"), cache=tmp_path)
+    measured = Bench(subject("model"), torch.device("cpu"), cache=tmp_path, methods=methods)
     cells = [(0.2, name) for name in methods]
     found = list(measured.rows(cells, samples=4, seed=0, known=[]))
-    again = Bench(subject("model"), torch.device("cpu"), cache=tmp_path)
+    again = Bench(subject("model"), torch.device("cpu"), cache=tmp_path, methods=methods)
     assert again.settings == measured.settings
     # The dense model's measures come from the cache, and what is known is not measured again.
     [retried] = again.rows(cells, samples=4, seed=0, known=found)
