@@ -101,6 +101,9 @@ def test_the_policy_stops_nothing_and_nothing_is_wider_than_the_screen(
         ground = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
         dark = sum(map(int, re.findall(r"\d+", ground)[:3])) < 128
         assert dark == (scheme == "dark"), ground
+        home = visit.page.get_by_role("link", name="Dashboard", exact=True).first
+        expect(home).to_be_visible()
+        assert home.evaluate("link => link.href") == f"{url}/", place
     visit.close()
 
 
