@@ -49,7 +49,8 @@ def _grid(names: Sequence[str], columns: Sequence[Column], widths: Sequence[int]
         widths: of the names and of each column; default: as wide as their content.
     """
     grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=False)
-    first, *others = widths or [None] * (1 + len(columns))
+    known: list[int | None] = [*widths] or [None] * (1 + len(columns))
+    first, *others = known
     grid.add_column(style="dim", overflow="fold", width=first)
     for width in others:
         grid.add_column(justify="right", overflow="fold", width=width)
