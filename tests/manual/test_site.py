@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,3 +141,9 @@ def test_the_policy_names_what_is_inline_and_no_data() -> None:
     assert made.count("sha256-") == 2
     assert made == policy.of([page], [])
     assert "unsafe" not in made
+
+
+def test_set_up_builds_the_manual_when_its_sources_have_changed() -> None:
+    asked = ["make", "-n", "-W", "docs/index.md", "setup"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "python -m manual" in done.stdout
