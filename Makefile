@@ -9,6 +9,9 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 SET_UP := .venv/.set-up
+MANUAL := api/manual.zip
+MANUAL_SOURCES := $(shell find docs manual benchmarks api cli jobs slimgpt *.md -name '*.md' -o -name '*.svg' \
+	-o -name '*.png' -o -name '*.css' -o -name '*.toml' -o -name '*.py')
 
 # Small matrices are slower on several threads than on one, especially with parallel tests.
 QUIET_MACHINE := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
@@ -16,13 +19,13 @@ QUIET_MACHINE := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup: $(SET_UP)  ## Create the virtual environment (the other targets do so as needed)
+setup: $(SET_UP) $(MANUAL)  ## Create the virtual environment, build the manual (as other targets do)
 
 $(SET_UP): pyproject.toml constraints.txt .ci/set-up
 	@.ci/set-up
 	@touch $@
 
-demo: $(SET_UP)  ## Prune the bundled small model and compare it; MODEL=smollm2: a real one, 15 minutes
+demo: $(SET_UP) $(MANUAL)  ## Prune the bundled small model and compare it; MODEL=smollm2: a real one, 15 minutes
 ifdef MODEL
 	@TOKENIZERS_PARALLELISM=false $(BIN)/python -m examples.demo --model $(MODEL)
 else
@@ -44,6 +47,9 @@ format: $(SET_UP)  ## Format all files
 
 manual: $(SET_UP)  ## Build the manual, which the service shows at /help, without network
 	@$(BIN)/python -m manual
+
+$(MANUAL): $(MANUAL_SOURCES) | $(SET_UP)
+	@$(MAKE) manual
 
 clean:  ## Remove all generated files
 	@rm -rf .venv build dist demo-output api/manual.zip .*_cache .hypothesis

@@ -30,6 +30,7 @@ def build(out: Path, folder: Path) -> None:
     pages = folder / "pages"
     Pages(ROOT, pages).write()
     shutil.copy(HERE / "zensical.toml", folder)
+    shutil.copytree(HERE / "theme", folder / "theme")
     shutil.copy(HERE / "style.css", pages / "style.css")
     shutil.copy(ROOT / "api" / "static" / "icon.svg", pages / "icon.svg")
     subprocess.run([sys.executable, "-m", "zensical", "build", "--strict"], cwd=folder, check=True)

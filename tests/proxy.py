@@ -26,6 +26,10 @@ class Proxy:
         self._marker: bytes | None = None
         self.refusing = False
         """Whether new connections are closed at once."""
+        self.answered = threading.Event()
+        """Set when a client was sent something; a test clears it."""
+        self.refused = 0
+        """How many were closed."""
         self.delay = 0.0
         """Seconds by which everything comes later, in both directions."""
         self.cut = threading.Event()
@@ -72,6 +76,7 @@ class Proxy:
                 client, _ = self._listener.accept()
                 if self.refusing:
                     client.close()
+                    self.refused += 1
                     continue
                 try:
                     server = socket.create_connection(("127.0.0.1", self._target))
@@ -112,6 +117,7 @@ class Proxy:
                     break
                 time.sleep(self.delay)
                 client.sendall(chunk)
+                self.answered.set()
         _close(client)
         _close(server)
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def watch(job_id: JobId, connection: Connection, as_json: Json = False) -> None:
     """Follow a job until it ends.
 
-    The exit status is 0 if it succeeded, else 1.
+    The exit status is 0 if it succeeded, else 1. While the service is away, the command goes on
+    asking for two minutes.
 
     \b
     Example:
@@ -37,7 +38,7 @@ def follow(client: Client, job_id: str, *, as_json: bool) -> None:
         typer.Exit: status 1, the job failed or was cancelled; 130, Ctrl-C.
         ClientError: as `Jobs.stream`.
     """
-    from slimgpt.client import JobFailedError, Status
+    from slimgpt.client import JobFailedError, Outage, Status
     from slimgpt.client.progress_bar import job_bar
     from slimgpt.client.requests import DEFAULT_URL
 
@@ -46,6 +47,8 @@ def follow(client: Client, job_id: str, *, as_json: bool) -> None:
     try:
         with job_bar(shown=drawn, console=console) as show:
             for event in client.jobs.stream(job_id):
+                if isinstance(event, Outage):
+                    typer.echo(f"{'' if event.over else 'warning: '}{event}", err=True)
                 if not isinstance(event, Status):
                     continue
                 show(event)

@@ -14,6 +14,7 @@ from rich.text import Text
 from cli.client.connection import Connection
 from cli.options.shared import Json
 from cli.terminal.exit_status import expected, fail
+from cli.terminal.side_by_side import print_beside
 from cli.terminal.summary import show_facts
 from cli.terminal.table import wide_console
 
@@ -92,7 +93,7 @@ def compare(
         if as_json:
             typer.echo(json.dumps({"rows": compared}))
         elif html is None:
-            _print_beside(table(compared))
+            print_beside(table(compared))
 
 
 def load_report(place: str, connection: Connection) -> Document | Sweep:
@@ -145,7 +146,7 @@ def _show(found: Document | Sweep) -> None:
 
     if isinstance(found, sweep.Sweep):
         wide_console().print(Text(printable(found.verdict), style="bold"))
-        _print_beside(table(rows(found.entries())))
+        print_beside(table(rows(found.entries())))
     else:
         _print(found)
 
@@ -178,24 +179,6 @@ def _print(document: Document) -> None:
         console.print(_grid(table))
     console.print()
     show_facts(console, [(f"{name.lower()} ", value) for name, value in facts(document)])
-
-
-def _print_beside(table: Table) -> None:
-    console = wide_console()
-    console.print(_beside(table))
-    console.print(Text(table.note, style="dim"))
-
-
-def _beside(table: Table) -> Grid:
-    """A table with one column per report and one row per number, because there are many numbers."""
-    grid = Grid(box=None, pad_edge=False, show_header=False)
-    grid.add_column(style="dim", overflow="fold")
-    for _ in table.rows:
-        grid.add_column(justify="right", overflow="fold")
-    for place, name in enumerate(table.header):
-        cells = [row[place] for row in table.rows]
-        grid.add_row(Text(name), *(Text(cell.text, no_wrap=cell.numeric) for cell in cells))
-    return grid
 
 
 def _grid(table: Table) -> Grid:

@@ -32,6 +32,7 @@ from slimgpt.client.errors import (
     UnreachableError,
     WaitTimeoutError,
 )
+from slimgpt.client.event_stream import Outage
 from slimgpt.client.models.jobs import Artifact, Job, JobPage, JobSummary, Status
 from slimgpt.client.models.reports import Plan, Report, SweepReport
 
@@ -51,6 +52,7 @@ __all__ = [
     "JobPage",
     "JobSummary",
     "NotFoundError",
+    "Outage",
     "Plan",
     "Problem",
     "ProblemError",

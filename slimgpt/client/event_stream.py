@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from slimgpt.client.errors import ClientError, WaitTimeoutError
+from slimgpt.client.errors import ClientError, UnreachableError, WaitTimeoutError
 from slimgpt.client.models.jobs import Status
 from slimgpt.client.requests import TIMEOUT_SECONDS, Request
 from slimgpt.events import AnyEvent, parse
@@ -18,7 +19,35 @@ from slimgpt.events import AnyEvent, parse
 PAUSE_SECONDS = 1.0
 """Between the end of a stream and the request for the rest."""
 PATIENCE_SECONDS = 120.0
-JobEvent = Status | AnyEvent
+
+
+@dataclass(frozen=True)
+class Outage:
+    """The service has stopped answering, or answers again. The job does not depend on it.
+
+    Attributes:
+        since: when the client noticed.
+        over: whether it answers again.
+        patience: seconds for which the client goes on asking.
+        reason: what it answered, if it did answer.
+    """
+
+    since: datetime
+    over: bool
+    patience: float
+    reason: str
+
+    def __str__(self) -> str:
+        if self.over:
+            return "the service answers again"
+        cannot = f"cannot answer ({self.reason})" if self.reason else "cannot be reached"
+        return (
+            f"the service {cannot} since {self.since:%H:%M:%S}; asking again for up to "
+            f"{self.patience:.0f} s"
+        )
+
+
+JobEvent = Status | Outage | AnyEvent
 
 
 @dataclass
@@ -42,6 +71,7 @@ class Following:
     opened: bool = False
     _seen: Status | None = None
     _silent_since: float | None = None
+    _outage: Outage | None = None
     _heard: bool = False
     _name: str = "message"
     _id: str | None = None
@@ -86,6 +116,9 @@ class Following:
         self._name, self._id, self._data = "message", None, []
         if data:
             self._heard, self._silent_since = True, None
+            if self._outage is not None:
+                yield replace(self._outage, over=True)
+                self._outage = None
         if name in ("state", "end"):
             self.over = name == "end"
             status = _status(data)
@@ -95,7 +128,7 @@ class Following:
         elif data:
             yield from _of_engine(data)
 
-    def ended(self) -> None:
+    def ended(self) -> Iterator[Outage]:
         """The connection has ended, which is as bad as if it failed where nothing has come.
 
         Raises:
@@ -106,10 +139,13 @@ class Following:
         error = ClientError("the stream of the job's events was empty; is it a SlimGPT service?")
         if self._seen is None:
             raise error
-        self.lost(error)
+        yield from self.lost(error)
 
-    def lost(self, error: ClientError) -> None:
+    def lost(self, error: ClientError) -> Iterator[Outage]:
         """The connection failed. The service may be restarting; its jobs are kept.
+
+        Yields:
+            an outage, the first time that it fails.
 
         Raises:
             ClientError: it never answered, or not for too long.
@@ -119,6 +155,11 @@ class Following:
         self._silent_since = self._silent_since or time.monotonic()
         if not self.opened or time.monotonic() - self._silent_since > self.patience:
             raise error
+        if self._outage is None:
+            reason = "" if isinstance(error, UnreachableError) else str(error)
+            now = datetime.now().astimezone()
+            self._outage = Outage(now, over=False, patience=self.patience, reason=reason)
+            yield self._outage
 
     def _require_time(self) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline:

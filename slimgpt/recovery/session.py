@@ -25,6 +25,7 @@ from slimgpt.recovery.student import ForwardModel, Student
 from slimgpt.recovery.teacher import SHARD, TeacherCache
 from slimgpt.recovery.training import Training, train
 from slimgpt.spec.prune import RecoverySpec
+from slimgpt.texts.label_masking import IGNORED
 
 DECISION, SNAPSHOTS = "decision.json", "training"
 MEASUREMENTS, MEASUREMENTS_IN_TIME = 10, 3
@@ -82,6 +83,8 @@ class Session:
             decided.write(file)
         yield from self._cache_teacher(decided.steps * decided.batch_size)
         training = self._training(decided.batch_size)
+        if little := self._little_text(decided, training.student):
+            yield Warned(message=little)
         points = yield from train(
             training,
             decided.schedule(self.spec.warmup_steps),
@@ -91,16 +94,25 @@ class Session:
         )
         return training.student, decided, points
 
+    def _little_text(self, decided: Decision, student: Student) -> str:
+        sequences = self.batches.sequences
+        return decisions.little_text(
+            len(sequences),
+            sum(label != IGNORED for one in sequences for label in one.labels),
+            decided.steps * decided.batch_size,
+            sum(weight.numel() for weight in student.weights().values()),
+        )
+
     def _decide(self) -> Generator[Event, None, Decision]:
         if self.spec.minutes is None:
-            batch = self.spec.batch_size or decisions.LARGEST_BATCH
+            batch = self._batch(decisions.LARGEST_BATCH)
             steps = self._epoch_steps(batch)
             yield from self._cache_teacher(steps * batch)
             rate, tried = yield from self._rate(batch, min(probe.STEPS, max(1, steps // 4)))
             return Decision(steps=steps, batch_size=batch, learning_rate=rate, tried=tried)
         yield Progress(stage="recover", done=0, total=1, what="timing a step")
         times = self._estimated_times()
-        batch = self.spec.batch_size or decisions.batch_within(self._left(), times)
+        batch = self._batch(decisions.batch_within(self._left(), times))
         steps = int(self._left() * PROBE_SHARE / 4 / (batch * times.sequence))
         steps = min(probe.STEPS, max(2, steps))
         times = yield from self._measured_times(times, steps * batch)
@@ -209,6 +221,10 @@ class Session:
         """Number of steps of the maximum number of epochs."""
         passes = decisions.PASSES if self.spec.minutes is not None else 1.0
         return decisions.steps_of(len(self.batches.sequences), batch, self.spec.epochs or passes)
+
+    def _batch(self, wanted: int) -> int:
+        """Batch size: unless it is specified, no step has a sequence twice."""
+        return self.spec.batch_size or min(wanted, len(self.batches.sequences))
 
     def _left(self) -> float:
         """Seconds left until the time limit."""

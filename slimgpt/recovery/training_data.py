@@ -10,8 +10,10 @@ from random import Random
 import numpy as np
 
 from slimgpt.errors import CalibrationError
+from slimgpt.recovery.decision import SMALLEST_BATCH
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import RecoverySpec
+from slimgpt.spec.sizes import counted
 from slimgpt.texts import sources
 from slimgpt.texts.label_masking import LeftOut, Reason, Tokens, tokens_of
 from slimgpt.texts.overlap import Seen
@@ -86,7 +88,8 @@ def gather(
             them are skipped.
 
     Raises:
-        CalibrationError: the text is not available, a row is invalid, or no training row is left.
+        CalibrationError: the text is not available, a row is invalid, or too few are left for a
+            batch.
         HubUnreachableError, StorageError: as `sources.training_rows`.
     """
     tokenizer.check_length(spec.sequence_length)
@@ -118,7 +121,19 @@ def gather(
             place += tokens
     if not training_data.training:
         raise _empty(training_data, spec)
+    if len(training_data.training) < (batch := spec.batch_size or SMALLEST_BATCH):
+        raise _too_small(training_data, spec, batch)
     return training_data
+
+
+def _too_small(training_data: TrainingData, spec: RecoverySpec, batch: int) -> CalibrationError:
+    sequences = len(training_data.training)
+    smaller = f", or recovery.batch_size {sequences}" if spec.batch_size else ""
+    return CalibrationError(
+        f"recovery: {spec.source} has {counted(sequences, 'training sequence')}, fewer than "
+        f"{'a' if spec.batch_size else 'the smallest'} batch of {batch}",
+        hint=f"use more text{smaller}",
+    )
 
 
 def _empty(training_data: TrainingData, spec: RecoverySpec) -> CalibrationError:

@@ -5,16 +5,38 @@ Imports neither torch nor transformers.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from slimgpt.spec.names import Several, Spec
 
 ScheduleShape = Literal[
     "log", "linear", "uniform", "log-decrease", "linear-decrease", "explicit", "global", "measured"
 ]
-Ratio = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)]
+
+
+def _share(value: Any) -> Any:
+    """Tell whoever gives a percentage which ratio it is.
+
+    Raises:
+        PydanticCustomError: the value is more than 1, and less than 100.
+    """
+    try:
+        percent = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return value
+    if 1 < percent < 100:
+        raise PydanticCustomError(
+            "less_than",
+            "Input should be less than 1: a ratio is a share of 1, {share} removes {percent}%",
+            {"share": f"{percent / 100:g}", "percent": f"{percent:g}", "lt": 1.0},
+        )
+    return value
+
+
+Ratio = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False), BeforeValidator(_share)]
 MAX_LAYERS = 4096
 """Several times the layers of the deepest models."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,9 @@ def test_the_policy_stops_nothing_and_nothing_is_wider_than_the_screen(
         ground = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
         dark = sum(map(int, re.findall(r"\d+", ground)[:3])) < 128
         assert dark == (scheme == "dark"), ground
+        home = visit.page.get_by_role("link", name="Dashboard", exact=True).first
+        expect(home).to_be_visible()
+        assert home.evaluate("link => link.href") == f"{url}/", place
     visit.close()
 
 
@@ -137,3 +141,9 @@ def test_the_policy_names_what_is_inline_and_no_data() -> None:
     assert made.count("sha256-") == 2
     assert made == policy.of([page], [])
     assert "unsafe" not in made
+
+
+def test_set_up_builds_the_manual_when_its_sources_have_changed() -> None:
+    asked = ["make", "-n", "-W", "docs/index.md", "setup"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "python -m manual" in done.stdout

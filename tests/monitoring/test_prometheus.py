@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ MAY_BE_EMPTY = (
     "slimgpt_gpu_",  # without a GPU
     "slimgpt:",  # ratios of nothing, until the rules have been evaluated twice
 )
+GRAFANA_UNITS = {"short", "s", "bytes", "Bps", "percentunit", "reqps"}
+"""Those that the dashboard uses, spelt as in Grafana's list of units; a wrong one shows as text."""
+GRAFANA_OWN = {"__rate_interval", "__interval", "__range", "__all"}
 BODY = {"model": "local:tiny", "ratio": 0.25, "calibration": {"source": "c4"}}
 
 
@@ -317,7 +321,37 @@ def test_provisioning_names_what_is_there() -> None:
     board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     (variable,) = [v for v in board["templating"]["list"] if v["type"] == "datasource"]
     assert variable["current"] == {"text": source["name"], "value": source["uid"]}
-    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
-    places = [(p["gridPos"]["x"], p["gridPos"]["y"]) for p in board["panels"]]
-    assert len(set(places)) == len(places)
-    assert all(p["gridPos"]["x"] + p["gridPos"]["w"] <= 24 for p in board["panels"])
+    used = {place["uid"] for place in nodes(board, "uid") if place is not board}
+    assert used == {f"${{{variable['name']}}}"}
+
+
+def nodes(tree: Any, key: str) -> Iterator[dict[str, Any]]:
+    """Every object of a JSON tree that has a key."""
+    children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    if isinstance(tree, dict) and key in tree:
+        yield tree
+    for child in children:
+        yield from nodes(child, key)
+
+
+def test_the_dashboard_is_one_that_grafana_draws() -> None:
+    """Panels do not overlap or leave the grid; ids, units, references and variables are known."""
+    board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    panels = board["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: dict[tuple[int, int], str] = {}
+    for panel in panels:
+        at = panel["gridPos"]
+        assert at["x"] + at["w"] <= 24, panel["title"]
+        for cell in product(range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])):
+            assert cell not in taken, (panel["title"], taken.get(cell))
+            taken[cell] = panel["title"]
+        names = [target["refId"] for target in panel.get("targets", ())]
+        assert len(set(names)) == len(names), panel["title"]
+        assert bool(names) == (panel["type"] != "row"), panel["title"]
+    units = [one["unit"] for one in nodes(panels, "unit")]
+    units += [one["value"] for one in nodes(panels, "value") if one.get("id") == "unit"]
+    assert set(units) == GRAFANA_UNITS
+    declared = {variable["name"] for variable in board["templating"]["list"]}
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(board)))
+    assert used - GRAFANA_OWN == declared

@@ -34,6 +34,7 @@ export function withPercent(kind, message) {
   if (kind !== "ratio") return message;
   const nearest = /the nearest plan removes (0\.\d+) of the parameters/.exec(message);
   if (nearest) return `${message}. In percent, as this form has it: ${inPercent(Number(nearest[1]))}.`;
-  const bound = /Input should be (?:less|greater) than (?:or equal to )?([\d.]+)$/.exec(message);
-  return bound ? `${message}, which is ${inPercent(Number(bound[1]))}%` : message;
+  const bound = /Input should be (?:less|greater) than (?:or equal to )?([\d.]+)(: a ratio is .*)?$/.exec(message);
+  if (!bound) return message;
+  return `${message.slice(0, message.length - (bound[2] ?? "").length)}, which is ${inPercent(Number(bound[1]))}%`;
 }

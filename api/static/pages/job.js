@@ -8,7 +8,7 @@ import { files, reportLink, save } from "../parts/files.js";
 import { layersOf, log } from "../parts/log.js";
 import { complain, confirmed, copyButton, say } from "../parts/notice.js";
 import { follow, mayPass, path, post, read, ask } from "../parts/service.js";
-import { badge, bar, isOver, steps } from "../parts/status.js";
+import { announcement, badge, bar, isOver, steps } from "../parts/status.js";
 import { table } from "../parts/table.js";
 import { charts, curveOf, models, ofRatio, place as placed, smallestOf } from "../parts/sweep.js";
 import { ago, between, bytes, count, duration, measure, modelOf, moment, nameOf, percent, target } from "../parts/words.js";
@@ -115,7 +115,7 @@ function specification(job) {
 
 function asJson(job) {
   const text = JSON.stringify({ name: job.name, ...job.spec, metadata: job.metadata }, null, 2);
-  return h("details", { "data-key": "json" }, h("summary", null, "As JSON"), h("pre", { tabindex: 0 }, text));
+  return h("details", { "data-key": "json" }, h("summary", null, "As JSON"), h("pre", { tabindex: 0, role: "group", "aria-label": "Specification as JSON" }, text));
 }
 
 function times(job) {
@@ -195,15 +195,17 @@ export function job(root, id) {
 
   const shown = h("div", null, parts.result, parts.use, parts.samples, parts.layers, parts.files);
   const columns = h("div", { class: "columns single" }, shown, h("div", null, parts.warnings, parts.spec, card("Events", events.element)));
+  const spoken = h("p", { class: "unseen", role: "status" });
   const fault = h("div");
-  const body = h("div", null, h("p", { class: "back" }, h("a", { href: "#/" }, "← All jobs")), parts.head, parts.steps, parts.failure, parts.log, parts.times, columns);
-  root.append(fault, body);
+  const body = h("div", { class: "job" }, h("p", { class: "back" }, h("a", { href: "#/" }, "← All jobs")), parts.head, parts.steps, parts.failure, parts.log, parts.times, columns);
+  root.append(spoken, fault, body);
 
   function draw() {
     timer = null;
     if (!current || ended) return;
     const over = isOver(standing.status);
     root.classList.toggle("changing", !over);
+    show(spoken, announcement(standing));
     show(parts.head, headline(current, standing, live));
     show(parts.steps, progress(current, standing));
     show(parts.times, times(current));

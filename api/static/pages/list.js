@@ -95,7 +95,7 @@ export function list(root, { admin, overview, query }) {
   const heads = h("tr", { role: "row" });
   const body = h("tbody", { role: "rowgroup" });
   const table = h("table", { class: "jobs", role: "table", "aria-label": "Jobs" }, h("thead", { role: "rowgroup" }, heads), body);
-  const empty = h("div", { class: "empty" });
+  const empty = h("div", { class: "empty", role: "status" });
   const pages = h("nav", { class: "pages", "aria-label": "Pages" });
   const chosen = h("div", { class: "chosen", role: "region", "aria-label": "Chosen jobs" });
   const bars = filters(state, columns, admin, change);

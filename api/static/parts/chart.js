@@ -87,7 +87,7 @@ function table(rows, measured) {
     ...(measured ? ["Attention error", "FFN error", "Seconds"] : [])];
   const of = (row, name) => `${row[name]} / ${row[`${name}_before`]}`;
   return h("details", { "data-key": `numbers ${rows[0].point ?? 0}` }, h("summary", null, "The numbers"), scroll("Numbers of each layer",
-    h("table", { class: "numbers" },
+    h("table", { class: "numbers", "aria-label": "Numbers of each layer" },
       h("thead", null, h("tr", null, head.map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", null, rows.map((row) => h("tr", null, [
         row.layer, of(row, "heads"), of(row, "kv_heads"), of(row, "channels"),

@@ -23,6 +23,13 @@ export function bar(standing, label) {
     left && h("span", { class: "quiet" }, left));
 }
 
+/** What a screen reader is told of a job's progress: its status, its stage, and each quarter. */
+export function announcement(standing) {
+  if (isOver(standing.status) || !standing.stage) return `The job is ${standing.status}.`;
+  const quarter = Math.floor(standing.percent / 25) * 25;
+  return `The job is ${standing.status}, stage ${standing.stage}${quarter ? `, ${quarter}% done` : ""}.`;
+}
+
 /** The stages in order, with what was done and what is under way. */
 export function steps(stage, status, recovery) {
   const names = STAGES.filter((name) => name !== "recover" || recovery || stage === name);

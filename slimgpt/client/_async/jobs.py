@@ -220,8 +220,9 @@ class AsyncJobs:
     ) -> AsyncIterator[JobEvent]:
         """The job's states (`Status`) and the engine's events (`slimgpt.events`), to its end.
 
-        A lost connection is opened again, and the events since then come. Types of events that
-        this version does not know are left out.
+        A lost connection is opened again, and the events since then come; an `Outage` says that the
+        service has stopped answering, and another that it answers again. Types of events that this
+        version does not know are left out.
 
         Args:
             after: id of an event; only later ones come.
@@ -239,9 +240,11 @@ class AsyncJobs:
                             yield event
                         if following.over:
                             return
-                following.ended()
+                for outage in following.ended():
+                    yield outage
             except (UnreachableError, TooManyRequestsError, UnavailableError) as error:
-                following.lost(error)
+                for outage in following.lost(error):
+                    yield outage
             await sleep(PAUSE_SECONDS)
 
     async def wait(

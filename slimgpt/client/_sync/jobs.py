@@ -217,8 +217,9 @@ class Jobs:
     ) -> Iterator[JobEvent]:
         """The job's states (`Status`) and the engine's events (`slimgpt.events`), to its end.
 
-        A lost connection is opened again, and the events since then come. Types of events that
-        this version does not know are left out.
+        A lost connection is opened again, and the events since then come; an `Outage` says that the
+        service has stopped answering, and another that it answers again. Types of events that this
+        version does not know are left out.
 
         Args:
             after: id of an event; only later ones come.
@@ -236,9 +237,11 @@ class Jobs:
                             yield event
                         if following.over:
                             return
-                following.ended()
+                for outage in following.ended():
+                    yield outage
             except (UnreachableError, TooManyRequestsError, UnavailableError) as error:
-                following.lost(error)
+                for outage in following.lost(error):
+                    yield outage
             sleep(PAUSE_SECONDS)
 
     def wait(

@@ -202,12 +202,17 @@ def _training(one: Recovery) -> list[tuple[Cell, ...]]:
     rows: list[tuple[Cell, ...]] = [
         (words("Steps"), number(one.steps, "/recovery/steps", "whole")),
         (words("Sequences a step"), number(one.batch_size, "/recovery/batch_size", "whole")),
+        (words("Passes over the text"), derived(_passes(one), "fine")),
         (words("Learning rate"), number(one.learning_rate, "/recovery/learning_rate")),
     ]
     for index, tried in enumerate(one.probe):
         label = words(f"Held-out loss after a few steps at {tried.learning_rate:g}")
         rows.append((label, number(tried.loss, f"/recovery/probe/{index}/loss")))
     return [*rows, (words("Seconds"), number(one.seconds, "/recovery/seconds", "whole"))]
+
+
+def _passes(one: Recovery) -> float | None:
+    return one.steps * one.batch_size / one.sequences if one.sequences else None
 
 
 def _losses(document: Document) -> Table:

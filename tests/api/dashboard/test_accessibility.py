@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,24 @@ ERROR = {"code": "numerical-error", "message": "layer 2: not finite", "hint": "r
 SCREENS = [{**DESKTOP, "color_scheme": "light"}, {**PHONE, "color_scheme": "dark"}]
 
 
+NAMED = (
+    "table|button|link|progressbar|img|checkbox|combobox|textbox|searchbox|spinbutton|radio|"
+    "region|navigation|dialog|log"
+)
+"""Roles that say nothing to a screen reader without a name."""
+
+
 def found(page: Page) -> list[tuple[str, str, Any]]:
     """What axe-core calls serious or critical, with the first place of each."""
     for fold in page.locator("details").all():
         fold.evaluate("fold => { fold.open = true; }")
     violations = Axe().run(page).response["violations"]
     bad = [one for one in violations if one["impact"] in ("serious", "critical")]
-    return [(page.url, one["id"], one["nodes"][0]["target"]) for one in bad]
+    named = page.locator("body").aria_snapshot()
+    nameless = re.findall(rf"^ *- (?:{NAMED})(?: \[.*)?:?$", named, re.MULTILINE)
+    return [(page.url, one["id"], one["nodes"][0]["target"]) for one in bad] + [
+        (page.url, "no name", line) for line in nameless
+    ]
 
 
 @pytest.fixture

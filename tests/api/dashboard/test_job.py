@@ -155,3 +155,18 @@ def test_a_cancelled_job_says_that_a_retry_begins_anew(
     page = visit.open(f"jobs/{failed}")
     expect(page.get_by_role("button", name="Retry")).to_be_visible()
     expect(page.locator(".at-head .actions")).not_to_contain_text("from the first layer")
+
+
+def test_a_text_with_a_long_name_leaves_its_numbers_in_the_card(
+    visit: Visit, make_job: MakeJob
+) -> None:
+    row = measured(622.7, "t", text="local:a-folder/evaluation-of-the-model.jsonl")
+    row |= {"tokens": 612_255, "begins_with": "<s>", "pruned_ratio_interval": [0.9256, 0.9361]}
+    page = visit.open(f"jobs/{make_job([row])}")
+    table = page.get_by_role("table", name="Perplexity")
+    expect(table).to_contain_text("×0.926…×0.936")
+    assert table.evaluate("node => node.scrollWidth <= node.parentElement.clientWidth")
+    head, steps = (page.locator(f".at-{name}").bounding_box() for name in ("head", "steps"))
+    assert head is not None
+    assert steps is not None
+    assert steps["y"] - head["y"] - head["height"] >= 10  # parts stand apart

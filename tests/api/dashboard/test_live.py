@@ -69,6 +69,26 @@ def test_folds_selection_and_focus_survive_a_redraw(
     assert (is_open(page, "As JSON"), is_open(page, "The numbers")) == (False, True)
 
 
+def test_progress_is_announced_politely_and_not_on_every_redraw(
+    visit: Visit, running: tuple[str, int], own_store: Store, settings: Settings
+) -> None:
+    page = visit.open(f"jobs/{running[0]}")
+    told = page.locator("main > [role=status]")
+    expect(told).to_have_text(re.compile(r"^The job is running, stage prune"))
+    expect(page.locator("main")).to_match_aria_snapshot("- status: /The job is running, stage/")
+    before = told.text_content()
+    told.evaluate(
+        "node => { window.told = []; new MutationObserver(() => told.push(node.textContent))"
+        ".observe(node, { childList: true, characterData: true, subtree: true }); }"
+    )
+    finish_layer(own_store, settings, running, 2)
+    expect(page.get_by_text("3 of 4 layers")).to_be_visible()
+    own_store.request_cancel(running[0])
+    expect(told).to_have_text(re.compile(r"^The job is cancelling, stage prune"))
+    said = [before, *page.evaluate("told")]
+    assert len(said) == len(set(said))  # what is still so is not said again
+
+
 def test_buttons_work_after_a_redraw(
     visit: Visit, running: tuple[str, int], own_store: Store, settings: Settings
 ) -> None:

@@ -86,6 +86,7 @@ BODIES: list[tuple[dict[str, Any], str, str]] = [
     ({"ratio": 0.25}, "/model", "required"),
     ({**BODY, "ratio": "a lot"}, "/ratio", "number"),
     ({**BODY, "ratio": 1.0}, "/ratio", "less than 1"),
+    ({**BODY, "ratio": 30}, "/ratio", "a ratio is a share of 1, 0.3 removes 30%"),
     ({**BODY, "ratio": -0.1}, "/ratio", "greater than or equal to 0"),
     ({**BODY, "model": "no-slash"}, "/model", "not a model"),
     ({**BODY, "model": "local:../up"}, "/model", "not a model"),

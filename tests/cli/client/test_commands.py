@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ from slimgpt.client import Job, JobPage
 from slimgpt.spec.prune import PruneSpec
 from tests.api.conftest import BODY, api, base_url, finished, own_store, publish_job
 from tests.api.routes.test_jobs import layer
-from tests.servers import free_port
+from tests.proxy import Proxy
+from tests.servers import free_port, wait_until
 
 __all__ = ["api", "base_url", "finished", "own_store", "publish_job"]
 
@@ -418,6 +421,31 @@ def test_watch_in_json_is_json_only_with_the_job_last(
     lines = [json.loads(line) for line in written.splitlines()]
     assert lines[0]["percent"] == 100.0
     assert lines[-1]["result"]["parameters_after"] == 75
+
+
+def test_watch_says_on_stderr_that_the_service_is_away_and_back(
+    client: Any, api: httpx.Client, base_url: str
+) -> None:
+    job_id = api.post("/jobs", json=BODY).json()["id"]
+    with Proxy(httpx.URL(base_url).port or 0) as proxy, ThreadPoolExecutor() as pool:
+
+        def restart() -> None:
+            wait_until(proxy.answered.is_set, "watch is answered")
+            proxy.refuse()
+            proxy.answered.clear()
+            wait_until(lambda: proxy.refused > 2, "watch has asked again")
+            proxy.refusing = False
+            wait_until(proxy.answered.is_set, "watch is answered again")
+            api.post(f"/jobs/{job_id}/cancel")
+
+        done = pool.submit(restart)
+        outcome = client("watch", job_id, "--json", "--url", f"http://127.0.0.1:{proxy.port}")
+        done.result()
+    assert outcome.exit_code == 1
+    away, back, failed = outcome.stderr.splitlines()
+    assert re.match(r"warning: the service cannot be reached since \d\d:\d\d:\d\d; asking", away)
+    assert (back, failed) == ("the service answers again", "error: the job was cancelled")
+    assert all(json.loads(line) for line in outcome.stdout.splitlines())
 
 
 def test_a_job_is_cancelled_retried_and_deleted(

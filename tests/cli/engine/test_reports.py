@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,23 @@ def test_jobs_of_a_service_are_named_by_their_ids(
     assert [row["name"] for row in json.loads(rows)["rows"]] == [job_id, str(folder)]
     unknown = slimgpt("report", "job_0000", "--url", base_url)
     assert (unknown.returncode, unknown.stderr) == (1, "error: there is no job 'job_0000'\n")
+
+
+def test_a_comparison_fits_a_terminal_of_80_columns(slimgpt: Slimgpt, tmp_path: Path) -> None:
+    ratios = (0.2, 0.25, 0.3, 0.4, 0.5)
+    long = "a-folder-whose-name-is-as-long-as-those-that-people-give/at"
+    places = [write(tmp_path / f"{long}-{ratio}", report(2, ratio=ratio)) for ratio in ratios]
+    terminal = {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "80"}
+    wide = slimgpt("compare", *places).stdout
+    done = slimgpt("compare", *places, **terminal)
+    narrow = re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
+    named, *blocks = narrow.split("\n\n")
+    assert named.splitlines() == [f"{n}  {place}" for n, place in enumerate(places, 1)]
+    assert len(blocks) > 1
+    assert max(len(line) for block in blocks for line in block.splitlines()) <= 80
+    assert "…" not in narrow
+    parameters = re.search("^Parameters +(.*)", wide, re.MULTILINE)
+    assert parameters is not None
+    shown = " ".join(re.findall("^Parameters +(.*)", narrow, re.MULTILINE)).split()
+    assert shown == parameters[1].split()
+    assert set(wide.split()) - set(map(str, places)) <= set(narrow.split())  # no word is broken

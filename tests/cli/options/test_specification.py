@@ -130,3 +130,17 @@ def test_a_schedule_that_is_none_names_those_there_are() -> None:
     with pytest.raises(typer.BadParameter, match="none of log, linear, uniform") as refused:
         Schedule(shape="nosuch").fields()
     assert "explicit" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "option"),
+    [
+        ({"ratio": 30}, "--ratio"),
+        ({"ratios": ["0.2", "30"]}, "--ratio"),
+        ({"ratio": 0.2, "schedule": {"shape": "log", "first_ratio": 30}}, "--first-ratio"),
+    ],
+)
+def test_a_percentage_is_told_its_ratio(fields: dict[str, object], option: str) -> None:
+    with pytest.raises(typer.BadParameter, match=r"0\.3 removes 30%") as error:
+        make_spec({"model": "local:tiny", **fields}, option_names(Job))
+    assert error.value.param_hint == option

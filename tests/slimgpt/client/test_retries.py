@@ -12,8 +12,15 @@ from typing import Any
 import httpx
 import pytest
 
-from slimgpt.client import ClientError, TooManyRequestsError, UnavailableError, UnreachableError
+from slimgpt.client import (
+    ClientError,
+    Outage,
+    TooManyRequestsError,
+    UnavailableError,
+    UnreachableError,
+)
 from tests.api.conftest import BODY
+from tests.proxy import Proxy
 
 
 class Between:
@@ -178,3 +185,24 @@ def test_a_stream_that_was_cut_is_opened_again(
     api.post(f"/v1/jobs/{job.id}/cancel")
     between.plan = ["half", "lost"]
     assert client.jobs.wait(job, check=False).status == "cancelled"
+
+
+def test_a_stream_says_that_the_service_is_away_and_that_it_is_back(
+    connect: Any, base_url: str, api: httpx.Client
+) -> None:
+    with Proxy(httpx.URL(base_url).port or 0) as proxy:
+        client = connect(f"http://127.0.0.1:{proxy.port}", retries=0)
+        job = client.jobs.create(BODY)
+        said = []
+        for event in client.jobs.stream(job):
+            said.append(event)
+            if len(said) == 1:
+                proxy.refuse()
+            elif isinstance(event, Outage) and not event.over:
+                proxy.refusing = False
+            elif isinstance(event, Outage):
+                api.post(f"/v1/jobs/{job.id}/cancel")
+    queued, away, back, *_, last = said
+    assert (queued.status, last.status) == ("queued", "cancelled")
+    assert (away.over, back.over, back.since) == (False, True, away.since)
+    assert sum(isinstance(event, Outage) for event in said) == 2
