@@ -169,6 +169,14 @@ export async function form(root, like) {
     return true;
   }
 
+  /** What was refused is no longer what stands there. */
+  function corrected({ target }) {
+    const node = made.querySelector(`#e-${target.name}`);
+    if (!target.hasAttribute("aria-invalid") || !node) return;
+    target.removeAttribute("aria-invalid");
+    node.textContent = "";
+  }
+
   function refuse(thrown) {
     if (thrown.status === 401) return;
     if (thrown.field) return void fault(thrown.field, thrown.message);
@@ -259,7 +267,10 @@ export async function form(root, like) {
   let fitted = () => {};
   tellSizes();
   for (const name of ["method", "format-uniform"]) of(name).addEventListener("change", tellSizes);
-  for (const kind of ["input", "change"]) made.addEventListener(kind, live.soon);
+  for (const kind of ["input", "change"]) {
+    made.addEventListener(kind, corrected);
+    made.addEventListener(kind, live.soon);
+  }
   for (const name of ["kind", "source", "tokens"]) of(name).addEventListener("input", (event) => { touched ||= event.isTrusted; });
   offerModels().catch(() => {});
   offerTexts().catch(() => {});

@@ -131,7 +131,10 @@ def test_a_ratio_in_the_field_of_percents_is_doubted_and_a_refusal_says_percents
     expect(note).to_contain_text("less than 1, which is 100%", timeout=PATIENCE)
     page.get_by_role("button", name="Plan").click()
     expect(page.locator("#e-amount")).to_have_text("Input should be less than 1, which is 100%")
+    expect(field).to_have_attribute("aria-invalid", "true")
     field.fill("95")
+    expect(page.locator("#e-amount")).to_have_text("")
+    expect(field).not_to_have_attribute("aria-invalid", "true")
     expect(note).to_contain_text("cannot be met", timeout=PATIENCE)
     words = r"removes 0\.(\d\d)(\d\d).*In percent, as this form has it: (\S+)\.$"
     said = re.search(words, note.text_content() or "")
