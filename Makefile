@@ -11,7 +11,7 @@ BIN := .venv/bin
 SET_UP := .venv/.set-up
 MANUAL := api/manual.zip
 MANUAL_SOURCES := $(shell find docs manual benchmarks api cli jobs slimgpt *.md -name '*.md' -o -name '*.svg' \
-	-o -name '*.png' -o -name '*.css' -o -name '*.toml' -o -name '*.py')
+	-o -name '*.png' -o -name '*.css' -o -name '*.html' -o -name '*.toml' -o -name '*.py')
 
 # Small matrices are slower on several threads than on one, especially with parallel tests.
 QUIET_MACHINE := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false

@@ -111,10 +111,12 @@ async function route() {
     if (location.hash === here) leave = end;
     else end();
   } catch (error) {
-    if (error.status === 401) return;
-    main.replaceChildren(h("div", { class: "card" }, h("h1", null, "This did not work"), h("p", null, error.message),
-      h("button", { type: "button", class: "primary", onclick: route }, "Try again")));
-    if (location.hash !== here || !mayPass(error)) return;
+    if (error.status === 401 || location.hash !== here) return;
+    main.replaceChildren(h("div", { class: "card" }, h("h1", null, error.title ?? "This did not work"), h("p", null, error.message),
+      mayPass(error)
+        ? h("button", { type: "button", class: "primary", onclick: route }, "Try again")
+        : h("p", null, h("a", { href: "#/" }, "← All jobs"))));
+    if (!mayPass(error)) return;
     const again = setTimeout(route, ASK_AGAIN_AFTER);
     leave = () => clearTimeout(again);
   }

@@ -1,8 +1,7 @@
 """`python -m benchmarks.quality.ablations`: the paper's Tables 5, 6 and 14 and Figure 3, again.
 
 At 50%, without training, as there; 128 calibration windows of 256 tokens unless a row says
-otherwise. Rows are kept as they come; see `benchmarks.quality`. What they say of the paper's
-conclusions is in docs/experiments.md.
+otherwise. Rows are kept as they come; see `benchmarks.quality`.
 """
 
 from __future__ import annotations
@@ -16,12 +15,20 @@ from rich.console import Console
 from benchmarks import results
 from benchmarks.quality import calibration_texts
 from benchmarks.quality.bench import Bench
-from benchmarks.quality.methods import BASIS, METHODS, Case, Method, Pruned, through_pipeline
+from benchmarks.quality.methods import (
+    BASIS,
+    METHODS,
+    RECIPES,
+    Case,
+    Method,
+    Pruned,
+    through_pipeline,
+)
 from benchmarks.quality.subjects import WINDOW, subjects
 from benchmarks.quality.table import Table, shown
 from slimgpt.errors import SlimGPTError
 from slimgpt.machine import precision
-from slimgpt.spec.prune import CalibrationSpec, Recipe
+from slimgpt.spec.prune import CalibrationSpec
 from slimgpt.spec.schedule import ScheduleShape, ScheduleSpec
 
 RATIO, SAMPLES = 0.5, 128
@@ -33,10 +40,10 @@ console = Console(highlight=False, soft_wrap=True)
 
 def paper(**fields: Any) -> Method:
     """The paper's recipe with some fields of the specification changed."""
-    return through_pipeline(recipe=BASIS, **fields)
+    return through_pipeline(**RECIPES[BASIS], **fields)
 
 
-def on_text(name: str, recipe: Recipe) -> Method:
+def on_text(name: str, recipe: str) -> Method:
     """Calibrated on one of `calibration_texts.TEXTS`."""
 
     def prune(case: Case) -> Pruned:
@@ -46,7 +53,7 @@ def on_text(name: str, recipe: Recipe) -> Method:
     return prune
 
 
-def in_windows(tokens: int, recipe: Recipe) -> Method:
+def in_windows(tokens: int, recipe: str) -> Method:
     """Calibrated in windows of another length."""
 
     def prune(case: Case) -> Pruned:
@@ -55,12 +62,11 @@ def in_windows(tokens: int, recipe: Recipe) -> Method:
     return prune
 
 
-def _calibrated(case: Case, recipe: Recipe, source: str, tokens: int) -> Pruned:
+def _calibrated(case: Case, recipe: str, source: str, tokens: int) -> Pruned:
     spec = CalibrationSpec(
         source=source, samples=case.samples, sequence_length=tokens, seed=case.seed
     )
-    more: dict[str, Any] = {} if recipe == BASIS else {"head_unit": "mixed"}
-    return through_pipeline(recipe=recipe, calibration=spec, **more)(case)
+    return through_pipeline(**RECIPES[recipe], calibration=spec)(case)
 
 
 TABLES: Mapping[str, Mapping[str, Method]] = {
@@ -73,12 +79,12 @@ TABLES: Mapping[str, Mapping[str, Method]] = {
     "14": {
         f"{recipe}, {name}": on_text(name, recipe)
         for name in calibration_texts.TEXTS
-        for recipe in ("paper", "measured")
+        for recipe in RECIPES
     },
     "figure 3": {
         f"{recipe}, {tokens} tokens": in_windows(tokens, recipe)
         for tokens in LENGTHS
-        for recipe in ("paper", "measured")
+        for recipe in RECIPES
     },
 }
 
@@ -94,7 +100,7 @@ def ablations(
     """Measure, and write benchmarks/results/ablations-MODEL.md and .json."""
     if unknown := set(table or ()) - set(TABLES):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(TABLES)}")
-    basis = {name: METHODS[name] for name in (BASIS, "measured")}
+    basis = {name: METHODS[name] for name in RECIPES}
     parts = [TABLES[name] for name in table or TABLES]
     methods = basis | {name: method for part in parts for name, method in part.items()}
     asked = [(SAMPLES, list(methods))]

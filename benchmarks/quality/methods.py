@@ -117,9 +117,13 @@ def in_memory(peer: Peer) -> Method:
     return prune
 
 
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "paper": {"recipe": "paper"},
+    "measured": {"recipe": "measured", "head_unit": "mixed"},
+}
+"""Fields of the specification of the product's own two rows."""
 METHODS: Mapping[str, Method] = {
-    "paper": through_pipeline(recipe="paper"),
-    "measured": through_pipeline(recipe="measured", head_unit="mixed"),
+    **{name: through_pipeline(**fields) for name, fields in RECIPES.items()},
     "magnitude": through_pipeline(method="magnitude"),
     "wanda-sp": through_pipeline(method="wanda-sp"),
     "flap": through_pipeline(method="flap"),

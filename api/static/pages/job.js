@@ -7,14 +7,13 @@ import { coded, h, show, tile } from "../parts/element.js";
 import { files, reportLink, save } from "../parts/files.js";
 import { layersOf, log } from "../parts/log.js";
 import { complain, confirmed, copyButton, say } from "../parts/notice.js";
-import { follow, mayPass, path, post, read, ask } from "../parts/service.js";
+import { follow, path, post, read, ask } from "../parts/service.js";
 import { announcement, badge, bar, isOver, steps } from "../parts/status.js";
 import { table } from "../parts/table.js";
 import { charts, curveOf, models, ofRatio, place as placed, smallestOf } from "../parts/sweep.js";
 import { ago, between, bytes, count, duration, measure, modelOf, moment, nameOf, percent, target } from "../parts/words.js";
 
 const DRAW_AFTER = 80;
-const ASK_AGAIN_AFTER = 5_000;
 
 function facts(pairs, kind = "") {
   return h("dl", { class: `facts ${kind}`.trim() }, pairs.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) =>
@@ -172,8 +171,8 @@ function none(error) {
   return null;
 }
 
-/** Show a job in an element; returns a function that ends it. */
-export function job(root, id) {
+/** Show a job in an element; resolves to a function that ends it.  Throws Refusal or Unreachable. */
+export async function job(root, id) {
   const at = `jobs/${path(id)}`;
   const place = (name, attributes = {}) => h("div", { class: name, ...attributes });
   const parts = Object.fromEntries(["head", "steps", "times", "failure", "log", "warnings", "result", "use", "samples", "layers", "files", "spec"].map((name) => [name, place(`at-${name}`)]));
@@ -196,9 +195,7 @@ export function job(root, id) {
   const shown = h("div", null, parts.result, parts.use, parts.samples, parts.layers, parts.files);
   const columns = h("div", { class: "columns single" }, shown, h("div", null, parts.warnings, parts.spec, card("Events", events.element)));
   const spoken = h("p", { class: "unseen", role: "status" });
-  const fault = h("div");
-  const body = h("div", { class: "job" }, h("p", { class: "back" }, h("a", { href: "#/" }, "← All jobs")), parts.head, parts.steps, parts.failure, parts.log, parts.times, columns);
-  root.append(spoken, fault, body);
+  root.append(spoken, h("p", { class: "back" }, h("a", { href: "#/" }, "← All jobs")), parts.head, parts.steps, parts.failure, parts.log, parts.times, columns);
 
   function draw() {
     timer = null;
@@ -224,7 +221,7 @@ export function job(root, id) {
 
   async function load() {
     const [whole, now, done] = await Promise.all([read(at), read(`${at}/status`), read(`${at}/layers`)]);
-    if (ended) return;
+    if (ended || !parts.head.isConnected) return; // another view stands there
     for (const row of done.items) rows.set(placed(row), row);
     current = whole;
     standing = now;
@@ -262,8 +259,6 @@ export function job(root, id) {
     const now = await read(`${at}/status`).catch(() => null);
     if (now && !ended && standing?.status === "queued") { standing = now; soon(); }
   }
-  const placing = setInterval(askPlace, 5000);
-
   let reloading = null;
   function reload() {
     // Many events at once, as when a stream begins, ask once.
@@ -325,22 +320,13 @@ export function job(root, id) {
     acting = false;
   }
 
+  await load().catch((error) => {
+    throw error.status === 404 ? Object.assign(error, { title: "There is no such job" }) : error;
+  });
+  const placing = setInterval(askPlace, 5000);
   root.addEventListener("click", act);
   document.addEventListener("visibilitychange", watchVisibility);
-
-  function notLoaded(error) {
-    if (ended || error.status === 401) return;
-    const title = error.status === 404 ? "There is no such job" : "This did not work";
-    show(fault, h("div", { class: "card" }, h("h1", null, title), h("p", null, error.message),
-      h("p", null, h("a", { href: "#/" }, "← All jobs"))));
-    body.hidden = true;
-    if (mayPass(error)) timer = setTimeout(begin, ASK_AGAIN_AFTER);
-  }
-
-  function begin() {
-    load().then(() => { show(fault); body.hidden = false; listen(); }, notLoaded);
-  }
-  begin();
+  listen();
   return () => {
     ended = true;
     root.classList.remove("changing");
