@@ -73,12 +73,15 @@ def order(path: str) -> tuple[int, str, bool]:
 def earlier_states(artifacts: Artifacts, claim: Claim) -> list[LayerState]:
     """States of the job's earlier attempts, those with most files first; skips unreadable ones.
 
-    If the job was restarted from its first layer (`anew`), only states since then.
+    If the job was restarted from its first layer (`anew`), only states since then. A first attempt
+    does not ask the store, which may hang.
 
     Raises:
         OSError: the store does not answer.
     """
     found, job_id = [], claim.job.id
+    if claim.epoch <= claim.job.anew_epoch + 1:
+        return []
     folder = prefixes.layers(job_id, claim.epoch).rpartition("/")[0]
     for name in artifacts.children(folder):
         if not name.isdigit() or not claim.job.anew_epoch < int(name) < claim.epoch:

@@ -13,6 +13,7 @@ import os
 import shutil
 import stat
 import threading
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,9 +50,19 @@ class SharedLayers:
         claim: the claimed job.
         folder: the engine's folder of layers; may not exist yet.
         on: False: nothing is fetched, copied or removed.
+        over: the job's id once no attempt or retry needs its layers, else nothing; asked by a copy
+            that ends after the attempt, whose files the clean-up of the job has missed.
     """
 
-    def __init__(self, artifacts: Artifacts, claim: Claim, folder: Path, *, on: bool) -> None:
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        claim: Claim,
+        folder: Path,
+        *,
+        on: bool,
+        over: Callable[[], Collection[str]] = tuple,
+    ) -> None:
         self._artifacts = artifacts
         self._claim = claim
         self._folder = folder
@@ -61,7 +72,8 @@ class SharedLayers:
         self._earlier: list[LayerState] = []
         self._changed = threading.Condition()
         self._asked = self._done = 0
-        self._over = self._removed = False
+        self._job_over = over
+        self._over = self._removed = self._outlived = False
         self.failures = 0
         """Failed attempts to copy layers."""
         context = contextvars.copy_context()
@@ -80,6 +92,7 @@ class SharedLayers:
             self._changed.notify_all()
         if self._on:
             self._thread.join(JOIN_SECONDS)  # a thread that hangs in the store ends later
+            self._outlived = self._thread.is_alive()
 
     def fetch(self, stop: Stop) -> bool:
         """Fetch the layers of an earlier attempt, if it had more than this disk has.
@@ -141,7 +154,7 @@ class SharedLayers:
     def _copy(self) -> None:
         """Body of the copy thread; it may outlive the job if the store is slow."""
         self._keep_copying()
-        if self._removed:
+        if self._removed or (self._outlived and self._job_over()):
             self._delete()
 
     def _keep_copying(self) -> None:

@@ -210,7 +210,8 @@ class Supervisor:
         root, share = self.settings.work_root, sharing_enabled(self.settings, self.artifacts)
         service = lease.persist(self._service)
         with open_folder(root, claim, service) as folder:
-            layers = SharedLayers(self.artifacts, claim, folder.layers, on=share)
+            over = partial(self._over, {claim.job.id: service})
+            layers = SharedLayers(self.artifacts, claim, folder.layers, on=share, over=over)
             with layers:
                 ended = self._prune(claim, lease, folder, layers)
                 if isinstance(ended, Completed):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.files.artifacts import Artifacts
+from jobs.files.removal import remove_job
 from jobs.files.transfer import Interrupted, never
 from jobs.settings import Settings
 from jobs.store.records import Claim
@@ -240,15 +241,15 @@ def test_a_store_that_fails_for_a_while_gets_the_layers_later(
 def test_a_store_that_hangs_holds_up_neither_engine_nor_end(
     bench: Bench, bucket_url: str, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The job is done, and published, while not one layer can be copied."""
+    """The job starts and is done while the store says nothing at all."""
     monkeypatch.setattr("worker.job.supervisor.COPY_SECONDS", 0.1)
     with Proxy(object_store.port) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
         bench.artifacts = Artifacts(bucket_url)
         job, gate = bench.job(), bench.settings.home / "gate"
+        proxy.stall()
         outcomes = bench.beside(bench.supervisor("good", gate), job)
         wait_until(lambda: bench.again(job).layers_done == 1, "the first layer", 60)
-        proxy.stall()
         gate.touch()
         wait_until(lambda: bench.again(job).stage == "publish", "the engine has ended", 60)
         bench.shutting_down = True
@@ -259,28 +260,53 @@ def test_a_store_that_hangs_holds_up_neither_engine_nor_end(
         wait_until(lambda: _copiers() == [], "the copier has ended", 120)
 
 
+class Slow(Artifacts):
+    """A store that writes nothing before `answers` is set."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.reached, self.answers = threading.Event(), threading.Event()
+
+    def write(self, prefix: str, path: str, content: bytes) -> None:
+        self.reached.set()
+        assert self.answers.wait(60)
+        super().write(prefix, path, content)
+
+
+@pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slow:
+    monkeypatch.setattr("worker.job.shared_layers.JOIN_SECONDS", 0.05)
+    return Slow(str(tmp_path / "slow"))
+
+
 def test_a_copy_that_outlives_the_job_leaves_nothing(
-    claim: Claim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    claim: Claim, tmp_path: Path, slow: Slow
 ) -> None:
     """A store that answers only after the job is over and all of it is swept."""
-    monkeypatch.setattr("worker.job.shared_layers.JOIN_SECONDS", 0.05)
-    reached, answers = threading.Event(), threading.Event()
-
-    class Slow(Artifacts):
-        def write(self, prefix: str, path: str, content: bytes) -> None:
-            reached.set()
-            assert answers.wait(60)
-            super().write(prefix, path, content)
-
-    artifacts = Slow(str(tmp_path / "artifacts"))
-    with SharedLayers(artifacts, claim, write(tmp_path / "a", 1), on=True) as layers:
+    with SharedLayers(slow, claim, write(tmp_path / "a", 1), on=True) as layers:
         layers.layer_finished()
-        assert reached.wait(60)
+        assert slow.reached.wait(60)
     layers.remove()
-    assert not list((tmp_path / "artifacts").glob("work/*"))
-    answers.set()
+    assert not list((tmp_path / "slow").glob("work/*"))
+    slow.answers.set()
     wait_until(lambda: not _copiers(), "the copier has ended")
-    assert not list((tmp_path / "artifacts").glob("work/*"))
+    assert not list((tmp_path / "slow").glob("work/*"))
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_copy_that_outlives_a_failed_job_leaves_what_a_retry_needs(
+    bench: Bench, slow: Slow, monkeypatch: pytest.MonkeyPatch, deleted: bool
+) -> None:
+    monkeypatch.setattr("worker.job.supervisor.COPY_SECONDS", 0.05)
+    bench.artifacts, job = slow, bench.job()
+    supervisor = bench.supervisor("fail", changes={"share_layers": "on"})
+    assert supervisor.run(job.id) is Outcome.FAILED
+    assert slow.reached.wait(60)
+    if deleted:
+        assert remove_job(bench.again(job), bench.store, slow, bench.progress)
+    slow.answers.set()
+    wait_until(lambda: not _copiers(), "the copier has ended")
+    assert slow.children("work") == ([] if deleted else [job.id])
 
 
 def _copiers() -> list[threading.Thread]:
