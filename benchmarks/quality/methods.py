@@ -22,6 +22,7 @@ from benchmarks.quality.subjects import Subject
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.output import whole_model
 from slimgpt.events import Event, Stage, StageFinished
+from slimgpt.machine import memory
 from slimgpt.spec.prune import EvaluationSpec
 from slimgpt.texts.tokenization.tokenizer import no_layers_are_built
 
@@ -61,12 +62,14 @@ class Pruned:
         model: a causal language model of transformers, in evaluation mode.
         parameters: all that it holds, tied tensors counted once.
         seconds: that the pruning took.
+        peak_bytes: the most that the process, or the GPU, held until it was done.
         note: what a reader of its numbers must know.
     """
 
     model: Any
     parameters: int
     seconds: float
+    peak_bytes: int
     note: str = ""
 
 
@@ -84,6 +87,7 @@ def through_pipeline(method: str = "slimgpt", **fields: Any) -> Method:
         spec = case.subject.spec(method, case.ratio, case.samples, case.seed, **more)
         with tempfile.TemporaryDirectory() as name:
             events = _run(spec, Path(name), case)
+            peak = memory.peak_bytes(case.device)
             took = {event.stage: event.seconds for event in events
                     if isinstance(event, StageFinished)}  # fmt: skip
             folder = Path(name) / "checkpoint"
@@ -91,7 +95,7 @@ def through_pipeline(method: str = "slimgpt", **fields: Any) -> Method:
             with no_layers_are_built():  # by the global sizes, of which transformers warns
                 model = whole_model.load(folder, found.family, found.dtype, case.device)
         seconds = sum(took[stage] for stage in PRUNING)
-        return Pruned(model, dense.parameters(model), seconds)
+        return Pruned(model, dense.parameters(model), seconds, peak)
 
     return prune
 
@@ -112,7 +116,8 @@ def in_memory(peer: Peer) -> Method:
         began = time.monotonic()
         note = peer(model, windows, case.target)
         seconds = time.monotonic() - began
-        return Pruned(model, dense.parameters(model), seconds, note)
+        peak = memory.peak_bytes(case.device)
+        return Pruned(model, dense.parameters(model), seconds, peak, note)
 
     return prune
 
