@@ -21,6 +21,7 @@ from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.location import Location
 from slimgpt.checkpoints.safetensors_header import TensorInfo
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
+from slimgpt.machine import disk
 from slimgpt.sources import adapters
 
 if TYPE_CHECKING:
@@ -126,8 +127,14 @@ class Checkpoint:
         return tensors
 
     def layer(self, index: int, device: str = "cpu") -> dict[str, Tensor]:
-        """One decoder layer's tensors by their names within the layer, in the stored dtype."""
+        """One decoder layer's tensors by their names within the layer, in the stored dtype.
+
+        Meanwhile, and until it is asked for, the system reads the next layer's.
+        """
         start = len(self.architecture.family.layer_prefix(index))
+        for name in self.layer_names(index + 1):
+            info = self.tensors[name]
+            disk.read_ahead(info.file, info.offset, info.bytes)
         loaded = self.load(self.layer_names(index), device)
         return {name[start:]: tensor for name, tensor in loaded.items()}
 

@@ -215,8 +215,7 @@ class _LayerSurvey:
         half = block.attention_pass if kind == "attention" else block.ffn_pass
         weights = surgery.output_weights(self._tensors, stack.architecture, kind)
         found = [_Projection.empty(W_OI) for W_OI in weights]
-        for position, batch in enumerate(batches):
-            hidden_BSD = batch.to(stack.device)
+        for position, hidden_BSD in stack.transfers.each(batches):
             call = stack.call(self._index, hidden_BSD)
             if routed:
                 inputs = block.ffn_inputs(hidden_BSD, call)
@@ -225,7 +224,7 @@ class _LayerSurvey:
                 seen = half(hidden_BSD, call)
                 inputs, stream_BSD, found[0].gain = [seen.weighted_inputs], seen.stream, seen.gain
             if kind == "ffn" or not block.parallel:
-                batches[position] = stream_BSD.to(batch.device)
+                batches[position] = stack.transfers.back(stream_BSD, batches[position])
             for projection, X in zip(found, inputs, strict=True):
                 projection.inputs.add_(X)
         for projection in found:

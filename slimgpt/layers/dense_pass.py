@@ -60,8 +60,8 @@ def dense_pass(
         (down_OI,) = output_weights(tensors, stack.architecture, "ffn")
         attention = Inputs.empty(output_OI.shape[1], stack.device)
         ffn = Inputs.empty(down_OI.shape[1], stack.device)
-        for position, batch in enumerate(batches):
-            hidden_BSD = batch.to(stack.device)
+        for position, before_BSD in stack.transfers.each(batches):
+            hidden_BSD = before_BSD
             call = stack.call(index, hidden_BSD)
             if stack.parallel:
                 heads_BSI, channels_BSI = block.inputs(hidden_BSD, call)
@@ -73,7 +73,7 @@ def dense_pass(
                 hidden_BSD = block.feed_forward(hidden_BSD, call)
             attention.add_(heads_BSI)
             ffn.add_(channels_BSI)
-            batches[position] = hidden_BSD.to(batch.device)
+            batches[position] = stack.transfers.back(hidden_BSD, batches[position])
         attention.sum_over(stack.ranks)
         ffn.sum_over(stack.ranks)
         variances = DenseVariances(attention.variance.cpu(), ffn.variance.cpu())

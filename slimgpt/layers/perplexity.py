@@ -68,18 +68,18 @@ def measure(
     for index in range(stack.architecture.layers):
         stack.advance(index, stack.layer(index).forward, batches)
         yield index + 1
-    head, losses, start = stack.head(), list[float](), 0
+    head, sums, start = stack.head(), list[Tensor](), 0
     step = max(1, LOGIT_TOKENS // windows_NS.shape[1])
-    for batch in batches:
-        for hidden_BSD in torch.split(batch, step):
+    for _, batch_BSD in stack.transfers.each(batches):
+        for hidden_BSD in torch.split(batch_BSD, step):
             ids_BS = own_NS[start : start + len(hidden_BSD)].to(stack.device)
             start += len(hidden_BSD)
-            logits_BSV = head(hidden_BSD.to(stack.device))[:, given - 1 : -1].float()
+            logits_BSV = head(hidden_BSD)[:, given - 1 : -1].float()
             losses_T = nn.functional.cross_entropy(
                 logits_BSV.flatten(0, 1), ids_BS[:, given:].flatten(), reduction="none"
             )
-            losses += losses_T.view(len(ids_BS), -1).double().sum(1).tolist()
-    losses = stack.ranks.gather(losses)
+            sums.append(losses_T.view(len(ids_BS), -1).double().sum(1))
+    losses = stack.ranks.gather(torch.cat(sums).tolist() if sums else [])
     if not all(map(math.isfinite, losses)):
         raise NumericalError(
             "the likelihood of the evaluation text is not finite",

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from slimgpt.layers.block import Call, HalfPass, Step
 from slimgpt.machine.ranks import Ranks
+from slimgpt.machine.transfers import Transfers
 from slimgpt.methods.statistics import Inputs
 
 LEAST_GAIN = 0.05
@@ -34,7 +35,7 @@ class DenseStream:
     """The dense model's residual stream.
 
     Attributes:
-        batches: (B, S, D) each, on the host; advanced together with the pruned model's.
+        batches: (B, S, D) each, as of `Stack.embed`; advanced together with the pruned model's.
         weight: λ, in (0, 1].
     """
 
@@ -74,6 +75,7 @@ def gather(
     call: Callable[[Tensor], Call],
     half: Callable[[Tensor, Call], HalfPass],
     advance: Step,
+    transfers: Transfers,
 ) -> None:
     """Run one half of a layer, before it is pruned, on both streams and accumulate its target.
 
@@ -86,15 +88,14 @@ def gather(
         half: `Block.attention_pass` or `Block.ffn_pass`.
         advance: the method of `Block` that runs the same half.
     """
-    device, total_OI = found.correction.device, found.correction
-    for position, (own, other) in enumerate(zip(stream, dense.batches, strict=True)):
-        hidden_BSD = own.to(device)
-        arguments = call(hidden_BSD)
-        seen = half(hidden_BSD, arguments)
-        target_BSD = advance(other.to(device), arguments)
-        dense.batches[position] = target_BSD.to(other.device)
+    pairs = zip(transfers.each(stream), transfers.each(dense.batches), strict=True)
+    for (position, own_BSD), (_, dense_BSD) in pairs:
+        arguments = call(own_BSD)
+        seen = half(own_BSD, arguments)
+        target_BSD = advance(dense_BSD, arguments)
+        dense.batches[position] = transfers.back(target_BSD, dense.batches[position])
         found.inputs.add_(seen.inputs)
-        total_OI += correction(seen, target_BSD, dense.weight).T @ seen.inputs.float()
+        found.correction.add_(correction(seen, target_BSD, dense.weight).T @ seen.inputs.float())
 
 
 def correction(seen: HalfPass, target_BSD: Tensor, weight: float) -> Tensor:

@@ -12,7 +12,8 @@ The attention half runs in steps 1 and 3, the FFN half in 3 and 5; on a CPU, ste
 the pruned projection on the inputs of steps 1 and 3, if these are few (`layers.inputs_cache`). In
 parallel layers, whose halves both read the layer's input, one pass accumulates both Hessians and a
 second pass advances hidden. One layer is in memory at a time, with the Hessians of one step and one
-activation cache, which is on the host but for one batch. On several devices each rank runs its
+activation cache, which is on the host but for two batches, or on the device if it has room
+(`machine.transfers`). On several devices each rank runs its
 share of the batches, Hessians are summed, and one rank solves (`machine.ranks`).
 
 With a residual target (`layers.residual_target`) the dense model's hidden states advance in a
@@ -57,8 +58,8 @@ def prune_layer(
     Args:
         stack: the dense model.
         target: size of the layer after pruning.
-        batches: residual stream before the layer, (B, S, D) each, checkpoint dtype, on the host;
-            replaced by that after the layer.
+        batches: residual stream before the layer, (B, S, D) each, checkpoint dtype, as of
+            `Stack.embed`; replaced by that after the layer.
         prune: the method.
         dense: variances of the layer's inputs in the dense model, for methods with a dense pass.
         dense_stream: the dense model's residual stream before the layer, for a residual target;
@@ -172,7 +173,7 @@ def _prune_to_target(
 
     def target(kind: Kind, half: Callable[[Tensor, Call], HalfPass], advance: Step) -> Target:
         found = Target.empty(pruning.weights(kind)[0])
-        gather(found, batches, dense_stream, call, half, advance)
+        gather(found, batches, dense_stream, call, half, advance, stack.transfers)
         found.sum_over(stack.ranks)
         return found
 
@@ -236,19 +237,18 @@ def _accumulate(
         step: a half of the layer through which the batches are advanced first.
         cache: keeps the inputs, if there is one projection.
     """
-    device = pruning.stack.device
-    sums = [Inputs.empty(W_OI.shape[1], device) for W_OI in weights]
-    for position, batch in enumerate(batches):
-        hidden_BSD = batch.to(device)
-        call = pruning.stack.call(pruning.index, hidden_BSD)
+    stack, transfers = pruning.stack, pruning.stack.transfers
+    sums = [Inputs.empty(W_OI.shape[1], stack.device) for W_OI in weights]
+    for position, before_BSD in transfers.each(batches):
+        hidden_BSD, call = before_BSD, stack.call(pruning.index, before_BSD)
         if step is not None:
-            hidden_BSD = step(hidden_BSD, call)
-            batches[position] = hidden_BSD.to(batch.device)
+            hidden_BSD = step(before_BSD, call)
+            batches[position] = transfers.back(hidden_BSD, batches[position])
         inputs = inputs_of(hidden_BSD, call)
         for total, X in zip(sums, inputs, strict=True):
             total.add_(X)
         if cache is not None:
             cache.add(inputs[0])
     for total in sums:
-        total.sum_over(pruning.stack.ranks)
+        total.sum_over(stack.ranks)
     return sums

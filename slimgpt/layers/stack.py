@@ -29,6 +29,7 @@ from slimgpt.layers.block import Block, Call, Step
 from slimgpt.layers.outer_modules import OuterModules
 from slimgpt.machine.precision import DTYPES
 from slimgpt.machine.ranks import Ranks
+from slimgpt.machine.transfers import Transfers
 from slimgpt.planning.forecast import BATCH_TOKENS
 
 P = ParamSpec("P")
@@ -70,6 +71,7 @@ class Stack:
         self._modeling = modeling.load(self.architecture.family)
         self._config = self._checked_config()
         self._outer = OuterModules(checkpoint, self._config, self._modeling, device)
+        self.transfers = Transfers(device)
         self._calls: dict[tuple[str, torch.Size], Call] = {}
 
     def layer(self, index: int) -> Block:
@@ -105,9 +107,12 @@ class Stack:
             token_ids_NS: int64.
 
         Returns:
-            batches (B, S, D) of one or more sequences, checkpoint dtype, on the CPU.
+            batches (B, S, D) of one or more sequences, checkpoint dtype, on the device if it has
+            room, else on the host.
         """
-        return self._outer.embed(_batches(token_ids_NS)) if len(token_ids_NS) else []
+        if not len(token_ids_NS):
+            return []
+        return self.transfers.kept(self._outer.embed(_batches(token_ids_NS)))
 
     def share(self, token_ids_NS: Tensor) -> Tensor:
         """This rank's sequences, in whole batches of `embed`; empty only in ranks after the first.
@@ -121,12 +126,11 @@ class Stack:
         """Replace each batch by the output of `step`: `Block.forward` or a half of layer `index`.
 
         Args:
-            batches: (B, S, D) each, in host memory.
+            batches: (B, S, D) each, as of `embed`.
         """
-        for position, batch in enumerate(batches):
-            hidden_BSD = batch.to(self.device)
-            call = self.call(index, hidden_BSD)
-            batches[position] = step(hidden_BSD, call).to(batch.device)
+        for position, hidden_BSD in self.transfers.each(batches):
+            result_BSD = step(hidden_BSD, self.call(index, hidden_BSD))
+            batches[position] = self.transfers.back(result_BSD, batches[position])
 
     def head(self) -> Callable[[Tensor], Tensor]:
         """Final norm and output head: residual stream (B, S, D) → logits (B, S, V)."""

@@ -31,6 +31,11 @@ def keep_freed() -> None:
             library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """Memory of a GPU that no process uses, in bytes; None for a CPU."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
 def forget_peak(device: torch.device) -> None:
     """Reset the peak, where the system supports it."""
     if device.type == "cuda":

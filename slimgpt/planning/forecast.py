@@ -35,7 +35,8 @@ class Forecast:
         peak_memory_bytes: estimate for a GPU, without the CUDA context: the largest layer twice,
             its Hessian with inverse and workspace, and one batch of activations; or, if larger, the
             output head with one batch of logits. On a CPU Hessians are float64, twice the size.
-        activation_bytes: size of the activation cache, in host memory.
+        activation_bytes: size of the activation cache, on a GPU that has four times as much free,
+            else in host memory.
         provisional: the layers' ratios are decided during the run (schedules `global`, `measured`).
     """
 
