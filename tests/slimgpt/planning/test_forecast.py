@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import gc
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.errors import SpecError
-from slimgpt.layers import perplexity
-from slimgpt.layers.stack import Stack
+from slimgpt.machine import memory
 from slimgpt.planning import forecast
 from slimgpt.spec.prune import PruneSpec
-from tests.slimgpt.tiny import Tiny, tokens
+from tests.fork_server import ForkServer
+from tests.slimgpt.tiny import Tiny
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SPEC = PruneSpec(model="local:x", ratio=0.0)
 
 
-def resident(field: str) -> int:
-    """`VmRSS`, or `VmHWM`, the most since the mark was last cleared; bytes."""
-    (line,) = [x for x in STATUS.read_text().splitlines() if x.startswith(field + ":")]
-    return int(line.split()[1]) * 1024
-
-
-@pytest.mark.skipif(not CLEAR.exists(), reason="only Linux can clear the mark of peak memory")
-def test_the_logits_of_a_large_vocabulary_are_foreseen(tmp_path: Path) -> None:
-    tiny = Tiny(vocabulary=40_000, layers=1)
-    checkpoint = Checkpoint.open(tiny.save(tmp_path / "model"))
-    windows = tokens(tiny, batch=16, length=128)
-    stack = Stack(checkpoint, torch.device("cpu"))
-    gc.collect()
-    CLEAR.write_text("5")
-    before = resident("VmRSS")
-    for _ in perplexity.measure(stack, windows):
-        pass
-    taken = resident("VmHWM") - before
-    foreseen = forecast.make(checkpoint, SPEC).peak_memory_bytes
+@pytest.mark.skipif(not memory.CLEAR.exists(), reason="only Linux can clear the peak")
+def test_the_logits_of_a_large_vocabulary_are_foreseen(
+    fork_server: ForkServer, tmp_path: Path
+) -> None:
+    folder = Tiny(vocabulary=40_000, layers=1).save(tmp_path / "model")
+    words = [*fork_server.command("tests.slimgpt.planning.peak"), str(folder)]
+    taken = int(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout)
+    foreseen = forecast.make(Checkpoint.open(folder), SPEC).peak_memory_bytes
     assert 0.5 * foreseen < taken < 1.3 * foreseen
 
 
