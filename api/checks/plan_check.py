@@ -49,6 +49,7 @@ BUSY = (429, 503)
 Verdict = tuple[str, str, dict[str, Any]]
 """A problem: kind, detail, and what else it says."""
 UNKNOWN: Verdict = ("", "", {})
+NO_WEIGHTS_HINT = "put its safetensors files beside its config.json"
 limit = ConcurrencyLimit("plans", AT_ONCE, AT_ONCE - 1, "too-many-plans")
 log = structlog.get_logger(__name__)
 _lock = threading.Lock()
@@ -155,6 +156,11 @@ def _verdict(spec: PruneSpec, settings: Settings, owner: str) -> Verdict | None:
             return None
         return _said(refusal(answer, spec))
     faults = [
+        FieldError(pointer=place, message=f"{model!r} has no weights: {NO_WEIGHTS_HINT}")
+        for place, model in models_of(spec).items()
+        if model in answer.without_weights
+    ]
+    faults += [
         FieldError(
             pointer=f"/formats/{index}",
             message=f"`{one.format}` cannot hold this model: {for_clients(one.reason)}",

@@ -14,6 +14,8 @@ from api.inventory import listing
 from cli.options.local_service import NOTE, LocalService, default_home, running
 from jobs.pepper import ensure_pepper
 
+WEIGHTS = "*.safetensors"
+
 
 class HomeError(Exception):
     """The folder cannot be used; the message is one line."""
@@ -38,9 +40,11 @@ class Home:
         )
 
     def model_names(self) -> list[str]:
-        """The names `local:NAME` of the models that the API lists, the nearest folders first."""
+        """The names `local:NAME` of the models with weights that the API lists, the nearest folders
+        first.
+        """
         names = sorted(listing.models(self.models).models, key=lambda name: name.count("/"))
-        return [f"local:{name}" for name in names]
+        return [f"local:{name}" for name in names if any((self.models / name).glob(WEIGHTS))]
 
     @property
     def logs(self) -> Path:

@@ -67,7 +67,8 @@ class PlanPreview(Event):
     `provisional`: the layers' ratios are decided during the run (schedules `global`, `measured`).
     `formats`: the output formats that the pruned model can be written in; `loaders`: what its sizes
     mean for loaders; for a sweep, both hold for all models. `warnings`: reasons why a job of this
-    specification would fail although it can be planned.
+    specification would fail although it can be planned. `without_weights`: its models of which
+    there is a config only; such a job is refused.
     """
 
     type: Literal["plan"] = "plan"
@@ -86,6 +87,7 @@ class PlanPreview(Event):
     loaders: dict[str, str] = Field({})
     token_costs: TokenCosts | None = None
     warnings: list[str] = Field([])
+    without_weights: list[str] = Field([])
 
 
 def planned_point(ratio: float, plan: Plan, bytes_after: int) -> PlannedPoint:

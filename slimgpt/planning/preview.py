@@ -18,15 +18,11 @@ from slimgpt.planning.forecast import Forecast
 from slimgpt.sources.hub_errors import is_offline
 from slimgpt.sources.resolve import cached_snapshot, resolve_model
 from slimgpt.sources.roots import PREFIX, Roots
-from slimgpt.spec.planned_sizes import FormatSupport, PlannedLayer
+from slimgpt.spec.planned_sizes import FormatSupport, PlannedLayer, PlannedPoint
 from slimgpt.spec.prune import PruneSpec
 
 UNPADDED = frozenset({"falcon", "gpt2", "gpt_neox"})
 """Families whose embedding has no padding index."""
-NO_WEIGHTS = (
-    "the folder has no weights: planned from config.json alone; a job on this model fails; put "
-    "its safetensors beside it"
-)
 
 
 def plan_preview(
@@ -48,9 +44,10 @@ def plan_preview(
         SlimGPTError: the model cannot be opened or pruned, a local teacher not taken, or the target
             not reached.
     """
-    checkpoint, warnings = _opened(spec.model, roots)
+    checkpoint, bare = _opened(spec.model, roots)
+    without_weights = [spec.model] if bare else []
     _check_padding(checkpoint)
-    _check_teacher(spec, checkpoint, roots)
+    without_weights += _check_teacher(spec, checkpoint, roots)
     if check is not None:
         check(checkpoint)
     positions = checkpoint.config.get(checkpoint.architecture.family.keys.positions)
@@ -69,16 +66,26 @@ def plan_preview(
         activation_bytes=made.activation_bytes,
         provisional=made.provisional,
         layers=_layers(made),
-        points=[
-            planned_point(ratio, one.plan, one.bytes_after)
-            for ratio, one in points
-            if ratio is not None and spec.ratios
-        ],
+        points=_points(spec, points),
         formats=formats,
         loaders=support.loaders(support.sized(checkpoint.architecture, made.plan.after)),
         token_costs=token_costs.of(checkpoint, made.plan.after),
-        warnings=warnings + _too_long(spec, positions) + _unsupported_formats(spec, formats),
+        warnings=[_no_weights(model) for model in without_weights]
+        + _too_long(spec, positions)
+        + _unsupported_formats(spec, formats),
+        without_weights=without_weights,
     )
+
+
+def _points(
+    spec: PruneSpec, planned: Sequence[tuple[float | None, Forecast]]
+) -> list[PlannedPoint]:
+    """The models of a sweep, by their ratios; none of a job with one model."""
+    return [
+        planned_point(ratio, one.plan, one.bytes_after)
+        for ratio, one in planned
+        if ratio is not None and spec.ratios
+    ]
 
 
 def _layers(made: Forecast) -> list[PlannedLayer]:
@@ -88,31 +95,45 @@ def _layers(made: Forecast) -> list[PlannedLayer]:
     ]
 
 
-def _opened(model: str, roots: Roots) -> tuple[Checkpoint, list[str]]:
-    """The model, or one without weights made from its config, and warnings."""
+def _opened(model: str, roots: Roots) -> tuple[Checkpoint, bool]:
+    """The model, or one made from its config; and whether that is because its folder has no
+    weights.
+    """
     within = roots.within(model)
     if model.startswith(PREFIX):
         location = Location.of(roots.model(model), within)
         if config_only.alone(location):
-            return config_only.of(location), [NO_WEIGHTS]
+            return config_only.of(location), True
     elif is_offline() and (snapshot := cached_snapshot(model)) is not None:
         location = Location.of(snapshot)
         if config_only.alone(location):
-            return config_only.of(location), []
-    return Checkpoint.open(resolve_model(model, roots).folder, within=within), []
+            return config_only.of(location), False
+    return Checkpoint.open(resolve_model(model, roots).folder, within=within), False
 
 
-def _check_teacher(spec: PruneSpec, student: Checkpoint, roots: Roots) -> None:
-    """Refuse a local teacher that cannot teach; only a job looks for one on the hub."""
+def _check_teacher(spec: PruneSpec, student: Checkpoint, roots: Roots) -> list[str]:
+    """Refuse a local teacher that cannot teach; only a job looks for one on the hub.
+
+    Returns:
+        its name, if its folder has no weights.
+    """
     name = None if spec.recovery is None else spec.recovery.teacher
     if name is None or not name.startswith(PREFIX):
-        return
+        return []
     try:
-        teacher, _ = _opened(name, roots)
+        teacher, bare = _opened(name, roots)
     except SlimGPTError as error:
         error.message = f"recovery.teacher: {error.message}"
         raise
     require_vocabulary(teacher, student, name)
+    return [name] if bare else []
+
+
+def _no_weights(model: str) -> str:
+    return (
+        f"{model} has no weights: planned from its config.json alone; a job on it is refused; put "
+        "its safetensors files beside its config.json"
+    )
 
 
 def _check_padding(checkpoint: Checkpoint) -> None:

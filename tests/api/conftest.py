@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from jobs.settings import Settings
 from jobs.store.database import make_engine
 from jobs.store.store import Store
 from slimgpt.events import Result
+from tests import sparse_model
 from tests.servers import free_port, wait_until
 
 BODY: dict[str, Any] = {"model": "local:tiny", "ratio": 0.25, "calibration": {"source": "c4"}}
@@ -28,7 +28,7 @@ CONFIG: dict[str, Any] = {
     "intermediate_size": 11_008, "num_hidden_layers": 32, "num_attention_heads": 32,
     "num_key_value_heads": 32, "max_position_embeddings": 131_072, "tie_word_embeddings": False,
 }  # fmt: skip
-"""Of a model of 6.7B without weights, which can be planned."""
+"""Of a model of 6.7B; see `tests.sparse_model`."""
 TEXT = "Once upon a time.\n" * 32_768
 """Not surely too short for 256 sequences of 2,048 tokens."""
 PublishJob = Callable[[Path, dict[str, Any]], str]
@@ -44,9 +44,7 @@ def another(running: TestClient, **options: Any) -> TestClient:
 @pytest.fixture
 def base_url(settings: Settings) -> Iterator[str]:
     """Address of the API over the test's own store, with one model folder and one text."""
-    model = settings.models_root / "tiny"
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps(CONFIG))
+    sparse_model.write(settings.models_root / "tiny", CONFIG)
     (settings.texts_root / "notes.txt").write_text(TEXT)
     port = free_port()
     config = uvicorn.Config(create_app(settings), port=port, log_level="error", ws="none")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from api.streams import feeds, key_revocations
 from jobs.settings import BadSettings, Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import Keys, list_keys, revoke_key
+from tests import sparse_model
 from tests.api.conftest import BODY, CONFIG, another
 from tests.api.http.test_problems import problem
 
@@ -28,9 +28,7 @@ Client = Callable[..., TestClient]
 @pytest.fixture
 def guarded(settings: Settings, database_url: str) -> Settings:
     """Settings that ask for keys, on both databases."""
-    model = settings.models_root / "tiny"
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps(CONFIG))
+    sparse_model.write(settings.models_root / "tiny", CONFIG)
     asked = {"auth": "keys", "key_pepper": PEPPER, "database_url": database_url}
     return Settings(**{**settings.model_dump(), **asked, "loopback_only": False})
 

@@ -50,6 +50,7 @@ def test_the_form_offers_what_there_is_and_plans_while_one_types(
     api: httpx.Client, settings: Settings, visit: Visit
 ) -> None:
     shutil.copytree(ROOT / "examples" / "model", settings.models_root / "shipped")
+    (settings.models_root / "tiny" / "model.safetensors").unlink()
     page = visit.open("new")
     picker = page.get_by_role("combobox", name="Models of this service")
     expect(picker.get_by_role("option", name=re.compile("tiny"))).to_be_disabled()

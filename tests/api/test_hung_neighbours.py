@@ -6,7 +6,6 @@ Real servers, stopped where they stand (SIGSTOP), behind a slow network, killed.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +22,7 @@ from jobs.settings import Settings
 from jobs.store.database import make_engine
 from jobs.store.keys import Keys
 from jobs.store.store import Store
+from tests import sparse_model
 from tests.api.conftest import BODY, CONFIG
 from tests.api.routes.test_events import events
 from tests.api.routes.test_jobs import run_two_of_four_layers
@@ -106,9 +106,8 @@ def service(
 def _serve(
     settings: Settings, servers: dict[str, Server], proxies: dict[str, Proxy], folder: Path
 ) -> Iterator[Service]:
-    model = settings.models_root / "tiny"
-    model.mkdir(parents=True)
-    (model / "config.json").write_text(json.dumps(CONFIG))
+    settings.models_root.mkdir(parents=True, exist_ok=True)
+    sparse_model.write(settings.models_root / "tiny", CONFIG)
     engine = make_engine(settings.database_url.get_secret_value())
     store, port = Store(engine), free_port()
     config = uvicorn.Config(create_app(settings), port=port, log_level="error", ws="none")

@@ -14,6 +14,7 @@ from api.checks import positions
 from api.checks.positions import too_long
 from jobs.settings import Settings
 from slimgpt.spec.prune import PruneSpec
+from tests import sparse_model
 from tests.api.conftest import CONFIG as PLANNABLE
 
 CONFIG = {"max_position_embeddings": 512}
@@ -103,7 +104,7 @@ def test_what_is_no_file_is_not_waited_for(config: Path) -> None:
 def test_the_answer_names_the_field_and_the_positions(
     api: httpx.Client, settings: Settings
 ) -> None:
-    (settings.models_root / "tiny" / "config.json").write_text(json.dumps(PLANNABLE | CONFIG))
+    sparse_model.write(settings.models_root / "tiny", PLANNABLE | CONFIG)
     body = {"model": "local:tiny", "ratio": 0.25}
     answer = api.post("/jobs", json=body)
     assert answer.status_code == 422

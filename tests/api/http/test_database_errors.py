@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +21,7 @@ from api.app import create_app
 from jobs.settings import Settings
 from jobs.store.database import READ_ONLY
 from jobs.store.tables import API_KEYS
+from tests import sparse_model
 from tests.api.conftest import BODY, CONFIG
 from tests.api.http.test_problems import problem
 
@@ -62,8 +62,7 @@ FAULTS = {"twice": twice, "out-of-range": out_of_range, "no-such-table": no_such
 @pytest.fixture
 def app(settings: Settings, database_url: str) -> FastAPI:
     """An application over both databases, with addresses at which errors happen."""
-    (settings.models_root / "tiny").mkdir()
-    (settings.models_root / "tiny" / "config.json").write_text(json.dumps(CONFIG))
+    sparse_model.write(settings.models_root / "tiny", CONFIG)
     app = create_app(Settings(**settings.model_dump() | {"database_url": database_url}))
 
     @app.get("/faults/{name}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import shutil
 import time
@@ -21,6 +20,7 @@ from api.middleware.rate_limit import RateLimiter, of_address
 from jobs.messages import circuit_breaker as breaker_module
 from jobs.messages.progress import breaker
 from jobs.settings import Settings
+from tests import sparse_model
 from tests.api.conftest import BODY, CONFIG, another
 from tests.api.http.test_problems import problem
 from tests.api.test_auth import Client, client, engine, guarded, keys, stranger
@@ -173,9 +173,7 @@ def test_an_owner_may_have_so_many_unfinished_jobs(door: TestClient, client: Cli
 def test_no_job_is_taken_onto_a_full_disk(settings: Settings, tmp_path: Path) -> None:
     """The floor is put above what is free; the real disk is asked."""
     free = shutil.disk_usage(tmp_path).free
-    model = settings.models_root / "tiny"
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps(CONFIG))
+    sparse_model.write(settings.models_root / "tiny", CONFIG)
     full = Settings(**{**settings.model_dump(), "min_free_bytes": 2 * free})
     roomy = Settings(**{**settings.model_dump(), "min_free_bytes": 0})
 

@@ -17,6 +17,7 @@ from api.http.problems import Problem
 from jobs.settings import Settings
 from slimgpt.events import Failed
 from slimgpt.spec.prune import PruneSpec
+from tests import sparse_model
 from tests.api.conftest import CONFIG
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -64,15 +65,29 @@ def test_a_plan_adds_up_and_queues_nothing(api: httpx.Client, model: str) -> Non
     assert "512 positions" in warning
 
 
-def test_a_config_alone_is_planned_with_a_warning(
+def test_a_config_alone_is_planned_and_no_job(
     api: httpx.Client, model: str, settings: Settings
 ) -> None:
+    shutil.copytree(settings.models_root / "shipped", settings.models_root / "bare")
     plan = ask(api, model=model, ratio=0.3).json()
-    for file in (settings.models_root / "shipped").glob("*.safetensors"):
+    for file in (settings.models_root / "bare").glob("*.safetensors"):
         file.unlink()
-    again = ask(api, model=model, ratio=0.3).json()
+    again = ask(api, model="local:bare", ratio=0.3).json()
     assert again["layers"] == plan["layers"]
-    assert "planned from config.json alone" in again["warnings"][0]
+    assert "planned from its config.json alone" in again["warnings"][0]
+    calibration = {"source": "c4", "samples": 8, "sequence_length": 128}
+    recovery = {"source": "alpaca", "method": "distillation", "teacher": "local:bare"}
+    body: dict[str, Any] = {"model": model, "ratio": 0.3, "calibration": calibration}
+    for place, more in {
+        "/model": {"model": "local:bare"},
+        "/recovery/teacher": {"recovery": recovery},
+    }.items():
+        refused = post(api, body | more)
+        assert refused.status_code == 422
+        [fault] = refused.json()["errors"]
+        assert fault["pointer"] == place
+        assert fault["message"].startswith("'local:bare' has no weights: put its safetensors")
+    assert post(api, body).status_code == 202
 
 
 @pytest.mark.parametrize("target", [{"parameters": "2M"}, {"memory": "4MB"}])
@@ -135,9 +150,7 @@ def test_a_verdict_is_of_the_job_with_or_without_recovery(
 ) -> None:
     """Whoever follows the hint is not refused again; and what cannot be is not let through."""
     experts = {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2}
-    folder = settings.models_root / "mixture"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({**CONFIG, **experts}))
+    sparse_model.write(settings.models_root / "mixture", {**CONFIG, **experts})
     calibration = {"source": "c4", "samples": 8, "sequence_length": 128}
     body = {"model": "local:mixture", "ratio": 0.2, "calibration": calibration}
     for recovers in (True, False) if first == "with recovery" else (False, True):
@@ -151,13 +164,12 @@ def test_a_teacher_of_another_vocabulary_is_refused_before_the_queue(
     api: httpx.Client, model: str, settings: Settings
 ) -> None:
     config = json.loads((MODEL / "config.json").read_text())
-    file = settings.models_root / "teacher" / "config.json"
-    file.parent.mkdir()
     calibration = {"source": "c4", "samples": 8, "sequence_length": 128}
     teaching = {"source": "alpaca", "method": "distillation", "teacher": "local:teacher"}
     body = {"model": model, "ratio": 0.2, "calibration": calibration, "recovery": teaching}
     for more, status in ((1, 422), (0, 202), (2, 422)):
-        file.write_text(json.dumps(config | {"vocab_size": config["vocab_size"] + more}))
+        asked = config | {"vocab_size": config["vocab_size"] + more}
+        sparse_model.write(settings.models_root / "teacher", asked)
         planned, posted = ask(api, **body), post(api, body)
         assert (planned.status_code == 422, posted.status_code) == (status == 422, status)
         if more:
@@ -168,8 +180,7 @@ def test_a_format_that_cannot_hold_the_model_is_refused_at_its_place(
     api: httpx.Client, settings: Settings
 ) -> None:
     config = json.loads((MODEL / "config.json").read_text()) | {"hidden_act": "gelu"}
-    (settings.models_root / "gelu").mkdir()
-    (settings.models_root / "gelu" / "config.json").write_text(json.dumps(config))
+    sparse_model.write(settings.models_root / "gelu", config)
     calibration = {"source": "c4", "samples": 8, "sequence_length": 128}
     body = {"model": "local:gelu", "ratio": 0.2, "calibration": calibration}
     answer = post(api, {**body, "formats": ["padded", "gguf"]})

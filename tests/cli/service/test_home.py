@@ -37,12 +37,18 @@ def test_folders_below_the_home_are_made_and_others_must_be_there(tmp_path: Path
     assert not (tmp_path / "modles").exists()
 
 
-def test_models_are_folders_with_a_configuration(tmp_path: Path) -> None:
+def test_models_are_folders_with_a_configuration_and_weights(tmp_path: Path) -> None:
     home = Home.at(tmp_path / "home", None, None)
     home.prepare()
     assert home.model_names() == []
-    for name in ("org/b", "a", "z", "notes"):
+    for name in ("org/b", "a", "z", "notes", "bare"):
         (home.models / name).mkdir(parents=True)
-    for name in ("org/b", "a", "z"):
+    for name in ("org/b", "a", "z", "bare"):
         (home.models / name / "config.json").write_text("{}")
+    for name in (
+        "org/b/model.safetensors",
+        "a/model-00001-of-00002.safetensors",
+        "z/model.safetensors",
+    ):
+        (home.models / name).touch()
     assert home.model_names() == ["local:a", "local:z", "local:org/b"]

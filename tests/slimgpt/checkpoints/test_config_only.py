@@ -13,7 +13,7 @@ from slimgpt.checkpoints import config_only
 from slimgpt.checkpoints.checkpoint import Checkpoint
 from slimgpt.checkpoints.location import Location
 from slimgpt.errors import BrokenCheckpointError, ModelNotFoundError, UnsupportedModelError
-from slimgpt.planning.preview import NO_WEIGHTS, plan_preview
+from slimgpt.planning.preview import plan_preview
 from slimgpt.sources.resolve import resolve_model
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import CalibrationSpec, PruneSpec
@@ -41,8 +41,10 @@ def test_a_config_alone_says_what_the_files_hold(family: str, tmp_path: Path) ->
         name: (info.shape, info.dtype) for name, info in whole.tensors.items()
     }
     again = plan_preview(SPEC, Roots(tmp_path, tmp_path))
-    assert again.warnings == [NO_WEIGHTS]
-    assert again.model_copy(update={"warnings": []}) == plan
+    assert again.without_weights == ["local:model"]
+    [warning] = again.warnings
+    assert warning.startswith("local:model has no weights")
+    assert again.model_copy(update={"warnings": [], "without_weights": []}) == plan
 
 
 def test_a_run_says_that_there_are_no_weights(tmp_path: Path) -> None:
