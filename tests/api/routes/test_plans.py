@@ -78,10 +78,11 @@ def test_a_config_alone_is_planned_and_no_job(
     calibration = {"source": "c4", "samples": 8, "sequence_length": 128}
     recovery = {"source": "alpaca", "method": "distillation", "teacher": "local:bare"}
     body: dict[str, Any] = {"model": model, "ratio": 0.3, "calibration": calibration}
-    for place, more in {
+    faulty: dict[str, dict[str, Any]] = {
         "/model": {"model": "local:bare"},
         "/recovery/teacher": {"recovery": recovery},
-    }.items():
+    }
+    for place, more in faulty.items():
         refused = post(api, body | more)
         assert refused.status_code == 422
         [fault] = refused.json()["errors"]
