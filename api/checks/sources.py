@@ -1,19 +1,25 @@
 """Checks at `POST /jobs` that the named local models, texts and uploads exist.
 
-A job that cannot start should be refused at once instead of failing in the queue. The checks use no
-network and read no content; the engine resolves hub names. Without the root folder on the API's
-machine (models are on the workers' machines), only the engine checks.
+A job that cannot start should be refused at once instead of failing in the queue; a wrong name is
+answered with those that are near. The checks use no network and read no content; the engine
+resolves hub names. Without the root folder on the API's machine (models are on the workers'
+machines), only the engine checks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
+from api.checks import listing
 from api.http.validation import FieldError
 from jobs.files.calibration_sets import CalibrationSets, named_in
 from slimgpt.spec.prune import PruneSpec
 
 LOCAL = "local:"
+NAMED = 5
+"""Most names that a refusal offers."""
 
 
 def inside(root: Path, name: str) -> Path | None:
@@ -84,7 +90,8 @@ def _model_fault(root: Path, model: str) -> str:
     name = model.removeprefix(LOCAL)
     path = inside(root, name)
     if path is None or not path.is_dir():
-        return f"there is no model folder {name!r} below the models root"
+        there = _instead(name, listing.models(root).models)
+        return f"there is no model folder {name!r} below the models root{there}"
     if not (path / "config.json").is_file():
         return f"the folder {name!r} below the models root has no config.json"
     return ""
@@ -96,7 +103,18 @@ def _text_fault(root: Path, source: str) -> str:
     name = source.removeprefix(LOCAL)
     path = inside(root, name)
     if path is None or not path.is_file():
-        return f"there is no text file {name!r} below the texts root"
+        there = _instead(name, [text.name for text in listing.texts(root).texts])
+        return f"there is no text file {name!r} below the texts root{there}"
     if path.stat().st_size == 0:
         return f"the text file {name!r} below the texts root is empty"
     return ""
+
+
+def _instead(name: str, names: Sequence[str]) -> str:
+    """What else could have been meant: the names near to it, else some of all."""
+    if near := get_close_matches(name, names, NAMED):
+        return f"; did you mean {', '.join(f'`{LOCAL}{one}`' for one in near)}?"
+    if not names:
+        return ", which has none"
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"; there are {', '.join(f'`{LOCAL}{one}`' for one in names[:NAMED])}{more}"

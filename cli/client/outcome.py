@@ -37,8 +37,7 @@ def show_outcome(console: Console, job: Job, layers: Sequence[JobLayer], options
     for made in result.get("points") or [result]:
         before, after = result["parameters_before"], made["parameters_after"]
         console.print(
-            f"parameters {before:,} → {after:,} ({made['ratio_achieved']:.2%} removed)"
-            + ("" if ratios else f" in {result['seconds']:.1f} s"),
+            f"parameters {before:,} → {after:,} ({made['ratio_achieved']:.2%} removed)",
             highlight=False,
         )
     for measured in result.get("perplexity") or ():
@@ -51,6 +50,9 @@ def show_outcome(console: Console, job: Job, layers: Sequence[JobLayer], options
             markup=False,
             highlight=False,
         )
+    if job.seconds is not None:
+        stages = ", ".join(f"{name} {took:.1f}" for name, took in (job.stages or {}).items())
+        console.print(f"took {job.seconds:.1f} s{stages and f' ({stages})'}", highlight=False)
     console.print(
         f"download   slimgpt download {job.id} DIR{options}", markup=False, highlight=False
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from api.inventory import listing
+from api.checks import listing
 from cli.options.local_service import NOTE, LocalService, default_home, running
 from jobs.pepper import ensure_pepper
 

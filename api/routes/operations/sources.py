@@ -13,11 +13,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 
 from api.auth import Caller
+from api.checks import listing
 from api.checks.sources import LOCAL
 from api.dependencies import ServicesDep
 from api.http.concurrency_limit import ConcurrencyLimit
 from api.http.paging import Limit
-from api.inventory import listing
 from api.inventory.models import ModelDescriptions
 from api.openapi import problems
 from jobs.cursors import make_cursor, read_cursor

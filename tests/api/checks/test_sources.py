@@ -56,6 +56,38 @@ def test_a_teacher_is_looked_for_as_the_model_is(
     assert all(words in fault.message for fault in found)
 
 
+@pytest.mark.parametrize(
+    ("made", "asked", "words"),
+    [
+        ([], "tiny.txt", ", which has none"),
+        (["stories.txt", "de/small.txt"], "sotries.txt", "; did you mean `local:stories.txt`?"),
+        (["b.txt", "de/a.txt"], "stories", "; there are `local:b.txt`, `local:de/a.txt`"),
+        (
+            ["1.md", "2.md", "3.md", "4.md", "5.md", "6.md", "7.md"],
+            "other",
+            "; there are `local:1.md`, `local:2.md`, `local:3.md`, `local:4.md`, `local:5.md` "
+            "and 2 more",
+        ),
+    ],
+)
+def test_a_wrong_name_is_answered_with_those_that_there_are(
+    tmp_path: Path, made: list[str], asked: str, words: str
+) -> None:
+    """Of models, here folders that are called as the texts are, and of texts."""
+    models, texts = tmp_path / "models", tmp_path / "texts"
+    for root in (models, texts):
+        root.mkdir()
+    for name in made:
+        (models / name).mkdir(parents=True)
+        (models / name / "config.json").write_text("{}")
+        (texts / name).parent.mkdir(exist_ok=True)
+        (texts / name).write_text("text")
+    assert faults((models, texts), f"local:{asked}", f"local:{asked}") == {
+        "/model": f"there is no model folder {asked!r} below the models root{words}",
+        "/calibration/source": f"there is no text file {asked!r} below the texts root{words}",
+    }
+
+
 def test_a_folder_that_is_no_model(roots: tuple[Path, Path]) -> None:
     assert "config.json" in faults(roots, "local:bare")["/model"]
 

@@ -400,6 +400,8 @@ def test_watch_ends_well_only_with_a_job_that_did(
     outcome = client("watch", finished["id"])
     assert outcome.exit_code == 0
     assert "100 → 75 (25.00% removed)" in outcome.stdout
+    took = api.get(f"/jobs/{finished['id']}").json()["seconds"]
+    assert f"took {took:.1f} s" in outcome.stdout  # not the engine's own 1.5
     failing = api.post("/jobs", json=BODY).json()["id"]
     claim = own_store.claim(failing, "tester")
     assert claim is not None
