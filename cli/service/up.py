@@ -90,6 +90,7 @@ def _listening(port: int) -> socket.socket:
 
 def _run(home: Home, listener: socket.socket) -> None:
     """Start, run until a signal, stop; a second signal skips grace periods."""
+    from cli.service import lost_sources
     from cli.service.embedded_redis import EmbeddedRedis
     from cli.service.stack import Stack
     from cli.service.status_changes import StatusChanges, WorkersIdle
@@ -100,6 +101,8 @@ def _run(home: Home, listener: socket.socket) -> None:
         redis = None if os.environ.get("SLIMGPT_REDIS_URL") else EmbeddedRedis(home.redis)
         os.environ |= _places(home, redis.url if redis else None)
         store = _open_store(home)
+        if lost := lost_sources.warning(store, home.models, home.texts):
+            say(console, "warning", lost)
         stack = Stack(
             os.environ, listener, home.logs, redis, lambda who, what: say(console, who, what)
         )
