@@ -13,10 +13,11 @@ const ORDER = ["transformers", "vllm", "llama.cpp", "curl"];
 function snippet(one) {
   const where = [one.folder, one.format !== "all" && one.format !== "exact" && one.format].filter(Boolean).join(", ");
   const code = one.code.trimEnd();
+  const title = `${TITLES[one.tool] ?? one.tool} ${where}`.trim();
   return h("details", { class: "snippet", "data-key": `use-${one.tool}-${one.folder}-${one.format}`, open: one.tool === "transformers" && one.format === "exact" },
     h("summary", null, TITLES[one.tool] ?? one.tool, where && ` (${where})`,
       one.proved_by && h("span", { class: "proved" }, `loaded in this job: ${one.proved_by}`)),
-    h("div", { class: "code" }, h("pre", { tabindex: 0, role: "group", "aria-label": `${TITLES[one.tool] ?? one.tool} ${where}`.trim() }, h("code", null, code)), copyButton(code)));
+    h("div", { class: "code" }, h("pre", { tabindex: 0, role: "group", "aria-label": title }, h("code", null, code)), copyButton(code, title)));
 }
 
 /**

@@ -124,7 +124,7 @@ function times(job) {
     [job.finished_at ? "Took" : "Runs for", job.started_at ? duration(job.seconds ?? between(job.started_at)) : null],
     ["Stages", job.stages ? Object.entries(job.stages).map(([name, seconds]) => `${name} ${duration(seconds)}`).join(", ") : null],
     ["Attempt", job.attempt ? String(job.attempt) : null],
-    ["Id", h("span", { class: "id" }, h("code", null, job.id), copyButton(job.id))],
+    ["Id", h("span", { class: "id" }, h("code", null, job.id), copyButton(job.id, "the job's id"))],
   ]);
 }
 

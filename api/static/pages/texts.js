@@ -25,7 +25,7 @@ export async function texts(root, { admin }) {
       h("div", null, h("h2", null, set.name || set.id, h("span", { class: "badge" }, set.format)),
         h("p", { class: "quiet" }, `${count(set.documents)} documents, ${bytes(set.size)}, `, h("time", { datetime: set.created_at, title: moment(set.created_at) }, ago(set.created_at)), admin && `, of ${set.owner}`),
         h("p", { class: "quiet" }, h("code", null, set.source))),
-      h("div", { class: "actions" }, copyButton(set.source, "Copy its name"),
+      h("div", { class: "actions" }, copyButton(set.source, set.source, "Copy its name"),
         h("button", { type: "button", class: "small danger", "aria-label": `Delete ${set.name || set.id}`, onclick: () => remove(set) }, "Delete")));
   }
 

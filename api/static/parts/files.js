@@ -42,7 +42,7 @@ function downloadButton(id, file) {
     try {
       if (!(await save(`${address(id, file.path)}?redirect=false`, file.path.split("/").at(-1)))) {
         say("The file lies in the object store: fetch it by the command.");
-        button.replaceWith(copyButton(curl(id, file), "Copy curl"));
+        button.replaceWith(copyButton(curl(id, file), file.path, "Copy curl"));
       }
     } catch (error) {
       complain(error);
@@ -75,7 +75,7 @@ function folded(items) {
 function fileRow(id, file) {
   return Object.assign([
     file.path, bytes(file.size), h("code", { title: file.sha256 }, file.sha256.slice(0, 12)),
-    file.size <= MOST_IN_BROWSER ? downloadButton(id, file) : copyButton(curl(id, file), "Copy curl"),
+    file.size <= MOST_IN_BROWSER ? downloadButton(id, file) : copyButton(curl(id, file), file.path, "Copy curl"),
   ], { key: `file ${file.path}` });
 }
 
@@ -96,7 +96,7 @@ export function files(id, items) {
   const command = `slimgpt download ${id} ${id} --url ${here}`;
   return [
     h("p", null, `${items.length} files, ${bytes(total)}. Fetch them all, each checked against its sha256:`),
-    h("div", { class: "command" }, h("code", { tabindex: 0 }, command), copyButton(command)),
+    h("div", { class: "command" }, h("code", { tabindex: 0 }, command), copyButton(command, "the command that fetches all files")),
     table("Files", "files", ["File", "Size", "sha256", "-Action"],
       folded(items).map(([name, found]) => (found.length > 1 ? shardsRow(id, name, found) : fileRow(id, found[0])))),
   ];

@@ -43,20 +43,25 @@ export function confirmed(question, explanation, action) {
   });
 }
 
-/** Copy a text; the button says so for a moment. */
-export function copyButton(text, label = "Copy") {
+/**
+ * Copy a text; the button says so for a moment.
+ *
+ * @param what is copied, for those who hear the button without seeing where it stands.
+ */
+export function copyButton(text, what, label = "Copy") {
+  const name = (said) => ({ textContent: said, ariaLabel: `${said}: ${what}` });
   async function copy(event) {
     const button = event.currentTarget;
     try {
       await navigator.clipboard.writeText(text);
-      button.textContent = "Copied";
+      Object.assign(button, name("Copied"));
     } catch {
       // Without https browsers keep the clipboard closed.
-      button.textContent = "Select and copy it";
+      Object.assign(button, name("Select and copy it"));
     }
-    setTimeout(() => { button.textContent = label; }, 2000);
+    setTimeout(() => Object.assign(button, name(label)), 2000);
   }
-  return h("button", { type: "button", class: "small", onclick: copy }, label);
+  return Object.assign(h("button", { type: "button", class: "small", onclick: copy }), name(label));
 }
 
 function drawStale() {

@@ -79,6 +79,10 @@ def test_axe_finds_nothing_serious_in_the_dashboard(
             page.get_by_label("Choose done").check()
             page.get_by_label("Choose swept").check()
         faults += found(page)
+        copies = page.locator("button", has_text="Copy").evaluate_all(
+            "all => all.map(one => one.ariaLabel)"
+        )
+        assert len(copies) == len({*copies}), place  # each says what it copies
     assert faults == []
     visit.close()
 

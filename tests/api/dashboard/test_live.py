@@ -96,7 +96,7 @@ def test_buttons_work_after_a_redraw(
     expect(page.get_by_text("2 of 4 layers")).to_be_visible()
     finish_layer(own_store, settings, running, 2)
     expect(page.get_by_text("3 of 4 layers")).to_be_visible()
-    page.get_by_role("button", name="Copy", exact=True).click()
+    page.get_by_role("button", name="Copy: the job's id", exact=True).click()
     expect(page.get_by_text(r"Copied").or_(page.get_by_text("Select and copy it"))).to_be_visible()
 
 
