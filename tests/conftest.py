@@ -33,7 +33,7 @@ for name, value in {
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
 
-LONG = ("deploy", "examples", "end_to_end", "manual", "faults", "cli")
+LONG = ("deploy", "examples", "end_to_end", "manual", "faults", "cli", "monitoring", "worker")
 """Folders whose tests start services and do whole jobs: a file of few tests can take a minute."""
 
 

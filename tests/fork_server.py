@@ -9,7 +9,8 @@ is a command line that runs a module as `python -m` does, in a fork of its own: 
 arguments, environment, working folder and standard files. It ends when the command is killed. The
 proofs that such a process asks for in its turn are forks too. So run commands that load a model,
 and the engine of services that do whole jobs. Started as users start it is one of each kind: the
-first job, `slimgpt prune`, each proof (fixture `cold_start`), and whatever is sent a signal.
+first job, `slimgpt prune`, each proof (fixture `cold_start`), and whatever is sent a signal that it
+could answer.
 """
 
 from __future__ import annotations

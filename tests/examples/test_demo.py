@@ -30,9 +30,9 @@ def run_demo(*arguments: str, **settings: str) -> subprocess.CompletedProcess[st
     )
 
 
-def test_it_prunes_the_shipped_model(tmp_path: Path) -> None:
+def test_it_prunes_the_shipped_model(tmp_path: Path, fork_server: ForkServer) -> None:
     out = tmp_path / "demo"
-    done = run_demo("--out", str(out), "--samples", "16")
+    done = run_demo("--out", str(out), "--samples", "16", **fork_server.engine())
     assert done.returncode == 0, done.stdout
     report = json.loads((out / "pruned" / "report.json").read_text())
     [measured] = report["perplexity"]

@@ -6,7 +6,6 @@ import json
 import random
 import signal
 import subprocess
-import sys
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -253,9 +252,9 @@ def arguments(tmp_path: Path) -> list[str]:
     ]
 
 
-def test_a_worker_gives_a_job_so_many_devices(tmp_path: Path) -> None:
+def test_a_worker_gives_a_job_so_many_devices(fork_server: ForkServer, tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(spec(devices=3).model_dump_json())
-    words = [sys.executable, "-m", "slimgpt", *arguments(tmp_path), "--max-devices", "2"]
+    words = [*fork_server.command("slimgpt"), *arguments(tmp_path), "--max-devices", "2"]
     engine = subprocess.run(words, stdout=subprocess.PIPE, check=False)
     assert engine.returncode == 1
     failed = parse(engine.stdout)
@@ -264,17 +263,20 @@ def test_a_worker_gives_a_job_so_many_devices(tmp_path: Path) -> None:
     assert "devices: 3 were asked for, this worker gives 2 to a job" in failed.message
 
 
-def test_killed_as_a_process_and_resumed(roots: Roots, tmp_path: Path) -> None:
+def test_killed_as_a_process_and_resumed(
+    fork_server: ForkServer, roots: Roots, tmp_path: Path
+) -> None:
     Tiny(tokenizer=True).save(tmp_path / "model")
     (tmp_path / "spec.json").write_text(spec().model_dump_json())
     prune_layers(run(spec(), tmp_path / "whole", roots, "cpu"), 3)
-    words = [sys.executable, "-m", "slimgpt", *arguments(tmp_path)]
+    words = [*fork_server.command("slimgpt"), *arguments(tmp_path)]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as engine:
         assert engine.stdout is not None
         for line in engine.stdout:
             if isinstance(parse(line), LayerFinished):
                 engine.send_signal(signal.SIGKILL)
                 break
+        engine.stdout.read()  # the fork has ended, too
     assert engine.returncode == -signal.SIGKILL
     events = list(run(spec(), tmp_path / "work", roots, "cpu", resume=True))
     assert isinstance(events[-1], Result)

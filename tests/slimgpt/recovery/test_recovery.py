@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from slimgpt.pipeline import run
 from slimgpt.sources.roots import Roots
 from slimgpt.spec.prune import EvaluationSpec, PruneSpec
 from slimgpt.texts.tokenization.tokenizer import Tokenizer
+from tests.fork_server import ForkServer
 from tests.slimgpt.tiny import Tiny
 
 LINES = [f"{n} bottles of beer on the wall, {n} bottles of beer." for n in range(500, 0, -1)]
@@ -214,12 +214,12 @@ def test_what_nothing_was_held_out_to_judge_is_not_published_as_the_better_one(
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bytes(
-    place: Path, recovered: tuple[Path, list[Event]], tmp_path: Path
+    place: Path, recovered: tuple[Path, list[Event]], tmp_path: Path, fork_server: ForkServer
 ) -> None:
     """kill -9 in the middle of the training, once with a snapshot torn on the way."""
     file, work = tmp_path / "spec.json", tmp_path / "work"
     file.write_text(spec(publish="recovered").model_dump_json())
-    command = [sys.executable, "-m", "slimgpt", "run", str(file), str(work), "--device", "cpu"]
+    command = [*fork_server.command("slimgpt"), "run", str(file), str(work), "--device", "cpu"]
     command += ["--models-root", str(place), "--texts-root", str(place)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as engine:
         assert engine.stdout is not None
