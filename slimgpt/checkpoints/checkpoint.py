@@ -21,7 +21,6 @@ from slimgpt.checkpoints.families.architecture import Architecture
 from slimgpt.checkpoints.location import Location
 from slimgpt.checkpoints.safetensors_header import TensorInfo
 from slimgpt.errors import BrokenCheckpointError, UnsupportedModelError
-from slimgpt.machine import disk
 from slimgpt.sources import adapters
 
 if TYPE_CHECKING:
@@ -131,6 +130,8 @@ class Checkpoint:
 
         Meanwhile, and until it is asked for, the system reads the next layer's.
         """
+        from slimgpt.machine import disk
+
         start = len(self.architecture.family.layer_prefix(index))
         for name in self.layer_names(index + 1):
             info = self.tensors[name]

@@ -24,6 +24,7 @@ METHODS = ("slimgpt", "wanda-sp", "flap", "magnitude")
 def usable(base_url: str, settings: Settings) -> str:
     """The only model that can be pruned; by its name it comes after the one that cannot."""
     assert base_url
+    (settings.models_root / "tiny" / "model.safetensors").unlink()
     shutil.copytree(MODEL, settings.models_root / "zeta")
     return "local:zeta"
 

@@ -28,6 +28,7 @@ def prepared(folder: Path, engine: dict[str, str]) -> Up:
     model = folder / "home" / "models" / "tiny"
     model.mkdir(parents=True)
     (model / "config.json").write_text("{}")
+    (model / "model.safetensors").touch()
     return Up(folder / "home", settings=engine)
 
 
