@@ -32,11 +32,10 @@ else
 	@$(QUIET_MACHINE) $(BIN)/python -m examples.demo
 endif
 
-# One process more than the two cores that the tests are meant for: services under test often wait, for
-# leases, polls, and what is down. Hundreds of processes start, each from bytecode.
+# Hundreds of processes start, each from bytecode.
 test: check  ## Everything that CI runs: linters, types, import rules, tests
 	@env -u PYTHONDONTWRITEBYTECODE $(QUIET_MACHINE) \
-		$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+		$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(SET_UP)  ## Linters, types and import rules only
 	@$(BIN)/ruff check

@@ -190,7 +190,7 @@ def test_a_cancelled_job_frees_the_worker(service: Service) -> None:
     worker = service.worker()
     job = service.submit()
     service.await_layer(job)
-    (engine,) = engines(worker)
+    (engine,) = wait_until(lambda: engines(worker), "the engine is seen")
     service.store.request_cancel(job.id)
     service.await_status(job, Status.CANCELLED)
     assert all_gone([engine])
@@ -247,7 +247,7 @@ def test_kill_9_leaves_nothing_behind(service: Service, victim: str) -> None:
     job = service.submit()
     service.await_layer(job)
     started = family(worker)
-    (engine,) = engines(worker)
+    (engine,) = wait_until(lambda: engines(worker), "the engine is seen")
     target = worker if victim == "parent" else engine.parent()
     assert target is not None
     target.kill()
