@@ -3,11 +3,18 @@ will take (`jobs.messages.expectation`).
 
 The time left is that of the stage under way and of all stages after it, verification and
 publication included. It is unknown while a stage ahead is, and never less than what surely remains.
+Without an event it falls, or stands; it grows only when a stage has taken longer than was expected
+of it, and then each time that this has doubled.
+
+Percent is moved by the time left alone: what is missing to 100 shrinks in proportion to it. A stage
+that takes longer than expected so gets no more than its share before it is over, and what remains
+to do then shares what is left of the bar.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,7 +31,7 @@ layers tell that of `prune`."""
 TRUSTED_SHARE = 0.1
 """From this share of a stage on its own pace tells how long it takes."""
 OVERRUN = 0.1
-"""Of a stage that takes longer than expected, so much of its time is expected to remain."""
+"""Of a stage that takes longer than expected, so much of its time remains, at least."""
 LEAST_SECONDS = 1.0
 """What remains of an attempt that has not ended."""
 UNKNOWN_SHARES = {"start": 2.0, "resolve": 4.0, "plan": 5.0}
@@ -99,17 +106,23 @@ def advance(before: Snapshot, event: Event, at: datetime | None = None) -> Snaps
 def aged(snapshot: Snapshot, at: datetime | None = None) -> Snapshot:
     """The same later, without an event: percent and time left have gone on."""
     now = at or datetime.now(UTC)
-    left = _left(snapshot, now)
-    elapsed = _seconds(snapshot.started_at, now)
-    if left is None:
-        percent = _known_share(snapshot)
-    else:
-        percent = 100.0 * elapsed / (elapsed + left) if elapsed else 0.0
     if snapshot.stage == "publish" and snapshot.share == 1.0:
-        percent, left = 100.0, None
-    percent = max(snapshot.percent, round(percent, 2))
+        return replace(snapshot, percent=100.0, eta_seconds=None, updated_at=now)
+    left = _left(snapshot, now)
     eta = None if left is None else round(max(left, LEAST_SECONDS), 1)
+    percent = max(snapshot.percent, _percent(snapshot, eta, now))
     return replace(snapshot, percent=percent, eta_seconds=eta, updated_at=now)
+
+
+def _percent(before: Snapshot, left: float | None, now: datetime) -> float:
+    """Percent at a time left, which was `before.eta_seconds`; not more than the share of time."""
+    if left is None:
+        return _known_share(before)
+    elapsed = _seconds(before.started_at, now)
+    share = 100.0 * elapsed / (elapsed + left)
+    if before.eta_seconds is None:
+        return share
+    return min(share, 100.0 - (100.0 - before.percent) * left / before.eta_seconds)
 
 
 def _with_count(before: Snapshot, event: Counted, now: datetime) -> Snapshot:
@@ -148,7 +161,7 @@ def _left(snapshot: Snapshot, now: datetime) -> float | None:
         return None
     stages = [stage for stage in STAGES if stage in snapshot.expected or stage == snapshot.stage]
     at = stages.index(snapshot.stage) if snapshot.stage in stages else 0
-    ahead = [_whole(snapshot, stage) for stage in stages[at + 1 :]]
+    ahead = [_whole(snapshot, stage, now) for stage in stages[at + 1 :]]
     current = _left_of_stage(snapshot, stages[at], now)
     if current is None or any(seconds is None for seconds in ahead):
         return None
@@ -165,15 +178,28 @@ def _left_of_stage(snapshot: Snapshot, stage: str, now: datetime) -> float | Non
         since = _seconds(snapshot.layer_at, now)
         next_one = max(snapshot.layer_seconds - since, OVERRUN * snapshot.layer_seconds)
         return max(0.0, after_next + next_one)
-    whole = _whole(snapshot, stage)
+    whole = _whole(snapshot, stage, now)
     surveys = stage == "plan" and snapshot.step.endswith(SURVEY)
     if (surveys or stage in PACED) and share >= TRUSTED_SHARE:
         paced = _left_of_count(snapshot, now)
         if surveys:  # with it the plan is all but made, whatever was expected
             return paced + PLAN
         # What comes after the last count, such as drift, takes its time, too.
-        return max(paced, OVERRUN * elapsed, (whole or 0.0) - elapsed)
-    return None if whole is None else max(whole - elapsed, OVERRUN * elapsed)
+        counted = _seconds(snapshot.stage_at, snapshot.counted_at)
+        return max(paced, _rest(max(whole or 0.0, counted), elapsed))
+    return None if whole is None else _rest(whole, elapsed)
+
+
+def _rest(expected: float, elapsed: float) -> float:
+    """Seconds that are left of a stage; of one that takes longer than expected, some remain."""
+    return max(
+        expected - elapsed, OVERRUN * expected * 2 ** math.ceil(_doublings(expected, elapsed))
+    )
+
+
+def _doublings(expected: float, elapsed: float) -> float:
+    """How often a stage has doubled its expected time; 0: not yet longer."""
+    return math.log2(elapsed / expected) if 0.0 < expected < elapsed else 0.0
 
 
 def _left_of_count(snapshot: Snapshot, now: datetime) -> float:
@@ -185,7 +211,7 @@ def _left_of_count(snapshot: Snapshot, now: datetime) -> float:
     return max(0.0, whole * (1.0 - snapshot.share) - min(since, (1.0 - OVERRUN) * one))
 
 
-def _whole(snapshot: Snapshot, stage: str) -> float | None:
+def _whole(snapshot: Snapshot, stage: str, now: datetime) -> float | None:
     """Seconds that a stage takes as a whole; None: unknown."""
     if stage in snapshot.took:
         return snapshot.took[stage]
@@ -194,7 +220,10 @@ def _whole(snapshot: Snapshot, stage: str) -> float | None:
     expected = snapshot.expected.get(stage, Expectation())
     if expected.of is None or expected.seconds is not None:
         return expected.seconds
-    base = _whole(snapshot, expected.of)
+    base = _whole(snapshot, expected.of, now)
+    if base is not None and expected.of == snapshot.stage:  # it takes as long as it has at least
+        elapsed = _seconds(snapshot.stage_at, now)
+        base *= 2 ** math.floor(_doublings(base, elapsed))
     return None if base is None else max(expected.least, base * expected.times)
 
 

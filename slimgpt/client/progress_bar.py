@@ -65,13 +65,13 @@ def job_bar(*, shown: bool, console: Any = None) -> Iterator[Show]:
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(),
-               TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.fields[layers]}"),
+               TextColumn("{task.fields[share]:>4}"), TextColumn("{task.fields[layers]}"),
                TextColumn("{task.fields[left]}"))  # fmt: skip
     with Progress(*columns, console=console or Console(stderr=True)) as progress:
-        task = progress.add_task("waiting", total=100, layers="", left="")
+        task = progress.add_task("waiting", total=100, share="0%", layers="", left="")
 
         def show(status: Status) -> None:
-            fields: dict[str, Any] = {"layers": status.layers, "left": status.left}
+            fields = {"share": status.share, "layers": status.layers, "left": status.left}
             progress.update(task, description=status.phase, completed=status.percent, **fields)
 
         yield show

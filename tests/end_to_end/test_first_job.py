@@ -12,11 +12,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
+from tests.browser import Visit, open_browser
 from tests.up import ROOT, Up
 
 TEXT_BYTES = 150_000
@@ -104,6 +108,30 @@ def test_the_job_tells_what_it_did(up: Up, job: dict[str, Any]) -> None:
     (measured,) = result["perplexity"]
     assert 1 < measured["dense"] < measured["pruned"] < 100
     assert up.get(job["links"]["report"])
+
+
+def test_it_has_one_duration_wherever_it_is_told(up: Up, job: dict[str, Any]) -> None:
+    began, ended = (datetime.fromisoformat(job[at]) for at in ("started_at", "finished_at"))
+    wall = (ended - began).total_seconds()
+    (listed,) = [one for one in up.get("/jobs")["items"] if one["id"] == job["id"]]
+    said = [
+        job["seconds"],
+        job["result"]["seconds"],
+        listed["seconds"],
+        sum(job["stages"].values()),
+    ]
+    assert said == pytest.approx([wall] * 4)
+    assert f"took {wall:.1f} s (start " in up.run("watch", job["id"]).stdout
+    in_words = f"{round(wall)} s" if wall < 60 else f"{int(wall / 60)} min {int(wall % 60)} s"
+    with open_browser() as browser, closing(Visit(browser, up.url)) as visit:
+        expect(visit.open(f"jobs/{job['id']}").get_by_text(in_words, exact=True)).to_have_count(2)
+        expect(visit.open("").get_by_text(f"took {in_words}", exact=True).first).to_be_visible()
+
+    report = up.get(job["links"]["report"])  # was written before it was verified and published
+    assert set(report["seconds_unknown"]) == {"verify", "publish"}
+    assert sum(report["seconds"].values()) < wall
+    for stage in set(job["stages"]) - {"verify", "publish"}:
+        assert report["seconds"][stage] == pytest.approx(job["stages"][stage], abs=0.1), stage
 
 
 def test_its_checkpoint_loads_in_plain_transformers(

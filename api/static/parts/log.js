@@ -22,7 +22,7 @@ const WORDS = {
   perplexity: (e) => `${e.point ? `model ${e.point + 1}, ` : ""}perplexity on ${e.text}: ${measure(e.dense)} dense, ${measure(e.pruned)} pruned` +
     (e.recovered ? `, ${measure(e.recovered)} recovered` : ""),
   verified: (e) => `verified: ${e.format ?? "exact"}, by ${e.loader}, greatest difference ${measure(e.max_difference)}`,
-  result: (e) => `result: ${percent(e.ratio_achieved)} of all parameters removed in ${duration(e.seconds)}`,
+  result: (e) => `result: ${percent(e.ratio_achieved)} of all parameters removed`,
   failed: (e) => `failed: ${e.message}`,
   status: (e) => `the job is ${e.status}`,
 };

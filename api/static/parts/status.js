@@ -19,7 +19,7 @@ export function bar(standing, label) {
   const left = standing.eta_seconds ? `${duration(standing.eta_seconds)} left` : "";
   return h("span", { class: "bar" },
     h("progress", { max: 100, value, "aria-label": label }, `${value}%`),
-    h("span", { class: "number" }, `${value.toFixed(0)}%`),
+    h("span", { class: "number" }, `${Math.floor(value)}%`),
     left && h("span", { class: "quiet" }, left));
 }
 

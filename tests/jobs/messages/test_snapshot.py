@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobs.messages.expectation import Earlier, expectations
 from jobs.messages.snapshot import LEAST_SECONDS, Snapshot, advance, aged, begun, of_json
@@ -109,6 +113,77 @@ def test_percent_never_falls_whatever_happens() -> None:
         percents = [one.percent for _, one in told(SECONDS, begun(expected, BEGAN))]
         assert percents == sorted(percents)
         assert percents[-1] == 100.0
+
+
+DURATIONS = st.fixed_dictionaries(dict.fromkeys(SECONDS, st.floats(0.1, 5000.0)))
+
+
+def aged_between(seconds: dict[str, float], first: Snapshot, tick: float) -> Iterator[Snapshot]:
+    """Every snapshot of a job, aged some times between its events."""
+    snapshot, at = first, 0.0
+    for moment in story(seconds):
+        step = max(tick, (moment.at - at) / 6)
+        while at + step < moment.at:
+            at += step
+            snapshot = aged(snapshot, BEGAN + timedelta(seconds=at))
+            yield snapshot
+        at = moment.at
+        snapshot = advance(snapshot, moment.event, BEGAN + timedelta(seconds=at))
+        yield snapshot
+
+
+@settings(max_examples=60, deadline=None)
+@given(DURATIONS, DURATIONS, st.booleans(), st.floats(0.1, 60.0))
+def test_percent_and_time_left_whatever_was_expected(
+    took: dict[str, float], before: dict[str, float], known: bool, tick: float
+) -> None:
+    expected = expectations(SPEC, [Earlier(SPEC, before)] if known else [])
+    last = begun(expected, BEGAN)
+    names = [*SECONDS]
+    for now in aged_between({name: took[name] for name in names}, last, tick):
+        assert last.percent <= now.percent <= 100.0
+        assert (now.percent == 100.0) == ("publish" in now.took)
+        assert now.stage is not None
+        assert now.updated_at is not None
+        ahead = names[names.index(now.stage) + 1 :]
+        if known and now.percent < 100.0:
+            assert now.eta_seconds is not None
+        if now.eta_seconds is not None:
+            later = ahead if known else [one for one in ahead if one in ("resolve", "publish")]
+            surely = sum(expected[one].seconds or 0.0 for one in later)
+            assert now.eta_seconds >= max(LEAST_SECONDS, surely - 0.05)
+            if now.percent > last.percent:  # what it gains it has: never more than its time
+                elapsed = (now.updated_at - BEGAN).total_seconds()
+                assert now.percent <= 100 * elapsed / (elapsed + now.eta_seconds) + 1e-9
+        last = now
+    assert last.percent == 100.0
+
+
+@pytest.mark.parametrize("stage", ["start", "resolve", "verify"])
+@settings(max_examples=30, deadline=None)
+@given(st.floats(1.0, 1000.0), st.floats(0.1, 1000.0))
+def test_a_stage_that_overruns_gets_its_share_and_no_more(
+    stage: Stage, expected: float, slower: float
+) -> None:
+    """Seen: the start at 55% of a job, of which it was expected to be a tenth."""
+    planned = SECONDS | {stage: expected}
+    names = [*SECONDS]
+    rest = sum(planned[one] for one in names[names.index(stage) + 1 :])
+    job = replace(begun(expectations(SPEC, [Earlier(SPEC, planned)]), BEGAN), stage="none yet")
+    first = last = advance(job, StageStarted(stage=stage), BEGAN)
+    share = (100.0 - first.percent) * expected / (expected + rest)
+    grew = []
+    for number in range(1, 50):
+        at = expected * slower * number / 50
+        now = aged(last, BEGAN + timedelta(seconds=at))
+        assert now.percent <= first.percent + share + 1.0
+        assert now.eta_seconds is not None
+        assert last.eta_seconds is not None
+        if now.eta_seconds > last.eta_seconds:
+            grew.append(at)
+        last = now
+    assert all(at > expected for at in grew)
+    assert len(grew) <= max(0.0, math.log2(slower)) + 1
 
 
 def test_time_is_counted_down_while_a_layer_is_pruned() -> None:
