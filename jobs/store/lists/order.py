@@ -5,7 +5,8 @@ A page begins after the last row of the page before it, by the value of its sort
 a value come last in both directions; rows of one value, newest first.
 
 What is sorted by is a column with an index, except the progress: an index on it would grow with
-every finished layer (`docs/scale.md`).
+every finished layer (`docs/scale.md`). So only jobs under way are compared by it, which are few:
+those that succeeded are further than all of them, those that failed or were cancelled have none.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, Select, case, cast, func, literal, or_
+from sqlalchemy import ColumnElement, Double, Select, cast, func, literal, null, or_
 
 from jobs.cursors import InvalidCursor, decode, encode, is_id, make_cursor, read_cursor
-from jobs.states import Status
+from jobs.states import UNFINISHED, Status
 from jobs.store.tables import JOBS
 
 PREFIX = "job_"
@@ -45,11 +46,13 @@ VALUES: dict[SortKey, ColumnElement[Any]] = {
     SortKey.NAME: JOBS.c.sort_name,
     SortKey.OWNER: JOBS.c.owner,
     SortKey.RATIO: JOBS.c.sort_ratio,
-    SortKey.PROGRESS: case((JOBS.c.status == Status.SUCCEEDED, 1.0), else_=DONE),
     SortKey.PARAMETERS: JOBS.c.sort_parameters,
     SortKey.PERPLEXITY: JOBS.c.sort_perplexity,
 }
 """What is compared; NULL where a job has nothing to compare."""
+SUCCEEDED = 2.0
+"""Progress of a job that succeeded; that of one whose layers are all done is 1."""
+NOT_SUCCEEDED = frozenset(Status) - {Status.SUCCEEDED}
 TEXTS = {SortKey.NAME, SortKey.STATUS, SortKey.OWNER}
 
 
@@ -91,23 +94,18 @@ class Order:
         if self.key is SortKey.STATUS:
             yield from self._by_status(statement, cursor)
             return
-        value = VALUES[self.key]
-        directed = value.desc() if self.descending else value.asc()
-        ordered = statement.add_columns(value.label(VALUE)).order_by(directed, JOBS.c.id.desc())
-        there, missing = ordered.where(value.is_not(None)), ordered.where(value.is_(None))
-        if cursor is not None:
-            last, last_id = self._read(cursor)
-            earlier = JOBS.c.id < last_id
-            if last is None:
-                yield missing.where(earlier)
-                return
-            bound = literal(last, value.type)
-            beyond = value < bound if self.descending else value > bound
-            # The first condition follows from the second, and tells where to begin in the index.
-            there = there.where(value <= bound if self.descending else value >= bound)
-            there = there.where(or_(beyond, earlier))
-        yield there
-        yield missing
+        last, last_id = (None, None) if cursor is None else self._read(cursor)
+        if self.key is SortKey.PROGRESS:
+            there, missing = self._by_progress(statement, last, last_id)
+        else:
+            value = VALUES[self.key]
+            there = [self._by_value(statement, value, last, last_id)]
+            missing = statement.add_columns(value.label(VALUE)).where(value.is_(None))
+        if last_id is None or last is not None:
+            yield from there
+            yield missing.order_by(JOBS.c.id.desc())
+        else:
+            yield missing.where(JOBS.c.id < last_id).order_by(JOBS.c.id.desc())
 
     def cursor_after(self, row: Any) -> str:
         """The cursor of the page after a row of the statements that `parts` gave."""
@@ -122,6 +120,37 @@ class Order:
         last_id = read_cursor(cursor, PREFIX)
         beyond = JOBS.c.id < last_id if self.descending else JOBS.c.id > last_id
         return statement.where(beyond)
+
+    def _by_value(
+        self, statement: Select[Any], value: ColumnElement[Any], last: Any, last_id: str | None
+    ) -> Select[Any]:
+        """The rows that have a value, after one with the value `last`; None: from the start."""
+        directed = value.desc() if self.descending else value.asc()
+        there = statement.add_columns(value.label(VALUE)).where(value.is_not(None))
+        if last is not None:
+            bound = literal(last, value.type)
+            beyond = value < bound if self.descending else value > bound
+            # The first condition follows from the second, and tells where to begin in the index.
+            there = there.where(value <= bound if self.descending else value >= bound)
+            there = there.where(or_(beyond, JOBS.c.id < last_id))
+        return there.order_by(directed, JOBS.c.id.desc())
+
+    def _by_progress(
+        self, statement: Select[Any], last: float | None, last_id: str | None
+    ) -> tuple[list[Select[Any]], Select[Any]]:
+        """The parts with progress, after `last`, and the one without."""
+        status = JOBS.c.status
+        over = statement.add_columns(literal(SUCCEEDED, Double).label(VALUE))
+        over = over.where(status == Status.SUCCEEDED).order_by(JOBS.c.id.desc())
+        going = self._by_value(statement.where(status.in_(UNFINISHED)), DONE, last, last_id)
+        if last == SUCCEEDED:
+            over = over.where(JOBS.c.id < last_id)
+        if self.descending:
+            there = [over, going] if last in (None, SUCCEEDED) else [going]
+        else:
+            there = [over] if last == SUCCEEDED else [going, over]
+        missing = statement.add_columns(null().label(VALUE)).where(status.in_(NOT_SUCCEEDED))
+        return there, missing.where(or_(status.not_in(UNFINISHED), DONE.is_(None)))
 
     def _by_status(self, statement: Select[Any], cursor: str | None) -> Iterator[Select[Any]]:
         """A part for each status: they are few, and one may be that of nearly all jobs."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 from jobs.cursors import InvalidCursor
+from jobs.states import TERMINAL, Status
 from jobs.store.lists.filters import Filter
 from jobs.store.lists.order import Order, SortKey
 from jobs.store.lists.sort_values import sort_values
@@ -21,6 +23,8 @@ NAMES = ["b", "B", "a", "ä 1", "a/b%_", "quote \"'", None, "zz", "a", "b, c"]
 PERPLEXITY = [3.1, 1 / 3, None, 1e300, 2, 3.1, None, 0.1 + 0.2, 3.1, "nan"]
 PARAMETERS = [10**15, 7, 7, None, 10, 9, 8, 11, None, 7]
 DONE = [(1, 3), (2, 3), (0, None), (3, 3), (2, 3), (0, 3), (1, 7), (0, 0), (5, 7), (1, 3)]
+ENDS = {1: Status.SUCCEEDED, 3: Status.SUCCEEDED, 8: Status.FAILED, 9: Status.CANCELLED}
+RUNNING = {4: Status.RUNNING, 0: Status.CANCELLING}
 KEYS = [*SortKey]
 
 
@@ -36,7 +40,9 @@ def jobs(store: Store) -> list[dict[str, Any]]:
             "perplexity": [{"pruned": PERPLEXITY[number], "recovered": None}] * (number != 2),
         }
         done, total = DONE[number]
-        changed = {"layers_done": done, "layers_total": total, **sort_values(result)}
+        status = (ENDS | RUNNING).get(number, Status.QUEUED)
+        changed = {"layers_done": done, "layers_total": total, "status": status}
+        changed |= sort_values(result)
         with store.engine.begin() as connection:
             connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(changed))
         measured = PERPLEXITY[number]
@@ -45,15 +51,22 @@ def jobs(store: Store) -> list[dict[str, Any]]:
                 "id": job.id,
                 "created_at": job.id,
                 "name": job.name.lower(),
-                "status": str(job.status),
+                "status": str(status),
                 "owner": job.owner,
                 "ratio": 0.5 if number % 2 else number / 7,  # as asked for where none is reached
-                "progress": done / total if total else None,
+                "progress": progress(status, done, total),
                 "parameters": PARAMETERS[number],
                 "perplexity": measured if isinstance(measured, int | float) else None,
             }
         )
     return rows
+
+
+def progress(status: Status, done: int, total: int | None) -> float | None:
+    """Of jobs that are over, those that succeeded are ahead of all, and others have none."""
+    if status == Status.SUCCEEDED:
+        return math.inf
+    return done / total if total and status not in TERMINAL else None
 
 
 def walk(store: Store, order: Order, limit: int, **more: Any) -> list[str]:
