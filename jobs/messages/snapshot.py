@@ -185,7 +185,7 @@ def _left_of_stage(snapshot: Snapshot, stage: str, now: datetime) -> float | Non
         if surveys:  # with it the plan is all but made, whatever was expected
             return paced + PLAN
         # What comes after the last count, such as drift, takes its time, too.
-        counted = _seconds(snapshot.stage_at, snapshot.counted_at)
+        counted = _seconds(snapshot.stage_at, snapshot.counted_at or now)
         return max(paced, _rest(max(whole or 0.0, counted), elapsed))
     return None if whole is None else _rest(whole, elapsed)
 
@@ -193,7 +193,7 @@ def _left_of_stage(snapshot: Snapshot, stage: str, now: datetime) -> float | Non
 def _rest(expected: float, elapsed: float) -> float:
     """Seconds that are left of a stage; of one that takes longer than expected, some remain."""
     return max(
-        expected - elapsed, OVERRUN * expected * 2 ** math.ceil(_doublings(expected, elapsed))
+        expected - elapsed, OVERRUN * expected * 2.0 ** math.ceil(_doublings(expected, elapsed))
     )
 
 

@@ -71,7 +71,8 @@ def job_bar(*, shown: bool, console: Any = None) -> Iterator[Show]:
         task = progress.add_task("waiting", total=100, share="0%", layers="", left="")
 
         def show(status: Status) -> None:
-            fields = {"share": status.share, "layers": status.layers, "left": status.left}
+            share = f"{int(status.percent)}%"
+            fields: dict[str, Any] = {"share": share, "layers": status.layers, "left": status.left}
             progress.update(task, description=status.phase, completed=status.percent, **fields)
 
         yield show

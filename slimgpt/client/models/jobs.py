@@ -75,20 +75,16 @@ class Status(Model):
             return ""
         return f"{clock(self.eta_seconds)} left"
 
-    @property
-    def share(self) -> str:
-        """`31%`, whole percent that are done: 100% is that of a job that succeeded."""
-        return f"{int(self.percent)}%"
-
     def __str__(self) -> str:
-        return "  ".join(filter(None, (self.phase, self.share, self.layers, self.left)))
+        share = f"{int(self.percent)}%"  # 100% is that of a job that succeeded
+        return "  ".join(filter(None, (self.phase, share, self.layers, self.left)))
 
     def _repr_html_(self) -> str:
         from html import escape
 
         said = escape("  ".join(filter(None, (self.phase, self.layers, self.left))))
         bar = f'<progress value="{self.percent:g}" max="100" aria-label="progress"></progress>'
-        return f"<div>{bar} {self.share} &nbsp; {said}</div>"
+        return f"<div>{bar} {int(self.percent)}% &nbsp; {said}</div>"
 
 
 class Links(Model):

@@ -41,7 +41,7 @@ def jobs(store: Store) -> list[dict[str, Any]]:
         }
         done, total = DONE[number]
         status = (ENDS | RUNNING).get(number, Status.QUEUED)
-        changed = {"layers_done": done, "layers_total": total, "status": status}
+        changed: dict[str, Any] = {"layers_done": done, "layers_total": total, "status": status}
         changed |= sort_values(result)
         with store.engine.begin() as connection:
             connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(changed))
