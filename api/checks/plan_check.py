@@ -49,7 +49,6 @@ BUSY = (429, 503)
 Verdict = tuple[str, str, dict[str, Any]]
 """A problem: kind, detail, and what else it says."""
 UNKNOWN: Verdict = ("", "", {})
-NO_WEIGHTS_HINT = "put its safetensors files beside its config.json"
 limit = ConcurrencyLimit("plans", AT_ONCE, AT_ONCE - 1, "too-many-plans")
 log = structlog.get_logger(__name__)
 _lock = threading.Lock()
@@ -156,7 +155,10 @@ def _verdict(spec: PruneSpec, settings: Settings, owner: str) -> Verdict | None:
             return None
         return _said(refusal(answer, spec))
     faults = [
-        FieldError(pointer=place, message=f"{model!r} has no weights: {NO_WEIGHTS_HINT}")
+        FieldError(
+            pointer=place,
+            message=f"{model!r} has no weights: put its safetensors files beside its config.json",
+        )
         for place, model in models_of(spec).items()
         if model in answer.without_weights
     ]

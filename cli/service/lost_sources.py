@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from api.checks.sources import missing_sources
-from jobs.states import TERMINAL, Status
+from jobs.states import UNFINISHED
+from jobs.store.lists.order import Order
 from jobs.store.store import Store
 from slimgpt.spec.prune import PruneSpec
 
@@ -18,13 +19,13 @@ def warning(store: Store, models: Path, texts: Path) -> str | None:
     """Which jobs will fail, why, and what to do; None if none will.
 
     Args:
-        store: the database, of which the newest unfinished jobs are looked at.
+        store: the database, whose oldest unfinished jobs are looked at: workers take them first.
         models: folder of `local:NAME` models.
         texts: folder of `local:FILE` texts.
     """
     lost: dict[str, str] = {}
-    unfinished = [status for status in Status if status not in TERMINAL]
-    for summary in store.list(status=unfinished, limit=LOOKED_AT).items:
+    oldest_first = Order(descending=False)
+    for summary in store.list(status=UNFINISHED, order=oldest_first, limit=LOOKED_AT).items:
         job = store.get(summary.id)
         if job is None or not isinstance(job.spec, PruneSpec):
             continue

@@ -55,12 +55,12 @@ def save(tensors: Mapping[str, TensorInfo], file: Path) -> None:
         BrokenCheckpointError: a source was truncated.
     """
     ordered = dict(sorted(tensors.items()))
-    header = _header(ordered)
-    size = len(header) + sum(info.bytes for info in ordered.values())
+    start = header(ordered)
+    size = len(start) + sum(info.bytes for info in ordered.values())
 
     def fill(aside: Path) -> None:
         with aside.open("wb") as target:
-            target.write(header)
+            target.write(start)
             for info in ordered.values():
                 _copy(info, target)
 
@@ -98,7 +98,7 @@ def _split(tensors: Mapping[str, TensorInfo], largest: int) -> list[dict[str, Te
     return parts
 
 
-def _header(tensors: Mapping[str, TensorInfo]) -> bytes:
+def header(tensors: Mapping[str, TensorInfo]) -> bytes:
     """The length of the header, and the header: offsets of tensors stored one after the other."""
     content: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0

@@ -2,7 +2,8 @@
 
 On a GPU the activation cache stays on the device if it takes at most `KEPT_SHARE` of the memory
 that is free there. Otherwise it is in pinned host memory: the next batch arrives, and results
-leave, in a stream of their own, and nothing waits before the last batch. On a CPU nothing moves.
+leave, in a stream of their own, and nothing waits before the last batch. Other devices than CUDA's
+copy batch by batch; on a CPU nothing moves.
 """
 
 from __future__ import annotations
@@ -24,15 +25,14 @@ class Transfers:
 
     Args:
         device: where batches are computed.
-        streams: the module of torch with the device's streams; if it is given, batches are copied
-            on a CPU too.
+        streams: the module of torch with the device's streams; `torch.cuda` if unset on a GPU. If
+            it is given, batches are copied on a CPU too.
     """
 
     def __init__(self, device: torch.device, streams: Any = None) -> None:
         self._device = device
-        self._copies = device.type != "cpu" or streams is not None
-        self._streams: Any = streams or torch.get_device_module(device)
-        self._stream = self._streams.Stream(device)
+        self._streams: Any = streams or (torch.cuda if device.type == "cuda" else None)
+        self._stream: Any = self._streams and self._streams.Stream(device)
 
     def kept(self, batches: list[Tensor]) -> list[Tensor]:
         """The batches on the device if there is room, else as they are."""
@@ -47,7 +47,8 @@ class Transfers:
         What `back` returned is complete when the iterator is exhausted.
         """
         if not batches or not self._moves(batches[0]):
-            yield from enumerate(batches)
+            for position, batch in enumerate(batches):
+                yield position, batch.to(self._device)
             return
         arriving = self._fetch(batches[0])
         for position in range(len(batches)):
@@ -67,7 +68,7 @@ class Transfers:
         Its bytes are there when `each` is exhausted; before, only `each` may read it.
         """
         if not self._moves(batch):
-            return hidden_BSD
+            return hidden_BSD.to(batch.device)
         host_BSD = torch.empty_like(hidden_BSD, device="cpu", pin_memory=hidden_BSD.is_cuda)
         self._stream.wait_stream(self._streams.current_stream(self._device))
         with self._streams.stream(self._stream):
@@ -77,7 +78,7 @@ class Transfers:
         return host_BSD
 
     def _moves(self, batch: Tensor) -> bool:
-        return self._copies and batch.device.type == "cpu"
+        return self._streams is not None and batch.device.type == "cpu"
 
     def _fetch(self, batch: Tensor) -> tuple[Tensor, Any]:
         """A copy on the device, and the event of its arrival."""

@@ -71,7 +71,7 @@ def test_axe_finds_nothing_serious_in_the_dashboard(
     base_url: str, browser: Browser, places: dict[str, str], screen: dict[str, Any]
 ) -> None:
     visit = Visit(browser, base_url, **screen)
-    faults = []
+    faults, seen = [], set[str]()
     for place, heading in places.items():
         page = visit.open(place)
         expect(page.get_by_role("heading", name=heading, exact=True).first).to_be_attached()
@@ -83,7 +83,9 @@ def test_axe_finds_nothing_serious_in_the_dashboard(
             "all => all.map(one => one.ariaLabel)"
         )
         assert len(copies) == len({*copies}), place  # each says what it copies
+        seen |= {*copies}
     assert faults == []
+    assert "Copy: the job's id" in seen
     visit.close()
 
 

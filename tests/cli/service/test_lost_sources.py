@@ -22,7 +22,7 @@ def store(settings: Settings) -> Iterator[Store]:
 
 
 def test_only_unfinished_jobs_whose_files_are_elsewhere_are_named(
-    store: Store, tmp_path: Path
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models, texts = tmp_path / "some" / "models", tmp_path / "some" / "texts"
     for folder in (models / "here", texts):
@@ -38,11 +38,17 @@ def test_only_unfinished_jobs_whose_files_are_elsewhere_are_named(
     posted("org/name", "c4")
     store.request_cancel(posted("local:elsewhere"))
     assert lost_sources.warning(store, models, texts) is None
-    lost = [posted("local:elsewhere") for _ in range(3)] + [posted("local:here", "local:no.txt")]
+    lost = [posted("local:elsewhere"), posted("local:here", "local:no.txt")]
+    lost += [posted("local:elsewhere") for _ in range(2)]
     said = lost_sources.warning(store, models, texts)
     assert said is not None
     assert said.startswith(f"4 unfinished jobs cannot run with --models {models}")
-    assert f"{lost[3]}: there is no text file 'no.txt' below the texts root" in said
-    assert f"{lost[2]}: there is no model folder 'elsewhere' below the models root" in said
-    assert lost[0] not in said
+    assert f"{lost[0]}: there is no model folder 'elsewhere' below the models root" in said
+    assert f"{lost[1]}: there is no text file 'no.txt' below the texts root" in said
+    assert lost[3] not in said
     assert "; and 1 more. " in said
+    monkeypatch.setattr(lost_sources, "LOOKED_AT", 3)
+    said = lost_sources.warning(store, models, texts)  # the first that workers take
+    assert said is not None
+    assert said.startswith("1 unfinished job cannot")
+    assert lost[0] in said

@@ -6,21 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from slimgpt.machine import memory
 from tests.progress import entries
 from tests.worker.conftest import Bench
 from worker.job.supervisor import Outcome
 
 ENGINE = Path(__file__).with_name("hostile_engine.py")
 MAX_ROW = 2 << 20
-MAX_GROWTH_KIB = 1 << 20
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-
-
-def resident_kib(field: str) -> int:
-    """`VmRSS`, or `VmHWM`, the most since the mark was cleared, not that of earlier tests."""
-    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith(field)]
-    return int(line.split()[1])
+MAX_GROWTH = 1 << 30
+CPU = torch.device("cpu")
 
 
 def attack(bench: Bench, how: str) -> tuple[Outcome, str]:
@@ -51,14 +47,16 @@ def attack(bench: Bench, how: str) -> tuple[Outcome, str]:
         "other-stage",
     ],
 )
-@pytest.mark.skipif(not CLEAR.exists(), reason="only Linux can clear the mark of peak memory")
+@pytest.mark.skipif(
+    not memory.CLEAR.exists(), reason="only Linux can clear the mark of peak memory"
+)
 def test_what_it_says_is_bounded_and_no_success(bench: Bench, how: str) -> None:
-    before = resident_kib("VmRSS")
-    CLEAR.write_text("5")
+    memory.forget_peak(CPU)  # of earlier tests
+    before = memory.peak_bytes(CPU)
     outcome, error = attack(bench, how)
     assert outcome is Outcome.FAILED, error
     assert error.startswith(("engine-protocol: ", "worker-error: "))
-    assert resident_kib("VmHWM") - before < MAX_GROWTH_KIB
+    assert memory.peak_bytes(CPU) - before < MAX_GROWTH
     good = bench.job()
     assert bench.supervisor("good").run(good.id) is Outcome.SUCCEEDED
 
